@@ -1,0 +1,52 @@
+# The language, the warnings, and the two functions every module and test is declared with.
+
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_C_VISIBILITY_PRESET default)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+# Assertions stay on in release: they are for bugs, and none sits in a kernel's inner loop.
+set(CMAKE_C_FLAGS_RELEASE "-O2")
+
+add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Werror
+                    -ffp-contract=off) # a fused multiply-add would make results depend on the instruction set
+add_compile_definitions(_POSIX_C_SOURCE=200809L)
+if(CUTWIRE_SANITIZE)
+  add_compile_options(-fsanitize=${CUTWIRE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${CUTWIRE_SANITIZE})
+endif()
+
+if(CUTWIRE_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link) # coverage for libFuzzer
+endif()
+
+# cw_module(name [modules below...]): src/name/CMakeLists.txt adds the sources with target_sources(cw_name PRIVATE ...).
+function(cw_module name)
+  add_library(cw_${name} OBJECT)
+  target_include_directories(cw_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
+  foreach(below IN LISTS ARGN)
+    target_link_libraries(cw_${name} PUBLIC cw_${below})
+  endforeach()
+  add_subdirectory(src/${name})
+endfunction()
+
+# cw_test(name SOURCES a.c ... [LIBRARY lib] [LABELS slow ...]): a cmocka program that ctest runs.
+# LIBRARY: cutwire (default) or cutwire-codec, the static library it is linked with.
+function(cw_test name)
+  cmake_parse_arguments(T "" "LIBRARY" "SOURCES;LABELS;ARGS" ${ARGN})
+  if(NOT T_LIBRARY)
+    set(T_LIBRARY cutwire)
+  endif()
+  add_executable(${name} ${T_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${T_LIBRARY}_static ${CMOCKA_LIBRARY})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name} ${T_ARGS})
+  # cmocka has no "skipped" exit code: a test program that skips everything exits with 77.
+  set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 300)
+endfunction()

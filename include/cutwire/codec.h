@@ -1,0 +1,104 @@
+/* cutwire/codec.h - compress the tensor at the cut, and get it back.
+ *
+ * A codec is named by a spec string, NAME[:key=value,...], e.g. "ms:r=0.99,b=2" (docs/CODECS.md lists
+ * all). A payload describes itself (docs/PAYLOAD.md): decoding needs nothing but its bytes.
+ *
+ *     cw_codec *codec;
+ *     cw_codec_create("ms:r=0.99,b=2", &codec, &err);
+ *     size_t cap = cw_codec_bound(codec, &x), size;
+ *     cw_encode(codec, &x, NULL, buf, cap, &size, &err);
+ *     cw_decode(buf, size, &y, NULL, &err);
+ *
+ * Elements are row-major (NCHW, NLC or NC); dimension 0 is the sample.
+ * Thread-safety: a cw_codec is immutable; any number of threads may encode and decode with it at once.
+ * Memory: the caller owns every buffer. Scratch comes from args->work when given, else it is allocated and freed inside
+ * the call; it is at most cw_codec_work_size() bytes.
+ */
+#ifndef CUTWIRE_CODEC_H
+#define CUTWIRE_CODEC_H
+
+#include "cutwire/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cw_codec cw_codec;
+
+/* Parses `spec`. On failure *out is NULL and err names the offending part and lists what is allowed.
+ * CW_ERR_SPEC, CW_ERR_INVALID (NULL arguments), CW_ERR_NO_MEMORY. */
+cw_status cw_codec_create(const char *spec, cw_codec **out, cw_error *err);
+/* NULL and pointer to NULL allowed; *codec becomes NULL. */
+void cw_codec_destroy(cw_codec **codec);
+/* The canonical spec with every key written out; lives as long as the codec. */
+const char *cw_codec_spec(const cw_codec *codec);
+
+/* The registry, for --help and documentation: 0 <= i < cw_codec_family_count(). Static storage. */
+typedef struct cw_codec_family {
+    const char *name;    /* "ms" */
+    const char *summary; /* one line */
+    const char *keys;    /* "r=[0,1) b=1..8 ..." ; "" when it has none */
+} cw_codec_family;
+size_t cw_codec_family_count(void);
+const cw_codec_family *cw_codec_family_at(size_t i);
+
+/* Options of one encode call; zero-initialize, or pass NULL for all defaults. */
+typedef struct cw_encode_args {
+    uint64_t seed;    /* stream of stochastic codecs: same seed, same bytes */
+    bool evaluate;    /* the deterministic form of codecs that sample while training (rt) */
+    int threads;      /* 0 or 1: the calling thread only. The bytes never depend on it */
+    void *work;       /* scratch, 64-byte aligned, or NULL */
+    size_t work_size; /* bytes at work */
+} cw_encode_args;
+
+typedef struct cw_decode_args {
+    int threads;
+    void *work;
+    size_t work_size;
+} cw_decode_args;
+
+/* Upper bound of the payload of a tensor of this dtype and shape; 0 when it cannot be encoded. */
+size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in);
+/* Scratch bytes cw_encode wants for such a tensor. */
+size_t cw_codec_work_size(const cw_codec *codec, const cw_tensor *in);
+
+/* Encodes `in` (CW_F32; CW_BF16 where CODECS.md says so) into dst; *size is the payload's length. `in` is not changed;
+ * dst must not overlap it. On failure dst's contents are undefined and *size is 0.
+ * CW_ERR_NONFINITE (offset: first such element), CW_ERR_TOO_SMALL, CW_ERR_INVALID, CW_ERR_NO_MEMORY. */
+cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_args *args, void *dst, size_t capacity,
+                    size_t *size, cw_error *err);
+
+/* What a payload says of itself, checked for consistency but for the checksum and the body. */
+typedef struct cw_payload_info {
+    char codec[128]; /* canonical spec of the codec that made it */
+    cw_dtype dtype;  /* of the tensor that was encoded, and the default for decoding */
+    cw_shape shape;
+    size_t elements;
+    size_t header_bytes; /* of payload_bytes */
+    size_t payload_bytes;
+    uint16_t version;
+    uint32_t checksum; /* CRC-32C as stored */
+} cw_payload_info;
+
+/* CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED; err->offset is the byte at fault.
+ */
+cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info, cw_error *err);
+
+/* Scratch bytes cw_decode wants; 0 for most codecs. */
+size_t cw_decode_work_size(const cw_payload_info *info);
+
+/* Decodes into out->data, which is the caller's and holds as many elements as the payload says: out->shape must equal
+ * the payload's, out->dtype is CW_F32 (or the payload's own). Trusts nothing: whatever the bytes, it returns an
+ * error or a tensor, without reading past src + size. On failure out->data is undefined.
+ * The errors of cw_payload_inspect, CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape or dtype), CW_ERR_NO_MEMORY. */
+cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decode_args *args, cw_error *err);
+
+/* Which kernels run here: "scalar", "avx2", "avx512" or "neon"; chosen once by CPU and the environment variable
+ * CUTWIRE_CPU. An unknown or unavailable CUTWIRE_CPU falls back to scalar; cw_cpu_requested_missing() then says so. */
+const char *cw_cpu_variant(void);
+bool cw_cpu_requested_missing(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,97 @@
+/* cutwire/data.h - data sets, their split among clients, and the loader that makes batches.
+ *
+ * A data set is opened from "NAME" or "NAME:DIR" and holds one split (train or test) in memory. A shard is
+ * a list of sample indices. A loader walks a shard in an order that depends on (seed, epoch) alone, and augments each
+ * sample by a random stream keyed (seed, epoch, sample index): neither threads, nor prefetching, nor the number of
+ * clients changes what a sample looks like.
+ *
+ * Thread-safety: a cw_dataset is immutable after opening and may be shared; a cw_loader belongs to one thread.
+ */
+#ifndef CUTWIRE_DATA_H
+#define CUTWIRE_DATA_H
+
+#include "cutwire/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum cw_split { CW_SPLIT_TRAIN, CW_SPLIT_TEST } cw_split;
+
+typedef struct cw_dataset cw_dataset;
+
+typedef struct cw_dataset_info {
+    const char *name; /* "fashion-mnist" */
+    cw_shape sample;  /* of one input: C,H,W for images */
+    size_t count;     /* samples in this split */
+    int classes;
+    const char *const *class_names; /* `classes` strings, or NULL */
+    float mean[4], std[4];          /* per channel, of pixels scaled to [0,1]; the loader normalizes with them */
+} cw_dataset_info;
+
+/* The data sets known by name: 0 <= i < cw_dataset_known_count(). Static storage. */
+typedef struct cw_dataset_known {
+    const char *name;
+    const char *summary;
+    const char *install; /* how a user gets it, one sentence */
+} cw_dataset_known;
+size_t cw_dataset_known_count(void);
+const cw_dataset_known *cw_dataset_known_at(size_t i);
+
+/* Opens one split. Without DIR the set's usual places are searched ($CUTWIRE_DATA, ~/.cache/cutwire/data, where Debian
+ * installs it). Every file's magic, counts and sizes are checked. On failure *out is NULL and err names the file, what
+ * is wrong with it and how to get it. CW_ERR_NOT_FOUND, CW_ERR_IO, CW_ERR_MAGIC, CW_ERR_TRUNCATED, CW_ERR_CORRUPT,
+ * CW_ERR_NO_MEMORY, CW_ERR_SPEC (unknown name: err lists the known ones). */
+cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err);
+void cw_dataset_close(cw_dataset **ds);
+const cw_dataset_info *cw_dataset_get_info(const cw_dataset *ds);
+/* Label of sample i < count, in [0, classes). */
+int32_t cw_dataset_label(const cw_dataset *ds, size_t i);
+
+/* Disjoint shards that together are the whole split. Sample indices, each list in increasing order. */
+typedef struct cw_shards {
+    size_t clients;
+    size_t *count;    /* [clients] */
+    uint32_t **index; /* [clients][count] */
+} cw_shards;
+
+/* How samples are dealt to clients. dirichlet <= 0: evenly, shuffled by seed (sizes differ by at most one). dirichlet >
+ * 0: label-skewed, the classes' proportions of each client drawn from Dirichlet(dirichlet) by seed (Hsu, Qi, Brown
+ * 2019, arXiv 1909.06335); redrawn until no client is empty. CW_ERR_INVALID when clients is 0 or exceeds the samples.
+ */
+cw_status cw_shards_make(const cw_dataset *ds, size_t clients, double dirichlet, uint64_t seed, cw_shards *out,
+                         cw_error *err);
+void cw_shards_free(cw_shards *s);
+
+typedef struct cw_loader cw_loader;
+
+typedef struct cw_loader_options {
+    size_t batch; /* samples a batch; the last one of an epoch may be shorter */
+    uint64_t seed;
+    bool shuffle;
+    bool flip;    /* horizontal flip with probability 1/2 */
+    int crop_pad; /* random crop of the original size after zero-padding by this many pixels; 0: none */
+    int threads;  /* prefetching workers; 0: batches are made in the caller */
+} cw_loader_options;
+
+typedef struct cw_batch {
+    size_t n;              /* samples, 1..batch */
+    const float *x;        /* n x sample, normalized, row-major NCHW; the loader's, until the next call */
+    const int32_t *labels; /* n */
+    const uint32_t *index; /* n sample indices in the data set */
+} cw_batch;
+
+/* index == NULL: all samples of ds (count ignored). The list is copied; ds must outlive the loader. */
+cw_status cw_loader_create(const cw_dataset *ds, const uint32_t *index, size_t count, const cw_loader_options *options,
+                           cw_loader **out, cw_error *err);
+void cw_loader_destroy(cw_loader **l);
+size_t cw_loader_batches(const cw_loader *l); /* per epoch */
+/* Positions the loader at batch `first_batch` (0: the start) of an epoch. */
+cw_status cw_loader_seek(cw_loader *l, uint64_t epoch, size_t first_batch);
+/* CW_END after the epoch's last batch. */
+cw_status cw_loader_next(cw_loader *l, cw_batch *out, cw_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

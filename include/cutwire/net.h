@@ -1,0 +1,77 @@
+/* cutwire/net.h - frames between one server and its clients: over TCP (ZeroMQ ROUTER/DEALER) or inside a process.
+ *
+ * A frame is a byte string; what is in it is wire.h's business. A server's transport talks to many peers, each
+ * named by a cw_peer that it learns from the first frame received; a client's has one peer, whose name is ignored.
+ *
+ * Endpoints: "tcp://127.0.0.1:5555", "tcp://127.0.0.1:*" (a free port; cw_transport_endpoint tells which),
+ * "inproc://name" (same process; nothing is copied twice, no thread is started).
+ * Plaintext TCP on anything but loopback needs options.allow_plaintext.
+ *
+ * Order: frames between two ends arrive in order, at most once. A frame to a peer that is gone is dropped.
+ * Thread-safety: one transport belongs to one thread at a time.
+ */
+#ifndef CUTWIRE_NET_H
+#define CUTWIRE_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cutwire/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cw_transport cw_transport;
+
+typedef uint64_t cw_peer; /* unique in a transport's life; 0 is never a peer */
+
+typedef struct cw_net_options {
+    bool allow_plaintext; /* bind or connect in the clear beyond loopback */
+    uint32_t max_frame;   /* larger incoming frames drop the sender; 0: 1 GiB */
+    int heartbeat_ms;     /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000 */
+    int send_timeout_ms;  /* 0: 30000 */
+} cw_net_options;
+
+/* CW_ERR_INVALID (endpoint), CW_ERR_IO (address in use, ...; err has the system's reason), CW_ERR_NO_MEMORY. */
+cw_status cw_net_listen(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);
+/* TCP connects in the background and reconnects by itself: success does not mean that the server is there. */
+cw_status cw_net_connect(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);
+/* Waits at most linger_ms for sent frames to leave. NULL and pointer to NULL allowed. */
+void cw_transport_close(cw_transport **t, int linger_ms);
+/* The bound or connected endpoint, with the real port. Lives as long as t. */
+const char *cw_transport_endpoint(const cw_transport *t);
+
+/* Sends a copy of the bytes. CW_ERR_TIMEOUT (nobody takes them), CW_ERR_CLOSED (peer gone), CW_ERR_INVALID, CW_ERR_IO.
+ */
+cw_status cw_transport_send(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);
+
+/* A received frame, owned by the caller until cw_frame_release. `bytes` is 16-byte aligned. */
+typedef struct cw_frame {
+    cw_peer peer;
+    const uint8_t *bytes;
+    size_t size;
+    void *owner; /* private */
+} cw_frame;
+
+/* Waits up to timeout_ms (0: does not wait, -1: for ever). CW_ERR_TIMEOUT when nothing came; CW_ERR_CANCELLED when a
+ * signal interrupted the wait. */
+cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
+void cw_frame_release(cw_frame *frame);
+
+/* Forgets a peer: frames to it are refused, frames from it are discarded. */
+void cw_transport_drop(cw_transport *t, cw_peer peer);
+
+/* Totals since creation. `bytes` counts all that is handed to the socket for data frames: the frames plus the
+ * transport's own framing (ZMTP 3.1 frame headers over TCP), without handshakes, heartbeats and TCP/IP headers. */
+typedef struct cw_net_stats {
+    uint64_t frames_sent, frames_received;
+    uint64_t bytes_sent, bytes_received;
+} cw_net_stats;
+cw_net_stats cw_transport_stats(const cw_transport *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

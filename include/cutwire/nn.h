@@ -1,0 +1,191 @@
+/* cutwire/nn.h - models as lists of layers with numbered cut points, and the parts of them that run.
+ *
+ *     cw_model *model;                       a description: layers, shapes, cut points; no weights
+ *     cw_part *client, *server;              the layers before / after a cut, with weights, ready to run
+ *     cw_model_open("cnn", &options, &model, &err);
+ *     cw_model_cut(model, "2", &cut, &err);
+ *     cw_part_create(model, 0, cut.layer, &part_options, &client, &err);
+ *     cw_part_create(model, cut.layer, cw_model_layer_count(model), &part_options, &server, &err);
+ *
+ * A part's initial weights depend on (seed, parameter name) alone, so two halves are initialized exactly as the whole
+ * is. Data at a part's border is row-major fp32 (NCHW, NLC or NC); inside, layouts are oneDNN's choice. Losses are
+ * means over the batch, gradients are of that mean.
+ *
+ * Thread-safety: a cw_model is immutable; a cw_part belongs to one thread at a time. Results are the same bit for bit
+ * for the same seed at the same number of threads.
+ */
+#ifndef CUTWIRE_NN_H
+#define CUTWIRE_NN_H
+
+#include "cutwire/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- models ---- */
+
+typedef struct cw_model cw_model;
+
+typedef struct cw_model_options {
+    cw_shape sample; /* shape of one input without the batch: C,H,W */
+    int classes;
+    const char *activation; /* NULL: "relu" */
+} cw_model_options;
+
+/* The models known by name: 0 <= i < cw_model_known_count(). Static storage. */
+typedef struct cw_model_known {
+    const char *name;
+    const char *summary;
+} cw_model_known;
+size_t cw_model_known_count(void);
+const cw_model_known *cw_model_known_at(size_t i);
+
+/* On failure *out is NULL. CW_ERR_SPEC (unknown model or activation: err lists the known ones), CW_ERR_INVALID (a
+ * sample shape the model cannot take), CW_ERR_NO_MEMORY. */
+cw_status cw_model_open(const char *name, const cw_model_options *options, cw_model **out, cw_error *err);
+void cw_model_close(cw_model **model);
+const char *cw_model_name(const cw_model *model);
+size_t cw_model_layer_count(const cw_model *model);
+
+typedef struct cw_layer_info {
+    const char *kind;  /* "conv", "batchnorm", "relu", ... */
+    const char *name;  /* "features.0" */
+    cw_shape out;      /* of one sample */
+    size_t parameters; /* trainable scalars */
+    double flops;      /* of one sample's forward pass (a multiply-add counts 2) */
+} cw_layer_info;
+cw_layer_info cw_model_layer(const cw_model *model, size_t i);
+
+/* A place where the network may be cut: layers [0, layer) run on the client, [layer, layer_count) on the server. */
+typedef struct cw_cut {
+    int number;        /* what the user says: --cut NUMBER (paper: counts convolutions) */
+    const char *alias; /* "shallow", "medium", "deep" or NULL */
+    size_t layer;
+    cw_shape smashed;  /* of one sample */
+    bool non_negative; /* the smashed data comes out of a ReLU */
+} cw_cut;
+size_t cw_model_cut_count(const cw_model *model);
+cw_cut cw_model_cut_at(const cw_model *model, size_t i);
+/* By number or alias. CW_ERR_SPEC: no such cut, or one inside a skip connection; err lists the valid ones. */
+cw_status cw_model_cut(const cw_model *model, const char *which, cw_cut *out, cw_error *err);
+
+/* ---- parts ---- */
+
+typedef struct cw_part cw_part;
+
+typedef struct cw_part_options {
+    size_t max_batch; /* buffers are planned for it; smaller batches run too */
+    uint64_t seed;    /* of the initial weights (Kaiming) and of dropout */
+    int threads;      /* 0: as OpenMP decides */
+    bool inference;   /* no gradients will be asked for: less memory */
+    bool input_grad;  /* cw_part_backward will be asked for dx */
+} cw_part_options;
+
+/* Layers [first, last) of the model. CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_BACKEND (oneDNN, with the layer's name).
+ */
+cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const cw_part_options *options,
+                         cw_part **out, cw_error *err);
+void cw_part_destroy(cw_part **part);
+
+/* Shapes of one sample at the borders. */
+cw_shape cw_part_in_shape(const cw_part *part);
+cw_shape cw_part_out_shape(const cw_part *part);
+
+typedef enum cw_mode { CW_TRAIN, CW_EVAL } cw_mode;
+
+/* x: n x in_shape, 1 <= n <= max_batch, kept by reference until backward is done. y: n x out_shape, written when not
+ * NULL. CW_TRAIN uses batch statistics and updates the running ones; CW_EVAL uses the running ones. */
+cw_status cw_part_forward(cw_part *part, cw_mode mode, const float *x, size_t n, float *y, cw_error *err);
+
+typedef struct cw_loss {
+    double mean;    /* cross-entropy, natural logarithm, mean over the batch */
+    size_t correct; /* samples whose arg-max is the label (ties: the lowest index) */
+} cw_loss;
+/* Softmax cross-entropy of the last forward's output (n x classes) against labels; prepares backward in CW_TRAIN.
+ * CW_ERR_INVALID: a label out of range. CW_ERR_DIVERGED: the loss is not finite. */
+cw_status cw_part_loss(cw_part *part, const int32_t *labels, size_t n, cw_loss *out, cw_error *err);
+
+/* Back through the last CW_TRAIN forward. dy: n x out_shape, or NULL after cw_part_loss. dx: n x in_shape, written when
+ * not NULL (needs options.input_grad). The parameters' gradients are overwritten, not accumulated. */
+cw_status cw_part_backward(cw_part *part, const float *dy, float *dx, cw_error *err);
+
+/* ---- parameters ---- */
+
+/* Parameters in a fixed order and with torchvision's names ("features.0.weight"). Trainable ones come with gradients;
+ * buffers (running_mean, running_var, num_batches_tracked is not kept) do not. */
+typedef struct cw_param {
+    const char *name;
+    cw_shape shape; /* canonical: OIHW, or as PyTorch has it */
+    size_t count;
+    bool trainable;
+} cw_param;
+size_t cw_part_param_count(const cw_part *part);
+cw_param cw_part_param(const cw_part *part, size_t i);
+
+/* Copies of all values or gradients as one flat vector in canonical row-major layout, parameter after parameter: the
+ * trainable ones (cw_part_trainable_size floats) or the buffers (cw_part_buffer_size floats). Import is the inverse.
+ * The caller owns `flat`. */
+size_t cw_part_trainable_size(const cw_part *part);
+size_t cw_part_buffer_size(const cw_part *part);
+void cw_part_export_weights(const cw_part *part, float *flat);
+void cw_part_import_weights(cw_part *part, const float *flat);
+void cw_part_export_buffers(const cw_part *part, float *flat);
+void cw_part_import_buffers(cw_part *part, const float *flat);
+void cw_part_export_grads(const cw_part *part, float *flat);
+void cw_part_import_grads(cw_part *part, const float *flat);
+
+/* For a server that averages the gradients of several clients: the sum is kept in the engine's own layout.
+ * clear, then add(weight) after each backward, then replace: the gradients become the accumulated sum times scale. The
+ * first add after clear with weight 1 and replace with scale 1 gives the same bits as never having accumulated. */
+cw_status cw_part_grad_sum_clear(cw_part *part);
+cw_status cw_part_grad_sum_add(cw_part *part, float weight);
+cw_status cw_part_grad_sum_replace(cw_part *part, float scale);
+
+/* Parameters and buffers as named tensors (safetensors). Export: *items (owned, free with cw_named_tensors_free).
+ * Import: every parameter must be present with its shape; others are ignored (so a whole model's file loads into a
+ * part). CW_ERR_NOT_FOUND, CW_ERR_MISMATCH name the tensor. */
+cw_status cw_part_state_export(const cw_part *part, cw_named_tensor **items, size_t *count, cw_error *err);
+cw_status cw_part_state_import(cw_part *part, const cw_tensor_set *set, cw_error *err);
+void cw_named_tensors_free(cw_named_tensor *items, size_t count);
+
+/* ---- optimizer and schedules ---- */
+
+typedef struct cw_sgd_options {
+    float momentum; /* v = momentum * v + (g + weight_decay * w);  w -= lr * v  (PyTorch's SGD) */
+    float weight_decay;
+    bool nesterov;
+} cw_sgd_options;
+
+typedef struct cw_sgd cw_sgd;
+/* The part must outlive the optimizer. */
+cw_status cw_sgd_create(cw_part *part, const cw_sgd_options *options, cw_sgd **out, cw_error *err);
+void cw_sgd_destroy(cw_sgd **sgd);
+/* One update of every trainable parameter from its gradient. */
+cw_status cw_sgd_step(cw_sgd *sgd, float lr);
+/* Momentum buffers, flat as cw_part_export_weights. */
+void cw_sgd_export(const cw_sgd *sgd, float *flat);
+void cw_sgd_import(cw_sgd *sgd, const float *flat);
+
+/* Learning rate as a function of progress: a pure value, safe to copy and share. */
+typedef struct cw_schedule {
+    enum { CW_SCHED_CONSTANT, CW_SCHED_COSINE, CW_SCHED_MULTISTEP, CW_SCHED_ONECYCLE } kind;
+    double base_lr;
+    double final_lr;     /* cosine, onecycle */
+    double warmup;       /* onecycle: fraction of the run that rises, linearly; 0.3 if 0 */
+    double gamma;        /* multistep: factor */
+    int milestone_count; /* multistep: epochs, increasing */
+    double milestones[16];
+} cw_schedule;
+
+/* Parses "constant", "cosine[:final=0]", "multistep:at=60/120/160,gamma=0.2", "onecycle[:warmup=0.3,final=0]"; base_lr
+ * is left 0. CW_ERR_SPEC. */
+cw_status cw_schedule_parse(const char *spec, cw_schedule *out, cw_error *err);
+/* The rate at `epoch` (fractional: epoch + step / steps_per_epoch) of `epochs`. Cosine and multistep of the paper
+ * change per epoch in PyTorch; here they follow the fraction, cosine continuously, multistep at whole milestones. */
+float cw_schedule_lr(const cw_schedule *s, double epoch, double epochs);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

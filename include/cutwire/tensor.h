@@ -1,0 +1,112 @@
+/* cutwire/tensor.h - dense tensors as plain structs, and the files they live in.
+ *
+ * A cw_tensor is a view: dtype, shape and a pointer to row-major, little-endian elements. It owns
+ * its elements only when made by cw_tensor_alloc or a loader here; free those with cw_tensor_free.
+ *
+ * Thread-safety: no shared state; a tensor may be read by many threads at once.
+ */
+#ifndef CUTWIRE_TENSOR_H
+#define CUTWIRE_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cutwire/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The values are part of the payload format; never renumber. */
+typedef enum cw_dtype {
+    CW_F32 = 1,
+    CW_BF16 = 2,
+    CW_F16 = 3,
+    CW_U8 = 4,
+    CW_I32 = 5,
+    CW_I64 = 6,
+} cw_dtype;
+
+enum { CW_MAX_DIMS = 8 };
+
+typedef struct cw_shape {
+    int32_t ndim; /* 0 (a scalar: one element) .. CW_MAX_DIMS */
+    int64_t dim[CW_MAX_DIMS];
+} cw_shape;
+
+typedef struct cw_tensor {
+    cw_dtype dtype;
+    cw_shape shape;
+    void *data;
+    bool owned; /* data was allocated by this library */
+} cw_tensor;
+
+/* Size of one element in bytes; 0 for an unknown dtype. */
+size_t cw_dtype_size(cw_dtype dtype);
+/* "f32", "bf16", ...; "?" for an unknown dtype. */
+const char *cw_dtype_name(cw_dtype dtype);
+
+/* Convenience: cw_shape_of(4, (int64_t[]){n, c, h, w}). */
+cw_shape cw_shape_of(int ndim, const int64_t *dims);
+bool cw_shape_equal(const cw_shape *a, const cw_shape *b);
+/* Number of elements into *count. CW_ERR_INVALID when ndim or a dimension is out of range or the byte count
+ * of 8-byte elements would overflow int64_t. */
+cw_status cw_shape_count(const cw_shape *shape, size_t *count);
+/* Writes "64x16x16" (or "scalar") into buf, always terminated; returns buf. */
+char *cw_shape_format(const cw_shape *shape, char *buf, size_t size);
+
+/* A view of memory that stays the caller's. */
+cw_tensor cw_tensor_view(cw_dtype dtype, const cw_shape *shape, void *data);
+/* 64-byte aligned, uninitialized elements, owned by *out. On failure *out is zeroed. CW_ERR_INVALID, CW_ERR_NO_MEMORY.
+ */
+cw_status cw_tensor_alloc(cw_tensor *out, cw_dtype dtype, const cw_shape *shape);
+/* Frees owned elements and zeroes *t. NULL and already-freed tensors are allowed. */
+void cw_tensor_free(cw_tensor *t);
+
+/* .npy files, format versions 1.0 to 3.0, C order (Fortran order is refused), little-endian; dtypes f4 f2 u1 i4 i8.
+ * A header that claims more elements than the file holds is refused before anything of that size is allocated.
+ * Load: *out owns its elements; zeroed on failure. CW_ERR_IO (with the system's reason), CW_ERR_MAGIC, CW_ERR_VERSION,
+ * CW_ERR_TRUNCATED, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED, CW_ERR_NO_MEMORY. bf16 is saved as its bits in '<u2'.
+ * Save writes PATH.tmp, flushes it to disk and renames, so PATH is always either the old or the whole new file. */
+cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err);
+cw_status cw_npy_save(const char *path, const cw_tensor *t, cw_error *err);
+
+/* Whole files as bytes. Read: *data (owned by the caller, free with cw_bytes_free) and *size. Write: atomic as above.
+ */
+cw_status cw_file_read(const char *path, uint8_t **data, size_t *size, cw_error *err);
+cw_status cw_file_write(const char *path, const void *data, size_t size, cw_error *err);
+void cw_bytes_free(uint8_t *data);
+
+/* safetensors (huggingface format): an 8-byte header length, a JSON header, the tensors' bytes.
+ *
+ * A cw_named_tensor's name is at most 127 bytes. Writing: tensors in the given order. Reading: every
+ * offset, length, dtype and shape is checked against the bytes at hand; unknown dtypes are refused.
+ * `metadata` (may be NULL) is stored under __metadata__ as {"cutwire": metadata}, an opaque string. */
+typedef struct cw_named_tensor {
+    char name[128];
+    cw_tensor tensor;
+} cw_named_tensor;
+
+typedef struct cw_tensor_set {
+    cw_named_tensor *items; /* owned; each tensor is a view into `bytes` or owns its elements */
+    size_t count;
+    char *metadata; /* owned; NULL when absent */
+    uint8_t *bytes; /* owned backing store; NULL when the tensors own theirs */
+} cw_tensor_set;
+
+cw_status cw_safetensors_encode(const cw_named_tensor *items, size_t count, const char *metadata, uint8_t **bytes,
+                                size_t *size, cw_error *err);
+/* Copies what it needs from bytes: they may be freed afterwards. */
+cw_status cw_safetensors_decode(const void *bytes, size_t size, cw_tensor_set *out, cw_error *err);
+cw_status cw_safetensors_load(const char *path, cw_tensor_set *out, cw_error *err);
+cw_status cw_safetensors_save(const char *path, const cw_named_tensor *items, size_t count, const char *metadata,
+                              cw_error *err);
+/* NULL when no tensor has that name. */
+const cw_tensor *cw_tensor_set_find(const cw_tensor_set *set, const char *name);
+void cw_tensor_set_free(cw_tensor_set *set);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

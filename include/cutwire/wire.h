@@ -1,0 +1,106 @@
+/* cutwire/wire.h - the messages of the protocol, to bytes and back (docs/PROTOCOL.md has the byte diagrams).
+ *
+ * No I/O happens here. A message is a fixed header, fields of its type, labels (training steps) and one blob: a codec
+ * payload, weights, a configuration or a text. Decoding checks every field, and gives views into the frame's bytes.
+ *
+ * A conversation, with versions agreed in HELLO/WELCOME:
+ *
+ *     client                          server
+ *     HELLO {versions, token}      ->
+ *                                  <- WELCOME {version, client, clients, config blob}
+ *     READY {samples}              ->                                   its model is built, its shard is open
+ *                                  <- STATE {blob: safetensors}         weights and buffers of the client half
+ *                                  <- BEGIN {phase, epoch}              phase train or eval
+ *     ACTIVATION {step, labels, blob: payload}      ->
+ *                                  <- GRADIENT {step, loss, correct, blob: payload}     (train)
+ *     CLIENT_GRAD {step, samples, blob: fp32}       ->                                  (train)
+ *                                  <- UPDATE {step, lr, blob: fp32}     averaged gradient: every client applies it
+ *                                  <- RESULT {step, loss, correct}      (eval: answers ACTIVATION)
+ *     PHASE_DONE {phase, epoch, blob: fp32 buffers} ->                  batch-norm statistics after a training epoch
+ *     LEAVE {reason}               ->
+ *                                  <- END {text}
+ *     either side: ERROR {status, text}, PING, PONG
+ *
+ * Thread-safety: pure functions.
+ */
+#ifndef CUTWIRE_WIRE_H
+#define CUTWIRE_WIRE_H
+
+#include "cutwire/status.h"
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { CW_WIRE_VERSION_MIN = 1, CW_WIRE_VERSION_MAX = 1 };
+
+typedef enum cw_msg_type {
+    CW_MSG_HELLO = 1,
+    CW_MSG_WELCOME = 2,
+    CW_MSG_READY = 3,
+    CW_MSG_STATE = 4,
+    CW_MSG_BEGIN = 5,
+    CW_MSG_ACTIVATION = 6,
+    CW_MSG_GRADIENT = 7,
+    CW_MSG_CLIENT_GRAD = 8,
+    CW_MSG_UPDATE = 9,
+    CW_MSG_RESULT = 10,
+    CW_MSG_PHASE_DONE = 11,
+    CW_MSG_END = 12,
+    CW_MSG_LEAVE = 13,
+    CW_MSG_ERROR = 14,
+    CW_MSG_PING = 15,
+    CW_MSG_PONG = 16,
+} cw_msg_type;
+
+typedef enum cw_phase { CW_PHASE_TRAIN = 1, CW_PHASE_EVAL = 2 } cw_phase;
+
+/* One message of any type; which members count is in the comments. The rest are zero after decoding and ignored when
+ * encoding. */
+typedef struct cw_msg {
+    cw_msg_type type;
+    uint32_t client;      /* all: index of the client, UINT32_MAX before WELCOME */
+    uint64_t session;     /* all but HELLO: the server's run, random, so that frames of an earlier run are recognized */
+    uint16_t version_min; /* HELLO */
+    uint16_t version_max; /* HELLO; WELCOME: the version chosen */
+    uint64_t token;       /* HELLO: identifies the client over reconnects, 0: new */
+    uint64_t config_hash; /* WELCOME, READY: of the configuration; both must agree */
+    uint32_t clients;     /* WELCOME */
+    uint64_t samples;     /* READY: training samples of the shard; ACTIVATION, CLIENT_GRAD: of the batch */
+    uint64_t test_samples; /* READY: test samples this client evaluates */
+    cw_phase phase;        /* BEGIN, ACTIVATION, PHASE_DONE */
+    uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE */
+    uint32_t step;         /* ACTIVATION .. RESULT: batch number in the epoch */
+    double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
+    uint64_t correct;      /* GRADIENT, RESULT */
+    double lr;             /* UPDATE */
+    cw_status status;      /* ERROR, LEAVE (CW_OK: finished) */
+    const int32_t *labels; /* ACTIVATION: `samples` of them; in a decoded message NULL: use cw_msg_labels */
+    const uint8_t *blob; /* WELCOME STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE; text of END LEAVE ERROR */
+    size_t blob_size;
+    const uint8_t *label_bytes; /* decoded ACTIVATION: labels as they came */
+    unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them */
+} cw_msg;
+
+/* "ACTIVATION"; "?" for an unknown type. */
+const char *cw_msg_name(cw_msg_type type);
+
+/* Bytes of everything before the blob. The blob ends the frame. */
+size_t cw_msg_head_size(const cw_msg *msg);
+
+/* Writes the whole frame (head_size + blob_size bytes) into dst. msg->blob may already lie at dst + head_size, where a
+ * codec has put it: it is then not copied. CW_ERR_TOO_SMALL, CW_ERR_INVALID (a member out of range). */
+cw_status cw_msg_encode(const cw_msg *msg, void *dst, size_t capacity, size_t *size, cw_error *err);
+
+/* Views into src, which must outlive *msg. CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION (out of range of the frame
+ * format), CW_ERR_CHECKSUM, CW_ERR_CORRUPT; err->offset is the byte at fault. */
+cw_status cw_msg_decode(const void *src, size_t size, cw_msg *msg, cw_error *err);
+
+/* Widens the labels of a decoded ACTIVATION into out[samples], checking each against `classes`. CW_ERR_PROTOCOL. */
+cw_status cw_msg_labels(const cw_msg *msg, int classes, int32_t *out, cw_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,132 @@
+/* base.h - what every module stands on: errors, memory, random streams, clock, CPU, bytes. Internal. */
+#ifndef CWI_BASE_H
+#define CWI_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cutwire/status.h"
+
+#if defined(__GNUC__)
+#define CWI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define CWI_PRINTF(fmt, args)
+#endif
+
+#define CWI_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define CWI_MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define CWI_MAX(a, b)    ((a) > (b) ? (a) : (b))
+
+/* Returns early with the status when it is not CW_OK. */
+#define CWI_TRY(call)                                                                                                  \
+    do {                                                                                                               \
+        cw_status cwi_try_status = (call);                                                                             \
+        if (cwi_try_status != CW_OK)                                                                                   \
+            return cwi_try_status;                                                                                     \
+    } while (0)
+
+/* ---- errors ---- */
+
+/* Fills *err (NULL allowed) and returns status, so that a failing function can `return cwi_fail(...)`. */
+cw_status cwi_fail(cw_error *err, cw_status status, const char *fmt, ...) CWI_PRINTF(3, 4);
+cw_status cwi_fail_at(cw_error *err, cw_status status, uint64_t offset, const char *fmt, ...) CWI_PRINTF(4, 5);
+/* CW_ERR_NO_MEMORY with the amount asked for. */
+cw_status cwi_fail_memory(cw_error *err, size_t bytes);
+/* Puts "prefix: " before the message already in err; for adding the file's or layer's name on the way up. */
+cw_status cwi_fail_prefix(cw_error *err, cw_status status, const char *fmt, ...) CWI_PRINTF(3, 4);
+
+/* ---- memory ---- */
+
+/* 64-byte aligned; freed by cwi_free. NULL when out of memory, when count * size overflows, or when a test injects a
+ * failure. A zero size gives a unique pointer. */
+void *cwi_alloc(size_t count, size_t size);
+void *cwi_calloc(size_t count, size_t size);
+/* Grows or shrinks, keeping the smaller of old and new size; on failure NULL and the old block is untouched. */
+void *cwi_realloc(void *old, size_t old_size, size_t new_size);
+char *cwi_strdup(const char *s);
+void cwi_free(void *p);
+
+/* Tests: asked before each allocation, `true` makes it fail. NULL: none. Not for use while other threads allocate. */
+void cwi_alloc_set_fault(bool (*fails)(void *ctx, size_t bytes), void *ctx);
+
+/* a * b and a + b; false on overflow. */
+static inline bool cwi_mul_size(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+static inline bool cwi_add_size(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
+
+/* ---- random streams ---- */
+
+/* Counter-based: a stream is a key, and its i-th value is a hash of (key, i), so that streams need no state to be
+ * saved but a position, and any position can be reached at once. splitmix64 finalizer (Steele, Lea, Flood 2014). */
+typedef struct cwi_rng {
+    uint64_t key;
+    uint64_t next; /* position */
+} cwi_rng;
+
+/* What a stream is for; mixed into the key so that uses never share numbers. */
+typedef enum cwi_stream {
+    CWI_STREAM_WEIGHTS = 1,
+    CWI_STREAM_SHUFFLE,
+    CWI_STREAM_AUGMENT,
+    CWI_STREAM_SHARD,
+    CWI_STREAM_DROPOUT,
+    CWI_STREAM_CODEC,
+    CWI_STREAM_TEST,
+} cwi_stream;
+
+cwi_rng cwi_rng_make(uint64_t seed, cwi_stream purpose, uint64_t a, uint64_t b);
+uint64_t cwi_rng_u64(cwi_rng *r);
+/* The i-th value of a stream, without moving it. */
+uint64_t cwi_rng_at(const cwi_rng *r, uint64_t i);
+double cwi_rng_double(cwi_rng *r);                       /* [0, 1), 53 bits */
+uint64_t cwi_rng_below(cwi_rng *r, uint64_t bound);      /* [0, bound), unbiased; bound > 0 */
+double cwi_rng_normal(cwi_rng *r);                       /* mean 0, variance 1 */
+double cwi_rng_gamma(cwi_rng *r, double shape);          /* scale 1, shape > 0 (Marsaglia, Tsang 2000) */
+void cwi_rng_shuffle(cwi_rng *r, uint32_t *a, size_t n); /* Fisher-Yates */
+uint64_t cwi_hash_string(const char *s);                 /* FNV-1a, 64 bits */
+
+/* ---- clock ---- */
+
+double cwi_seconds(void); /* monotonic */
+
+/* ---- CPU ---- */
+
+typedef enum cwi_cpu { CWI_CPU_SCALAR, CWI_CPU_AVX2, CWI_CPU_AVX512, CWI_CPU_NEON } cwi_cpu;
+
+/* The best variant this machine has (AVX512 means F, BW, VL, DQ, VBMI2 and BITALG; AVX2 means with BMI2 and FMA). */
+cwi_cpu cwi_cpu_best(void);
+bool cwi_cpu_has(cwi_cpu cpu);
+/* What CUTWIRE_CPU asks for, else the best. Decided once. */
+cwi_cpu cwi_cpu_selected(void);
+bool cwi_cpu_missing(void); /* CUTWIRE_CPU named a variant that is unknown or that this machine lacks */
+const char *cwi_cpu_name(cwi_cpu cpu);
+int cwi_cpu_count(void); /* processors this process may run on */
+
+/* ---- little-endian bytes ---- */
+
+static inline void cwi_put_le(uint8_t *p, uint64_t v, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+static inline uint64_t cwi_get_le(const uint8_t *p, unsigned bytes)
+{
+    uint64_t v = 0;
+    for (unsigned i = 0; i < bytes; i++)
+        v |= (uint64_t)p[i] << (8 * i);
+    return v;
+}
+
+/* CRC-32C (Castagnoli, RFC 3720 appendix B.4) of `size` bytes; crc is 0 to begin, or the result so far to continue.
+ * Uses the CPU's instruction where it has one. */
+uint32_t cwi_crc32c(uint32_t crc, const void *data, size_t size);
+
+#endif

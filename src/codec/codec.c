@@ -1,0 +1,2 @@
+/* codec.c - (being written) */
+typedef int cwi_codec_unit;

@@ -1,0 +1,2 @@
+/* data.c - (being written) */
+typedef int cwi_data_unit;

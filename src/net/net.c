@@ -1,0 +1,2 @@
+/* net.c - (being written) */
+typedef int cwi_net_unit;

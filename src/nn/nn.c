@@ -1,0 +1,2 @@
+/* nn.c - (being written) */
+typedef int cwi_nn_unit;

@@ -1,0 +1,2 @@
+/* tensor.c - (being written) */
+typedef int cwi_tensor_unit;

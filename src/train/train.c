@@ -1,0 +1,2 @@
+/* train.c - (being written) */
+typedef int cwi_train_unit;

@@ -1,0 +1,2 @@
+/* wire.c - (being written) */
+typedef int cwi_wire_unit;

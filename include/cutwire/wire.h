@@ -21,6 +21,9 @@
  *                                  <- END {text}
  *     either side: ERROR {status, text}, PING, PONG
  *
+ * Every message has exactly one encoding: what decodes gives the same bytes when encoded again. In a frame the blob
+ * starts at a multiple of 16 bytes, so that fp32 values of a received frame (net.h aligns it) are used where they lie.
+ *
  * Thread-safety: pure functions.
  */
 #ifndef CUTWIRE_WIRE_H
@@ -86,11 +89,14 @@ typedef struct cw_msg {
 /* "ACTIVATION"; "?" for an unknown type. */
 const char *cw_msg_name(cw_msg_type type);
 
-/* Bytes of everything before the blob. The blob ends the frame. */
+/* Bytes of everything before the blob, a multiple of 16 (for ACTIVATION it depends on `samples` and `labels`). The blob
+ * ends the frame. 0 for an unknown type. */
 size_t cw_msg_head_size(const cw_msg *msg);
 
 /* Writes the whole frame (head_size + blob_size bytes) into dst. msg->blob may already lie at dst + head_size, where a
- * codec has put it: it is then not copied. CW_ERR_TOO_SMALL, CW_ERR_INVALID (a member out of range). */
+ * codec has put it: it is then not copied. Control characters in a text become '?'; a decoder refuses them.
+ * CW_ERR_TOO_SMALL, CW_ERR_INVALID (a member out of range: NaN, phase 0, a negative label, a text over 4096 bytes,
+ * ...). */
 cw_status cw_msg_encode(const cw_msg *msg, void *dst, size_t capacity, size_t *size, cw_error *err);
 
 /* Views into src, which must outlive *msg. CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION (out of range of the frame

@@ -1,0 +1,423 @@
+/* test_wire.c - messages to frames and back; damaged, hostile and forged frames. */
+#include <math.h>
+
+#include "base/base.h"
+#include "cutwire/wire.h"
+#include "test.h"
+
+enum {
+    BUFFER = 4096,
+    AT_TYPE = 5,
+    AT_FIELDS_SIZE = 6,
+    AT_CRC = 12,
+    AT_SESSION = 16,
+    AT_LABELS_SIZE = 24,
+    AT_BLOB_SIZE = 28
+};
+enum { HEADER = 32, TYPES = 16 };
+
+static const int32_t LABELS[3] = {0, 9, 3};
+static const uint8_t BLOB[] = {1, 2, 3, 4, 5, 6, 7, 8};
+static const char TEXT[] = "the disk is full";
+
+/* A message of each type with every member that counts set. */
+static cw_msg sample_message(cw_msg_type type)
+{
+    cw_msg m = {.type = type, .client = 3, .session = 0x1122334455667788};
+    m.epoch = 7;
+    m.step = 21;
+    m.phase = CW_PHASE_EVAL;
+    m.samples = 3;
+    m.loss = 2.25;
+    m.correct = 2;
+    m.lr = 0.1;
+    m.version_min = m.version_max = 1;
+    m.token = 0xfedcba9876543210;
+    m.config_hash = 0x0123456789abcdef;
+    m.clients = 4;
+    m.test_samples = 10000;
+    m.status = CW_ERR_IO;
+    m.labels = LABELS;
+    m.blob = BLOB;
+    m.blob_size = sizeof BLOB;
+    switch (type) {
+    case CW_MSG_HELLO:
+    case CW_MSG_READY:
+    case CW_MSG_BEGIN:
+    case CW_MSG_RESULT:
+    case CW_MSG_PING:
+    case CW_MSG_PONG:
+        m.blob_size = 0;
+        break;
+    case CW_MSG_END:
+    case CW_MSG_LEAVE:
+    case CW_MSG_ERROR:
+        m.blob = (const uint8_t *)TEXT;
+        m.blob_size = sizeof TEXT - 1;
+        break;
+    default:
+        break;
+    }
+    return m;
+}
+
+static size_t encode(const cw_msg *m, uint8_t *frame)
+{
+    size_t size;
+    cw_error err;
+    assert_ok_err(cw_msg_encode(m, frame, BUFFER, &size, &err), err);
+    assert_int_equal(size, cw_msg_head_size(m) + m->blob_size);
+    return size;
+}
+
+static void reseal(uint8_t *frame, size_t size)
+{
+    memset(frame + AT_CRC, 0, 4);
+    cwi_put_le(frame + AT_CRC, cwi_crc32c(0, frame, size), 4);
+}
+
+static void each_type_survives_the_round_trip(void **state)
+{
+    (void)state;
+    for (unsigned type = 1; type <= TYPES; type++) {
+        cw_msg m = sample_message((cw_msg_type)type), d;
+        uint8_t frame[BUFFER], again[BUFFER];
+        cw_error err;
+        size_t size = encode(&m, frame);
+        assert_ok_err(cw_msg_decode(frame, size, &d, &err), err);
+        assert_int_equal(d.type, type);
+        assert_int_equal(d.client, 3);
+        assert_true(d.session == (type == CW_MSG_HELLO ? 0 : m.session));
+        assert_int_equal(d.blob_size, m.blob_size);
+        if (m.blob_size) {
+            assert_memory_equal(d.blob, m.blob, m.blob_size);
+            assert_int_equal((d.blob - frame) % 16, 0);
+        }
+        assert_int_equal(encode(&d, again), size);
+        assert_memory_equal(again, frame, size);
+    }
+}
+
+static void each_member_that_counts_arrives(void **state)
+{
+    (void)state;
+    uint8_t frame[BUFFER];
+    cw_msg d, m;
+#define SENT(type)                                                                                                     \
+    m = sample_message(type);                                                                                          \
+    assert_ok(cw_msg_decode(frame, encode(&m, frame), &d, NULL))
+    SENT(CW_MSG_HELLO);
+    assert_true(d.version_min == 1 && d.version_max == 1 && d.token == m.token && d.epoch == 0);
+    SENT(CW_MSG_WELCOME);
+    assert_true(d.version_max == 1 && d.clients == 4 && d.config_hash == m.config_hash);
+    SENT(CW_MSG_READY);
+    assert_true(d.samples == 3 && d.test_samples == 10000 && d.config_hash == m.config_hash);
+    SENT(CW_MSG_BEGIN);
+    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 0);
+    SENT(CW_MSG_ACTIVATION);
+    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.samples == 3);
+    SENT(CW_MSG_GRADIENT);
+    assert_true(d.epoch == 7 && d.step == 21 && d.loss == 2.25 && d.correct == 2 && d.lr == 0);
+    SENT(CW_MSG_CLIENT_GRAD);
+    assert_true(d.epoch == 7 && d.step == 21 && d.samples == 3);
+    SENT(CW_MSG_UPDATE);
+    assert_true(d.epoch == 7 && d.step == 21 && d.lr == 0.1 && d.samples == 0);
+    SENT(CW_MSG_RESULT);
+    assert_true(d.epoch == 7 && d.step == 21 && d.loss == 2.25 && d.correct == 2);
+    SENT(CW_MSG_PHASE_DONE);
+    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7);
+    SENT(CW_MSG_LEAVE);
+    assert_int_equal(d.status, CW_ERR_IO);
+    SENT(CW_MSG_ERROR);
+    assert_int_equal(d.status, CW_ERR_IO);
+#undef SENT
+}
+
+/* The bytes themselves: a change of the format must change its version, and this. */
+static void frame_bytes_are_pinned(void **state)
+{
+    (void)state;
+    static const uint8_t expected[] = {'C',  'W',  'F',  'R',  1,    6,    20,   0,
+                                       3,    0,    0,    0,    0xd7, 0x8a, 0xf2, 0xe6, /* CRC: computed apart */
+                                       0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
+                                       3,    0,    0,    0,    8,    0,    0,    0, /* session, lengths */
+                                       2,    0,    0,    0,    7,    0,    0,    0,
+                                       21,   0,    0,    0,    3,    0,    0,    0, /* phase epoch step samples */
+                                       1,    0,    0,    0,    0,    9,    3,    0,
+                                       0,    0,    0,    0,    0,    0,    0,    0, /* label width, labels, padding */
+                                       1,    2,    3,    4,    5,    6,    7,    8};
+    uint8_t frame[BUFFER];
+    cw_msg m = sample_message(CW_MSG_ACTIVATION);
+    assert_int_equal(encode(&m, frame), sizeof expected);
+    assert_memory_equal(frame, expected, sizeof expected);
+}
+
+static void labels_take_the_narrowest_width(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t largest;
+        unsigned width;
+    } cases[] = {{0, 1}, {255, 1}, {256, 2}, {65535, 2}, {65536, 4}, {INT32_MAX - 1, 4}};
+    for (size_t i = 0; i < CWI_COUNT(cases); i++) {
+        int32_t labels[5] = {1, cases[i].largest, 0, 2, 1}, out[5];
+        uint8_t frame[BUFFER];
+        cw_msg m = sample_message(CW_MSG_ACTIVATION), d;
+        cw_error err;
+        m.labels = labels;
+        m.samples = 5;
+        assert_ok(cw_msg_decode(frame, encode(&m, frame), &d, NULL));
+        assert_int_equal(d.label_width, cases[i].width);
+        assert_null(d.labels);
+        assert_ok(cw_msg_labels(&d, INT32_MAX, out, NULL));
+        assert_memory_equal(out, labels, sizeof out);
+        if (cases[i].largest) {
+            assert_status(cw_msg_labels(&d, cases[i].largest, out, &err), CW_ERR_PROTOCOL);
+            assert_non_null(strstr(err.message, "sample 1 "));
+        }
+    }
+}
+
+static void blob_may_lie_in_place(void **state)
+{
+    (void)state;
+    cw_msg m = sample_message(CW_MSG_GRADIENT);
+    uint8_t apart[BUFFER], in_place[BUFFER];
+    size_t size = encode(&m, apart);
+    memcpy(in_place + cw_msg_head_size(&m), BLOB, sizeof BLOB);
+    m.blob = in_place + cw_msg_head_size(&m);
+    assert_int_equal(encode(&m, in_place), size);
+    assert_memory_equal(in_place, apart, size);
+}
+
+static void encoder_refuses_what_no_decoder_takes(void **state)
+{
+    (void)state;
+    uint8_t frame[BUFFER];
+    size_t size;
+    static const int32_t negative[3] = {0, -1, 2};
+#define REFUSED(type_, change)                                                                                         \
+    do {                                                                                                               \
+        cw_msg m = sample_message(type_);                                                                              \
+        cw_error err = {.message = ""};                                                                                \
+        change;                                                                                                        \
+        assert_status(cw_msg_encode(&m, frame, BUFFER, &size, &err), CW_ERR_INVALID);                                  \
+        assert_int_equal(size, 0);                                                                                     \
+        assert_true(err.message[0]);                                                                                   \
+    } while (0)
+    REFUSED(CW_MSG_HELLO, m.version_min = 2);
+    REFUSED(CW_MSG_HELLO, m.version_min = 0);
+    REFUSED(CW_MSG_WELCOME, m.version_max = 2);
+    REFUSED(CW_MSG_WELCOME, m.clients = 0);
+    REFUSED(CW_MSG_WELCOME, m.client = 4);
+    REFUSED(CW_MSG_WELCOME, m.blob_size = 0);
+    REFUSED(CW_MSG_READY, m.samples = UINT64_MAX);
+    REFUSED(CW_MSG_BEGIN, m.phase = 0);
+    REFUSED(CW_MSG_BEGIN, m.phase = 3);
+    REFUSED(CW_MSG_BEGIN, m.blob_size = 1);
+    REFUSED(CW_MSG_ACTIVATION, m.samples = 0);
+    REFUSED(CW_MSG_ACTIVATION, m.labels = NULL);
+    REFUSED(CW_MSG_ACTIVATION, m.labels = negative);
+    REFUSED(CW_MSG_ACTIVATION, m.blob = NULL);
+    REFUSED(CW_MSG_GRADIENT, m.loss = (double)NAN);
+    REFUSED(CW_MSG_RESULT, m.loss = (double)INFINITY);
+    REFUSED(CW_MSG_UPDATE, m.lr = -0.5);
+    REFUSED(CW_MSG_UPDATE, m.lr = (double)NAN);
+    REFUSED(CW_MSG_UPDATE, m.blob_size = 7);
+    REFUSED(CW_MSG_ERROR, m.status = CW_OK);
+    REFUSED(CW_MSG_ERROR, m.status = (cw_status)99);
+    REFUSED(CW_MSG_PING, m.type = (cw_msg_type)0);
+    REFUSED(CW_MSG_PING, m.type = (cw_msg_type)17);
+#undef REFUSED
+    cw_msg m = sample_message(CW_MSG_GRADIENT);
+    assert_status(cw_msg_encode(&m, frame, 10, &size, NULL), CW_ERR_TOO_SMALL);
+}
+
+static void every_truncation_is_refused(void **state)
+{
+    (void)state;
+    for (unsigned type = 1; type <= TYPES; type++) {
+        cw_msg m = sample_message((cw_msg_type)type), d;
+        uint8_t frame[BUFFER];
+        size_t size = encode(&m, frame);
+        for (size_t cut = 0; cut < size; cut++) {
+            uint8_t *exact = malloc(cut + !cut); /* so that the sanitizer sees an over-read */
+            cw_error err;
+            memcpy(exact, frame, cut);
+            assert_status(cw_msg_decode(exact, cut, &d, &err), CW_ERR_TRUNCATED);
+            assert_int_equal(err.offset, cut);
+            free(exact);
+        }
+    }
+}
+
+static void every_bit_flip_is_refused(void **state)
+{
+    (void)state;
+    for (unsigned type = 1; type <= TYPES; type++) {
+        cw_msg m = sample_message((cw_msg_type)type), d;
+        uint8_t frame[BUFFER];
+        size_t size = encode(&m, frame);
+        for (size_t bit = 0; bit < 8 * size; bit++) {
+            cw_error err = {.message = ""};
+            frame[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            assert_int_not_equal(cw_msg_decode(frame, size, &d, &err), CW_OK);
+            assert_true(err.message[0]);
+            assert_null(d.blob);
+            frame[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    }
+}
+
+static void trailing_bytes_are_refused(void **state)
+{
+    (void)state;
+    cw_msg m = sample_message(CW_MSG_GRADIENT), d;
+    uint8_t frame[BUFFER] = {0};
+    size_t size = encode(&m, frame);
+    cw_error err;
+    assert_status(cw_msg_decode(frame, size + 1, &d, &err), CW_ERR_CORRUPT);
+    assert_int_equal(err.offset, size);
+}
+
+/* Changes `width` bytes at `at` of a good frame, puts the checksum right, and expects `status` at `at`. */
+static void forged(cw_msg_type type, size_t at, unsigned width, uint64_t value, cw_status status, size_t fault)
+{
+    cw_msg m = sample_message(type), d;
+    uint8_t frame[BUFFER];
+    size_t size = encode(&m, frame);
+    cw_error err = {.message = "", .offset = CW_NO_OFFSET};
+    cwi_put_le(frame + at, value, width);
+    reseal(frame, size);
+    assert_status(cw_msg_decode(frame, size, &d, &err), status);
+    if (err.offset != fault)
+        fail_msg("%s: fault at byte %llu, expected %zu: %s", cw_msg_name(type), (unsigned long long)err.offset, fault,
+                 err.message);
+}
+
+static uint64_t bits_of(double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static void forged_fields_are_refused_where_they_are(void **state)
+{
+    (void)state;
+    const cw_status bad = CW_ERR_CORRUPT;
+    forged(CW_MSG_HELLO, 0, 1, 'X', CW_ERR_MAGIC, 0);
+    forged(CW_MSG_HELLO, 4, 1, 2, CW_ERR_VERSION, 4);
+    forged(CW_MSG_PING, AT_TYPE, 1, 0, bad, AT_TYPE);
+    forged(CW_MSG_PING, AT_TYPE, 1, 17, bad, AT_TYPE);
+    forged(CW_MSG_PING, AT_TYPE, 1, 255, bad, AT_TYPE);
+    forged(CW_MSG_PING, AT_TYPE, 1, CW_MSG_BEGIN, bad, AT_FIELDS_SIZE);
+    forged(CW_MSG_HELLO, AT_SESSION, 8, 1, bad, AT_SESSION);
+    forged(CW_MSG_HELLO, HEADER, 2, 0, bad, HEADER);
+    forged(CW_MSG_HELLO, HEADER, 2, 2, bad, HEADER);
+    forged(CW_MSG_WELCOME, HEADER, 4, 2, bad, HEADER);
+    forged(CW_MSG_WELCOME, HEADER + 4, 4, UINT32_MAX, bad, HEADER + 4);
+    forged(CW_MSG_WELCOME, HEADER + 4, 4, 3, bad, 8); /* the sample is client 3 */
+    forged(CW_MSG_READY, HEADER + 8, 8, UINT64_MAX, bad, HEADER + 8);
+    forged(CW_MSG_BEGIN, HEADER, 4, 0, bad, HEADER);
+    forged(CW_MSG_BEGIN, HEADER, 4, 3, bad, HEADER);
+    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, 0, bad, HEADER + 12);
+    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, 2, bad, AT_LABELS_SIZE);
+    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, UINT32_MAX, bad, HEADER + 12);
+    forged(CW_MSG_ACTIVATION, HEADER + 16, 4, 3, bad, HEADER + 16);
+    forged(CW_MSG_ACTIVATION, HEADER + 16, 4, 2, bad, AT_LABELS_SIZE);
+    forged(CW_MSG_ACTIVATION, HEADER + 20 + 3 + 4, 1, 1, bad, HEADER + 20 + 3 + 4); /* padding */
+    forged(CW_MSG_GRADIENT, HEADER + 8, 8, bits_of((double)NAN), bad, HEADER + 8);
+    forged(CW_MSG_GRADIENT, HEADER + 8, 8, bits_of((double)INFINITY), bad, HEADER + 8);
+    forged(CW_MSG_GRADIENT, HEADER + 16, 8, UINT64_MAX, bad, HEADER + 16);
+    forged(CW_MSG_UPDATE, HEADER + 8, 8, bits_of(-1.0), bad, HEADER + 8);
+    forged(CW_MSG_LEAVE, HEADER, 4, 22, bad, HEADER);
+    forged(CW_MSG_ERROR, HEADER, 4, 0, bad, HEADER);
+    forged(CW_MSG_ERROR, HEADER + 16, 1, 0x1b, bad, HEADER + 16); /* a text that would steer a terminal */
+}
+
+/* A type whose labels are too wide, or label bytes that name a negative number. */
+static void forged_labels_are_refused(void **state)
+{
+    (void)state;
+    int32_t wide[3] = {1, 70000, 2};
+    cw_msg m = sample_message(CW_MSG_ACTIVATION), d;
+    uint8_t frame[BUFFER];
+    cw_error err;
+    m.labels = wide;
+    size_t size = encode(&m, frame), labels = HEADER + 20;
+    cwi_put_le(frame + labels + 4, 255, 4);
+    reseal(frame, size);
+    assert_status(cw_msg_decode(frame, size, &d, &err), CW_ERR_CORRUPT);
+    assert_non_null(strstr(err.message, "4 bytes each where 1"));
+    cwi_put_le(frame + labels + 8, UINT32_MAX, 4);
+    reseal(frame, size);
+    assert_status(cw_msg_decode(frame, size, &d, &err), CW_ERR_CORRUPT);
+    assert_int_equal(err.offset, labels + 8);
+}
+
+static void hostile_lengths_are_refused(void **state)
+{
+    (void)state;
+    static const uint64_t lengths[] = {0, 1, 7, 9, 15, 4096, UINT16_MAX, INT32_MAX, UINT32_MAX};
+    for (unsigned type = 1; type <= TYPES; type++)
+        for (size_t i = 0; i < CWI_COUNT(lengths); i++)
+            for (int which = 0; which < 3; which++) {
+                static const struct {
+                    size_t at;
+                    unsigned width;
+                } fields[] = {{AT_FIELDS_SIZE, 2}, {AT_LABELS_SIZE, 4}, {AT_BLOB_SIZE, 4}};
+                cw_msg m = sample_message((cw_msg_type)type), d;
+                uint8_t frame[BUFFER], before[BUFFER];
+                size_t size = encode(&m, frame);
+                memcpy(before, frame, size);
+                cwi_put_le(frame + fields[which].at, lengths[i], fields[which].width);
+                reseal(frame, size);
+                cw_status status = cw_msg_decode(frame, size, &d, NULL);
+                assert_true((status == CW_OK) == !memcmp(frame, before, size));
+            }
+}
+
+static void our_texts_are_cleaned_when_sent(void **state)
+{
+    (void)state;
+    cw_msg m = sample_message(CW_MSG_ERROR), d;
+    uint8_t frame[BUFFER];
+    static const char text[] = "no codec \"\x1b[31m\n\"";
+    m.blob = (const uint8_t *)text;
+    m.blob_size = sizeof text - 1;
+    assert_ok(cw_msg_decode(frame, encode(&m, frame), &d, NULL));
+    assert_memory_equal(d.blob, "no codec \"?[31m?\"", d.blob_size);
+    m.blob_size = 4097;
+    size_t size;
+    assert_status(cw_msg_encode(&m, frame, BUFFER, &size, NULL), CW_ERR_INVALID);
+}
+
+static void names(void **state)
+{
+    (void)state;
+    assert_string_equal(cw_msg_name(CW_MSG_ACTIVATION), "ACTIVATION");
+    assert_string_equal(cw_msg_name((cw_msg_type)0), "?");
+    assert_string_equal(cw_msg_name((cw_msg_type)200), "?");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_type_survives_the_round_trip),
+        cmocka_unit_test(each_member_that_counts_arrives),
+        cmocka_unit_test(frame_bytes_are_pinned),
+        cmocka_unit_test(labels_take_the_narrowest_width),
+        cmocka_unit_test(blob_may_lie_in_place),
+        cmocka_unit_test(encoder_refuses_what_no_decoder_takes),
+        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(every_bit_flip_is_refused),
+        cmocka_unit_test(trailing_bytes_are_refused),
+        cmocka_unit_test(forged_fields_are_refused_where_they_are),
+        cmocka_unit_test(forged_labels_are_refused),
+        cmocka_unit_test(hostile_lengths_are_refused),
+        cmocka_unit_test(our_texts_are_cleaned_when_sent),
+        cmocka_unit_test(names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

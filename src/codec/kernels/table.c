@@ -1,0 +1,30 @@
+/* table.c - picks the kernels: the scalar ones, then whatever a variant has better. */
+#include <pthread.h>
+
+#include "codec/kernels/kernels.h"
+
+bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
+{
+    if (!cwi_cpu_has(cpu))
+        return false;
+    cwi_scan_scalar(out);
+    cwi_planes_scalar(out);
+    cwi_convert_scalar(out);
+    out->cpu = CWI_CPU_SCALAR;
+    return cpu == CWI_CPU_SCALAR;
+}
+
+static cwi_kernels selected;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void select_kernels(void)
+{
+    if (!cwi_kernels_for(cwi_cpu_selected(), &selected))
+        cwi_kernels_for(CWI_CPU_SCALAR, &selected);
+}
+
+const cwi_kernels *cwi_kernels_get(void)
+{
+    pthread_once(&once, select_kernels);
+    return &selected;
+}

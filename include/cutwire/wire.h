@@ -10,7 +10,7 @@
  *                                  <- WELCOME {version, client, clients, config blob}
  *     READY {samples}              ->                                   its model is built, its shard is open
  *                                  <- STATE {blob: safetensors}         weights and buffers of the client half
- *                                  <- BEGIN {phase, epoch}              phase train or eval
+ *                                  <- BEGIN {phase, epoch, step, steps} phase train or eval
  *     ACTIVATION {step, labels, blob: payload}      ->
  *                                  <- GRADIENT {step, loss, correct, blob: payload}     (train)
  *     CLIENT_GRAD {step, samples, blob: fp32}       ->                                  (train)
@@ -74,7 +74,8 @@ typedef struct cw_msg {
     uint64_t test_samples; /* READY: test samples this client evaluates */
     cw_phase phase;        /* BEGIN, ACTIVATION, PHASE_DONE */
     uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE */
-    uint32_t step;         /* ACTIVATION .. RESULT: batch number in the epoch */
+    uint32_t step;         /* ACTIVATION .. RESULT: batch number in the epoch; BEGIN: the first one to send */
+    uint32_t steps;        /* BEGIN, training: batches of the epoch, as many as the longest shard has */
     double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
     uint64_t correct;      /* GRADIENT, RESULT */
     double lr;             /* UPDATE */

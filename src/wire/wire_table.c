@@ -46,7 +46,7 @@ static const cwi_layout layouts[] = {
                       {UINT(config_hash, 8, 0, UINT64_MAX), UINT(samples, 8, 0, SAMPLES_MAX),
                        UINT(test_samples, 8, 0, SAMPLES_MAX)}},
     [CW_MSG_STATE] = {"STATE", false, CWI_BLOB_BYTES, {{0}}},
-    [CW_MSG_BEGIN] = {"BEGIN", false, CWI_BLOB_NONE, {PHASE, EPOCH}},
+    [CW_MSG_BEGIN] = {"BEGIN", false, CWI_BLOB_NONE, {PHASE, EPOCH, STEP, UINT(steps, 4, 0, UINT32_MAX)}},
     [CW_MSG_ACTIVATION] = {"ACTIVATION",
                            true,
                            CWI_BLOB_BYTES,

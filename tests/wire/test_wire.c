@@ -35,6 +35,7 @@ static cw_msg sample_message(cw_msg_type type)
     m.token = 0xfedcba9876543210;
     m.config_hash = 0x0123456789abcdef;
     m.clients = 4;
+    m.steps = 235;
     m.test_samples = 10000;
     m.status = CW_ERR_IO;
     m.labels = LABELS;
@@ -113,7 +114,7 @@ static void each_member_that_counts_arrives(void **state)
     SENT(CW_MSG_READY);
     assert_true(d.samples == 3 && d.test_samples == 10000 && d.config_hash == m.config_hash);
     SENT(CW_MSG_BEGIN);
-    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 0);
+    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.steps == 235);
     SENT(CW_MSG_ACTIVATION);
     assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.samples == 3);
     SENT(CW_MSG_GRADIENT);

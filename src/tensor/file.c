@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "cutwire/tensor.h"
+#include "tensor/file.h"
 
 static cw_status fail_errno(cw_error *err, const char *action, const char *path, int error)
 {
@@ -111,12 +112,14 @@ static void sync_folder_of(const char *path)
 }
 
 /* Writes and syncs `tmp`; 0 or errno. */
-static int write_tmp(const char *tmp, const void *data, size_t size)
+static int write_tmp(const char *tmp, const cwi_piece *pieces, size_t count)
 {
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0)
         return errno;
-    int error = write_all(fd, data, size);
+    int error = 0;
+    for (size_t i = 0; i < count && error == 0; i++)
+        error = write_all(fd, pieces[i].data, pieces[i].size);
     if (error == 0 && fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP)
         error = errno;
     if (close(fd) != 0 && error == 0)
@@ -124,25 +127,33 @@ static int write_tmp(const char *tmp, const void *data, size_t size)
     return error;
 }
 
-cw_status cw_file_write(const char *path, const void *data, size_t size, cw_error *err)
+cw_status cwi_file_write_pieces(const char *path, const cwi_piece *pieces, size_t count, cw_error *err)
 {
     size_t tmp_size = strlen(path) + sizeof ".tmp";
     char *tmp = cwi_alloc(tmp_size, 1);
     if (!tmp)
         return cwi_fail_memory(err, tmp_size);
     snprintf(tmp, tmp_size, "%s.tmp", path);
-    int error = write_tmp(tmp, data, size);
+    int error = write_tmp(tmp, pieces, count);
     if (error == 0 && rename(tmp, path) != 0)
         error = errno;
     cw_status status = CW_OK;
     if (error == 0) {
         sync_folder_of(path);
     } else {
+        size_t bytes = 0;
+        for (size_t i = 0; i < count; i++)
+            bytes += pieces[i].size;
         unlink(tmp);
         status =
             cwi_fail(err, CW_ERR_IO, "cannot write %s (%zu bytes): %s; a file of that name from before is unchanged",
-                     path, size, strerror(error));
+                     path, bytes, strerror(error));
     }
     cwi_free(tmp);
     return status;
+}
+
+cw_status cw_file_write(const char *path, const void *data, size_t size, cw_error *err)
+{
+    return cwi_file_write_pieces(path, &(cwi_piece){data, size}, 1, err);
 }

@@ -129,6 +129,7 @@ typedef struct cwi_ms_decode {
     const uint8_t *planes; /* moves on */
     const uint8_t *values; /* moves on by 4 bytes for each all-ones code; little-endian floats */
     const uint8_t *values_end;
+    bool nonfinite;                 /* set when a popped value was infinite or NaN; never cleared */
     float level[1 << CWI_MAX_BITS]; /* magnitude of each code 0 .. 2^bits - 2, never negative; the rest is not used */
 } cwi_ms_decode;
 
@@ -156,7 +157,7 @@ typedef struct cwi_kernels {
 
     /* bins[(key - base) >> shift]++ for each key where that index, computed in uint32_t, is < CWI_HISTOGRAM_BINS.
      * The exact, bounded way to select when sampling failed; must not collapse on constant input. */
-    void (*histogram)(const float *x, size_t n, uint32_t base, unsigned shift, uint32_t bins[CWI_HISTOGRAM_BINS]);
+    void (*histogram)(const float *x, size_t n, uint32_t base, unsigned shift, uint64_t bins[CWI_HISTOGRAM_BINS]);
 
     /* One pass of ms (and with bits = 1, scale = 0 of the bitmap of sp). Code of a kept element: all ones, and its raw
      * 4 bytes go to values. Any other: the quantizer's code of |x|. Sign plane: the sign bit of x, also for kept ones

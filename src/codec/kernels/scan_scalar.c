@@ -51,7 +51,7 @@ static void count(const float *x, size_t n, uint32_t t, uint64_t *above, uint64_
     }
 }
 
-static void histogram(const float *x, size_t n, uint32_t base, unsigned shift, uint32_t bins[CWI_HISTOGRAM_BINS])
+static void histogram(const float *x, size_t n, uint32_t base, unsigned shift, uint64_t bins[CWI_HISTOGRAM_BINS])
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t bin = (key_of(x[i]) - base) >> shift;

@@ -1,0 +1,14 @@
+/* cutwire/cutwire.h - the whole library's API. A device that only compresses needs cutwire/codec.h alone. */
+#ifndef CUTWIRE_CUTWIRE_H
+#define CUTWIRE_CUTWIRE_H
+
+#include "cutwire/codec.h"
+#include "cutwire/data.h"
+#include "cutwire/net.h"
+#include "cutwire/nn.h"
+#include "cutwire/status.h"
+#include "cutwire/tensor.h"
+#include "cutwire/train.h"
+#include "cutwire/wire.h"
+
+#endif

@@ -1,0 +1,168 @@
+/* cutwire/train.h - train one network across a cut: configuration, the roles, and what a run reports.
+ *
+ * One step of mode "sync" (paper.md section 1; Zhou et al., ECAI 2024, section 2): every client sends the compressed
+ * activations of its batch and the labels; the server runs its half on each, sends each the gradient at the cut, and
+ * averages its own gradients weighted by samples; clients send the gradients of their half, the server averages them
+ * likewise and sends the average back; all halves take the same SGD step. A batch's gradient is of the mean loss, so
+ * the step is SGD on the mean loss of all samples of all clients.
+ *
+ * Thread-safety: a cw_config is plain data; each run belongs to the thread that started it.
+ */
+#ifndef CUTWIRE_TRAIN_H
+#define CUTWIRE_TRAIN_H
+
+#include <signal.h>
+
+#include "cutwire/codec.h"
+#include "cutwire/data.h"
+#include "cutwire/net.h"
+#include "cutwire/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- configuration ---- */
+
+/* Plain data, copy freely. Fill with cw_config_init, then cw_config_set. */
+typedef struct cw_config {
+    /* what is trained; the server decides, clients are told */
+    char data[256]; /* NAME[:DIR] */
+    char model[64];
+    char activation[32];
+    char cut[32];     /* number or alias */
+    char uplink[128]; /* codec specs */
+    char downlink[128];
+    char schedule[128];
+    uint64_t seed;
+    int clients;
+    int batch; /* samples per client and step */
+    int epochs;
+    double lr;
+    double momentum;
+    double weight_decay;
+    bool nesterov;
+    bool flip;
+    int crop_pad;
+    double dirichlet; /* <= 0: even shards */
+    char sample[64];  /* shape of one input, "1x28x28"; "": as the data set has it */
+    int classes;      /* 0: as the data set has it */
+    int train_limit;  /* samples in all; 0: all */
+    int test_limit;
+    /* how this process works; each role has its own */
+    int threads; /* of the engine; 0: one per processor */
+    int loader_threads;
+    double timeout;      /* seconds without a word from a peer that owes one */
+    double join_timeout; /* seconds to wait for clients to join (server) or for the server (client) */
+    bool allow_plaintext;
+    bool own_data;      /* client: the whole local data set is its shard */
+    char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */
+    char out[512];      /* run directory; "": none is written */
+} cw_config;
+
+void cw_config_init(cw_config *config);
+
+/* One key of the configuration, for --help, manifests and parsers. Static storage. */
+typedef struct cw_config_option {
+    const char *key;     /* "weight-decay" */
+    const char *metavar; /* "X"; NULL for a switch */
+    const char *help;
+    const char *value; /* the default, as a string */
+    bool shared;       /* the server's value holds for clients */
+} cw_config_option;
+size_t cw_config_option_count(void);
+const cw_config_option *cw_config_option_at(size_t i);
+
+/* Sets one key from text ("lr", "0.1"; switches: NULL, "1" or "0"). CW_ERR_SPEC: unknown key, or a value that is
+ * malformed or out of range; err says what is allowed. */
+cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err);
+/* Checks what only makes sense together: model and cut exist for the data set's shape, codec specs parse. */
+cw_status cw_config_check(const cw_config *config, cw_error *err);
+/* Every key as one JSON object (owned by the caller, cw_bytes_free after a cast), or with shared_only those that
+ * travel. */
+cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **json, cw_error *err);
+/* Applies a JSON object of keys. Unknown keys are refused. CW_ERR_SPEC. */
+cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err);
+
+/* ---- what a run tells ---- */
+
+/* Bytes of one direction. `socket` is all that the transport counted, both training and evaluation, weights and
+ * everything; the others are parts of it or what it stands for. */
+typedef struct cw_traffic {
+    uint64_t socket;
+    uint64_t payload; /* codec payloads of training steps */
+    uint64_t raw;     /* the same tensors in fp32 */
+    uint64_t eval_payload;
+    uint64_t eval_raw;
+    uint64_t weights; /* blobs of weights, client gradients, averages, buffers */
+} cw_traffic;
+
+typedef struct cw_epoch_report {
+    int epoch;             /* 0-based */
+    double train_loss;     /* means over the epoch's samples */
+    double train_accuracy; /* 0..1 */
+    double test_loss;
+    double test_accuracy;
+    double lr;            /* of the last step */
+    double seconds;       /* since the run began, joining excluded */
+    double train_seconds; /* of this epoch's training phase */
+    uint64_t train_samples;
+    int clients;         /* taking part at its end */
+    cw_traffic up, down; /* totals so far */
+} cw_epoch_report;
+
+typedef enum cw_event_kind {
+    CW_EVENT_LOG,   /* text: a sentence for the user */
+    CW_EVENT_STEP,  /* epoch, step, steps, loss (running mean of the epoch) */
+    CW_EVENT_EVAL,  /* epoch, step, steps: evaluation batches done */
+    CW_EVENT_EPOCH, /* report */
+} cw_event_kind;
+
+typedef struct cw_event {
+    cw_event_kind kind;
+    const char *text;
+    int epoch, epochs;
+    size_t step, steps;
+    double loss;
+    const cw_epoch_report *report;
+} cw_event;
+
+/* How a run talks to its caller; zero-initialize for silence. */
+typedef struct cw_hooks {
+    void *ctx;
+    void (*event)(void *ctx, const cw_event *event);
+    volatile sig_atomic_t *stop; /* set to non-zero (by a signal handler): end cleanly at the next step */
+} cw_hooks;
+
+typedef struct cw_result {
+    int epochs_done;
+    bool stopped;         /* by hooks.stop */
+    cw_epoch_report last; /* zero when no epoch was completed */
+    double best_accuracy;
+    char out[512]; /* where the run's files are; "": nowhere */
+} cw_result;
+
+/* ---- the roles ---- */
+
+/* Unsplit training in this process: the baseline. With config.clients > 1 each step averages the gradients of that many
+ * shards' batches, exactly as `sync` does. Files: see docs/ARCHITECTURE.md, "A run's directory". */
+cw_status cw_train_unsplit(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
+
+/* Server and clients in this process and thread over the in-process transport: the same state machines as over TCP. */
+cw_status cw_train_inproc(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
+
+/* The server's role on a listening transport, until the run ends. A failing client is dropped with a message and the
+ * rest goes on. CW_ERR_TIMEOUT: too few clients came or all were lost. CW_ERR_DIVERGED: the loss is not finite. */
+cw_status cw_serve(const cw_config *config, cw_transport *transport, const cw_hooks *hooks, cw_result *result,
+                   cw_error *err);
+
+/* A client's role on a connected transport. Of config only the keys that are not shared count; expect_model (NULL: any)
+ * makes the client refuse a server that trains another. CW_ERR_TIMEOUT, CW_ERR_PROTOCOL, CW_ERR_CLOSED (the server said
+ * so: err has its words). */
+cw_status cw_join(const cw_config *config, const char *expect_model, cw_transport *transport, const cw_hooks *hooks,
+                  cw_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

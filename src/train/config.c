@@ -1,0 +1,230 @@
+/* config.c - the table of configuration keys: defaults, ranges, help; to and from text and JSON. */
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "cutwire/train.h"
+
+typedef enum value_type { T_STRING, T_INT, T_U64, T_DOUBLE, T_BOOL } value_type;
+
+typedef struct option {
+    cw_config_option public;
+    value_type type;
+    size_t offset;
+    size_t size;     /* of a string's array */
+    double min, max; /* of a number */
+} option;
+
+#define FIELD(field) offsetof(cw_config, field), sizeof(((cw_config *)0)->field)
+
+/* clang-format off */
+static const option options[] = {
+    {{"data", "NAME[:DIR]", "data set (cutwire data list)", "fashion-mnist", true}, T_STRING, FIELD(data), 0, 0},
+    {{"model", "NAME", "network to train", "cnn", true}, T_STRING, FIELD(model), 0, 0},
+    {{"activation", "NAME", "non-linearity of the model", "relu", true}, T_STRING, FIELD(activation), 0, 0},
+    {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true}, T_STRING, FIELD(cut), 0, 0},
+    {{"uplink", "SPEC", "codec of the activations (clients to server)", "ms:r=0.99,b=2", true}, T_STRING, FIELD(uplink), 0, 0},
+    {{"downlink", "SPEC", "codec of the gradients (server to clients)", "none", true}, T_STRING, FIELD(downlink), 0, 0},
+    {{"clients", "N", "number of clients", "1", true}, T_INT, FIELD(clients), 1, 4096},
+    {{"epochs", "N", "passes over the training data", "3", true}, T_INT, FIELD(epochs), 1, 100000},
+    {{"batch", "N", "samples of each client in a step", "64", true}, T_INT, FIELD(batch), 1, 65536},
+    {{"lr", "X", "learning rate (peak, for schedules that vary it)", "0.1", true}, T_DOUBLE, FIELD(lr), 0, 1000},
+    {{"schedule", "SPEC", "learning rate over time: constant, cosine, multistep, onecycle", "onecycle", true}, T_STRING, FIELD(schedule), 0, 0},
+    {{"momentum", "X", "SGD momentum", "0.9", true}, T_DOUBLE, FIELD(momentum), 0, 0.99999},
+    {{"weight-decay", "X", "L2 penalty", "0.0005", true}, T_DOUBLE, FIELD(weight_decay), 0, 10},
+    {{"nesterov", NULL, "Nesterov momentum", "0", true}, T_BOOL, FIELD(nesterov), 0, 1},
+    {{"flip", NULL, "augment: random horizontal flips", "0", true}, T_BOOL, FIELD(flip), 0, 1},
+    {{"crop-pad", "N", "augment: random crops after padding by N pixels", "0", true}, T_INT, FIELD(crop_pad), 0, 64},
+    {{"dirichlet", "ALPHA", "label-skewed shards, smaller is more skewed; 0: even shards", "0", true}, T_DOUBLE, FIELD(dirichlet), 0, 1e6},
+    {{"sample", "CxHxW", "shape of one input, for a server that has no data set", "", true}, T_STRING, FIELD(sample), 0, 0},
+    {{"classes", "N", "number of labels, likewise", "0", true}, T_INT, FIELD(classes), 0, 100000},
+    {{"train-limit", "N", "use at most N training samples in all; 0: all", "0", true}, T_INT, FIELD(train_limit), 0, 1e9},
+    {{"test-limit", "N", "use at most N test samples in all; 0: all", "0", true}, T_INT, FIELD(test_limit), 0, 1e9},
+    {{"seed", "N", "of weights, shuffling, shards, codecs", "1", true}, T_U64, FIELD(seed), 0, 0},
+    {{"threads", "N", "threads of the engine; 0: one per processor", "0", false}, T_INT, FIELD(threads), 0, 1024},
+    {{"loader-threads", "N", "threads that prepare batches ahead; 0: none", "1", false}, T_INT, FIELD(loader_threads), 0, 64},
+    {{"timeout", "SECONDS", "give up on a peer that owes an answer for so long", "120", false}, T_DOUBLE, FIELD(timeout), 0.1, 1e6},
+    {{"join-timeout", "SECONDS", "how long to wait for clients, or for the server", "60", false}, T_DOUBLE, FIELD(join_timeout), 0.1, 1e6},
+    {{"allow-plaintext", NULL, "let unencrypted traffic leave this machine", "0", false}, T_BOOL, FIELD(allow_plaintext), 0, 1},
+    {{"own-data", NULL, "client: train on the whole local data set, not on a shard of it", "0", false}, T_BOOL, FIELD(own_data), 0, 1},
+    {{"data-dir", "DIR", "where the data set lies on this machine", "", false}, T_STRING, FIELD(data_dir), 0, 0},
+    {{"out", "DIR", "folder for the run's files", "", false}, T_STRING, FIELD(out), 0, 0},
+};
+/* clang-format on */
+
+size_t cw_config_option_count(void)
+{
+    return CWI_COUNT(options);
+}
+
+const cw_config_option *cw_config_option_at(size_t i)
+{
+    return i < CWI_COUNT(options) ? &options[i].public : NULL;
+}
+
+static void *field_of(cw_config *config, const option *o)
+{
+    return (char *)config + o->offset;
+}
+
+static const void *const_field_of(const cw_config *config, const option *o)
+{
+    return (const char *)config + o->offset;
+}
+
+static cw_status bad_value(const option *o, const char *value, cw_error *err)
+{
+    if (o->type == T_BOOL)
+        return cwi_fail(err, CW_ERR_SPEC, "%s: '%s' is neither 0 nor 1", o->public.key, value);
+    if (o->type == T_U64)
+        return cwi_fail(err, CW_ERR_SPEC, "%s: '%s' is not a whole number", o->public.key, value);
+    return cwi_fail(err, CW_ERR_SPEC, "%s: '%s' is not a %snumber from %g to %g", o->public.key, value,
+                    o->type == T_INT ? "whole " : "", o->min, o->max);
+}
+
+static cw_status set_string(cw_config *config, const option *o, const char *value, cw_error *err)
+{
+    if (strlen(value) >= o->size)
+        return cwi_fail(err, CW_ERR_SPEC, "%s: longer than %zu characters", o->public.key, o->size - 1);
+    snprintf(field_of(config, o), o->size, "%s", value);
+    return CW_OK;
+}
+
+static cw_status set_number(cw_config *config, const option *o, const char *value, cw_error *err)
+{
+    char *end;
+    errno = 0;
+    double number = strtod(value, &end);
+    bool whole = number == floor(number);
+    if (errno || end == value || *end || !isfinite(number) || number < o->min || number > o->max ||
+        (o->type != T_DOUBLE && !whole))
+        return bad_value(o, value, err);
+    if (o->type == T_DOUBLE)
+        *(double *)field_of(config, o) = number;
+    else if (o->type == T_INT)
+        *(int *)field_of(config, o) = (int)number;
+    else
+        *(bool *)field_of(config, o) = number != 0;
+    return CW_OK;
+}
+
+static cw_status set_u64(cw_config *config, const option *o, const char *value, cw_error *err)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(value, &end, 0);
+    if (errno || end == value || *end || strchr(value, '-'))
+        return bad_value(o, value, err);
+    *(uint64_t *)field_of(config, o) = number;
+    return CW_OK;
+}
+
+static cw_status set_option(cw_config *config, const option *o, const char *value, cw_error *err)
+{
+    if (!value && o->type == T_BOOL)
+        value = "1";
+    if (!value)
+        return cwi_fail(err, CW_ERR_SPEC, "%s needs a value (%s)", o->public.key, o->public.metavar);
+    if (o->type == T_STRING)
+        return set_string(config, o, value, err);
+    if (o->type == T_U64)
+        return set_u64(config, o, value, err);
+    return set_number(config, o, value, err);
+}
+
+void cw_config_init(cw_config *config)
+{
+    memset(config, 0, sizeof *config);
+    for (size_t i = 0; i < CWI_COUNT(options); i++)
+        (void)set_option(config, &options[i], options[i].public.value, NULL);
+}
+
+cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err)
+{
+    char list[300] = "";
+    for (size_t i = 0; i < CWI_COUNT(options); i++) {
+        if (strcmp(options[i].public.key, key) == 0)
+            return set_option(config, &options[i], value, err);
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? " " : "", options[i].public.key);
+    }
+    return cwi_fail(err, CW_ERR_SPEC, "unknown key '%s'; known: %s", key, list);
+}
+
+/* ---- JSON ---- */
+
+static json_t *option_to_json(const cw_config *config, const option *o)
+{
+    const void *field = const_field_of(config, o);
+    switch (o->type) {
+    case T_STRING:
+        return json_string(field);
+    case T_INT:
+        return json_integer(*(const int *)field);
+    case T_U64: {
+        char text[24]; /* a JSON number would lose bits above 2^53 in many readers */
+        snprintf(text, sizeof text, "%llu", (unsigned long long)*(const uint64_t *)field);
+        return json_string(text);
+    }
+    case T_DOUBLE:
+        return json_real(*(const double *)field);
+    case T_BOOL:
+        return json_boolean(*(const bool *)field);
+    }
+    return NULL;
+}
+
+cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **json, cw_error *err)
+{
+    *json = NULL;
+    json_t *object = json_object();
+    bool ok = object != NULL;
+    for (size_t i = 0; i < CWI_COUNT(options) && ok; i++)
+        if (options[i].public.shared || !shared_only)
+            ok = json_object_set_new(object, options[i].public.key, option_to_json(config, &options[i])) == 0;
+    char *text = ok ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(object);
+    *json = text ? cwi_strdup(text) : NULL;
+    free(text);
+    return *json ? CW_OK : cwi_fail_memory(err, 0);
+}
+
+static cw_status set_from_json(cw_config *config, const char *key, const json_t *value, cw_error *err)
+{
+    char text[64];
+    if (json_is_string(value))
+        return cw_config_set(config, key, json_string_value(value), err);
+    if (json_is_integer(value))
+        snprintf(text, sizeof text, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        snprintf(text, sizeof text, "%.17g", json_real_value(value));
+    else if (json_is_boolean(value))
+        snprintf(text, sizeof text, "%d", json_is_true(value));
+    else
+        return cwi_fail(err, CW_ERR_SPEC, "%s: neither a string nor a number nor true or false", key);
+    return cw_config_set(config, key, text, err);
+}
+
+cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err)
+{
+    json_error_t where;
+    json_t *object = json_loadb(json, size, JSON_REJECT_DUPLICATES, &where);
+    if (!object)
+        return cwi_fail_at(err, CW_ERR_SPEC, (uint64_t)where.position, "configuration is not JSON: %s", where.text);
+    cw_status status = CW_OK;
+    if (!json_is_object(object))
+        status = cwi_fail(err, CW_ERR_SPEC, "configuration is not a JSON object");
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (status == CW_OK)
+            status = set_from_json(config, key, value, err);
+    }
+    json_decref(object);
+    return status;
+}

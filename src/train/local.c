@@ -1,0 +1,108 @@
+/* local.c - server and clients in one process and one thread, over the in-process transport. */
+#include <stdio.h>
+#include <string.h>
+
+#include "train/client.h"
+#include "train/server.h"
+
+typedef struct local_run {
+    cwi_server *server;
+    cw_transport *server_end;
+    cwi_client **clients;
+    cw_transport **client_ends;
+    size_t count;
+} local_run;
+
+static cw_status open_run(const cw_config *config, const cw_hooks *hooks, local_run *r, cw_error *err)
+{
+    char endpoint[64];
+    snprintf(endpoint, sizeof endpoint, "inproc://local-%p", (void *)r);
+    r->count = (size_t)config->clients;
+    r->clients = cwi_calloc(r->count, sizeof *r->clients);
+    r->client_ends = cwi_calloc(r->count, sizeof *r->client_ends);
+    if (!r->clients || !r->client_ends)
+        return cwi_fail_memory(err, r->count * sizeof *r->clients);
+    CWI_TRY(cw_net_listen(endpoint, NULL, &r->server_end, err));
+    CWI_TRY(cwi_server_create(config, "split in process", r->server_end, hooks, &r->server, err));
+    for (size_t i = 0; i < r->count; i++) {
+        CWI_TRY(cw_net_connect(endpoint, NULL, &r->client_ends[i], err));
+        CWI_TRY(cwi_client_create(config, NULL, r->client_ends[i], NULL, &r->clients[i], err));
+        CWI_TRY(cwi_client_start(r->clients[i], err));
+    }
+    return CW_OK;
+}
+
+static void close_run(local_run *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->clients)
+            cwi_client_destroy(&r->clients[i]);
+        if (r->client_ends)
+            cw_transport_close(&r->client_ends[i], 0);
+    }
+    cwi_free(r->clients);
+    cwi_free(r->client_ends);
+    cwi_server_destroy(&r->server);
+    cw_transport_close(&r->server_end, 0);
+}
+
+/* Lets the server take all that has come. */
+static cw_status pump_server(local_run *r, bool *moved, cw_error *err)
+{
+    cw_frame frame;
+    cw_status status;
+    while ((status = cw_transport_recv(r->server_end, 0, &frame, err)) == CW_OK) {
+        *moved = true;
+        CWI_TRY(cwi_server_handle(r->server, &frame, err));
+    }
+    return status == CW_ERR_TIMEOUT ? CW_OK : status;
+}
+
+static cw_status pump_client(local_run *r, size_t i, bool *moved, cw_error *err)
+{
+    cw_frame frame;
+    cw_status status;
+    while ((status = cw_transport_recv(r->client_ends[i], 0, &frame, err)) == CW_OK) {
+        *moved = true;
+        status = cwi_client_handle(r->clients[i], &frame, err);
+        cw_frame_release(&frame);
+        if (status != CW_OK)
+            return cwi_fail_prefix(err, status, "client %zu", i + 1);
+    }
+    return status == CW_ERR_TIMEOUT ? CW_OK : status;
+}
+
+static cw_status run(local_run *r, cw_error *err)
+{
+    while (r->server->stage != CWI_STAGE_FINISHED) {
+        if (cwi_report_stop_asked(&r->server->report))
+            return CW_ERR_CANCELLED;
+        bool moved = false;
+        CWI_TRY(pump_server(r, &moved, err));
+        for (size_t i = 0; i < r->count; i++)
+            CWI_TRY(pump_client(r, i, &moved, err));
+        if (!moved && r->server->stage != CWI_STAGE_FINISHED)
+            return cwi_fail(err, CW_ERR_PROTOCOL, "server and clients wait for each other");
+    }
+    return CW_OK;
+}
+
+cw_status cw_train_inproc(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err)
+{
+    local_run r;
+    memset(&r, 0, sizeof r);
+    memset(result, 0, sizeof *result);
+    cw_status status = open_run(config, hooks, &r, err);
+    if (status == CW_OK)
+        status = run(&r, err);
+    bool stopped = status == CW_ERR_CANCELLED;
+    if (r.server) {
+        if (status == CW_OK || stopped)
+            status = cwi_server_finish(r.server, "training is finished", err);
+        r.server->report.result.stopped = stopped;
+        cwi_report_close(&r.server->report);
+        *result = r.server->report.result;
+    }
+    close_run(&r);
+    return status;
+}

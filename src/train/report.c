@@ -1,0 +1,200 @@
+/* report.c - writes config.json, metrics.jsonl, summary.json and model.safetensors, and calls the hooks. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "train/report.h"
+
+/* ---- folders and files ---- */
+
+static cw_status make_folder(const char *path, cw_error *err)
+{
+    char part[sizeof((cw_config *)0)->out];
+    size_t length = strlen(path);
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return cwi_fail(err, CW_ERR_IO, "cannot make folder %s: %s", part, strerror(errno));
+    }
+    return CW_OK;
+}
+
+static void join_path(char *path, size_t size, const char *folder, const char *file)
+{
+    snprintf(path, size, "%s/%s", folder, file);
+}
+
+enum { PATH_SIZE = sizeof((cw_config *)0)->out + 32 };
+
+static cw_status write_text(const char *folder, const char *file, const char *text, cw_error *err)
+{
+    char path[PATH_SIZE];
+    join_path(path, sizeof path, folder, file);
+    return cw_file_write(path, text, strlen(text), err);
+}
+
+static cw_status open_files(const cw_config *config, const char *mode, cwi_report *report, cw_error *err)
+{
+    CWI_TRY(make_folder(config->out, err));
+    char path[PATH_SIZE], *json;
+    CWI_TRY(cw_config_to_json(config, false, &json, err));
+    json_t *object = json_loads(json, 0, NULL);
+    cwi_free(json);
+    json_object_set_new(object, "mode", json_string(mode));
+    char *text = json_dumps(object, JSON_INDENT(2));
+    json_decref(object);
+    if (!text)
+        return cwi_fail_memory(err, 0);
+    cw_status status = write_text(config->out, "config.json", text, err);
+    free(text);
+    if (status != CW_OK)
+        return status;
+    join_path(path, sizeof path, config->out, "metrics.jsonl");
+    report->metrics = fopen(path, "w");
+    if (!report->metrics)
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    return CW_OK;
+}
+
+cw_status cwi_report_open(const cw_config *config, const char *mode, const cw_hooks *hooks, cwi_report *report,
+                          cw_error *err)
+{
+    static const cw_hooks silent;
+    memset(report, 0, sizeof *report);
+    report->hooks = hooks ? hooks : &silent;
+    report->epochs = config->epochs;
+    report->began = cwi_seconds();
+    if (!*config->out)
+        return CW_OK;
+    memcpy(report->result.out, config->out, sizeof report->result.out);
+    return open_files(config, mode, report, err);
+}
+
+/* ---- epochs as JSON ---- */
+
+static json_t *traffic_json(const cw_traffic *t)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "socket_bytes", (json_int_t)t->socket, "payload_bytes",
+                     (json_int_t)t->payload, "raw_bytes", (json_int_t)t->raw, "eval_payload_bytes",
+                     (json_int_t)t->eval_payload, "eval_raw_bytes", (json_int_t)t->eval_raw, "weights_bytes",
+                     (json_int_t)t->weights);
+}
+
+static json_t *epoch_json(const cw_epoch_report *e)
+{
+    return json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:i,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
+                     e->train_loss, "train_accuracy", e->train_accuracy, "test_loss", e->test_loss, "test_accuracy",
+                     e->test_accuracy, "lr", e->lr, "seconds", e->seconds, "train_seconds", e->train_seconds,
+                     "train_samples", (json_int_t)e->train_samples, "clients", e->clients, "uplink",
+                     traffic_json(&e->up), "downlink", traffic_json(&e->down));
+}
+
+void cwi_report_close(cwi_report *report)
+{
+    if (!report->metrics)
+        return;
+    fclose(report->metrics);
+    report->metrics = NULL;
+    json_t *summary = epoch_json(&report->result.last);
+    json_object_set_new(summary, "epochs_done", json_integer(report->result.epochs_done));
+    json_object_set_new(summary, "stopped", json_boolean(report->result.stopped));
+    json_object_set_new(summary, "best_accuracy", json_real(report->result.best_accuracy));
+    char *text = json_dumps(summary, JSON_INDENT(2));
+    json_decref(summary);
+    if (text)
+        (void)write_text(report->result.out, "summary.json", text, NULL);
+    free(text);
+}
+
+/* ---- events ---- */
+
+static void emit(const cwi_report *report, const cw_event *event)
+{
+    if (report->hooks->event)
+        report->hooks->event(report->hooks->ctx, event);
+}
+
+void cwi_report_begin(cwi_report *report)
+{
+    report->began = cwi_seconds();
+}
+
+cw_status cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch, cw_error *err)
+{
+    epoch->seconds = cwi_seconds() - report->began;
+    report->result.last = *epoch;
+    report->result.epochs_done = epoch->epoch + 1;
+    report->result.best_accuracy = CWI_MAX(report->result.best_accuracy, epoch->test_accuracy);
+    cw_event event = {.kind = CW_EVENT_EPOCH, .epoch = epoch->epoch, .epochs = report->epochs, .report = epoch};
+    emit(report, &event);
+    if (!report->metrics)
+        return CW_OK;
+    json_t *json = epoch_json(epoch);
+    char *line = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    if (!line)
+        return cwi_fail_memory(err, 0);
+    int written = fprintf(report->metrics, "%s\n", line);
+    free(line);
+    if (written < 0 || fflush(report->metrics) != 0)
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s/metrics.jsonl: %s", report->result.out, strerror(errno));
+    return CW_OK;
+}
+
+void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss)
+{
+    cw_event event = {
+        .kind = kind, .epoch = epoch, .epochs = report->epochs, .step = step, .steps = steps, .loss = loss};
+    emit(report, &event);
+}
+
+void cwi_report_log(const cwi_report *report, const char *fmt, ...)
+{
+    char text[600];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    cw_event event = {.kind = CW_EVENT_LOG, .text = text, .epochs = report->epochs};
+    emit(report, &event);
+}
+
+bool cwi_report_stop_asked(const cwi_report *report)
+{
+    return report->hooks->stop && *report->hooks->stop;
+}
+
+/* ---- the model ---- */
+
+cw_status cwi_report_save_model(const cwi_report *report, const cw_part *const *parts, size_t count, cw_error *err)
+{
+    if (!*report->result.out)
+        return CW_OK;
+    cw_named_tensor *state[2] = {NULL, NULL}, *all = NULL;
+    size_t sizes[2] = {0, 0}, total = 0;
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < count && status == CW_OK; i++) {
+        status = cw_part_state_export(parts[i], &state[i], &sizes[i], err);
+        total += sizes[i];
+    }
+    if (status == CW_OK && !(all = cwi_alloc(total, sizeof *all)))
+        status = cwi_fail_memory(err, total * sizeof *all);
+    if (status == CW_OK) {
+        char path[PATH_SIZE];
+        join_path(path, sizeof path, report->result.out, "model.safetensors");
+        memcpy(all, state[0], sizes[0] * sizeof *all);
+        if (sizes[1])
+            memcpy(all + sizes[0], state[1], sizes[1] * sizeof *all);
+        status = cw_safetensors_save(path, all, total, NULL, err);
+    }
+    cwi_free(all);
+    for (size_t i = 0; i < count; i++)
+        cw_named_tensors_free(state[i], sizes[i]);
+    return status;
+}

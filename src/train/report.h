@@ -1,0 +1,34 @@
+/* report.h - a run's directory, its metrics, and the events its caller sees. Internal. */
+#ifndef CWI_TRAIN_REPORT_H
+#define CWI_TRAIN_REPORT_H
+
+#include <stdio.h>
+
+#include "train/setup.h"
+
+typedef struct cwi_report {
+    const cw_hooks *hooks;
+    cw_result result;
+    FILE *metrics; /* metrics.jsonl; NULL when the run has no directory */
+    double began;  /* clock when training began */
+    int epochs;
+} cwi_report;
+
+/* Makes the run's directory with config.json and an empty metrics.jsonl, unless config.out is "". */
+cw_status cwi_report_open(const cw_config *config, const char *mode, const cw_hooks *hooks, cwi_report *report,
+                          cw_error *err);
+/* Writes summary.json; harmless after a failed open. */
+void cwi_report_close(cwi_report *report);
+
+/* The clock that epoch reports count from. */
+void cwi_report_begin(cwi_report *report);
+/* Adds an epoch to metrics and result, and tells the caller. */
+cw_status cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch, cw_error *err);
+void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss);
+void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
+bool cwi_report_stop_asked(const cwi_report *report);
+
+/* model.safetensors in the run's directory: the parameters and buffers of the parts, one after the other. */
+cw_status cwi_report_save_model(const cwi_report *report, const cw_part *const *parts, size_t count, cw_error *err);
+
+#endif

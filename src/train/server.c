@@ -1,0 +1,338 @@
+/* server.c - the server's life: clients join, are lost, say things in and out of turn. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "train/server.h"
+
+/* ---- life ---- */
+
+static cw_status allocate(cwi_server *s, cw_error *err)
+{
+    size_t batch = (size_t)s->setup.config.batch, elements;
+    s->slot_count = (size_t)s->setup.config.clients;
+    if (!cwi_mul_size(batch, s->setup.smashed_count, &elements))
+        return cwi_fail(err, CW_ERR_INVALID, "batch %zu is too large for this cut", batch);
+    s->slots = cwi_calloc(s->slot_count, sizeof *s->slots);
+    s->average = cwi_calloc(CWI_MAX(s->client.trainable, s->client.buffers), sizeof(float));
+    s->x = cwi_alloc(elements, sizeof(float));
+    s->dx = cwi_alloc(elements, sizeof(float));
+    s->labels = cwi_alloc(batch, sizeof(int32_t));
+    if (!s->slots || !s->average || !s->x || !s->dx || !s->labels)
+        return cwi_fail_memory(err, elements * 2 * sizeof(float));
+    return CW_OK;
+}
+
+static cw_status open_server(cwi_server *s, const cw_config *config, const char *mode, const cw_hooks *hooks,
+                             cw_error *err)
+{
+    CWI_TRY(cwi_setup_open(config, &s->setup, err));
+    CWI_TRY(cwi_report_open(&s->setup.config, mode, hooks, &s->report, err));
+    CWI_TRY(cwi_setup_shared_json(&s->setup, &s->config_json, err));
+    CWI_TRY(cwi_setup_hash(&s->setup, &s->config_hash, err));
+    size_t layers = cw_model_layer_count(s->setup.model), batch = (size_t)s->setup.config.batch;
+    CWI_TRY(cwi_half_open(&s->setup, s->setup.cut.layer, layers, batch, &s->half, err));
+    CWI_TRY(cwi_half_open(&s->setup, 0, s->setup.cut.layer, 1, &s->client, err));
+    return allocate(s, err);
+}
+
+cw_status cwi_server_create(const cw_config *config, const char *mode, cw_transport *transport, const cw_hooks *hooks,
+                            cwi_server **out, cw_error *err)
+{
+    cwi_server *s = *out = cwi_calloc(1, sizeof *s);
+    if (!s)
+        return cwi_fail_memory(err, sizeof *s);
+    s->box.transport = transport;
+    if (getrandom(&s->session, sizeof s->session, 0) != sizeof s->session || s->session == 0)
+        s->session = (uint64_t)(cwi_seconds() * 1e9) | 1;
+    s->alone_since = cwi_seconds();
+    cw_status status = open_server(s, config, mode, hooks, err);
+    if (status != CW_OK)
+        cwi_server_destroy(out);
+    return status;
+}
+
+void cwi_server_destroy(cwi_server **server)
+{
+    cwi_server *s = server ? *server : NULL;
+    if (!s)
+        return;
+    for (size_t i = 0; s->slots && i < s->slot_count; i++)
+        if (s->slots[i].arrived)
+            cw_frame_release(&s->slots[i].frame);
+    cwi_free(s->slots);
+    cwi_free(s->average);
+    cwi_free(s->x);
+    cwi_free(s->dx);
+    cwi_free(s->labels);
+    cwi_free(s->config_json);
+    cwi_half_close(&s->half);
+    cwi_half_close(&s->client);
+    cwi_report_close(&s->report);
+    cwi_setup_close(&s->setup);
+    cwi_outbox_free(&s->box);
+    cwi_free(s);
+    *server = NULL;
+}
+
+/* ---- refusing and losing ---- */
+
+/* Tells a peer what is wrong and hears no more of it. */
+static void refuse(cwi_server *s, cw_peer peer, uint32_t client, cw_status status, const char *why)
+{
+    cw_msg msg = {.type = CW_MSG_ERROR, .client = client, .session = s->session, .status = status};
+    (void)cwi_outbox_send_text(&s->box, peer, &msg, why, NULL);
+    cw_transport_drop(s->box.transport, peer);
+}
+
+void cwi_server_lose(cwi_server *s, cwi_slot *slot, cw_status status, const char *why)
+{
+    if (slot->state == CWI_SLOT_VACANT)
+        return;
+    size_t index = (size_t)(slot - s->slots);
+    cwi_report_log(&s->report, "client %zu is out: %s", index + 1, why);
+    refuse(s, slot->peer, (uint32_t)index, status ? status : CW_ERR_CLOSED, why);
+    if (slot->arrived)
+        cw_frame_release(&slot->frame);
+    *slot = (cwi_slot){.state = CWI_SLOT_VACANT, .token = slot->token};
+    s->lost_status = status;
+    snprintf(s->lost_reason, sizeof s->lost_reason, "client %zu: %s", index + 1, why);
+    if (!cwi_server_active(s))
+        s->alone_since = cwi_seconds();
+}
+
+static cwi_slot *slot_of_peer(cwi_server *s, cw_peer peer)
+{
+    for (size_t i = 0; i < s->slot_count; i++)
+        if (s->slots[i].state != CWI_SLOT_VACANT && s->slots[i].peer == peer)
+            return &s->slots[i];
+    return NULL;
+}
+
+/* ---- joining ---- */
+
+/* Its old place for a client that comes back, else the first that nobody had, else any vacant one. */
+static cwi_slot *slot_for(cwi_server *s, uint64_t token)
+{
+    cwi_slot *fresh = NULL, *vacant = NULL;
+    for (size_t i = 0; i < s->slot_count; i++) {
+        cwi_slot *slot = &s->slots[i];
+        if (slot->state != CWI_SLOT_VACANT)
+            continue;
+        if (slot->token == token)
+            return slot;
+        if (!slot->token && !fresh)
+            fresh = slot;
+        if (!vacant)
+            vacant = slot;
+    }
+    return fresh ? fresh : vacant;
+}
+
+static void on_hello(cwi_server *s, const cw_frame *frame, const cw_msg *msg)
+{
+    char why[200];
+    if (msg->version_max < CW_WIRE_VERSION_MIN || msg->version_min > CW_WIRE_VERSION_MAX) {
+        snprintf(why, sizeof why,
+                 "this server speaks protocol versions %d to %d, the client %u to %u: update the older",
+                 CW_WIRE_VERSION_MIN, CW_WIRE_VERSION_MAX, msg->version_min, msg->version_max);
+        cwi_report_log(&s->report, "refused a client: %s", why);
+        refuse(s, frame->peer, UINT32_MAX, CW_ERR_VERSION, why);
+        return;
+    }
+    cwi_slot *slot = slot_of_peer(s, frame->peer) ? NULL : slot_for(s, msg->token);
+    if (!slot) {
+        snprintf(why, sizeof why, "all %zu places of this run are taken", s->slot_count);
+        cwi_report_log(&s->report, "refused a client: %s", why);
+        refuse(s, frame->peer, UINT32_MAX, CW_ERR_INVALID, why);
+        return;
+    }
+    *slot = (cwi_slot){.state = CWI_SLOT_JOINING, .peer = frame->peer, .token = msg->token, .due_from = cwi_seconds()};
+    cw_msg welcome = cwi_server_message(s, slot, CW_MSG_WELCOME);
+    welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
+    welcome.clients = (uint32_t)s->slot_count;
+    welcome.config_hash = s->config_hash;
+    welcome.blob = (const uint8_t *)s->config_json;
+    welcome.blob_size = strlen(s->config_json);
+    cw_error err;
+    cw_status status = cwi_outbox_send(&s->box, frame->peer, &welcome, &err);
+    if (status != CW_OK)
+        cwi_server_lose(s, slot, status, err.message);
+}
+
+static cw_status on_ready(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
+{
+    if (slot->state != CWI_SLOT_JOINING)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent a second READY");
+    if (msg->config_hash != s->config_hash)
+        return cwi_fail(err, CW_ERR_MISMATCH, "its configuration or model is not this run's: use the same version");
+    if (msg->samples == 0)
+        return cwi_fail(err, CW_ERR_MISMATCH, "it has no training samples");
+    slot->samples = msg->samples;
+    slot->test_samples = msg->test_samples;
+    slot->state = CWI_SLOT_READY;
+    size_t ready = 0;
+    for (size_t i = 0; i < s->slot_count; i++)
+        ready += s->slots[i].state >= CWI_SLOT_READY;
+    cwi_report_log(&s->report, "client %zu joined with %llu samples (%zu of %zu)", (size_t)(slot - s->slots) + 1,
+                   (unsigned long long)msg->samples, ready, s->slot_count);
+    return CW_OK;
+}
+
+/* The run begins when all are there; a run that lost everyone goes on with whoever comes back. */
+static cw_status begin_if_complete(cwi_server *s, cw_error *err)
+{
+    size_t ready = 0;
+    for (size_t i = 0; i < s->slot_count; i++)
+        ready += s->slots[i].state == CWI_SLOT_READY;
+    if (s->stage == CWI_STAGE_JOINING ? ready < s->slot_count : cwi_server_active(s) || !ready)
+        return CW_OK;
+    if (s->stage == CWI_STAGE_JOINING)
+        cwi_report_begin(&s->report);
+    return cwi_server_begin_epoch(s, err);
+}
+
+/* ---- frames ---- */
+
+static cw_status dispatch_client(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_frame *frame, cw_error *err)
+{
+    switch (msg->type) {
+    case CW_MSG_READY:
+        return on_ready(s, slot, msg, err);
+    case CW_MSG_PING: {
+        cw_msg pong = cwi_server_message(s, slot, CW_MSG_PONG);
+        return cwi_outbox_send(&s->box, slot->peer, &pong, err);
+    }
+    case CW_MSG_PONG:
+        return CW_OK;
+    case CW_MSG_LEAVE:
+    case CW_MSG_ERROR:
+        return cwi_fail(err, msg->status ? msg->status : CW_ERR_CLOSED, "it left: %.*s", (int)msg->blob_size,
+                        msg->blob ? (const char *)msg->blob : "");
+    default:
+        return cwi_server_take(s, slot, msg, frame, err);
+    }
+}
+
+static void handle(cwi_server *s, cw_frame *frame)
+{
+    cw_error err;
+    cw_msg msg;
+    cwi_slot *slot = slot_of_peer(s, frame->peer);
+    cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, &err);
+    if (status == CW_OK && msg.type == CW_MSG_HELLO && !slot) {
+        on_hello(s, frame, &msg);
+        return;
+    }
+    if (!slot) {
+        const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
+        cwi_report_log(&s->report, "refused a peer: %s", why);
+        refuse(s, frame->peer, UINT32_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
+        return;
+    }
+    if (status == CW_OK && (msg.session != s->session || msg.client != (uint32_t)(slot - s->slots)))
+        status = cwi_fail(&err, CW_ERR_PROTOCOL, "it sent %s of another run or client", cw_msg_name(msg.type));
+    if (status == CW_OK)
+        status = dispatch_client(s, slot, &msg, frame, &err);
+    if (status != CW_OK)
+        cwi_server_lose(s, slot, status, err.message);
+}
+
+/* What to do when nobody is left. */
+static cw_status check_alone(cwi_server *s, cw_error *err)
+{
+    if (cwi_server_active(s) || s->stage == CWI_STAGE_FINISHED)
+        return CW_OK;
+    if (s->lost_status == CW_ERR_DIVERGED && s->stage != CWI_STAGE_JOINING)
+        return cwi_fail(err, CW_ERR_DIVERGED, "training diverged (%s): use a smaller learning rate", s->lost_reason);
+    double waited = cwi_seconds() - s->alone_since, limit = s->setup.config.join_timeout;
+    if (waited <= limit)
+        return CW_OK;
+    if (s->stage == CWI_STAGE_JOINING) {
+        size_t ready = 0;
+        for (size_t i = 0; i < s->slot_count; i++)
+            ready += s->slots[i].state == CWI_SLOT_READY;
+        return cwi_fail(err, CW_ERR_TIMEOUT, "%zu of %zu clients joined within %.0f s%s%s", ready, s->slot_count, limit,
+                        *s->lost_reason ? "; the last that failed was " : "", s->lost_reason);
+    }
+    return cwi_fail(err, CW_ERR_TIMEOUT, "all clients are lost and none came back within %.0f s (%s)", limit,
+                    s->lost_reason);
+}
+
+cw_status cwi_server_handle(cwi_server *server, cw_frame *frame, cw_error *err)
+{
+    handle(server, frame);
+    if (frame->owner)
+        cw_frame_release(frame);
+    CWI_TRY(cwi_server_advance(server, err));
+    CWI_TRY(begin_if_complete(server, err));
+    return check_alone(server, err);
+}
+
+cw_status cwi_server_tick(cwi_server *server, cw_error *err)
+{
+    double now = cwi_seconds(), limit = server->setup.config.timeout;
+    for (size_t i = 0; i < server->slot_count; i++) {
+        cwi_slot *slot = &server->slots[i];
+        bool late = (slot->state == CWI_SLOT_ACTIVE && slot->owes && !slot->arrived) || slot->state == CWI_SLOT_JOINING;
+        if (late && now - slot->due_from > limit) {
+            char why[100];
+            snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);
+            cwi_server_lose(server, slot, CW_ERR_TIMEOUT, why);
+        }
+    }
+    CWI_TRY(cwi_server_advance(server, err));
+    CWI_TRY(begin_if_complete(server, err));
+    return check_alone(server, err);
+}
+
+cw_status cwi_server_finish(cwi_server *server, const char *words, cw_error *err)
+{
+    for (size_t i = 0; i < server->slot_count; i++) {
+        cwi_slot *slot = &server->slots[i];
+        if (slot->state == CWI_SLOT_VACANT)
+            continue;
+        cw_msg msg = cwi_server_message(server, slot, CW_MSG_END);
+        (void)cwi_outbox_send_text(&server->box, slot->peer, &msg, words, NULL);
+    }
+    const cw_part *parts[] = {server->client.part, server->half.part};
+    return cwi_report_save_model(&server->report, parts, CWI_COUNT(parts), err);
+}
+
+/* ---- the role ---- */
+
+static cw_status run(cwi_server *s, cw_transport *transport, cw_error *err)
+{
+    while (s->stage != CWI_STAGE_FINISHED) {
+        if (cwi_report_stop_asked(&s->report))
+            return CW_ERR_CANCELLED;
+        cw_frame frame;
+        cw_status status = cw_transport_recv(transport, 200, &frame, err);
+        if (status == CW_OK)
+            CWI_TRY(cwi_server_handle(s, &frame, err));
+        else if (status == CW_ERR_TIMEOUT || status == CW_ERR_CANCELLED)
+            CWI_TRY(cwi_server_tick(s, err));
+        else
+            return status;
+    }
+    return CW_OK;
+}
+
+cw_status cw_serve(const cw_config *config, cw_transport *transport, const cw_hooks *hooks, cw_result *result,
+                   cw_error *err)
+{
+    cwi_server *server;
+    memset(result, 0, sizeof *result);
+    CWI_TRY(cwi_server_create(config, "split over TCP", transport, hooks, &server, err));
+    cw_status status = run(server, transport, err);
+    cw_status ended = CW_OK;
+    if (status == CW_OK || status == CW_ERR_CANCELLED)
+        ended = cwi_server_finish(server, status == CW_OK ? "training is finished" : "the server was stopped", err);
+    else
+        (void)cwi_server_finish(server, err ? err->message : cw_status_message(status), NULL);
+    server->report.result.stopped = status == CW_ERR_CANCELLED;
+    cwi_report_close(&server->report);
+    *result = server->report.result;
+    cwi_server_destroy(&server);
+    return status == CW_OK || status == CW_ERR_CANCELLED ? ended : status;
+}

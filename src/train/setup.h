@@ -1,0 +1,71 @@
+/* setup.h - what every role derives from a configuration: model, cut, codecs, schedule, data, parts. Internal. */
+#ifndef CWI_TRAIN_SETUP_H
+#define CWI_TRAIN_SETUP_H
+
+#include "base/base.h"
+#include "cutwire/train.h"
+
+typedef struct cwi_setup {
+    cw_config config; /* with sample and classes filled in */
+    cw_model *model;
+    cw_cut cut;
+    cw_codec *up, *down;
+    cw_schedule schedule;
+    cw_shape sample;      /* of one input */
+    size_t sample_count;  /* its elements */
+    size_t smashed_count; /* elements of one sample at the cut */
+} cwi_setup;
+
+/* Data shape and classes come from the configuration, or where it leaves them open from the data set's test split. */
+cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *err);
+void cwi_setup_close(cwi_setup *setup);
+
+/* The configuration that travels to clients, as JSON (freed with cwi_free). */
+cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *err);
+
+/* Identifies what client and server must agree on: the shared configuration and the layers of the client's half. */
+cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err);
+
+/* One half with its optimizer, or the whole network. */
+typedef struct cwi_half {
+    cw_part *part;
+    cw_sgd *sgd;
+    float *flat; /* room for the trainable parameters or the buffers, whichever is larger */
+    size_t trainable, buffers;
+} cwi_half;
+
+/* Layers [first, last) of the model for batches of up to max_batch samples. */
+cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,
+                        cw_error *err);
+void cwi_half_close(cwi_half *half);
+
+/* Weights, buffers and momentum as one safetensors image (owned by the caller, cw_bytes_free), and back. */
+cw_status cwi_half_save(const cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err);
+cw_status cwi_half_load(cwi_half *half, const void *bytes, size_t size, cw_error *err);
+
+/* A client's share of the data set: loaders over its shard and its part of the test split. */
+typedef struct cwi_feed {
+    cw_dataset *train, *test;
+    cw_loader *train_loader, *test_loader;
+    size_t train_count, test_count;
+} cwi_feed;
+
+cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err);
+void cwi_feed_close(cwi_feed *feed);
+
+/* Threads the engine uses under this configuration. */
+int cwi_engine_threads(const cw_config *config);
+
+/* Seed of a codec call, different for every batch of every client and direction. */
+uint64_t cwi_codec_seed(uint64_t seed, unsigned direction, size_t client, uint32_t epoch, uint32_t step);
+
+/* sum = weight * x, or sum += weight * x: the average of what clients send, kept behind this one function. */
+void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first);
+
+/* The share of a batch in its step's average. */
+static inline float cwi_batch_weight(uint64_t samples, uint64_t total)
+{
+    return (float)((double)samples / (double)total);
+}
+
+#endif

@@ -1,2 +1,0 @@
-/* train.c - (being written) */
-typedef int cwi_train_unit;

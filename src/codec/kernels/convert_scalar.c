@@ -66,9 +66,8 @@ static void to_bf16(const float *x, size_t n, uint8_t *out)
         cwi_put_le(out + 2 * i, bf16_of(x[i]), 2);
 }
 
-static bool from_f16(const uint8_t *in, size_t n, bool stream, float *out)
+static bool from_f16(const uint8_t *in, size_t n, float *out)
 {
-    (void)stream;
     bool finite = true;
     for (size_t i = 0; i < n; i++) {
         out[i] = f16_value((uint16_t)cwi_get_le(in + 2 * i, 2));
@@ -77,9 +76,8 @@ static bool from_f16(const uint8_t *in, size_t n, bool stream, float *out)
     return finite;
 }
 
-static bool from_bf16(const uint8_t *in, size_t n, bool stream, float *out)
+static bool from_bf16(const uint8_t *in, size_t n, float *out)
 {
-    (void)stream;
     bool finite = true;
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)cwi_get_le(in + 2 * i, 2) << 16;

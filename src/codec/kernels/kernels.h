@@ -32,7 +32,6 @@ enum {
     CWI_GROUP = 64, /* elements whose planes lie together */
     CWI_HISTOGRAM_BINS = 2048,
     CWI_MAX_BITS = 8,        /* of a code */
-    CWI_EDGES = 8,           /* quantizers of up to 3 bits carry their edges */
     CWI_CANDIDATE_SLACK = 16 /* keys that window() may scribble past `capacity` */
 };
 
@@ -48,11 +47,7 @@ static inline size_t cwi_planes_size(size_t n, unsigned planes)
  *     v    = (a * pre - base) * scale        a = x, or |x| for the ms kernels (which have base = 0)
  *     code = (uint32_t)min(v + add, top)     truncation; v + add is never negative nor NaN for inputs the caller allows
  * where add = `half` (0 for floor, 0.5 for nearest), or for stochastic rounding the element's random number in [0, 1).
- * min(a, b) is a < b ? a : b, so infinities saturate.
- *
- * The code never falls as a rises, so for bits <= 3 it equals the number of c >= 1 with a >= edge[c], c <= top:
- * edge[c] is the least float whose code is at least c (+infinity when there is none). A variant may use either
- * form; both give the same codes. edge[] is not filled for stochastic rounding or more than 3 bits. */
+ * min(a, b) is a < b ? a : b, so infinities saturate. */
 typedef struct cwi_quant {
     float pre;   /* a power of two that keeps the product in range; nearly always 1 */
     float base;  /* already multiplied by pre */
@@ -60,7 +55,6 @@ typedef struct cwi_quant {
     float half;
     float top; /* largest code, a whole number 0 .. 2^bits - 1 */
     unsigned bits;
-    float edge[CWI_EDGES];
 } cwi_quant;
 
 /* ---- random numbers of stochastic rounding ----
@@ -125,7 +119,6 @@ typedef struct cwi_ms_encode {
 typedef struct cwi_ms_decode {
     unsigned bits;
     bool is_signed;
-    bool stream;           /* the whole output is larger than the caches: bypass them where that pays */
     const uint8_t *planes; /* moves on */
     const uint8_t *values; /* moves on by 4 bytes for each all-ones code; little-endian floats */
     const uint8_t *values_end;
@@ -181,15 +174,15 @@ typedef struct cwi_kernels {
     /* The same with stochastic rounding; element 0 of this call is element `first` of the stream `key`. */
     void (*quantize_noise)(const float *x, size_t n, const cwi_quant *q, uint64_t key, uint64_t first, uint8_t *planes);
     /* Codes -> level[code]; 2^bits levels. */
-    void (*dequantize)(const uint8_t *planes, size_t n, unsigned bits, const float *level, bool stream, float *out);
+    void (*dequantize)(const uint8_t *planes, size_t n, unsigned bits, const float *level, float *out);
 
     /* 2-byte floats, little-endian, rounded to nearest even. Finite values too large saturate at the largest finite one
      * (65504 for f16); the input is finite. */
     void (*to_f16)(const float *x, size_t n, uint8_t *out);
     void (*to_bf16)(const float *x, size_t n, uint8_t *out);
     /* Exact. Return false when an infinity or NaN was met (all n are converted all the same). */
-    bool (*from_f16)(const uint8_t *in, size_t n, bool stream, float *out);
-    bool (*from_bf16)(const uint8_t *in, size_t n, bool stream, float *out);
+    bool (*from_f16)(const uint8_t *in, size_t n, float *out);
+    bool (*from_bf16)(const uint8_t *in, size_t n, float *out);
 } cwi_kernels;
 
 /* The table of cwi_cpu_selected(), filled once. Thread-safe. */

@@ -176,9 +176,8 @@ static void quantize_noise(const float *x, size_t n, const cwi_quant *q, uint64_
     }
 }
 
-static void dequantize(const uint8_t *planes, size_t n, unsigned bits, const float *level, bool stream, float *out)
+static void dequantize(const uint8_t *planes, size_t n, unsigned bits, const float *level, float *out)
 {
-    (void)stream;
     for (size_t first = 0; first < n; first += CWI_GROUP) {
         size_t m = CWI_MIN(n - first, (size_t)CWI_GROUP);
         group g;

@@ -56,9 +56,10 @@ typedef struct cw_shards {
 } cw_shards;
 
 /* How samples are dealt to clients. dirichlet <= 0: evenly, shuffled by seed (sizes differ by at most one). dirichlet >
- * 0: label-skewed, the classes' proportions of each client drawn from Dirichlet(dirichlet) by seed (Hsu, Qi, Brown
- * 2019, arXiv 1909.06335); redrawn until no client is empty. CW_ERR_INVALID when clients is 0 or exceeds the samples.
- */
+ * 0: label-skewed: the classes' proportions of each client are drawn from Dirichlet(dirichlet) by seed (Hsu, Qi, Brown
+ * 2019, arXiv 1909.06335), and each class is divided among the clients in proportion to them, so that every sample is
+ * dealt; redrawn until no client is empty. CW_ERR_INVALID when clients is 0 or exceeds the samples, or when no draw
+ * leaves every client some. */
 cw_status cw_shards_make(const cw_dataset *ds, size_t clients, double dirichlet, uint64_t seed, cw_shards *out,
                          cw_error *err);
 void cw_shards_free(cw_shards *s);

@@ -1,2 +1,0 @@
-/* data.c - (being written) */
-typedef int cwi_data_unit;

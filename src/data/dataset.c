@@ -1,0 +1,162 @@
+/* dataset.c - the known data sets: finding their folder and opening a split. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "data/dataset.h"
+
+static const cwi_format *const formats[] = {
+    &cwi_format_fashion_mnist,
+};
+
+enum { PATH_SIZE = 4096 };
+
+size_t cw_dataset_known_count(void)
+{
+    return CWI_COUNT(formats);
+}
+
+const cw_dataset_known *cw_dataset_known_at(size_t i)
+{
+    return i < CWI_COUNT(formats) ? &formats[i]->known : NULL;
+}
+
+bool cwi_path_join(char *out, size_t size, const char *dir, const char *name)
+{
+    int n = snprintf(out, size, "%s/%s", dir, name);
+    return n >= 0 && (size_t)n < size;
+}
+
+bool cwi_file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+cw_status cwi_labels_check(const cw_dataset *ds, const char *path, cw_error *err)
+{
+    for (size_t i = 0; i < ds->info.count; i++)
+        if (ds->labels[i] < 0 || ds->labels[i] >= ds->info.classes)
+            return cwi_fail_at(err, CW_ERR_CORRUPT, i, "%s: label %d of sample %zu is not in 0..%d", path,
+                               ds->labels[i], i, ds->info.classes - 1);
+    return CW_OK;
+}
+
+/* ---- finding ---- */
+
+/* "NAME" or "NAME:DIR". */
+static cw_status parse_spec(const char *spec, const cwi_format **format, const char **dir, cw_error *err)
+{
+    const char *colon = strchr(spec, ':');
+    size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
+    *dir = colon ? colon + 1 : NULL;
+    char known[256] = "";
+    for (size_t i = 0, used = 0; i < CWI_COUNT(formats); i++) {
+        const char *name = formats[i]->known.name;
+        if (strlen(name) == n && memcmp(name, spec, n) == 0) {
+            *format = formats[i];
+            if (colon && !colon[1])
+                return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": no folder after the colon", spec);
+            return CW_OK;
+        }
+        if (used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", name);
+    }
+    return cwi_fail(err, CW_ERR_SPEC, "unknown data set \"%.*s\"; known: %s", (int)CWI_MIN(n, (size_t)100), spec,
+                    known);
+}
+
+/* The i-th folder that is searched when none was named; false after the last. */
+static bool usual_place(const cwi_format *f, size_t i, char *out, size_t size)
+{
+    const char *data = getenv("CUTWIRE_DATA"), *home = getenv("HOME");
+    if (data && *data && i-- == 0)
+        return cwi_path_join(out, size, data, f->folder);
+    if (home && *home && i-- == 0) {
+        int n = snprintf(out, size, "%s/.cache/cutwire/data/%s", home, f->folder);
+        return n >= 0 && (size_t)n < size;
+    }
+    for (const char *const *p = f->system_places; p && *p; p++)
+        if (i-- == 0)
+            return snprintf(out, size, "%s", *p) < (int)size;
+    return false;
+}
+
+static cw_status find_folder(const cwi_format *f, const char *named, cw_split split, char *out, size_t size,
+                             cw_error *err)
+{
+    char searched[256] = "";
+    size_t used = 0;
+    if (named) {
+        if (snprintf(out, size, "%s", named) < (int)size && f->probe(out, split))
+            return CW_OK;
+        snprintf(searched, sizeof searched, "%s", named);
+    }
+    for (size_t i = 0; !named && usual_place(f, i, out, size); i++) {
+        if (f->probe(out, split))
+            return CW_OK;
+        if (used < sizeof searched)
+            used += (size_t)snprintf(searched + used, sizeof searched - used, "%s%s", i ? ", " : "", out);
+    }
+    return cwi_fail(err, CW_ERR_NOT_FOUND, "data set %s: no %s in %s; to get it: %s", f->known.name, f->wants, searched,
+                    f->known.install);
+}
+
+/* ---- opening ---- */
+
+static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, cw_dataset *ds, cw_error *err)
+{
+    cw_status status = f->open(dir, split, ds, err);
+    bool damaged = status == CW_ERR_CORRUPT || status == CW_ERR_TRUNCATED || status == CW_ERR_MAGIC;
+    if (damaged && err) {
+        size_t used = strlen(err->message);
+        snprintf(err->message + used, sizeof err->message - used, "; to get it again: %s", f->known.install);
+    }
+    return status;
+}
+
+cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err)
+{
+    *out = NULL;
+    const cwi_format *format;
+    const char *named;
+    char dir[PATH_SIZE];
+    CWI_TRY(parse_spec(spec, &format, &named, err));
+    CWI_TRY(find_folder(format, named, split, dir, sizeof dir, err));
+    cw_dataset *ds = cwi_calloc(1, sizeof *ds);
+    if (!ds)
+        return cwi_fail_memory(err, sizeof *ds);
+    ds->info.name = format->known.name;
+    cw_status status = open_in(format, dir, split, ds, err);
+    if (status != CW_OK) {
+        cw_dataset_close(&ds);
+        return status;
+    }
+    *out = ds;
+    return CW_OK;
+}
+
+void cw_dataset_close(cw_dataset **ds)
+{
+    if (!ds || !*ds)
+        return;
+    if ((*ds)->ops && (*ds)->ops->close)
+        (*ds)->ops->close((*ds)->impl);
+    else
+        cwi_free((*ds)->impl);
+    cwi_free((*ds)->labels);
+    cwi_free((*ds)->pixels);
+    cwi_free(*ds);
+    *ds = NULL;
+}
+
+const cw_dataset_info *cw_dataset_get_info(const cw_dataset *ds)
+{
+    return &ds->info;
+}
+
+int32_t cw_dataset_label(const cw_dataset *ds, size_t i)
+{
+    return ds->labels[i];
+}

@@ -1,0 +1,63 @@
+/* dataset.h - what a data set is inside, and what a format provides to become one. Internal.
+ *
+ * A format knows its files and fills a cw_dataset: info, labels and the `ops` that make one sample as floats. To add a
+ * format: write a cwi_format in its own file and list it in dataset.c.
+ */
+#ifndef CWI_DATASET_H
+#define CWI_DATASET_H
+
+#include "base/base.h"
+#include "cutwire/data.h"
+
+/* How one sample is augmented; the stream is the sample's own. */
+typedef struct cwi_augment {
+    bool flip;
+    int crop_pad;
+    cwi_rng rng;
+} cwi_augment;
+
+typedef struct cwi_dataset_ops {
+    /* Writes sample i, normalized, as info.sample floats. Called by several threads at once, each with what its own
+     * worker_create made (NULL when that is NULL). */
+    cw_status (*sample)(const cw_dataset *ds, size_t i, cwi_augment *augment, void *worker, float *x, cw_error *err);
+    cw_status (*worker_create)(const cw_dataset *ds, void **worker, cw_error *err);
+    void (*worker_destroy)(void *worker);
+    void (*close)(void *impl); /* NULL when impl is freed by cwi_free */
+    bool images;               /* flip and crop make sense */
+} cwi_dataset_ops;
+
+struct cw_dataset {
+    cw_dataset_info info;
+    const cwi_dataset_ops *ops;
+    int32_t *labels; /* [info.count], owned, each checked to lie in [0, info.classes) */
+    uint8_t *pixels; /* in-memory images: count x C,H,W bytes, owned; else NULL */
+    void *impl;      /* the format's own, owned */
+};
+
+typedef struct cwi_format {
+    cw_dataset_known known;
+    const char *folder;               /* under $CUTWIRE_DATA and the cache */
+    const char *const *system_places; /* NULL-terminated list of absolute folders; NULL: none */
+    /* Whether dir seems to hold this set (its first file exists). */
+    bool (*probe)(const char *dir, cw_split split);
+    const char *wants; /* the file that probe looks for, for the error message */
+    /* Fills the zeroed *ds; on failure what was allocated into it is freed by the caller. */
+    cw_status (*open)(const char *dir, cw_split split, cw_dataset *ds, cw_error *err);
+} cwi_format;
+
+extern const cwi_format cwi_format_fashion_mnist;
+
+/* ---- images in memory ---- */
+
+extern const cwi_dataset_ops cwi_pixel_ops;
+
+/* CW_ERR_CORRUPT naming the first label that is not in [0, classes). */
+cw_status cwi_labels_check(const cw_dataset *ds, const char *path, cw_error *err);
+
+/* ---- files ---- */
+
+/* "DIR/NAME"; false when it does not fit. */
+bool cwi_path_join(char *out, size_t size, const char *dir, const char *name);
+bool cwi_file_exists(const char *path);
+
+#endif

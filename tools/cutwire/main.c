@@ -1,4 +1,54 @@
-int main(void)
+/* main.c - the command: finds the subcommand and hands over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+
+static const struct command {
+    const char *name; /* NULL: the end */
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {NULL, NULL, NULL},
+};
+
+static void print_help(FILE *out)
 {
-    return 0;
+    fputs("cutwire - split learning over thin links\n\nusage: cutwire COMMAND [OPTIONS]\n\ncommands:\n", out);
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(out, "  %-8s %s\n", c->name, c->summary);
+    fputs("\n`cutwire COMMAND --help` lists its options, with examples.\n", out);
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[sizeof commands / sizeof commands[0]];
+    size_t count = 0;
+    for (const struct command *c = commands; c->name; c++)
+        names[count++] = c->name;
+    const char *near = cli_nearest(name, names, count);
+    if (near)
+        return cli_fail(CLI_USAGE, "%s: no such command: did you mean '%s'?", name, near);
+    return cli_fail(CLI_USAGE, "%s: no such command: run `cutwire --help` for the list", name);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("cutwire " CUTWIRE_VERSION);
+        return CLI_OK;
+    }
+    for (const struct command *c = commands; c->name; c++)
+        if (strcmp(argv[1], c->name) == 0)
+            return c->run(argc - 1, argv + 1);
+    return unknown_command(argv[1]);
 }

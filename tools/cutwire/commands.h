@@ -1,0 +1,9 @@
+/* commands.h - the commands; argv[0] is the command's name. Each returns the exit code. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+int cmd_train(int argc, char **argv);
+int cmd_server(int argc, char **argv);
+int cmd_client(int argc, char **argv);
+
+#endif

@@ -23,7 +23,7 @@ static void print_help(FILE *out)
 
 static int unknown_command(const char *name)
 {
-    const char *names[sizeof commands / sizeof commands[0]];
+    const char *names[sizeof commands / sizeof commands[0]] = {NULL};
     size_t count = 0;
     for (const struct command *c = commands; c->name; c++)
         names[count++] = c->name;

@@ -7,7 +7,9 @@
  * "inproc://name" (same process; nothing is copied twice, no thread is started).
  * Plaintext TCP on anything but loopback needs options.allow_plaintext.
  *
- * Order: frames between two ends arrive in order, at most once. A frame to a peer that is gone is dropped.
+ * Order: frames between two ends arrive in order, at most once. What was on its way when a TCP connection broke is
+ * lost; the client reconnects by itself and stays the same cw_peer to a server that is still the same.
+ *
  * Thread-safety: one transport belongs to one thread at a time.
  */
 #ifndef CUTWIRE_NET_H
@@ -29,22 +31,25 @@ typedef uint64_t cw_peer; /* unique in a transport's life; 0 is never a peer */
 
 typedef struct cw_net_options {
     bool allow_plaintext; /* bind or connect in the clear beyond loopback */
-    uint32_t max_frame;   /* larger incoming frames drop the sender; 0: 1 GiB */
-    int heartbeat_ms;     /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000 */
-    int send_timeout_ms;  /* 0: 30000 */
+    uint32_t max_frame;   /* larger incoming frames drop the sender for good, larger outgoing ones fail; 0: 1 GiB */
+    int heartbeat_ms;    /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000; -1: none */
+    int send_timeout_ms; /* 0: 30000 */
 } cw_net_options;
 
-/* CW_ERR_INVALID (endpoint), CW_ERR_IO (address in use, ...; err has the system's reason), CW_ERR_NO_MEMORY. */
+/* CW_ERR_INVALID (endpoint), CW_ERR_IO (address in use, unknown host, ...; err has the system's reason and what to do),
+ * CW_ERR_NO_MEMORY. */
 cw_status cw_net_listen(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);
-/* TCP connects in the background and reconnects by itself: success does not mean that the server is there. */
+/* TCP connects in the background and reconnects by itself: success does not mean that the server is there, and what is
+ * sent before waits for it. inproc: CW_ERR_NOT_FOUND when no server listens there yet. */
 cw_status cw_net_connect(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);
 /* Waits at most linger_ms for sent frames to leave. NULL and pointer to NULL allowed. */
 void cw_transport_close(cw_transport **t, int linger_ms);
 /* The bound or connected endpoint, with the real port. Lives as long as t. */
 const char *cw_transport_endpoint(const cw_transport *t);
 
-/* Sends a copy of the bytes. CW_ERR_TIMEOUT (nobody takes them), CW_ERR_CLOSED (peer gone), CW_ERR_INVALID, CW_ERR_IO.
- */
+/* Sends a copy of the bytes: into a queue, so that it returns at once unless about two frames of max_frame wait there.
+ * CW_ERR_TIMEOUT (nobody takes them), CW_ERR_CLOSED (peer gone or dropped), CW_ERR_INVALID, CW_ERR_NO_MEMORY,
+ * CW_ERR_IO. */
 cw_status cw_transport_send(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);
 
 /* A received frame, owned by the caller until cw_frame_release. `bytes` is 16-byte aligned. */
@@ -56,15 +61,17 @@ typedef struct cw_frame {
 } cw_frame;
 
 /* Waits up to timeout_ms (0: does not wait, -1: for ever). CW_ERR_TIMEOUT when nothing came; CW_ERR_CANCELLED when a
- * signal interrupted the wait. */
+ * signal interrupted the wait. Clients only: CW_ERR_CLOSED when no frame will ever come again (the server sent one over
+ * max_frame; inproc: it has closed, or dropped this client; what it sent before is received first). */
 cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
 void cw_frame_release(cw_frame *frame);
 
-/* Forgets a peer: frames to it are refused, frames from it are discarded. */
+/* Forgets a peer: frames to it are refused, frames from it are discarded. What was sent to it before still arrives. */
 void cw_transport_drop(cw_transport *t, cw_peer peer);
 
 /* Totals since creation. `bytes` counts all that is handed to the socket for data frames: the frames plus the
- * transport's own framing (ZMTP 3.1 frame headers over TCP), without handshakes, heartbeats and TCP/IP headers. */
+ * transport's own framing (over TCP 8 bytes and a ZMTP header of 2 or 9 for each 32 KiB or part of it; inproc none),
+ * without handshakes, heartbeats and TCP/IP headers. */
 typedef struct cw_net_stats {
     uint64_t frames_sent, frames_received;
     uint64_t bytes_sent, bytes_received;

@@ -1,0 +1,26 @@
+/* waker.h - a thread waits until another wakes it, a signal comes, or time is up. Internal.
+ *
+ * A pipe and poll, since a condition variable does not return when a signal arrives. The pipe is touched only when
+ * someone waits, so that pumping frames within one thread makes no system call. */
+#ifndef CWI_WAKER_H
+#define CWI_WAKER_H
+
+#include <pthread.h>
+
+#include "base/base.h"
+
+typedef struct cwi_waker {
+    int pipe[2];  /* read, write */
+    bool waiting; /* guarded by the mutex given to wait */
+} cwi_waker;
+
+cw_status cwi_waker_init(cwi_waker *w, cw_error *err);
+void cwi_waker_destroy(cwi_waker *w);
+
+/* With `mutex` held, which is released during the wait. May also return early for no reason. `deadline` is of
+ * cwi_seconds, infinite: none. CW_ERR_TIMEOUT, CW_ERR_CANCELLED (a signal). */
+cw_status cwi_waker_wait(cwi_waker *w, pthread_mutex_t *mutex, double deadline);
+/* With the same mutex held. */
+void cwi_waker_wake(cwi_waker *w);
+
+#endif

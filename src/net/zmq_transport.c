@@ -1,0 +1,375 @@
+/* zmq_transport.c - frames over TCP: a ZeroMQ ROUTER at the server, a DEALER at each client.
+ *
+ * ZeroMQ does connecting, reconnecting, queues and heartbeats in a thread of its own; frames travel as the chunks of
+ * chunk.h, each one ZeroMQ message. A server hears only routing ids with our mark: when a client reconnects before its
+ * old connection is noticed to be dead, what is left of the old one turns up under a routing id made by ZeroMQ, and is
+ * thrown away. */
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "net/endpoint.h"
+#include "net/peer_table.h"
+#include "net/transport.h"
+
+enum {
+    PEERS_MAX = 1 << 16,
+    HANDSHAKE_MS = 10000, /* a connection that says nothing sensible for that long is closed */
+    CONNECT_MS = 10000,
+    RECONNECT_MS = 100, /* doubled up to */
+    RECONNECT_MAX_MS = 2000,
+    BACKLOG = 1024,
+    HWM_EXTRA = 64, /* messages that may wait besides the queue limit of transport.h */
+};
+
+/* One call of recv works at most that long on chunks that complete no frame. */
+static const double RECV_GRACE_SECONDS = 1;
+
+typedef struct zmq_transport {
+    cw_transport base;
+    void *context, *socket;
+    cwi_peer_table *peers; /* a server's */
+    cwi_peer server;       /* a client's only one */
+} zmq_transport;
+
+static zmq_transport *self(cw_transport *t)
+{
+    return (zmq_transport *)(void *)t;
+}
+
+/* ZMTP puts a flag and a length before each message: 1 byte up to 255, else 8. */
+static uint64_t bytes_on_wire(size_t message)
+{
+    return message + (message <= 255 ? 2 : 9);
+}
+
+/* ---- send ---- */
+
+static cw_status send_failed(cw_error *err, const zmq_transport *z, int reason)
+{
+    switch (reason) {
+    case EAGAIN:
+        return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nobody took the frame for %.1f seconds", z->base.endpoint,
+                        z->base.options.send_timeout_ms / 1e3);
+    case EHOSTUNREACH:
+        return cwi_fail(err, CW_ERR_CLOSED, "%s: this client is no longer connected", z->base.endpoint);
+    default:
+        return cwi_fail(err, CW_ERR_IO, "%s: cannot send: %s", z->base.endpoint, zmq_strerror(reason));
+    }
+}
+
+/* Interrupted sends go on: half a frame helps nobody, and the time-out bounds the wait. */
+static int send_route(void *socket, const uint8_t *id)
+{
+    int sent;
+    do
+        sent = zmq_send(socket, id, CWI_ROUTING_ID_SIZE, ZMQ_SNDMORE);
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+static cw_status send_chunk(zmq_transport *z, const cwi_peer *peer, const uint8_t *bytes, size_t length, size_t left,
+                            bool first, cw_error *err)
+{
+    zmq_msg_t message;
+    size_t size = CWI_CHUNK_HEADER + length;
+    if (zmq_msg_init_size(&message, size) < 0)
+        return cwi_fail_memory(err, size);
+    uint8_t *data = zmq_msg_data(&message);
+    cwi_chunk_header(data, peer->frames_out, first, (uint32_t)left);
+    if (length)
+        memcpy(data + CWI_CHUNK_HEADER, bytes, length);
+    int sent = z->base.is_server ? send_route(z->socket, peer->id) : 0;
+    if (sent >= 0)
+        do
+            sent = zmq_msg_send(&message, z->socket, 0);
+        while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        int reason = errno;
+        zmq_msg_close(&message);
+        return send_failed(err, z, reason);
+    }
+    z->base.stats.bytes_sent += bytes_on_wire(size);
+    return CW_OK;
+}
+
+static cw_status zmq_transport_send(cw_transport *t, cw_peer name, const void *bytes, size_t size, cw_error *err)
+{
+    zmq_transport *z = self(t);
+    cwi_peer *peer = t->is_server ? cwi_peer_find(z->peers, name) : &z->server;
+    if (!peer || peer->dropped)
+        return cwi_fail(err, CW_ERR_CLOSED, "%s: peer %llu is unknown or was dropped", t->endpoint,
+                        (unsigned long long)name);
+    const uint8_t *p = bytes;
+    size_t done = 0;
+    peer->frames_out++;
+    do {
+        size_t length = CWI_MIN(size - done, (size_t)CWI_CHUNK_DATA);
+        CWI_TRY(send_chunk(z, peer, size ? p + done : p, length, size - done, !done, err));
+        done += length;
+    } while (done < size);
+    t->stats.frames_sent++;
+    return CW_OK;
+}
+
+/* ---- receive ---- */
+
+/* One part of a message, if there is one: CW_ERR_TIMEOUT if not. The caller closes it. */
+static cw_status recv_part(zmq_transport *z, zmq_msg_t *part, cw_error *err)
+{
+    zmq_msg_init(part);
+    int got;
+    do
+        got = zmq_msg_recv(part, z->socket, ZMQ_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got >= 0)
+        return CW_OK;
+    int reason = errno;
+    zmq_msg_close(part);
+    if (reason == EAGAIN)
+        return CW_ERR_TIMEOUT;
+    return cwi_fail(err, CW_ERR_IO, "%s: cannot receive: %s", z->base.endpoint, zmq_strerror(reason));
+}
+
+/* Frames are one part; more of them is nobody of ours. */
+static cw_status skip_parts(zmq_transport *z, bool more, cw_error *err)
+{
+    while (more) {
+        zmq_msg_t part;
+        CWI_TRY(recv_part(z, &part, err));
+        more = zmq_msg_more(&part);
+        z->base.stats.bytes_received += bytes_on_wire(zmq_msg_size(&part));
+        zmq_msg_close(&part);
+    }
+    return CW_OK;
+}
+
+/* The sender of the message that begins here; NULL when it is none of ours. */
+static cw_status recv_route(zmq_transport *z, cwi_peer **peer, cw_error *err)
+{
+    zmq_msg_t route;
+    *peer = NULL;
+    CWI_TRY(recv_part(z, &route, err));
+    const uint8_t *id = zmq_msg_data(&route);
+    if (zmq_msg_size(&route) == CWI_ROUTING_ID_SIZE && id[0] == CWI_ROUTING_ID_MARK)
+        *peer = cwi_peer_heard(z->peers, id);
+    zmq_msg_close(&route);
+    return CW_OK;
+}
+
+/* A sender that breaks the rules is not heard again. For a client that was the only one. */
+static cw_status drop_sender(zmq_transport *z, cwi_peer *peer, cw_error *err)
+{
+    peer->dropped = true;
+    cwi_assembly_reset(&peer->in);
+    return z->base.is_server ? CW_END
+                             : cwi_fail_prefix(err, CW_ERR_CLOSED, "%s: connection given up", z->base.endpoint);
+}
+
+/* One message. CW_OK: it completed a frame; CW_END: it did not; CW_ERR_TIMEOUT: there is none. */
+static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
+{
+    cwi_peer *peer = &z->server;
+    if (z->base.is_server)
+        CWI_TRY(recv_route(z, &peer, err));
+    zmq_msg_t part;
+    CWI_TRY(recv_part(z, &part, err));
+    size_t size = zmq_msg_size(&part);
+    bool more = zmq_msg_more(&part);
+    z->base.stats.bytes_received += bytes_on_wire(size);
+    cw_status status = CW_END;
+    if (peer && !peer->dropped) {
+        status = more ? cwi_fail(err, CW_ERR_PROTOCOL, "a message of several parts")
+                      : cwi_assembly_take(&peer->in, zmq_msg_data(&part), size, z->base.options.max_frame, out, err);
+        if (status != CW_OK && status != CW_END)
+            status = drop_sender(z, peer, err);
+    }
+    zmq_msg_close(&part);
+    CWI_TRY(skip_parts(z, more, err));
+    if (status == CW_OK) {
+        out->peer = peer->name;
+        z->base.stats.frames_received++;
+    }
+    return status;
+}
+
+/* Until a message is there or `seconds` (infinite: for ever) have passed. */
+static cw_status wait_for_message(zmq_transport *z, double seconds, cw_error *err)
+{
+    zmq_pollitem_t item = {.socket = z->socket, .events = ZMQ_POLLIN};
+    long ms = isinf(seconds) ? -1 : (long)CWI_MIN(ceil(seconds * 1e3), 1e9);
+    if (zmq_poll(&item, 1, ms) >= 0)
+        return CW_OK;
+    int reason = errno;
+    if (reason == EINTR)
+        return cwi_fail(err, CW_ERR_CANCELLED, "%s: interrupted while waiting", z->base.endpoint);
+    return cwi_fail(err, CW_ERR_IO, "%s: cannot wait: %s", z->base.endpoint, zmq_strerror(reason));
+}
+
+static cw_status zmq_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err)
+{
+    zmq_transport *z = self(t);
+    double deadline = timeout_ms < 0 ? (double)INFINITY : cwi_seconds() + timeout_ms / 1e3;
+    if (z->server.dropped)
+        return cwi_fail(err, CW_ERR_CLOSED, "%s: the server was dropped", t->endpoint);
+    for (;;) {
+        cw_status status = recv_message(z, out, err);
+        double left = deadline - cwi_seconds();
+        if (status == CW_ERR_TIMEOUT && left > 0)
+            CWI_TRY(wait_for_message(z, left, err));
+        else if (status == CW_ERR_TIMEOUT || (status == CW_END && left < -RECV_GRACE_SECONDS))
+            return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nothing arrived for %.1f seconds", t->endpoint, timeout_ms / 1e3);
+        else if (status != CW_END)
+            return status;
+    }
+}
+
+static void zmq_transport_drop(cw_transport *t, cw_peer name)
+{
+    zmq_transport *z = self(t);
+    cwi_peer *peer = t->is_server ? cwi_peer_find(z->peers, name) : &z->server;
+    if (!peer)
+        return;
+    peer->dropped = true;
+    cwi_assembly_reset(&peer->in);
+}
+
+/* ---- open and close ---- */
+
+static void zmq_transport_close(cw_transport *t, int linger_ms)
+{
+    zmq_transport *z = self(t);
+    if (z->socket) {
+        zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+        zmq_close(z->socket);
+    }
+    if (z->context)
+        while (zmq_ctx_term(z->context) < 0 && errno == EINTR)
+            ;
+    cwi_assembly_reset(&z->server.in);
+    cwi_peer_table_destroy(&z->peers);
+    cwi_free(z);
+}
+
+static const cwi_transport_ops zmq_ops = {
+    .send = zmq_transport_send,
+    .recv = zmq_transport_recv,
+    .drop = zmq_transport_drop,
+    .close = zmq_transport_close,
+};
+
+static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
+{
+    const cw_net_options *o = &z->base.options;
+    int heartbeat = CWI_MAX(o->heartbeat_ms, 0), gone = CWI_MIN(heartbeat, INT_MAX / 3) * 3;
+    int queue = (int)CWI_MIN(cwi_queue_limit(o) / CWI_CHUNK_DATA + HWM_EXTRA, (uint64_t)INT_MAX / 2);
+    const struct {
+        int name, value;
+        bool server_only;
+    } options[] = {
+        {ZMQ_IPV6, ipv6, false},
+        {ZMQ_SNDHWM, queue, false},
+        {ZMQ_RCVHWM, queue, false},
+        {ZMQ_SNDTIMEO, o->send_timeout_ms, false},
+        {ZMQ_HEARTBEAT_IVL, heartbeat, false},
+        {ZMQ_HEARTBEAT_TIMEOUT, gone, false},
+        {ZMQ_HEARTBEAT_TTL, CWI_MIN(gone, 6553599), false}, /* the largest it takes */
+        {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS, false},
+        {ZMQ_CONNECT_TIMEOUT, CONNECT_MS, false},
+        {ZMQ_RECONNECT_IVL, RECONNECT_MS, false},
+        {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS, false},
+        {ZMQ_BACKLOG, BACKLOG, true},
+        {ZMQ_ROUTER_MANDATORY, 1, true}, /* or frames to nobody vanish */
+        {ZMQ_ROUTER_HANDOVER, 1, true},  /* a client that reconnects is the same one */
+    };
+    for (size_t i = 0; i < CWI_COUNT(options); i++)
+        if ((z->base.is_server || !options[i].server_only) &&
+            zmq_setsockopt(z->socket, options[i].name, &options[i].value, sizeof options[i].value) < 0)
+            return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses its option %d = %d: %s", options[i].name,
+                            options[i].value, zmq_strerror(errno));
+    int64_t largest = CWI_CHUNK_HEADER + CWI_CHUNK_DATA;
+    if (zmq_setsockopt(z->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) < 0)
+        return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses a message limit: %s", zmq_strerror(errno));
+    return CW_OK;
+}
+
+/* Unguessable, since whoever knows a client's id can take its place. */
+static cw_status set_routing_id(zmq_transport *z, cw_error *err)
+{
+    uint8_t id[CWI_ROUTING_ID_SIZE] = {CWI_ROUTING_ID_MARK};
+    FILE *random = fopen("/dev/urandom", "rb");
+    size_t got = random ? fread(id + 1, 1, sizeof id - 1, random) : 0;
+    if (random)
+        fclose(random);
+    if (got != sizeof id - 1)
+        return cwi_fail(err, CW_ERR_IO, "cannot read 16 random bytes from /dev/urandom");
+    if (zmq_setsockopt(z->socket, ZMQ_ROUTING_ID, id, sizeof id) < 0)
+        return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses a routing id: %s", zmq_strerror(errno));
+    return CW_OK;
+}
+
+static cw_status listen_failed(const char *endpoint, int reason, cw_error *err)
+{
+    const char *advice = "";
+    if (reason == EADDRINUSE)
+        advice = "; stop the program that listens there, or take another port (port * is a free one)";
+    else if (reason == EADDRNOTAVAIL || reason == ENODEV)
+        advice = "; this machine does not have that address (* listens on all that it has)";
+    else if (reason == EACCES)
+        advice = "; ports below 1024 need special rights";
+    return cwi_fail(err, CW_ERR_IO, "cannot listen on %s: %s%s", endpoint, zmq_strerror(reason), advice);
+}
+
+static cw_status start(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
+{
+    z->context = zmq_ctx_new();
+    z->socket = z->context ? zmq_socket(z->context, z->base.is_server ? ZMQ_ROUTER : ZMQ_DEALER) : NULL;
+    if (!z->socket)
+        return cwi_fail(err, CW_ERR_IO, "cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
+    CWI_TRY(set_options(z, endpoint->ipv6, err));
+    if (z->base.is_server) {
+        z->peers = cwi_peer_table_create(PEERS_MAX);
+        if (!z->peers)
+            return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
+        if (zmq_bind(z->socket, endpoint->text) < 0)
+            return listen_failed(endpoint->text, errno, err);
+    } else {
+        CWI_TRY(set_routing_id(z, err));
+        z->server.name = 1;
+        if (zmq_connect(z->socket, endpoint->text) < 0)
+            return cwi_fail(err, CW_ERR_IO, "cannot connect to %s: %s", endpoint->text, zmq_strerror(errno));
+    }
+    char real[512];
+    size_t size = sizeof real;
+    if (zmq_getsockopt(z->socket, ZMQ_LAST_ENDPOINT, real, &size) < 0)
+        return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ does not tell its endpoint: %s", zmq_strerror(errno));
+    z->base.endpoint = cwi_strdup(real);
+    return z->base.endpoint ? CW_OK : cwi_fail_memory(err, size);
+}
+
+cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
+                       cw_error *err)
+{
+    cwi_tcp_endpoint parsed;
+    CWI_TRY(cwi_endpoint_parse(endpoint, listen, &parsed, err));
+    if (!parsed.loopback && !options->allow_plaintext)
+        return cwi_fail(
+            err, CW_ERR_INVALID,
+            "%s reaches beyond this machine, and the traffic would not be encrypted: use 127.0.0.1, or allow "
+            "plaintext on a network that you trust",
+            endpoint);
+    zmq_transport *z = cwi_calloc(1, sizeof *z);
+    if (!z)
+        return cwi_fail_memory(err, sizeof *z);
+    z->base.ops = &zmq_ops;
+    z->base.options = *options;
+    z->base.is_server = listen;
+    *out = &z->base;
+    cw_status status = start(z, &parsed, err);
+    if (status != CW_OK)
+        cw_transport_close(out, 0);
+    return status;
+}

@@ -1,0 +1,21 @@
+/* net_battery.h - the tests that every transport passes. */
+#ifndef CWI_NET_BATTERY_H
+#define CWI_NET_BATTERY_H
+
+#include "cutwire/net.h"
+#include "test.h"
+
+enum { PATIENCE_MS = 20000 }; /* no test waits that long unless it fails */
+
+/* Runs them all with a server listening on `endpoint`; returns the number of failures. */
+int run_battery(const char *endpoint);
+
+cw_transport *listen_on(const char *endpoint, const cw_net_options *options);
+cw_transport *connect_to(const char *endpoint, const cw_net_options *options);
+void send_text(cw_transport *t, cw_peer peer, const char *text);
+/* Receives a frame, which must be this text; returns its sender. */
+cw_peer expect_text(cw_transport *t, const char *text);
+/* Nothing arrives within `ms`. */
+void expect_silence(cw_transport *t, int ms);
+
+#endif

@@ -1,0 +1,181 @@
+/* test_tcp.c - the TCP transport: the battery, and what only a network does. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/base.h"
+#include "net_battery.h"
+
+static const char ANY[] = "tcp://127.0.0.1:*";
+
+static void free_port_is_told(void **state)
+{
+    (void)state;
+    cw_transport *a = listen_on(ANY, NULL), *b = listen_on(ANY, NULL);
+    assert_non_null(strstr(cw_transport_endpoint(a), "tcp://127.0.0.1:"));
+    assert_null(strchr(cw_transport_endpoint(a), '*'));
+    assert_string_not_equal(cw_transport_endpoint(a), cw_transport_endpoint(b));
+    cw_transport_close(&a, 0);
+    cw_transport_close(&b, 0);
+}
+
+static void address_in_use_says_what_to_do(void **state)
+{
+    (void)state;
+    cw_transport *a = listen_on(ANY, NULL), *b;
+    cw_error err;
+    assert_status(cw_net_listen(cw_transport_endpoint(a), NULL, &b, &err), CW_ERR_IO);
+    assert_non_null(strstr(err.message, "Address already in use"));
+    assert_non_null(strstr(err.message, "another port"));
+    assert_status(cw_net_listen("tcp://192.0.2.1:5555", &(cw_net_options){.allow_plaintext = true}, &b, &err),
+                  CW_ERR_IO);
+    assert_non_null(strstr(err.message, "does not have that address"));
+    cw_transport_close(&a, 0);
+}
+
+static void plaintext_stays_on_this_machine_unless_allowed(void **state)
+{
+    (void)state;
+    cw_transport *t;
+    cw_error err;
+    assert_status(cw_net_listen("tcp://*:*", NULL, &t, &err), CW_ERR_INVALID);
+    assert_non_null(strstr(err.message, "not be encrypted"));
+    assert_status(cw_net_connect("tcp://192.0.2.1:5555", NULL, &t, &err), CW_ERR_INVALID);
+    const cw_net_options open = {.allow_plaintext = true};
+    t = connect_to("tcp://192.0.2.1:5555", &open); /* an address for documentation: nobody answers */
+    cw_transport_close(&t, 0);
+}
+
+/* A port that was free a moment ago. */
+static void free_endpoint(char *out, size_t size)
+{
+    cw_transport *t = listen_on(ANY, NULL);
+    snprintf(out, size, "%s", cw_transport_endpoint(t));
+    cw_transport_close(&t, 0);
+}
+
+static void client_may_come_before_the_server(void **state)
+{
+    (void)state;
+    char where[64];
+    free_endpoint(where, sizeof where);
+    cw_transport *client = connect_to(where, NULL);
+    send_text(client, 0, "anybody there?");
+    expect_silence(client, 200);
+    cw_transport *server = listen_on(where, NULL);
+    send_text(server, expect_text(server, "anybody there?"), "yes");
+    expect_text(client, "yes");
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
+static void clients_find_a_restarted_server(void **state)
+{
+    (void)state;
+    char where[64];
+    free_endpoint(where, sizeof where);
+    cw_transport *server = listen_on(where, NULL), *client = connect_to(where, NULL);
+    for (int restart = 0; restart < 3; restart++) {
+        send_text(client, 0, "hello");
+        cw_peer peer = expect_text(server, "hello");
+        send_text(server, peer, "welcome");
+        expect_text(client, "welcome");
+        cw_transport_close(&server, 0);
+        expect_silence(client, 300); /* long enough to notice, and to fail to connect */
+        server = listen_on(where, NULL);
+    }
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
+/* ---- strangers at the port ---- */
+
+static int raw_connect(const char *where)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    address.sin_port = htons((uint16_t)atoi(strrchr(where, ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void garbage_on_the_port_disturbs_nobody(void **state)
+{
+    (void)state;
+    /* The greeting of ZMTP 3.1 with NULL security, for strangers that get further than the first byte. */
+    static const uint8_t greeting[64] = {
+        [0] = 0xff, [8] = 1, [9] = 0x7f, [10] = 3, [11] = 1, [12] = 'N', 'U', 'L', 'L'};
+    cw_transport *server = listen_on(ANY, NULL), *client = connect_to(cw_transport_endpoint(server), NULL);
+    send_text(client, 0, "before");
+    cw_peer peer = expect_text(server, "before");
+    cwi_rng random = cwi_rng_make(1, CWI_STREAM_TEST, 0, 0);
+    for (int i = 0; i < 60; i++) {
+        int fd = raw_connect(cw_transport_endpoint(server));
+        uint8_t bytes[600];
+        for (size_t n = 0; n < sizeof bytes; n++)
+            bytes[n] = (uint8_t)cwi_rng_u64(&random);
+        if (i % 3 == 1)
+            memcpy(bytes, "GET / HTTP/1.1\r\n\r\n", 18);
+        if (i % 3 == 2)
+            memcpy(bytes, greeting, sizeof greeting);
+        ssize_t sent = send(fd, bytes, cwi_rng_below(&random, sizeof bytes + 1), MSG_NOSIGNAL);
+        (void)sent; /* the server may have closed already */
+        if (i % 2)
+            close(fd);
+        send_text(client, 0, "between");
+        assert_true(expect_text(server, "between") == peer);
+        send_text(server, peer, "still here");
+        expect_text(client, "still here");
+        if (!(i % 2))
+            close(fd);
+    }
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
+/* Programs that speak ZeroMQ, but not as our clients do. */
+static void foreign_zeromq_peers_are_not_heard(void **state)
+{
+    (void)state;
+    cw_transport *server = listen_on(ANY, NULL), *client = connect_to(cw_transport_endpoint(server), NULL);
+    void *context = zmq_ctx_new(), *strangers[4];
+    static const int types[4] = {ZMQ_DEALER, ZMQ_REQ, ZMQ_DEALER, ZMQ_DEALER};
+    static const char marked[] = "c0123456789abcdef"; /* 17 bytes with our mark */
+    int none = 0;
+    for (int i = 0; i < 4; i++) {
+        strangers[i] = zmq_socket(context, types[i]);
+        zmq_setsockopt(strangers[i], ZMQ_LINGER, &none, sizeof none);
+        if (i == 2)
+            zmq_setsockopt(strangers[i], ZMQ_ROUTING_ID, marked, 17);
+        assert_int_equal(zmq_connect(strangers[i], cw_transport_endpoint(server)), 0);
+        if (i == 3)
+            zmq_send(strangers[i], "several", 7, ZMQ_SNDMORE);
+        zmq_send(strangers[i], "parts or no header", 18, 0);
+    }
+    expect_silence(server, 300);
+    send_text(client, 0, "one of ours");
+    expect_text(server, "one of ours");
+    for (int i = 0; i < 4; i++)
+        zmq_close(strangers[i]);
+    zmq_ctx_term(context);
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(free_port_is_told),
+        cmocka_unit_test(address_in_use_says_what_to_do),
+        cmocka_unit_test(plaintext_stays_on_this_machine_unless_allowed),
+        cmocka_unit_test(client_may_come_before_the_server),
+        cmocka_unit_test(clients_find_a_restarted_server),
+        cmocka_unit_test(garbage_on_the_port_disturbs_nobody),
+        cmocka_unit_test(foreign_zeromq_peers_are_not_heard),
+    };
+    int failed = run_battery(ANY);
+    return failed + cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -8,6 +8,8 @@
 
 static const cwi_format *const formats[] = {
     &cwi_format_fashion_mnist,
+    &cwi_format_cifar_10,
+    &cwi_format_cifar_100,
 };
 
 enum { PATH_SIZE = 4096 };
@@ -119,8 +121,8 @@ static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, c
 cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err)
 {
     *out = NULL;
-    const cwi_format *format;
-    const char *named;
+    const cwi_format *format = NULL;
+    const char *named = NULL;
     char dir[PATH_SIZE];
     CWI_TRY(parse_spec(spec, &format, &named, err));
     CWI_TRY(find_folder(format, named, split, dir, sizeof dir, err));

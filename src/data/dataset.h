@@ -45,7 +45,7 @@ typedef struct cwi_format {
     cw_status (*open)(const char *dir, cw_split split, cw_dataset *ds, cw_error *err);
 } cwi_format;
 
-extern const cwi_format cwi_format_fashion_mnist;
+extern const cwi_format cwi_format_fashion_mnist, cwi_format_cifar_10, cwi_format_cifar_100;
 
 /* ---- images in memory ---- */
 

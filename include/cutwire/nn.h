@@ -106,9 +106,15 @@ typedef struct cw_loss {
  * CW_ERR_INVALID: a label out of range. CW_ERR_DIVERGED: the loss is not finite. */
 cw_status cw_part_loss(cw_part *part, const int32_t *labels, size_t n, cw_loss *out, cw_error *err);
 
-/* Back through the last CW_TRAIN forward. dy: n x out_shape, or NULL after cw_part_loss. dx: n x in_shape, written when
- * not NULL (needs options.input_grad). The parameters' gradients are overwritten, not accumulated. */
+/* Back through the last forward, which must have been CW_TRAIN; once per forward. dy: n x out_shape, or NULL after
+ * cw_part_loss. dx: n x in_shape, written when not NULL (needs options.input_grad). The parameters' gradients are
+ * overwritten, not accumulated. */
 cw_status cw_part_backward(cw_part *part, const float *dy, float *dx, cw_error *err);
+
+/* How many training forwards there have been: with the seed, this is all the random state a part has (dropout). Saved
+ * and set again by checkpoints. */
+uint64_t cw_part_position(const cw_part *part);
+void cw_part_set_position(cw_part *part, uint64_t position);
 
 /* ---- parameters ---- */
 

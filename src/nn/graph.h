@@ -1,0 +1,110 @@
+/* graph.h - what a model is: layers in order, each fed by an earlier one, and the places where it may be cut. Internal.
+ *
+ * Layer i reads the output of layer `from` (usually i - 1; CWI_INPUT is the model's input) and, when it is an addition,
+ * also that of `skip`. That is enough of a graph for residual networks.
+ */
+#ifndef CWI_GRAPH_H
+#define CWI_GRAPH_H
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "cutwire/nn.h"
+
+enum { CWI_INPUT = -1, CWI_NAME_MAX = 64 };
+
+typedef enum cwi_layer_kind {
+    CWI_CONV,
+    CWI_BATCHNORM,
+    CWI_ACTIVATION,
+    CWI_MAXPOOL,
+    CWI_AVGPOOL, /* over the whole map */
+    CWI_ADD,
+    CWI_FLATTEN,
+    CWI_LINEAR,
+    CWI_DROPOUT,
+    CWI_LAYER_KINDS
+} cwi_layer_kind;
+
+typedef enum cwi_activation { CWI_RELU, CWI_LEAKY_RELU, CWI_GELU, CWI_SILU, CWI_TANH, CWI_ACTIVATIONS } cwi_activation;
+
+typedef struct cwi_layer {
+    cwi_layer_kind kind;
+    char name[CWI_NAME_MAX]; /* "features.0"; its parameters are name.weight, ... */
+    int from;
+    int skip; /* CWI_ADD only */
+    cw_shape in, out;
+    int kernel, stride, pad; /* convolution and pooling, square */
+    bool bias;
+    cwi_activation activation;
+    float rate;  /* dropout */
+    bool output; /* linear: its output is the logits */
+} cwi_layer;
+
+typedef struct cwi_cut_point {
+    int number;
+    size_t layer;
+    const char *alias;
+} cwi_cut_point;
+
+struct cw_model {
+    atomic_int references; /* the opener's and one of each part */
+    const char *name;
+    cw_model_options options; /* `activation` is a static string */
+    cwi_activation activation;
+    cwi_layer *layers;
+    size_t layer_count, layer_capacity;
+    cwi_cut_point *cuts;
+    size_t cut_count, cut_capacity;
+    int convolutions; /* so far, while building: numbers the cuts */
+};
+
+cw_model *cwi_model_retain(const cw_model *model);
+
+const char *cwi_activation_name(cwi_activation a);
+const char *cwi_layer_kind_name(const cwi_layer *layer);
+
+/* True when layers [0, at) and [at, ...) are joined by the output of layer at - 1 alone. */
+bool cwi_model_separable(const cw_model *model, size_t at);
+/* How many layers read the output of layer i. */
+int cwi_model_readers(const cw_model *model, int i);
+
+/* ---- building (each model_*.c) ---- */
+
+/* Appends to a model, remembering the first failure: later calls then do nothing. */
+typedef struct cwi_builder {
+    cw_model *model;
+    int last; /* the layer whose output the next one reads */
+    cw_status status;
+    cw_error *err;
+} cwi_builder;
+
+cw_shape cwi_build_shape(const cwi_builder *b); /* of what the next layer would read */
+void cwi_build_conv(cwi_builder *b, const char *name, int channels, int kernel, int stride, int pad, bool bias);
+void cwi_build_batchnorm(cwi_builder *b, const char *name);
+void cwi_build_activation(cwi_builder *b, const char *name);
+void cwi_build_maxpool(cwi_builder *b, const char *name, int kernel, int stride, int pad);
+void cwi_build_avgpool(cwi_builder *b, const char *name);
+void cwi_build_add(cwi_builder *b, const char *name, int skip);
+void cwi_build_flatten(cwi_builder *b, const char *name);
+void cwi_build_linear(cwi_builder *b, const char *name, int features, bool output);
+void cwi_build_dropout(cwi_builder *b, const char *name, float rate);
+/* Here the network may be cut: number is the count of (counted) convolutions so far. alias may be NULL. */
+void cwi_build_cut(cwi_builder *b, int number, const char *alias);
+
+/* One way to build a model; `build` refuses samples it cannot take. */
+typedef struct cwi_model_family {
+    cw_model_known known;
+    void (*build)(cwi_builder *b);
+} cwi_model_family;
+
+/* What cw_model_open does with a family it knows; *out was NULLed. Tests build families of their own. */
+cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options *options, cw_model **out,
+                          cw_error *err);
+
+void cwi_build_cnn(cwi_builder *b);
+
+/* For builders: fails with CW_ERR_INVALID unless the sample is C,H,W with sides of at least `side`. */
+bool cwi_build_needs_image(cwi_builder *b, int64_t side);
+
+#endif

@@ -1,0 +1,152 @@
+/* layer_conv.c - two-dimensional convolution.
+ *
+ * x is (N,C,H,W), the weight (O,C,K,K), y (N,O,H',W'). All layouts are oneDNN's choice. An activation that looks only
+ * at its output on the way back is computed inside.
+ */
+#include "nn/plan.h"
+
+typedef struct cwi_conv_geometry {
+    dnnl_dims_t strides, pad;
+    cwi_md src, weights, bias, dst; /* layouts open */
+} cwi_conv_geometry;
+
+static cwi_conv_geometry geometry(const cwi_plan *p, const cwi_layer *l)
+{
+    cw_shape weight = {.ndim = 4, .dim = {l->out.dim[0], l->in.dim[0], l->kernel, l->kernel}};
+    cw_shape bias = {.ndim = 1, .dim = {l->out.dim[0]}};
+    cwi_conv_geometry g = {.strides = {l->stride, l->stride}, .pad = {l->pad, l->pad}};
+    g.src = cwi_md_any(&l->in, p->n, p->type);
+    g.weights = cwi_md_any(&weight, 0, p->type);
+    if (l->bias)
+        g.bias = cwi_md_plain(&bias, 0, dnnl_f32);
+    g.dst = cwi_md_any(&l->out, p->n, p->type);
+    return g;
+}
+
+static cw_status conv_layout(cwi_plan *p, int i, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_conv_geometry g = geometry(p, l);
+    dnnl_convolution_desc_t desc;
+    CWI_DNNL(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, &g.src,
+                                                &g.weights, l->bias ? &g.bias : NULL, &g.dst, g.strides, g.pad, g.pad),
+             err);
+    CWI_TRY(cwi_plan_pd(p, &desc, node->post, NULL, &node->pd, err));
+    node->out.md = cwi_pd_md(node->pd, dnnl_query_dst_md, 0);
+    return CW_OK;
+}
+
+static cw_status conv_forward(cwi_plan *p, int i, cw_error *err)
+{
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_md src = cwi_pd_md(node->pd, dnnl_query_src_md, 0);
+    cwi_md weights = cwi_pd_md(node->pd, dnnl_query_weights_md, 0);
+    cwi_md bias = cwi_pd_md(node->pd, dnnl_query_weights_md, 1);
+    cwi_mem w, b;
+    CWI_TRY(cwi_plan_input(p, i, cwi_layer_of(p, i)->from, &src, &node->src, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_WEIGHT, &weights, &w, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_BIAS, &bias, &b, err));
+    CWI_TRY(cwi_plan_output(p, i, err));
+    cwi_arg args[] = {{DNNL_ARG_SRC, node->src}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, b}, {DNNL_ARG_DST, node->out}};
+    return cwi_program_primitive(&p->net->program, CWI_WORK_CONV, i, node->pd, 4, args, err);
+}
+
+/* The way back prefers the layouts of the way forward; where those lead to a slow implementation, oneDNN's own. */
+static cw_status weights_pd(cwi_plan *p, int i, bool open, dnnl_primitive_desc_t *pd, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_conv_geometry g = geometry(p, l);
+    g.weights.data_type = dnnl_f32;
+    dnnl_convolution_desc_t desc;
+    CWI_DNNL(dnnl_convolution_backward_weights_desc_init(&desc, dnnl_convolution_direct, open ? &g.src : &node->src.md,
+                                                         &g.weights, l->bias ? &g.bias : NULL,
+                                                         open ? &g.dst : &node->out.md, g.strides, g.pad, g.pad),
+             err);
+    return cwi_plan_pd(p, &desc, NULL, node->pd, pd, err);
+}
+
+static cw_status data_pd(cwi_plan *p, int i, bool open, dnnl_primitive_desc_t *pd, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_conv_geometry g = geometry(p, l);
+    dnnl_convolution_desc_t desc;
+    CWI_DNNL(dnnl_convolution_backward_data_desc_init(&desc, dnnl_convolution_direct, open ? &g.src : &node->src.md,
+                                                      &g.weights, open ? &g.dst : &node->out.md, g.strides, g.pad,
+                                                      g.pad),
+             err);
+    return cwi_plan_pd(p, &desc, NULL, node->pd, pd, err);
+}
+
+typedef cw_status (*pd_maker)(cwi_plan *p, int i, bool open, dnnl_primitive_desc_t *pd, cw_error *err);
+
+static cw_status better_pd(cwi_plan *p, int i, pd_maker make, dnnl_primitive_desc_t *pd, cw_error *err)
+{
+    cw_status s = make(p, i, false, pd, NULL);
+    if (s == CW_OK && !cwi_pd_is_slow(*pd))
+        return CW_OK;
+    dnnl_primitive_desc_t free_choice;
+    CWI_TRY(make(p, i, true, &free_choice, err));
+    if (s == CW_OK)
+        dnnl_primitive_desc_destroy(*pd);
+    *pd = free_choice;
+    return CW_OK;
+}
+
+static cw_status as_layout(cwi_plan *p, int i, const cwi_mem *from, const cwi_md *md, cwi_mem *out, cw_error *err)
+{
+    *out = *from;
+    if (cwi_md_equal(&from->md, md))
+        return CW_OK;
+    CWI_TRY(cwi_program_mem(&p->net->program, md, out, err));
+    return cwi_program_reorder(&p->net->program, i, from, out, err);
+}
+
+static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
+{
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_md src_md = cwi_pd_md(pd, dnnl_query_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
+    cwi_md dw_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 0), db_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 1);
+    cwi_mem src, grad, dw, db;
+    CWI_TRY(as_layout(p, i, &node->src, &src_md, &src, err));
+    CWI_TRY(as_layout(p, i, dy, &dy_md, &grad, err));
+    CWI_TRY(cwi_plan_param_grad(p, i, CWI_WEIGHT, &dw_md, &dw, err));
+    CWI_TRY(cwi_plan_param_grad(p, i, CWI_BIAS, &db_md, &db, err));
+    cwi_arg args[] = {
+        {DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, grad}, {DNNL_ARG_DIFF_WEIGHTS, dw}, {DNNL_ARG_DIFF_BIAS, db}};
+    CWI_TRY(cwi_program_primitive(&p->net->program, CWI_WORK_CONV, i, pd, 4, args, err));
+    return cwi_plan_param_grad_done(p, i, CWI_WEIGHT, &dw, err);
+}
+
+static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
+{
+    cwi_md dx_md = cwi_pd_md(pd, dnnl_query_diff_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
+    cwi_md w_md = cwi_pd_md(pd, dnnl_query_weights_md, 0);
+    cwi_mem grad, w, dx;
+    CWI_TRY(as_layout(p, i, dy, &dy_md, &grad, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_WEIGHT, &w_md, &w, err));
+    CWI_TRY(cwi_program_mem(&p->net->program, &dx_md, &dx, err));
+    cwi_arg args[] = {{DNNL_ARG_DIFF_DST, grad}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DIFF_SRC, dx}};
+    CWI_TRY(cwi_program_primitive(&p->net->program, CWI_WORK_CONV, i, pd, 3, args, err));
+    return cwi_plan_give_grad(p, i, cwi_layer_of(p, i)->from, &dx, err);
+}
+
+static cw_status conv_backward(cwi_plan *p, int i, cw_error *err)
+{
+    cwi_mem dy;
+    dnnl_primitive_desc_t pd;
+    CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
+    CWI_TRY(better_pd(p, i, weights_pd, &pd, err));
+    cw_status s = weights_step(p, i, &dy, pd, err);
+    dnnl_primitive_desc_destroy(pd);
+    if (s != CW_OK || !cwi_plan_wants_grad(p, cwi_layer_of(p, i)->from))
+        return s;
+    CWI_TRY(better_pd(p, i, data_pd, &pd, err));
+    s = data_step(p, i, &dy, pd, err);
+    dnnl_primitive_desc_destroy(pd);
+    return s;
+}
+
+const cwi_layer_class cwi_conv_class = {conv_layout, conv_forward, conv_backward};

@@ -1,0 +1,127 @@
+/* layer_norm.c - batch normalization over (N,H,W), with the ReLU after it computed inside.
+ *
+ * PyTorch's conventions: epsilon 1e-5, running = 0.9 running + 0.1 batch, the running variance unbiased.
+ */
+#include <math.h>
+
+#include "nn/plan.h"
+
+static const float epsilon = 1e-5f;
+static const float momentum = 0.1f;
+
+static unsigned flags_of(const cwi_plan *p, const cwi_node *node)
+{
+    unsigned flags = dnnl_use_scale | dnnl_use_shift;
+    if (p->mode == CW_EVAL)
+        flags |= dnnl_use_global_stats;
+    if (node->post)
+        flags |= dnnl_fuse_norm_relu;
+    return flags;
+}
+
+static cw_status batchnorm_layout(cwi_plan *p, int i, cw_error *err)
+{
+    cwi_node *node = cwi_node_of(p, i);
+    node->out.md = cwi_node_of(p, cwi_layer_of(p, i)->from)->out.md;
+    dnnl_batch_normalization_desc_t desc;
+    dnnl_prop_kind_t prop = p->mode == CW_EVAL ? dnnl_forward_inference : dnnl_forward_training;
+    CWI_DNNL(dnnl_batch_normalization_forward_desc_init(&desc, prop, &node->out.md, epsilon, flags_of(p, node)), err);
+    return cwi_plan_pd(p, &desc, NULL, NULL, &node->pd, err);
+}
+
+typedef struct cwi_running {
+    size_t channels;
+    float unbias; /* m / (m - 1) over m values a channel */
+} cwi_running;
+
+/* mean, var (of the batch); running_mean, running_var. */
+static void update_running(void *const *pointers, const void *what)
+{
+    const cwi_running *r = what;
+    const float *mean = pointers[0], *var = pointers[1];
+    float *running_mean = pointers[2], *running_var = pointers[3];
+    for (size_t c = 0; c < r->channels; c++) {
+        running_mean[c] = (1.0f - momentum) * running_mean[c] + momentum * mean[c];
+        running_var[c] = (1.0f - momentum) * running_var[c] + momentum * (var[c] * r->unbias);
+    }
+}
+
+static cw_status update_step(cwi_plan *p, int i, const cwi_mem *running_mean, const cwi_mem *running_var, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    double m = (double)p->n;
+    for (int d = 1; d < l->out.ndim; d++)
+        m *= (double)l->out.dim[d];
+    cwi_running what = {.channels = (size_t)l->out.dim[0], .unbias = (float)(m > 1 ? m / (m - 1) : 1.0)};
+    int buffers[] = {node->saved[1].buffer, node->saved[2].buffer, running_mean->buffer, running_var->buffer};
+    return cwi_program_call(&p->net->program, CWI_WORK_NORM, i, update_running, &what, sizeof what, 4, buffers, err);
+}
+
+static cw_status batchnorm_forward(cwi_plan *p, int i, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_program *prog = &p->net->program;
+    cw_shape channels = {.ndim = 1, .dim = {l->out.dim[0]}};
+    cwi_md vector = cwi_md_plain(&channels, 0, dnnl_f32), workspace = cwi_pd_md(node->pd, dnnl_query_workspace_md, 0);
+    cwi_mem scale, shift, running_mean, running_var;
+    CWI_TRY(cwi_plan_input(p, i, l->from, &node->out.md, &node->src, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_WEIGHT, &vector, &scale, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_BIAS, &vector, &shift, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_RUNNING_MEAN, &vector, &running_mean, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_RUNNING_VAR, &vector, &running_var, err));
+    CWI_TRY(cwi_plan_output(p, i, err));
+    bool train = p->mode == CW_TRAIN;
+    if (train) {
+        CWI_TRY(cwi_program_mem(prog, &vector, &node->saved[1], err));
+        CWI_TRY(cwi_program_mem(prog, &vector, &node->saved[2], err));
+    }
+    if (train && node->post)
+        CWI_TRY(cwi_program_mem(prog, &workspace, &node->saved[0], err));
+    cwi_arg args[] = {{DNNL_ARG_SRC, node->src},
+                      {DNNL_ARG_SCALE, scale},
+                      {DNNL_ARG_SHIFT, shift},
+                      {DNNL_ARG_MEAN, train ? node->saved[1] : running_mean},
+                      {DNNL_ARG_VARIANCE, train ? node->saved[2] : running_var},
+                      {DNNL_ARG_DST, node->out},
+                      {DNNL_ARG_WORKSPACE, node->saved[0]}};
+    CWI_TRY(cwi_program_primitive(prog, CWI_WORK_NORM, i, node->pd, 7, args, err));
+    return train ? update_step(p, i, &running_mean, &running_var, err) : CW_OK;
+}
+
+static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    cw_shape channels = {.ndim = 1, .dim = {l->out.dim[0]}};
+    cwi_md vector = cwi_md_plain(&channels, 0, dnnl_f32);
+    cwi_mem scale, dx, dscale, dshift;
+    CWI_TRY(cwi_plan_param(p, i, CWI_WEIGHT, &vector, &scale, err));
+    CWI_TRY(cwi_plan_param_grad(p, i, CWI_WEIGHT, &vector, &dscale, err));
+    CWI_TRY(cwi_plan_param_grad(p, i, CWI_BIAS, &vector, &dshift, err));
+    CWI_TRY(cwi_program_mem(&p->net->program, &node->out.md, &dx, err));
+    cwi_arg args[] = {{DNNL_ARG_SRC, node->src}, {DNNL_ARG_MEAN, node->saved[1]}, {DNNL_ARG_VARIANCE, node->saved[2]},
+                      {DNNL_ARG_DIFF_DST, *dy},  {DNNL_ARG_SCALE, scale},         {DNNL_ARG_WORKSPACE, node->saved[0]},
+                      {DNNL_ARG_DIFF_SRC, dx},   {DNNL_ARG_DIFF_SCALE, dscale},   {DNNL_ARG_DIFF_SHIFT, dshift}};
+    CWI_TRY(cwi_program_primitive(&p->net->program, CWI_WORK_NORM, i, pd, 9, args, err));
+    return cwi_plan_give_grad(p, i, l->from, &dx, err);
+}
+
+static cw_status batchnorm_backward(cwi_plan *p, int i, cw_error *err)
+{
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_mem dy;
+    CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
+    dnnl_batch_normalization_desc_t desc;
+    dnnl_primitive_desc_t pd;
+    CWI_DNNL(dnnl_batch_normalization_backward_desc_init(&desc, dnnl_backward, &node->out.md, &node->out.md, epsilon,
+                                                         flags_of(p, node)),
+             err);
+    CWI_TRY(cwi_plan_pd(p, &desc, NULL, node->pd, &pd, err));
+    cw_status s = backward_step(p, i, &dy, pd, err);
+    dnnl_primitive_desc_destroy(pd);
+    return s;
+}
+
+const cwi_layer_class cwi_batchnorm_class = {batchnorm_layout, batchnorm_forward, batchnorm_backward};

@@ -1,0 +1,298 @@
+/* model.c - the models known by name, and questions about one: layers, costs, cuts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/graph.h"
+
+static const cwi_model_family families[] = {
+    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6"}, cwi_build_cnn},
+};
+
+static const char *const activation_names[CWI_ACTIVATIONS] = {"relu", "leaky_relu", "gelu", "silu", "tanh"};
+
+size_t cw_model_known_count(void)
+{
+    return CWI_COUNT(families);
+}
+
+const cw_model_known *cw_model_known_at(size_t i)
+{
+    return i < CWI_COUNT(families) ? &families[i].known : NULL;
+}
+
+const char *cwi_activation_name(cwi_activation a)
+{
+    return activation_names[a];
+}
+
+/* ---- opening ---- */
+
+static void append_text(char *list, size_t size, const char *text)
+{
+    size_t used = strlen(list);
+    snprintf(list + used, size - used, "%s%s", used ? ", " : "", text);
+}
+
+static cw_status find_family(const char *name, const cwi_model_family **out, cw_error *err)
+{
+    char list[256] = "";
+    for (size_t i = 0; i < CWI_COUNT(families); i++) {
+        if (strcmp(families[i].known.name, name) == 0) {
+            *out = &families[i];
+            return CW_OK;
+        }
+        append_text(list, sizeof list, families[i].known.name);
+    }
+    return cwi_fail(err, CW_ERR_SPEC, "model '%.40s': no such model: known are %s", name, list);
+}
+
+static cw_status find_activation(const char *name, cwi_activation *out, cw_error *err)
+{
+    char list[128] = "";
+    for (int i = 0; i < CWI_ACTIVATIONS; i++) {
+        if (!name || strcmp(activation_names[i], name) == 0) {
+            *out = (cwi_activation)i;
+            return CW_OK;
+        }
+        append_text(list, sizeof list, activation_names[i]);
+    }
+    return cwi_fail(err, CW_ERR_SPEC, "activation '%.40s': no such activation: known are %s", name, list);
+}
+
+static cw_status check_options(const char *name, const cw_model_options *o, cw_error *err)
+{
+    size_t count;
+    if (cw_shape_count(&o->sample, &count) != CW_OK || count == 0 || o->sample.ndim < 1)
+        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: the sample's shape is empty or out of range", name);
+    if (count > (size_t)1 << 24)
+        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: a sample of %zu elements is too large", name, count);
+    if (o->classes < 2 || o->classes > 1 << 20)
+        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: %d classes: give 2 to %d", name, o->classes, 1 << 20);
+    return CW_OK;
+}
+
+cw_status cw_model_open(const char *name, const cw_model_options *options, cw_model **out, cw_error *err)
+{
+    if (out)
+        *out = NULL;
+    if (!name || !options || !out)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_model_open: NULL argument");
+    const cwi_model_family *family = NULL;
+    CWI_TRY(find_family(name, &family, err));
+    return cwi_model_build(family, options, out, err);
+}
+
+cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options *options, cw_model **out,
+                          cw_error *err)
+{
+    cwi_activation activation = CWI_RELU;
+    CWI_TRY(find_activation(options->activation, &activation, err));
+    CWI_TRY(check_options(family->known.name, options, err));
+    cw_model *m = cwi_calloc(1, sizeof *m);
+    if (!m)
+        return cwi_fail_memory(err, sizeof *m);
+    atomic_init(&m->references, 1);
+    m->name = family->known.name;
+    m->options = *options;
+    m->activation = activation;
+    m->options.activation = activation_names[activation];
+    cwi_builder b = {.model = m, .last = CWI_INPUT, .status = CW_OK, .err = err};
+    family->build(&b);
+    if (b.status != CW_OK) {
+        cw_model_close(&m);
+        return b.status;
+    }
+    *out = m;
+    return CW_OK;
+}
+
+void cw_model_close(cw_model **model)
+{
+    if (!model || !*model)
+        return;
+    cw_model *m = *model;
+    *model = NULL;
+    if (atomic_fetch_sub(&m->references, 1) > 1)
+        return;
+    cwi_free(m->layers);
+    cwi_free(m->cuts);
+    cwi_free(m);
+}
+
+cw_model *cwi_model_retain(const cw_model *model)
+{
+    /* The count is the one thing that changes in a model; the cast keeps it immutable for everybody else. */
+    union {
+        const cw_model *in;
+        cw_model *out;
+    } u = {.in = model};
+    atomic_fetch_add(&u.out->references, 1);
+    return u.out;
+}
+
+/* ---- layers ---- */
+
+const char *cw_model_name(const cw_model *model)
+{
+    return model->name;
+}
+
+size_t cw_model_layer_count(const cw_model *model)
+{
+    return model->layer_count;
+}
+
+const char *cwi_layer_kind_name(const cwi_layer *layer)
+{
+    static const char *const names[CWI_LAYER_KINDS] = {"conv", "batchnorm", "activation", "maxpool", "avgpool",
+                                                       "add",  "flatten",   "linear",     "dropout"};
+    return layer->kind == CWI_ACTIVATION ? activation_names[layer->activation] : names[layer->kind];
+}
+
+static size_t elements(const cw_shape *s)
+{
+    size_t count = 0;
+    (void)cw_shape_count(s, &count);
+    return count;
+}
+
+static size_t layer_parameters(const cwi_layer *l)
+{
+    size_t in = (size_t)l->in.dim[0], out = (size_t)l->out.dim[0], bias = l->bias ? out : 0;
+    switch (l->kind) {
+    case CWI_CONV:
+        return out * in * (size_t)(l->kernel * l->kernel) + bias;
+    case CWI_LINEAR:
+        return out * in + bias;
+    case CWI_BATCHNORM:
+        return 2 * in;
+    default:
+        return 0;
+    }
+}
+
+static double layer_flops(const cwi_layer *l)
+{
+    double out = (double)elements(&l->out), in = (double)elements(&l->in), window = l->kernel * l->kernel;
+    switch (l->kind) {
+    case CWI_CONV:
+        return out * (2.0 * (double)l->in.dim[0] * window + (l->bias ? 1 : 0));
+    case CWI_LINEAR:
+        return out * (2.0 * in + 1);
+    case CWI_BATCHNORM:
+        return 2.0 * out;
+    case CWI_MAXPOOL:
+        return out * window;
+    case CWI_AVGPOOL:
+        return in;
+    case CWI_FLATTEN:
+        return 0.0;
+    default:
+        return out;
+    }
+}
+
+cw_layer_info cw_model_layer(const cw_model *model, size_t i)
+{
+    if (i >= model->layer_count)
+        return (cw_layer_info){0};
+    const cwi_layer *l = &model->layers[i];
+    return (cw_layer_info){.kind = cwi_layer_kind_name(l),
+                           .name = l->name,
+                           .out = l->out,
+                           .parameters = layer_parameters(l),
+                           .flops = layer_flops(l)};
+}
+
+int cwi_model_readers(const cw_model *model, int i)
+{
+    int readers = 0;
+    for (size_t j = (size_t)(i + 1); j < model->layer_count; j++) {
+        readers += model->layers[j].from == i;
+        readers += model->layers[j].kind == CWI_ADD && model->layers[j].skip == i;
+    }
+    return readers;
+}
+
+bool cwi_model_separable(const cw_model *model, size_t at)
+{
+    for (size_t j = at; j < model->layer_count; j++) {
+        const cwi_layer *l = &model->layers[j];
+        if (l->from < (int)at - 1 || (l->kind == CWI_ADD && l->skip < (int)at - 1))
+            return false;
+    }
+    return true;
+}
+
+/* ---- cuts ---- */
+
+size_t cw_model_cut_count(const cw_model *model)
+{
+    return model->cut_count;
+}
+
+cw_cut cw_model_cut_at(const cw_model *model, size_t i)
+{
+    if (i >= model->cut_count)
+        return (cw_cut){0};
+    const cwi_cut_point *c = &model->cuts[i];
+    bool positive = false;
+    /* Max pooling keeps what a ReLU before it made non-negative. */
+    for (int l = (int)c->layer - 1; l >= 0; l--) {
+        const cwi_layer *layer = &model->layers[l];
+        positive = layer->kind == CWI_ACTIVATION && layer->activation == CWI_RELU;
+        if (layer->kind != CWI_MAXPOOL)
+            break;
+    }
+    return (cw_cut){.number = c->number,
+                    .alias = c->alias,
+                    .layer = c->layer,
+                    .smashed = model->layers[c->layer - 1].out,
+                    .non_negative = positive};
+}
+
+/* "1, 2 (shallow), 4": long lists keep their first and last numbers in runs, "1-15". */
+static void list_cuts(const cw_model *m, char *list, size_t size)
+{
+    list[0] = '\0';
+    for (size_t i = 0; i < m->cut_count; i++) {
+        size_t j = i;
+        while (j + 1 < m->cut_count && !m->cuts[i].alias && !m->cuts[j + 1].alias &&
+               m->cuts[j + 1].number - m->cuts[j].number == m->cuts[i + 1].number - m->cuts[i].number)
+            j++;
+        char item[64];
+        if (m->cuts[i].alias)
+            snprintf(item, sizeof item, "%d (%s)", m->cuts[i].number, m->cuts[i].alias);
+        else if (j < i + 2)
+            snprintf(item, sizeof item, "%d", m->cuts[i].number);
+        else if (m->cuts[i + 1].number - m->cuts[i].number == 1)
+            snprintf(item, sizeof item, "%d-%d", m->cuts[i].number, m->cuts[j].number);
+        else
+            snprintf(item, sizeof item, "%d, %d, ... %d", m->cuts[i].number, m->cuts[i + 1].number, m->cuts[j].number);
+        append_text(list, size, item);
+        if (j >= i + 2)
+            i = j;
+    }
+}
+
+cw_status cw_model_cut(const cw_model *model, const char *which, cw_cut *out, cw_error *err)
+{
+    if (!model || !which || !out)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_model_cut: NULL argument");
+    char *end;
+    long number = strtol(which, &end, 10);
+    bool numeric = which[0] != '\0' && *end == '\0';
+    for (size_t i = 0; i < model->cut_count; i++) {
+        const cwi_cut_point *c = &model->cuts[i];
+        if (numeric ? number == c->number : (c->alias && strcmp(c->alias, which) == 0)) {
+            *out = cw_model_cut_at(model, i);
+            return CW_OK;
+        }
+    }
+    char list[300];
+    list_cuts(model, list, sizeof list);
+    bool inside = numeric && number >= 1 && number <= model->convolutions;
+    return cwi_fail(err, CW_ERR_SPEC, "cut '%.20s': model %s %s: valid cuts are %s", which, model->name,
+                    inside ? "cannot be cut there, a skip connection is open" : "has no such cut", list);
+}

@@ -1,2 +1,0 @@
-/* nn.c - (being written) */
-typedef int cwi_nn_unit;

@@ -95,7 +95,8 @@ cw_shape cw_part_out_shape(const cw_part *part);
 typedef enum cw_mode { CW_TRAIN, CW_EVAL } cw_mode;
 
 /* x: n x in_shape, 1 <= n <= max_batch, kept by reference until backward is done. y: n x out_shape, written when not
- * NULL. CW_TRAIN uses batch statistics and updates the running ones; CW_EVAL uses the running ones. */
+ * NULL. CW_TRAIN uses batch statistics and updates the running ones; CW_EVAL uses the running ones.
+ * CW_ERR_DIVERGED: a batch norm met NaN or infinity (the running statistics keep their last good values). */
 cw_status cw_part_forward(cw_part *part, cw_mode mode, const float *x, size_t n, float *y, cw_error *err);
 
 typedef struct cw_loss {

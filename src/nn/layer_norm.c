@@ -31,15 +31,25 @@ static cw_status batchnorm_layout(cwi_plan *p, int i, cw_error *err)
 
 typedef struct cwi_running {
     size_t channels;
+    int layer;
     float unbias; /* m / (m - 1) over m values a channel */
 } cwi_running;
 
-/* mean, var (of the batch); running_mean, running_var. */
+/* mean, var (of the batch); running_mean, running_var; where the first layer with bad statistics is noted. The ReLU
+ * inside turns NaN into 0, so that the loss need not show that training has diverged: the statistics do. */
 static void update_running(void *const *pointers, const void *what)
 {
     const cwi_running *r = what;
     const float *mean = pointers[0], *var = pointers[1];
     float *running_mean = pointers[2], *running_var = pointers[3];
+    int *diverged = pointers[4];
+    bool finite = true;
+    for (size_t c = 0; c < r->channels; c++)
+        finite = finite && isfinite(mean[c]) && isfinite(var[c]);
+    if (!finite) {
+        *diverged = *diverged < 0 ? r->layer : *diverged;
+        return; /* the running statistics stay good */
+    }
     for (size_t c = 0; c < r->channels; c++) {
         running_mean[c] = (1.0f - momentum) * running_mean[c] + momentum * mean[c];
         running_var[c] = (1.0f - momentum) * running_var[c] + momentum * (var[c] * r->unbias);
@@ -53,9 +63,14 @@ static cw_status update_step(cwi_plan *p, int i, const cwi_mem *running_mean, co
     double m = (double)p->n;
     for (int d = 1; d < l->out.ndim; d++)
         m *= (double)l->out.dim[d];
-    cwi_running what = {.channels = (size_t)l->out.dim[0], .unbias = (float)(m > 1 ? m / (m - 1) : 1.0)};
-    int buffers[] = {node->saved[1].buffer, node->saved[2].buffer, running_mean->buffer, running_var->buffer};
-    return cwi_program_call(&p->net->program, CWI_WORK_NORM, i, update_running, &what, sizeof what, 4, buffers, err);
+    cw_shape one = {.ndim = 1, .dim = {1}};
+    cwi_md flag = cwi_md_plain(&one, 0, dnnl_s32);
+    cwi_mem diverged;
+    CWI_TRY(cwi_program_slot(&p->net->program, &flag, &p->borders->diverged, &diverged, err));
+    cwi_running what = {.channels = (size_t)l->out.dim[0], .layer = i, .unbias = (float)(m > 1 ? m / (m - 1) : 1.0)};
+    int buffers[] = {node->saved[1].buffer, node->saved[2].buffer, running_mean->buffer, running_var->buffer,
+                     diverged.buffer};
+    return cwi_program_call(&p->net->program, CWI_WORK_NORM, i, update_running, &what, sizeof what, 5, buffers, err);
 }
 
 static cw_status batchnorm_forward(cwi_plan *p, int i, cw_error *err)
@@ -96,15 +111,23 @@ static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primi
     cwi_node *node = cwi_node_of(p, i);
     cw_shape channels = {.ndim = 1, .dim = {l->out.dim[0]}};
     cwi_md vector = cwi_md_plain(&channels, 0, dnnl_f32);
-    cwi_mem scale, dx, dscale, dshift;
+    cwi_mem scale, shift, dx, dscale, dshift;
     CWI_TRY(cwi_plan_param(p, i, CWI_WEIGHT, &vector, &scale, err));
+    CWI_TRY(cwi_plan_param(p, i, CWI_BIAS, &vector, &shift, err));
     CWI_TRY(cwi_plan_param_grad(p, i, CWI_WEIGHT, &vector, &dscale, err));
     CWI_TRY(cwi_plan_param_grad(p, i, CWI_BIAS, &vector, &dshift, err));
     CWI_TRY(cwi_program_mem(&p->net->program, &node->out.md, &dx, err));
-    cwi_arg args[] = {{DNNL_ARG_SRC, node->src}, {DNNL_ARG_MEAN, node->saved[1]}, {DNNL_ARG_VARIANCE, node->saved[2]},
-                      {DNNL_ARG_DIFF_DST, *dy},  {DNNL_ARG_SCALE, scale},         {DNNL_ARG_WORKSPACE, node->saved[0]},
-                      {DNNL_ARG_DIFF_SRC, dx},   {DNNL_ARG_DIFF_SCALE, dscale},   {DNNL_ARG_DIFF_SHIFT, dshift}};
-    CWI_TRY(cwi_program_primitive(&p->net->program, CWI_WORK_NORM, i, pd, 9, args, err));
+    cwi_arg args[] = {{DNNL_ARG_SRC, node->src},
+                      {DNNL_ARG_MEAN, node->saved[1]},
+                      {DNNL_ARG_VARIANCE, node->saved[2]},
+                      {DNNL_ARG_DIFF_DST, *dy},
+                      {DNNL_ARG_SCALE, scale},
+                      {DNNL_ARG_SHIFT, shift},
+                      {DNNL_ARG_WORKSPACE, node->saved[0]},
+                      {DNNL_ARG_DIFF_SRC, dx},
+                      {DNNL_ARG_DIFF_SCALE, dscale},
+                      {DNNL_ARG_DIFF_SHIFT, dshift}};
+    CWI_TRY(cwi_program_primitive(&p->net->program, CWI_WORK_NORM, i, pd, 10, args, err));
     return cwi_plan_give_grad(p, i, l->from, &dx, err);
 }
 

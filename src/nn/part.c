@@ -163,6 +163,7 @@ cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const
     part->options = *options;
     part->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     part->borders.position = &part->position;
+    part->borders.diverged = &part->diverged;
     int before = cwi_threads_enter(part->threads);
     cw_status s = fill_part(part, err);
     cwi_threads_leave(before);
@@ -252,7 +253,13 @@ static cw_status forward(cw_part *part, cw_mode mode, const float *x, size_t n, 
     CWI_TRY(set_border(net, &part->borders.x, x, err));
     if (y)
         CWI_TRY(set_border(net, &part->borders.y, y, err));
+    part->diverged = -1;
     CWI_TRY(cwi_program_run(&net->program, 0, y ? net->output : net->forward, part->arena, err));
+    if (part->diverged >= 0)
+        return cwi_fail(err, CW_ERR_DIVERGED,
+                        "layer %s: its input holds NaN or infinity: training has diverged: lower the learning rate, or "
+                        "look for bad input",
+                        part->model->layers[part->diverged].name);
     part->forward_n = n;
     part->forward_mode = mode;
     part->trained = mode == CW_TRAIN ? net : NULL;

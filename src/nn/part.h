@@ -22,6 +22,7 @@ struct cw_part {
     size_t arena_bytes;
     float *logits, *dlogits; /* max_batch x classes, of a part that ends the model */
     uint64_t position;       /* training forwards begun */
+    int diverged;            /* layer, or -1 */
     cwi_net *trained;        /* of the last training forward while its way back is open */
     size_t forward_n;        /* samples of the last forward; 0: none */
     cw_mode forward_mode;

@@ -16,6 +16,7 @@ typedef struct cwi_borders {
     void *x, *y, *dy, *dx;
     void *logits;   /* plain fp32 output of a part that ends the model */
     void *position; /* uint64_t: training steps so far, for dropout */
+    void *diverged; /* int: the first layer whose batch statistics are not finite; -1 */
 } cwi_borders;
 
 /* A program and the copies of parameters that must be fresh before it runs. */

@@ -1,0 +1,222 @@
+/* test_layers.c - every layer's gradients against finite differences, on small and odd shapes. */
+#include "nn_fixture.h"
+
+#include <math.h>
+
+/* Each case is a small model around one kind of layer. All end in a linear layer, whose loss is differentiated. */
+static void finish(cwi_builder *b)
+{
+    if (cwi_build_shape(b).ndim == 3)
+        cwi_build_flatten(b, "flatten");
+    cwi_build_linear(b, "head", b->model->options.classes, true);
+}
+
+static void build_linear(cwi_builder *b)
+{
+    cwi_build_flatten(b, "flat");
+    cwi_build_linear(b, "hidden", 9, false);
+    cwi_build_activation(b, "act");
+    finish(b);
+}
+
+static void build_conv(cwi_builder *b)
+{
+    cwi_build_conv(b, "first", 5, 3, 1, 1, true);
+    cwi_build_activation(b, "act");
+    cwi_build_conv(b, "second", 18, 3, 2, 1, true);
+    finish(b);
+}
+
+static void build_conv_one(cwi_builder *b)
+{
+    cwi_build_conv(b, "first", 16, 1, 1, 0, false);
+    cwi_build_conv(b, "second", 16, 1, 2, 0, false);
+    finish(b);
+}
+
+static void build_batchnorm(cwi_builder *b)
+{
+    cwi_build_conv(b, "conv", 16, 3, 1, 1, false);
+    cwi_build_batchnorm(b, "norm");
+    finish(b);
+}
+
+static void build_batchnorm_activation(cwi_builder *b)
+{
+    cwi_build_conv(b, "conv", 7, 3, 1, 1, false);
+    cwi_build_batchnorm(b, "norm");
+    cwi_build_activation(b, "act");
+    finish(b);
+}
+
+static void build_maxpool(cwi_builder *b)
+{
+    cwi_build_conv(b, "conv", 16, 3, 1, 1, true);
+    cwi_build_maxpool(b, "pool", 2, 2, 0);
+    cwi_build_maxpool(b, "wide", 3, 2, 1);
+    finish(b);
+}
+
+static void build_avgpool(cwi_builder *b)
+{
+    cwi_build_conv(b, "conv", 19, 3, 1, 1, true);
+    cwi_build_avgpool(b, "pool");
+    finish(b);
+}
+
+static void build_residual(cwi_builder *b)
+{
+    cwi_build_conv(b, "stem", 16, 3, 1, 1, false);
+    int skip = b->last;
+    cwi_build_conv(b, "conv1", 16, 3, 1, 1, false);
+    cwi_build_batchnorm(b, "bn1");
+    cwi_build_activation(b, "act1");
+    cwi_build_conv(b, "conv2", 16, 3, 1, 1, false);
+    cwi_build_add(b, "add1", skip);
+    cwi_build_activation(b, "act2");
+    skip = b->last;
+    cwi_build_conv(b, "conv3", 16, 3, 1, 1, false);
+    cwi_build_add(b, "add2", skip);
+    finish(b);
+}
+
+static void build_dropout(cwi_builder *b)
+{
+    cwi_build_flatten(b, "flat");
+    cwi_build_linear(b, "hidden", 33, false);
+    cwi_build_dropout(b, "drop", 0.5f);
+    finish(b);
+}
+
+typedef struct gradient_case {
+    cwi_model_family family;
+    const char *activation;
+} gradient_case;
+
+static double loss_at(cw_part *part, const float *x, const int32_t *labels, size_t n)
+{
+    cw_error err;
+    cw_loss loss;
+    cw_part_set_position(part, 0); /* the same dropout mask each time */
+    assert_ok_err(cw_part_forward(part, CW_TRAIN, x, n, NULL, &err), err);
+    assert_ok_err(cw_part_loss(part, labels, n, &loss, &err), err);
+    return loss.mean;
+}
+
+/* The derivative along a random direction, by central differences, against the gradient's projection on it: one
+ * number that every component enters. Kinks (ReLU, max) make a step cross the wrong side now and then: several
+ * directions, all but a few of which must agree. */
+static void check_direction(cw_part *part, float *at, const float *gradient, size_t count, const float *x,
+                            const int32_t *labels, size_t n, float *weights, const char *what)
+{
+    enum { DIRECTIONS = 9 };
+    float *saved = cwi_alloc(count, sizeof *saved);
+    memcpy(saved, at, count * sizeof *saved);
+    int agree = 0;
+    double worst = 0;
+    for (uint64_t k = 0; k < DIRECTIONS; k++) {
+        float *direction = fixture_noise(count, 100 + k);
+        double projection = 0, norm = 0, slope = 0, step = 1e-3, side[2];
+        for (size_t i = 0; i < count; i++) {
+            norm += (double)direction[i] * direction[i];
+            slope += (double)gradient[i] * gradient[i];
+        }
+        step /= sqrt(norm / (double)CWI_MIN(count, 4));
+        for (size_t i = 0; i < count; i++)
+            projection += (double)gradient[i] * direction[i];
+        for (int s = 0; s < 2; s++) {
+            for (size_t i = 0; i < count; i++)
+                at[i] = (float)(saved[i] + (s ? -step : step) * direction[i]);
+            cw_part_import_weights(part, weights);
+            side[s] = loss_at(part, x, labels, n);
+        }
+        memcpy(at, saved, count * sizeof *saved);
+        double numeric = (side[0] - side[1]) / (2 * step);
+        double error = fabs(numeric - projection) / (sqrt(slope) + 1e-3);
+        agree += error < 0.05;
+        worst = fmax(worst, error);
+        cwi_free(direction);
+    }
+    cw_part_import_weights(part, weights);
+    cwi_free(saved);
+    if (agree < DIRECTIONS - 2)
+        fail_msg("%s: only %d of %d directional derivatives agree, worst relative error %g", what, agree, DIRECTIONS,
+                 worst);
+}
+
+static void check_case(const gradient_case *c, int64_t channels, int64_t side, size_t n)
+{
+    enum { CLASSES = 3 };
+    cw_error err;
+    cw_model *model;
+    cw_model_options o = {
+        .sample = {.ndim = 3, .dim = {channels, side, side + 1}}, .classes = CLASSES, .activation = c->activation};
+    assert_ok_err(cwi_model_build(&c->family, &o, &model, &err), err);
+    cw_part *part;
+    cw_part_options po = {.max_batch = n, .seed = 3, .threads = 2, .input_grad = true};
+    assert_ok_err(cw_part_create(model, 0, cw_model_layer_count(model), &po, &part, &err), err);
+    size_t inputs = n * fixture_count(o.sample), size = cw_part_trainable_size(part);
+    float *x = fixture_noise(inputs, 5), *dx = cwi_alloc(inputs, sizeof *dx);
+    float *w = cwi_alloc(size, sizeof *w), *g = cwi_alloc(size, sizeof *g);
+    int32_t *labels = fixture_labels(n, CLASSES, 6);
+    cw_part_export_weights(part, w);
+    loss_at(part, x, labels, n);
+    assert_ok_err(cw_part_backward(part, NULL, dx, &err), err);
+    cw_part_export_grads(part, g);
+    char what[200];
+    size_t offset = 0;
+    for (size_t i = 0; i < cw_part_param_count(part); i++) {
+        cw_param p = cw_part_param(part, i);
+        if (!p.trainable)
+            continue;
+        snprintf(what, sizeof what, "%s(%s): %s", c->family.known.name, c->activation, p.name);
+        check_direction(part, w + offset, g + offset, p.count, x, labels, n, w, what);
+        offset += p.count;
+    }
+    snprintf(what, sizeof what, "%s(%s): input", c->family.known.name, c->activation);
+    check_direction(part, x, dx, inputs, x, labels, n, w, what);
+    assert_int_equal(offset, size);
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+    cwi_free(x);
+    cwi_free(dx);
+    cwi_free(w);
+    cwi_free(g);
+    cwi_free(labels);
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    static const gradient_case cases[] = {
+        {{{"linear", ""}, build_linear}, "relu"},
+        {{{"linear", ""}, build_linear}, "leaky_relu"},
+        {{{"linear", ""}, build_linear}, "gelu"},
+        {{{"linear", ""}, build_linear}, "silu"},
+        {{{"linear", ""}, build_linear}, "tanh"},
+        {{{"conv", ""}, build_conv}, "tanh"},
+        {{{"conv", ""}, build_conv}, "gelu"},
+        {{{"conv", ""}, build_conv}, "relu"},
+        {{{"conv1x1", ""}, build_conv_one}, "relu"},
+        {{{"batchnorm", ""}, build_batchnorm}, "relu"},
+        {{{"batchnorm-act", ""}, build_batchnorm_activation}, "relu"},
+        {{{"batchnorm-act", ""}, build_batchnorm_activation}, "tanh"},
+        {{{"batchnorm-act", ""}, build_batchnorm_activation}, "silu"},
+        {{{"maxpool", ""}, build_maxpool}, "relu"},
+        {{{"avgpool", ""}, build_avgpool}, "relu"},
+        {{{"residual", ""}, build_residual}, "relu"},
+        {{{"residual", ""}, build_residual}, "gelu"},
+        {{{"residual", ""}, build_residual}, "leaky_relu"},
+        {{{"dropout", ""}, build_dropout}, "relu"},
+    };
+    for (size_t i = 0; i < CWI_COUNT(cases); i++) {
+        check_case(&cases[i], 3, 7, 5);
+        check_case(&cases[i], 1, 9, 2);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

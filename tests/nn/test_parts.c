@@ -1,0 +1,537 @@
+/* test_parts.c - the promises of a part: halves equal the whole bit for bit, short batches, sums, import and export,
+ * determinism, and what bad input gets. */
+#include "nn_fixture.h"
+
+#include <math.h>
+
+typedef struct run {
+    double loss;
+    size_t correct, size;
+    float *grads, *buffers, *dx;
+} run;
+
+static void free_run(run *r)
+{
+    cwi_free(r->grads);
+    cwi_free(r->buffers);
+    cwi_free(r->dx);
+}
+
+/* Two training steps (so that the running statistics and an update take part), then a third one's gradients. */
+enum { STEPS = 3 };
+
+static void collect(run *r, cw_part *part, size_t grads_at, size_t buffers_at)
+{
+    cw_part_export_grads(part, r->grads + grads_at);
+    cw_part_export_buffers(part, r->buffers + buffers_at);
+}
+
+static run room_for(const cw_part *whole)
+{
+    run r = {.size = cw_part_trainable_size(whole)};
+    r.grads = cwi_calloc(r.size, sizeof(float));
+    r.buffers = cwi_calloc(cw_part_buffer_size(whole), sizeof(float));
+    return r;
+}
+
+static run run_whole(const cw_model *model, size_t max_batch, const float *x, const int32_t *labels, size_t n)
+{
+    cw_error err;
+    cw_loss loss = {0};
+    cw_part *part = fixture_whole(model, max_batch);
+    cw_sgd *sgd;
+    assert_ok_err(cw_sgd_create(part, &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd, &err), err);
+    for (int s = 0; s < STEPS; s++) {
+        assert_ok_err(cw_part_forward(part, CW_TRAIN, x, n, NULL, &err), err);
+        assert_ok_err(cw_part_loss(part, labels, n, &loss, &err), err);
+        assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
+        if (s < STEPS - 1)
+            assert_ok(cw_sgd_step(sgd, 0.05f));
+    }
+    run r = room_for(part);
+    r.loss = loss.mean;
+    r.correct = loss.correct;
+    collect(&r, part, 0, 0);
+    cw_sgd_destroy(&sgd);
+    cw_part_destroy(&part);
+    return r;
+}
+
+static run run_split(const cw_model *model, size_t cut, size_t max_batch, const float *x, const int32_t *labels,
+                     size_t n)
+{
+    cw_error err;
+    cw_loss loss = {0};
+    cw_part *whole = fixture_whole(model, 1);
+    run r = room_for(whole);
+    cw_part_destroy(&whole);
+    cw_part *half[2] = {fixture_part(model, 0, cut, max_batch),
+                        fixture_part(model, cut, cw_model_layer_count(model), max_batch)};
+    cw_sgd *sgd[2];
+    for (int h = 0; h < 2; h++)
+        assert_ok_err(cw_sgd_create(half[h], &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd[h], &err),
+                      err);
+    size_t smashed = n * fixture_count(cw_part_out_shape(half[0]));
+    float *z = cwi_alloc(smashed, sizeof *z), *dz = cwi_alloc(smashed, sizeof *dz);
+    for (int s = 0; s < STEPS; s++) {
+        assert_ok_err(cw_part_forward(half[0], CW_TRAIN, x, n, z, &err), err);
+        assert_ok_err(cw_part_forward(half[1], CW_TRAIN, z, n, NULL, &err), err);
+        assert_ok_err(cw_part_loss(half[1], labels, n, &loss, &err), err);
+        assert_ok_err(cw_part_backward(half[1], NULL, dz, &err), err);
+        assert_ok_err(cw_part_backward(half[0], dz, NULL, &err), err);
+        for (int h = 0; h < 2 && s < STEPS - 1; h++)
+            assert_ok(cw_sgd_step(sgd[h], 0.05f));
+    }
+    r.loss = loss.mean;
+    r.correct = loss.correct;
+    collect(&r, half[0], 0, 0);
+    collect(&r, half[1], cw_part_trainable_size(half[0]), cw_part_buffer_size(half[0]));
+    for (int h = 0; h < 2; h++) {
+        cw_sgd_destroy(&sgd[h]);
+        cw_part_destroy(&half[h]);
+    }
+    cwi_free(z);
+    cwi_free(dz);
+    return r;
+}
+
+static void assert_same_bits(const float *a, const float *b, size_t count, const char *what)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (memcmp(a + i, b + i, sizeof *a) != 0)
+            fail_msg("%s: element %zu differs: %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
+    }
+}
+
+typedef struct split_case {
+    const char *model, *activation;
+    int64_t channels, side;
+    size_t max_batch, n;
+} split_case;
+
+static void check_split(const split_case *c)
+{
+    enum { CLASSES = 10 };
+    cw_model *model = fixture_model(c->model, c->channels, c->side, c->side, CLASSES, c->activation);
+    float *x = fixture_noise(c->n * (size_t)(c->channels * c->side * c->side), 1);
+    int32_t *labels = fixture_labels(c->n, CLASSES, 2);
+    run whole = run_whole(model, c->max_batch, x, labels, c->n);
+    for (size_t i = 0; i < cw_model_cut_count(model); i++) {
+        cw_cut cut = cw_model_cut_at(model, i);
+        run split = run_split(model, cut.layer, c->max_batch, x, labels, c->n);
+        char what[100];
+        snprintf(what, sizeof what, "%s, %s, cut %d, n %zu", c->model, c->activation, cut.number, c->n);
+        if (memcmp(&whole.loss, &split.loss, sizeof whole.loss) != 0 || whole.correct != split.correct)
+            fail_msg("%s: loss %.17g, whole %.17g", what, split.loss, whole.loss);
+        assert_same_bits(split.grads, whole.grads, whole.size, what);
+        free_run(&split);
+    }
+    free_run(&whole);
+    cwi_free(x);
+    cwi_free(labels);
+    cw_model_close(&model);
+}
+
+static void test_halves_equal_whole(void **state)
+{
+    (void)state;
+    static const split_case cases[] = {
+        {"cnn", "relu", 1, 28, 16, 16},
+        {"cnn", "relu", 3, 32, 16, 5},
+        {"cnn", "gelu", 1, 28, 8, 8},
+        {"cnn", "tanh", 3, 19, 8, 7},
+    };
+    for (size_t i = 0; i < CWI_COUNT(cases); i++)
+        check_split(&cases[i]);
+}
+
+static void test_evaluation_equals_whole(void **state)
+{
+    (void)state;
+    enum { N = 6, CLASSES = 10 };
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 3, 32, 32, CLASSES, "relu");
+    float *x = fixture_noise(N * 3 * 32 * 32, 1);
+    cw_part *whole = fixture_whole(model, 8);
+    float expected[N * CLASSES], got[N * CLASSES];
+    assert_ok_err(cw_part_forward(whole, CW_EVAL, x, N, expected, &err), err);
+    for (size_t i = 0; i < cw_model_cut_count(model); i++) {
+        cw_cut cut = cw_model_cut_at(model, i);
+        cw_part_options o = {.max_batch = N, .seed = 7, .threads = 2, .inference = true};
+        cw_part *a, *b;
+        assert_ok_err(cw_part_create(model, 0, cut.layer, &o, &a, &err), err);
+        assert_ok_err(cw_part_create(model, cut.layer, cw_model_layer_count(model), &o, &b, &err), err);
+        float *z = cwi_alloc(N * fixture_count(cut.smashed), sizeof *z);
+        assert_ok_err(cw_part_forward(a, CW_EVAL, x, N, z, &err), err);
+        assert_ok_err(cw_part_forward(b, CW_EVAL, z, N, got, &err), err);
+        assert_same_bits(got, expected, N * CLASSES, "evaluation");
+        if (cut.non_negative) {
+            for (size_t j = 0; j < N * fixture_count(cut.smashed); j++)
+                assert_true(z[j] >= 0);
+        }
+        cwi_free(z);
+        cw_part_destroy(&a);
+        cw_part_destroy(&b);
+    }
+    cw_part_destroy(&whole);
+    cwi_free(x);
+    cw_model_close(&model);
+}
+
+/* A short batch in a part planned for more gives what a part planned for it gives, and the run is repeatable. */
+static void test_short_batches_and_repeats(void **state)
+{
+    (void)state;
+    cw_model *model = fixture_model("cnn", 1, 28, 28, 10, "relu");
+    float *x = fixture_noise(16 * 28 * 28, 1);
+    int32_t *labels = fixture_labels(16, 10, 2);
+    for (size_t n = 1; n <= 14; n += 1) {
+        run tight = run_whole(model, n, x, labels, n), roomy = run_whole(model, 16, x, labels, n);
+        assert_memory_equal(&tight.loss, &roomy.loss, sizeof tight.loss);
+        assert_same_bits(tight.grads, roomy.grads, tight.size, "short batch");
+        free_run(&tight);
+        free_run(&roomy);
+    }
+    cwi_free(x);
+    cwi_free(labels);
+    cw_model_close(&model);
+}
+
+/* One part through many batch sizes: planned ones are evicted and come back. */
+static void test_many_batch_sizes(void **state)
+{
+    (void)state;
+    enum { MAX = 24 };
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    cw_part *part = fixture_whole(model, MAX);
+    float *x = fixture_noise(MAX * 16 * 16, 1), logits[MAX * 10], again[MAX * 10];
+    assert_ok_err(cw_part_forward(part, CW_EVAL, x, 3, logits, &err), err);
+    for (size_t n = 1; n <= MAX; n++)
+        assert_ok_err(cw_part_forward(part, CW_EVAL, x, n, again, &err), err);
+    assert_ok_err(cw_part_forward(part, CW_EVAL, x, 3, again, &err), err);
+    assert_same_bits(logits, again, 3 * 10, "after eviction");
+    cwi_free(x);
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+}
+
+/* ---- sums of gradients ---- */
+
+static void gradients(cw_part *part, const float *x, const int32_t *labels, size_t n, float *out)
+{
+    cw_error err;
+    cw_loss loss;
+    assert_ok_err(cw_part_forward(part, CW_TRAIN, x, n, NULL, &err), err);
+    assert_ok_err(cw_part_loss(part, labels, n, &loss, &err), err);
+    assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
+    cw_part_export_grads(part, out);
+}
+
+static void test_gradient_sums(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    cw_part *part = fixture_whole(model, N);
+    float *x = fixture_noise(2 * N * 256, 1);
+    int32_t *labels = fixture_labels(2 * N, 10, 2);
+    size_t size = cw_part_trainable_size(part);
+    float *a = cwi_alloc(size, sizeof *a), *b = cwi_alloc(size, sizeof *b), *sum = cwi_alloc(size, sizeof *sum);
+    assert_status(cw_part_grad_sum_add(part, 1), CW_ERR_INVALID);
+    assert_ok(cw_part_grad_sum_clear(part));
+    assert_status(cw_part_grad_sum_replace(part, 1), CW_ERR_INVALID);
+    gradients(part, x, labels, N, a);
+    assert_ok(cw_part_grad_sum_add(part, 1));
+    assert_ok(cw_part_grad_sum_replace(part, 1));
+    cw_part_export_grads(part, sum);
+    assert_same_bits(sum, a, size, "a sum of one");
+    gradients(part, x + N * 256, labels + N, N, b);
+    assert_ok(cw_part_grad_sum_add(part, 3));
+    assert_ok(cw_part_grad_sum_replace(part, 0.25f));
+    cw_part_export_grads(part, sum);
+    for (size_t i = 0; i < size; i++)
+        assert_true(sum[i] == 0.25f * (a[i] + 3 * b[i]));
+    cw_part_import_grads(part, a);
+    cw_part_export_grads(part, sum);
+    assert_same_bits(sum, a, size, "gradients there and back");
+    cwi_free(a);
+    cwi_free(b);
+    cwi_free(sum);
+    cwi_free(x);
+    cwi_free(labels);
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+}
+
+/* ---- weights in and out ---- */
+
+static void test_state_there_and_back(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 3, 32, 32, 10, "relu");
+    cw_part *part = fixture_whole(model, N);
+    float *x = fixture_noise(N * 3 * 32 * 32, 1), before[N * 10], after[N * 10];
+    int32_t *labels = fixture_labels(N, 10, 2);
+    float *scratch = cwi_alloc(cw_part_trainable_size(part), sizeof *scratch);
+    gradients(part, x, labels, N, scratch); /* moves the running statistics */
+    assert_ok_err(cw_part_forward(part, CW_EVAL, x, N, before, &err), err);
+    cw_named_tensor *items;
+    size_t count, size;
+    uint8_t *bytes;
+    cw_tensor_set set;
+    assert_ok_err(cw_part_state_export(part, &items, &count, &err), err);
+    assert_int_equal(count, cw_part_param_count(part));
+    assert_ok_err(cw_safetensors_encode(items, count, NULL, &bytes, &size, &err), err);
+    assert_ok_err(cw_safetensors_decode(bytes, size, &set, &err), err);
+    /* another seed's server half takes its share of the whole model's file */
+    cw_part_options o = {.max_batch = N, .seed = 99, .inference = true};
+    cw_part *other;
+    assert_ok_err(cw_part_create(model, 0, cw_model_layer_count(model), &o, &other, &err), err);
+    assert_ok_err(cw_part_state_import(other, &set, &err), err);
+    assert_ok_err(cw_part_forward(other, CW_EVAL, x, N, after, &err), err);
+    assert_same_bits(before, after, N * 10, "imported weights");
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(set.items[i].name, "features.1.running_var") == 0)
+            set.items[i].name[0] = 'x';
+    }
+    assert_status(cw_part_state_import(other, &set, &err), CW_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "features.1.running_var"));
+    cw_tensor_set_free(&set);
+    cw_bytes_free(bytes);
+    cw_named_tensors_free(items, count);
+    cw_part_destroy(&other);
+    cw_part_destroy(&part);
+    cwi_free(x);
+    cwi_free(labels);
+    cwi_free(scratch);
+    cw_model_close(&model);
+}
+
+static void test_flat_there_and_back(void **state)
+{
+    (void)state;
+    cw_model *model = fixture_model("cnn", 3, 32, 32, 10, "relu");
+    cw_part *a = fixture_whole(model, 4);
+    cw_part_options o = {.max_batch = 3, .seed = 8};
+    cw_part *b;
+    assert_ok(cw_part_create(model, 0, cw_model_layer_count(model), &o, &b, NULL));
+    cw_model_close(&model); /* parts keep what they need of it */
+    size_t size = cw_part_trainable_size(a), buffers = cw_part_buffer_size(a);
+    float *wa = cwi_alloc(size, sizeof *wa), *wb = cwi_alloc(size, sizeof *wb);
+    cw_part_export_weights(a, wa);
+    cw_part_export_weights(b, wb);
+    assert_true(memcmp(wa, wb, size * sizeof *wa) != 0);
+    cw_part_import_weights(b, wa);
+    cw_part_export_weights(b, wb);
+    assert_same_bits(wa, wb, size, "weights");
+    float *noise = fixture_noise(buffers, 3), *back = cwi_alloc(buffers, sizeof *back);
+    cw_part_import_buffers(b, noise);
+    cw_part_export_buffers(b, back);
+    assert_same_bits(noise, back, buffers, "buffers");
+    cwi_free(wa);
+    cwi_free(wb);
+    cwi_free(noise);
+    cwi_free(back);
+    cw_part_destroy(&a);
+    cw_part_destroy(&b);
+}
+
+/* ---- the optimizer ---- */
+
+static void test_sgd_is_pytorchs(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    for (int nesterov = 0; nesterov < 2; nesterov++) {
+        cw_part *part = fixture_whole(model, 2);
+        size_t size = cw_part_trainable_size(part);
+        cw_sgd *sgd;
+        cw_sgd_options o = {.momentum = 0.9f, .weight_decay = 0.01f, .nesterov = nesterov};
+        assert_ok_err(cw_sgd_create(part, &o, &sgd, &err), err);
+        float *w = cwi_alloc(size, sizeof *w), *v = cwi_calloc(size, sizeof *v), *got = cwi_alloc(size, sizeof *got);
+        cw_part_export_weights(part, w);
+        for (uint64_t step = 0; step < 3; step++) {
+            float *g = fixture_noise(size, step);
+            cw_part_import_grads(part, g);
+            assert_ok(cw_sgd_step(sgd, 0.1f));
+            for (size_t i = 0; i < size; i++) {
+                float d = g[i] + 0.01f * w[i];
+                v[i] = 0.9f * v[i] + d;
+                w[i] -= 0.1f * (nesterov ? d + 0.9f * v[i] : v[i]);
+            }
+            cwi_free(g);
+        }
+        cw_part_export_weights(part, got);
+        assert_same_bits(got, w, size, "weights after three steps");
+        cw_sgd_export(sgd, got);
+        assert_same_bits(got, v, size, "momentum");
+        cw_sgd_import(sgd, w);
+        cw_sgd_export(sgd, got);
+        assert_same_bits(got, w, size, "imported momentum");
+        cw_sgd_destroy(&sgd);
+        cw_part_destroy(&part);
+        cwi_free(w);
+        cwi_free(v);
+        cwi_free(got);
+    }
+    cw_model_close(&model);
+}
+
+/* ---- bad input ---- */
+
+static void test_unknown_names(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_model *model;
+    cw_model_options o = {.sample = {.ndim = 3, .dim = {1, 28, 28}}, .classes = 10};
+    assert_status(cw_model_open("alexnet", &o, &model, &err), CW_ERR_SPEC);
+    assert_null(model);
+    assert_non_null(strstr(err.message, "alexnet"));
+    assert_non_null(strstr(err.message, "cnn"));
+    o.activation = "swosh";
+    assert_status(cw_model_open("cnn", &o, &model, &err), CW_ERR_SPEC);
+    assert_non_null(strstr(err.message, "leaky_relu"));
+    o.activation = NULL;
+    o.sample.dim[1] = 4;
+    assert_status(cw_model_open("cnn", &o, &model, &err), CW_ERR_INVALID);
+    assert_non_null(strstr(err.message, "1x4x28"));
+    o.sample.dim[1] = 28;
+    o.classes = 1;
+    assert_status(cw_model_open("cnn", &o, &model, &err), CW_ERR_INVALID);
+    model = fixture_model("cnn", 1, 28, 28, 10, NULL);
+    cw_cut cut;
+    assert_ok(cw_model_cut(model, "shallow", &cut, &err));
+    assert_int_equal(cut.number, 2);
+    assert_true(cut.non_negative);
+    static const char *const bad[] = {"0", "7", "-1", "", "2x", "shallower"};
+    for (size_t i = 0; i < CWI_COUNT(bad); i++) {
+        assert_status(cw_model_cut(model, bad[i], &cut, &err), CW_ERR_SPEC);
+        assert_non_null(strstr(err.message, "2 (shallow)"));
+    }
+    cw_model_close(&model);
+    cw_model_close(&model);
+    cw_model_close(NULL);
+}
+
+static void test_cut_two_is_light(void **state)
+{
+    (void)state;
+    cw_model *model = fixture_model("cnn", 1, 28, 28, 10, NULL);
+    cw_cut cut;
+    assert_ok(cw_model_cut(model, "2", &cut, NULL));
+    cw_part *client = fixture_part(model, 0, cut.layer, 4);
+    assert_int_equal(fixture_count(cut.smashed), 16 * 28 * 28);
+    assert_true(cw_part_trainable_size(client) < 2600);
+    cw_part_destroy(&client);
+    cw_model_close(&model);
+}
+
+static void test_bad_calls(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, NULL);
+    cw_part *part = fixture_whole(model, 4);
+    float *x = fixture_noise(4 * 256, 1);
+    int32_t labels[4] = {0, 9, 10, 3};
+    cw_loss loss;
+    assert_status(cw_part_loss(part, labels, 4, &loss, &err), CW_ERR_INVALID); /* before any forward */
+    assert_status(cw_part_forward(part, CW_TRAIN, x, 5, NULL, &err), CW_ERR_INVALID);
+    assert_status(cw_part_forward(part, CW_TRAIN, x, 0, NULL, &err), CW_ERR_INVALID);
+    assert_status(cw_part_backward(part, NULL, NULL, &err), CW_ERR_INVALID);
+    assert_ok_err(cw_part_forward(part, CW_TRAIN, x, 4, NULL, &err), err);
+    assert_status(cw_part_loss(part, labels, 4, &loss, &err), CW_ERR_INVALID);
+    assert_int_equal(err.offset, 2);
+    assert_non_null(strstr(err.message, "label 10"));
+    assert_status(cw_part_loss(part, labels, 3, &loss, &err), CW_ERR_INVALID);
+    assert_status(cw_part_backward(part, NULL, NULL, &err), CW_ERR_INVALID); /* no loss yet */
+    labels[2] = 0;
+    assert_ok_err(cw_part_loss(part, labels, 4, &loss, &err), err);
+    assert_status(cw_part_backward(part, NULL, x, &err), CW_ERR_INVALID); /* no input_grad */
+    assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
+    assert_status(cw_part_backward(part, NULL, NULL, &err), CW_ERR_INVALID);
+    x[100] = NAN;
+    assert_status(cw_part_forward(part, CW_TRAIN, x, 4, NULL, &err), CW_ERR_DIVERGED);
+    assert_non_null(strstr(err.message, "features.1"));
+    x[100] = 0;
+    assert_ok_err(cw_part_forward(part, CW_EVAL, x, 4, NULL, &err), err); /* the running statistics are unharmed */
+    assert_ok_err(cw_part_loss(part, labels, 4, &loss, &err), err);
+    float *weights = cwi_alloc(cw_part_trainable_size(part), sizeof *weights);
+    cw_part_export_weights(part, weights);
+    weights[cw_part_trainable_size(part) - 1] = NAN;
+    cw_part_import_weights(part, weights);
+    assert_ok_err(cw_part_forward(part, CW_TRAIN, x, 4, NULL, &err), err);
+    assert_status(cw_part_loss(part, labels, 4, &loss, &err), CW_ERR_DIVERGED);
+    cwi_free(weights);
+    cw_part_destroy(&part);
+    cw_part_options o = {.max_batch = 4};
+    assert_status(cw_part_create(model, 0, 2, &o, &part, &err), CW_ERR_INVALID); /* batch norm without its ReLU */
+    assert_null(part);
+    assert_status(cw_part_create(model, 3, 3, &o, &part, &err), CW_ERR_INVALID);
+    assert_status(cw_part_create(model, 0, 99, &o, &part, &err), CW_ERR_INVALID);
+    o.max_batch = 0;
+    assert_status(cw_part_create(model, 0, 3, &o, &part, &err), CW_ERR_INVALID);
+    cwi_free(x);
+    cw_model_close(&model);
+}
+
+/* ---- out of memory: every allocation of a part's creation fails once; nothing leaks (the sanitizers look) ---- */
+
+typedef struct countdown {
+    int left;
+} countdown;
+
+static bool fails(void *ctx, size_t bytes)
+{
+    (void)bytes;
+    countdown *c = ctx;
+    return c->left-- == 0;
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    cw_error err;
+    bool done = false;
+    for (int at = 0; !done; at++) {
+        countdown c = {.left = at};
+        cw_model *model = NULL;
+        cw_part *part = NULL;
+        cw_model_options o = {.sample = {.ndim = 3, .dim = {1, 16, 16}}, .classes = 10};
+        cw_part_options po = {.max_batch = 2, .seed = 1};
+        cwi_alloc_set_fault(fails, &c);
+        cw_status s = cw_model_open("cnn", &o, &model, &err);
+        if (s == CW_OK)
+            s = cw_part_create(model, 0, cw_model_layer_count(model), &po, &part, &err);
+        cwi_alloc_set_fault(NULL, NULL);
+        done = s == CW_OK;
+        assert_true(done || s == CW_ERR_NO_MEMORY);
+        cw_part_destroy(&part);
+        cw_model_close(&model);
+        assert_true(at < 2000);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_halves_equal_whole),
+        cmocka_unit_test(test_evaluation_equals_whole),
+        cmocka_unit_test(test_short_batches_and_repeats),
+        cmocka_unit_test(test_many_batch_sizes),
+        cmocka_unit_test(test_gradient_sums),
+        cmocka_unit_test(test_state_there_and_back),
+        cmocka_unit_test(test_flat_there_and_back),
+        cmocka_unit_test(test_sgd_is_pytorchs),
+        cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_cut_two_is_light),
+        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_out_of_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -28,6 +28,9 @@
 
 #define CWI_KEY_INF UINT32_C(0x7f800000)
 
+/* For the small pieces that kernels are put together from. */
+#define CWI_INLINE static inline __attribute__((always_inline))
+
 enum {
     CWI_GROUP = 64, /* elements whose planes lie together */
     CWI_HISTOGRAM_BINS = 2048,
@@ -67,6 +70,11 @@ typedef struct cwi_quant {
  *     u = (float)(h >> 8) * 2^-24                         in [0, 1), exact
  * The first line of multipliers is Wellons' "lowbias32"; the last half round parts streams whose low key halves
  * differ in few bits. */
+static inline uint32_t cwi_noise_high(uint64_t key, uint64_t i)
+{
+    return (uint32_t)(key >> 32) + (uint32_t)(i >> 32) * UINT32_C(0x9e3779b9);
+}
+
 static inline uint32_t cwi_noise_bits(uint64_t key, uint64_t i)
 {
     uint32_t h = (uint32_t)i ^ (uint32_t)key;
@@ -75,7 +83,7 @@ static inline uint32_t cwi_noise_bits(uint64_t key, uint64_t i)
     h ^= h >> 15;
     h *= UINT32_C(0x735a2d97);
     h ^= h >> 15;
-    h += (uint32_t)(key >> 32) + (uint32_t)(i >> 32) * UINT32_C(0x9e3779b9);
+    h += cwi_noise_high(key, i);
     h ^= h >> 16;
     h *= UINT32_C(0x85ebca6b);
     return h ^ (h >> 13);
@@ -106,7 +114,8 @@ typedef struct cwi_window {
 /* The ms encoder's parameters and position. */
 typedef struct cwi_ms_encode {
     cwi_quant quant;     /* of magnitudes; base = 0, top = 2^bits - 2 (0 for bits = 1) */
-    uint32_t threshold;  /* elements with key > threshold are kept, and the first `ties` with key == threshold */
+    uint32_t threshold;  /* elements with key > threshold are kept, and the first `ties` with key == threshold; at most
+                            0x7fffffff */
     bool is_signed;      /* a sign plane follows the code planes */
     uint64_t ties;       /* in: how many more ties to keep; out: less those kept */
     uint8_t *planes;     /* out position; moves on by cwi_planes_size(n, bits + is_signed) */
@@ -180,7 +189,8 @@ typedef struct cwi_kernels {
      * (65504 for f16); the input is finite. */
     void (*to_f16)(const float *x, size_t n, uint8_t *out);
     void (*to_bf16)(const float *x, size_t n, uint8_t *out);
-    /* Exact. Return false when an infinity or NaN was met (all n are converted all the same). */
+    /* Exact. Return false when an infinity or NaN was met; all n are converted all the same, only which NaN comes of a
+     * NaN is unspecified. */
     bool (*from_f16)(const uint8_t *in, size_t n, float *out);
     bool (*from_bf16)(const uint8_t *in, size_t n, float *out);
 } cwi_kernels;
@@ -194,5 +204,10 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out);
 void cwi_scan_scalar(cwi_kernels *k);
 void cwi_planes_scalar(cwi_kernels *k);
 void cwi_convert_scalar(cwi_kernels *k);
+#if defined(__x86_64__)
+void cwi_scan_avx512(cwi_kernels *k);
+void cwi_planes_avx512(cwi_kernels *k);
+void cwi_convert_avx512(cwi_kernels *k);
+#endif
 
 #endif

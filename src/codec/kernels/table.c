@@ -10,8 +10,15 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
     cwi_scan_scalar(out);
     cwi_planes_scalar(out);
     cwi_convert_scalar(out);
-    out->cpu = CWI_CPU_SCALAR;
-    return cpu == CWI_CPU_SCALAR;
+#if defined(__x86_64__)
+    if (cpu == CWI_CPU_AVX512) {
+        cwi_scan_avx512(out);
+        cwi_planes_avx512(out);
+        cwi_convert_avx512(out);
+    }
+#endif
+    out->cpu = cpu;
+    return true;
 }
 
 static cwi_kernels selected;

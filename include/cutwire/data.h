@@ -1,6 +1,7 @@
 /* cutwire/data.h - data sets, their split among clients, and the loader that makes batches.
  *
- * A data set is opened from "NAME" or "NAME:DIR" and holds one split (train or test) in memory. A shard is
+ * A data set is opened from "NAME" or "NAME:DIR" and holds one split (train or test): small images in memory, photos as
+ * a list of files that are decoded when they are needed ("NAME@SIZE" sets the edge of what comes out). A shard is
  * a list of sample indices. A loader walks a shard in an order that depends on (seed, epoch) alone, and augments each
  * sample by a random stream keyed (seed, epoch, sample index): neither threads, nor prefetching, nor the number of
  * clients changes what a sample looks like.
@@ -70,9 +71,11 @@ typedef struct cw_loader_options {
     size_t batch; /* samples a batch; the last one of an epoch may be shorter */
     uint64_t seed;
     bool shuffle;
-    bool flip;    /* horizontal flip with probability 1/2 */
-    int crop_pad; /* random crop of the original size after zero-padding by this many pixels; 0: none */
-    int threads;  /* prefetching workers; 0: batches are made in the caller */
+    bool flip;         /* horizontal flip with probability 1/2 */
+    int crop_pad;      /* random crop of the original size after zero-padding by this many pixels; 0: none */
+    int threads;       /* prefetching workers; 0: batches are made in the caller */
+    bool resized_crop; /* folders of photos: a random part (8% to 100% of the area, aspect 3/4 to 4/3) resized, in place
+                          of the whole resized and cropped in the centre */
 } cw_loader_options;
 
 typedef struct cw_batch {

@@ -7,9 +7,8 @@
 #include "data/dataset.h"
 
 static const cwi_format *const formats[] = {
-    &cwi_format_fashion_mnist,
-    &cwi_format_cifar_10,
-    &cwi_format_cifar_100,
+    &cwi_format_fashion_mnist, &cwi_format_cifar_10,    &cwi_format_cifar_100,
+    &cwi_format_imagenette,    &cwi_format_imagefolder,
 };
 
 enum { PATH_SIZE = 4096 };
@@ -47,26 +46,52 @@ cw_status cwi_labels_check(const cw_dataset *ds, const char *path, cw_error *err
 
 /* ---- finding ---- */
 
-/* "NAME" or "NAME:DIR". */
-static cw_status parse_spec(const char *spec, const cwi_format **format, const char **dir, cw_error *err)
+/* What a spec asks for. */
+typedef struct wanted {
+    const cwi_format *format;
+    const char *dir; /* NULL: the usual places */
+    int size;        /* 0: the format's own */
+} wanted;
+
+static cw_status fail_unknown(const char *name, size_t n, cw_error *err)
 {
-    const char *colon = strchr(spec, ':');
-    size_t n = colon ? (size_t)(colon - spec) : strlen(spec);
-    *dir = colon ? colon + 1 : NULL;
     char known[256] = "";
-    for (size_t i = 0, used = 0; i < CWI_COUNT(formats); i++) {
-        const char *name = formats[i]->known.name;
-        if (strlen(name) == n && memcmp(name, spec, n) == 0) {
-            *format = formats[i];
-            if (colon && !colon[1])
-                return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": no folder after the colon", spec);
-            return CW_OK;
-        }
-        if (used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", name);
-    }
-    return cwi_fail(err, CW_ERR_SPEC, "unknown data set \"%.*s\"; known: %s", (int)CWI_MIN(n, (size_t)100), spec,
+    for (size_t i = 0, used = 0; i < CWI_COUNT(formats) && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", formats[i]->known.name);
+    return cwi_fail(err, CW_ERR_SPEC, "unknown data set \"%.*s\"; known: %s", (int)CWI_MIN(n, (size_t)100), name,
                     known);
+}
+
+/* "@SIZE" of a NAME@SIZE, up to `end`. */
+static cw_status parse_size(const char *spec, const char *at, const char *end, wanted *w, cw_error *err)
+{
+    enum { MIN_SIZE = 8, MAX_SIZE = 1024 };
+    char *stop;
+    if (!w->format->sizable)
+        return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": %s has images of one size only", spec,
+                        w->format->known.name);
+    long size = strtol(at + 1, &stop, 10);
+    if (stop != end || stop == at + 1 || size < MIN_SIZE || size > MAX_SIZE)
+        return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": the size after '@' is not in %d..%d", spec, MIN_SIZE,
+                        MAX_SIZE);
+    w->size = (int)size;
+    return CW_OK;
+}
+
+/* NAME[@SIZE][:DIR] */
+static cw_status parse_spec(const char *spec, wanted *w, cw_error *err)
+{
+    const char *end = spec + strcspn(spec, ":"), *at = spec + strcspn(spec, "@:");
+    size_t n = (size_t)(at - spec);
+    *w = (wanted){.dir = *end ? end + 1 : NULL};
+    for (size_t i = 0; i < CWI_COUNT(formats) && !w->format; i++)
+        if (strlen(formats[i]->known.name) == n && memcmp(formats[i]->known.name, spec, n) == 0)
+            w->format = formats[i];
+    if (!w->format)
+        return fail_unknown(spec, n, err);
+    if (w->dir && !*w->dir)
+        return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": no folder after the colon", spec);
+    return at < end ? parse_size(spec, at, end, w, err) : CW_OK;
 }
 
 /* The i-th folder that is searched when none was named; false after the last. */
@@ -121,16 +146,16 @@ static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, c
 cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err)
 {
     *out = NULL;
-    const cwi_format *format = NULL;
-    const char *named = NULL;
+    wanted w;
     char dir[PATH_SIZE];
-    CWI_TRY(parse_spec(spec, &format, &named, err));
-    CWI_TRY(find_folder(format, named, split, dir, sizeof dir, err));
+    CWI_TRY(parse_spec(spec, &w, err));
+    CWI_TRY(find_folder(w.format, w.dir, split, dir, sizeof dir, err));
     cw_dataset *ds = cwi_calloc(1, sizeof *ds);
     if (!ds)
         return cwi_fail_memory(err, sizeof *ds);
-    ds->info.name = format->known.name;
-    cw_status status = open_in(format, dir, split, ds, err);
+    ds->info.name = w.format->known.name;
+    ds->wanted_size = w.size;
+    cw_status status = open_in(w.format, dir, split, ds, err);
     if (status != CW_OK) {
         cw_dataset_close(&ds);
         return status;

@@ -13,8 +13,12 @@
 typedef struct cwi_augment {
     bool flip;
     int crop_pad;
+    bool resized_crop;
     cwi_rng rng;
 } cwi_augment;
+
+/* Which of them a format can do. */
+enum { CWI_CAN_FLIP = 1, CWI_CAN_CROP_PAD = 2, CWI_CAN_RESIZED_CROP = 4 };
 
 typedef struct cwi_dataset_ops {
     /* Writes sample i, normalized, as info.sample floats. Called by several threads at once, each with what its own
@@ -23,7 +27,7 @@ typedef struct cwi_dataset_ops {
     cw_status (*worker_create)(const cw_dataset *ds, void **worker, cw_error *err);
     void (*worker_destroy)(void *worker);
     void (*close)(void *impl); /* NULL when impl is freed by cwi_free */
-    bool images;               /* flip and crop make sense */
+    unsigned augments;         /* CWI_CAN_... */
 } cwi_dataset_ops;
 
 struct cw_dataset {
@@ -32,6 +36,7 @@ struct cw_dataset {
     int32_t *labels; /* [info.count], owned, each checked to lie in [0, info.classes) */
     uint8_t *pixels; /* in-memory images: count x C,H,W bytes, owned; else NULL */
     void *impl;      /* the format's own, owned */
+    int wanted_size; /* edge of the images as the spec asks (NAME@SIZE), or 0 */
 };
 
 typedef struct cwi_format {
@@ -41,11 +46,13 @@ typedef struct cwi_format {
     /* Whether dir seems to hold this set (its first file exists). */
     bool (*probe)(const char *dir, cw_split split);
     const char *wants; /* the file that probe looks for, for the error message */
+    bool sizable;      /* takes NAME@SIZE */
     /* Fills the zeroed *ds; on failure what was allocated into it is freed by the caller. */
     cw_status (*open)(const char *dir, cw_split split, cw_dataset *ds, cw_error *err);
 } cwi_format;
 
-extern const cwi_format cwi_format_fashion_mnist, cwi_format_cifar_10, cwi_format_cifar_100;
+extern const cwi_format cwi_format_fashion_mnist, cwi_format_cifar_10, cwi_format_cifar_100, cwi_format_imagenette,
+    cwi_format_imagefolder;
 
 /* ---- images in memory ---- */
 

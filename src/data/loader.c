@@ -60,6 +60,7 @@ static void make_batch(const cw_loader *l, size_t batch, void *worker, slot *s)
         size_t sample = l->order[first + i];
         cwi_augment augment = {.flip = l->options.flip,
                                .crop_pad = l->options.crop_pad,
+                               .resized_crop = l->options.resized_crop,
                                .rng = cwi_rng_make(l->options.seed, CWI_STREAM_AUGMENT, l->epoch, sample)};
         s->labels[i] = l->ds->labels[sample];
         s->status = l->ds->ops->sample(l->ds, sample, &augment, worker, s->x + i * l->sample_size, &s->err);
@@ -184,8 +185,14 @@ static cw_status check_options(const cw_dataset *ds, const uint32_t *index, size
     if (o->batch == 0 || o->threads < 0 || o->threads > MAX_THREADS || o->crop_pad < 0 || o->crop_pad > MAX_CROP_PAD)
         return cwi_fail(err, CW_ERR_INVALID, "loader: batch %zu, %d threads or crop padding %d is out of range",
                         o->batch, o->threads, o->crop_pad);
-    if ((o->flip || o->crop_pad > 0) && !ds->ops->images)
-        return cwi_fail(err, CW_ERR_INVALID, "loader: flip and crop are for images, and %s holds none", ds->info.name);
+    unsigned asked = (o->flip ? CWI_CAN_FLIP : 0) | (o->crop_pad > 0 ? CWI_CAN_CROP_PAD : 0) |
+                     (o->resized_crop ? CWI_CAN_RESIZED_CROP : 0);
+    unsigned beyond = asked & ~ds->ops->augments;
+    if (beyond)
+        return cwi_fail(err, CW_ERR_INVALID, "loader: %s cannot be augmented by %s", ds->info.name,
+                        beyond & CWI_CAN_FLIP       ? "flips: its samples are no images"
+                        : beyond & CWI_CAN_CROP_PAD ? "padded crops: they are for images of a fixed size"
+                                                    : "resized crops: they are for folders of photos");
     if (index && count == 0)
         return cwi_fail(err, CW_ERR_INVALID, "loader: the shard is empty");
     for (size_t i = 0; index && i < count; i++)

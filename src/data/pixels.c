@@ -70,4 +70,4 @@ static cw_status pixel_sample(const cw_dataset *ds, size_t i, cwi_augment *a, vo
     return CW_OK;
 }
 
-const cwi_dataset_ops cwi_pixel_ops = {.sample = pixel_sample, .images = true};
+const cwi_dataset_ops cwi_pixel_ops = {.sample = pixel_sample, .augments = CWI_CAN_FLIP | CWI_CAN_CROP_PAD};

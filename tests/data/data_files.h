@@ -19,20 +19,40 @@ static inline int make_folder(void **state)
     return mkdtemp(test_folder) ? 0 : -1;
 }
 
+static inline int remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    if (!dir)
+        return unlink(path);
+    for (struct dirent *e; (e = readdir(dir));) {
+        char below[1024];
+        bool fits = snprintf(below, sizeof below, "%s/%s", path, e->d_name) < (int)sizeof below;
+        if (fits && strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            remove_tree(below);
+    }
+    closedir(dir);
+    return rmdir(path);
+}
+
 static inline int remove_folder(void **state)
 {
     (void)state;
-    DIR *dir = opendir(test_folder);
-    if (!dir)
-        return -1;
-    for (struct dirent *e; (e = readdir(dir));) {
-        char path[512];
-        snprintf(path, sizeof path, "%s/%s", test_folder, e->d_name);
-        if (e->d_name[0] != '.')
-            unlink(path);
+    return remove_tree(test_folder);
+}
+
+/* test_folder/NAME/, with the folders on the way. */
+static inline void make_subfolder(const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", test_folder, name);
+    for (char *p = path + strlen(test_folder) + 1; *p; p++) {
+        if (*p == '/') {
+            *p = '\0';
+            mkdir(path, 0777);
+            *p = '/';
+        }
     }
-    closedir(dir);
-    return rmdir(test_folder);
+    mkdir(path, 0777);
 }
 
 /* "NAME:FOLDER" */

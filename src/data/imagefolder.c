@@ -1,0 +1,314 @@
+/* imagefolder.c - photos in folders, one folder a class: DIR/train/CLASS/FILE and DIR/val/CLASS/FILE (or DIR/test).
+ *
+ * Only the names are kept in memory; a sample is read and decoded when it is asked for, by the loader's workers.
+ * Classes are numbered in the order of their names, in the training split; files come in the order of their names.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "data/dataset.h"
+#include "data/image_decode.h"
+#include "data/resample.h"
+
+enum { DEFAULT_SIZE = 224, PATH_SIZE = 4096 };
+
+typedef struct strings {
+    char **items;
+    size_t count, capacity;
+} strings;
+
+typedef struct folder {
+    char *dir;     /* of the split */
+    strings class; /* names of the classes */
+    strings file;  /* "CLASS/FILE" of each sample */
+} folder;
+
+/* ---- lists of names ---- */
+
+static void strings_free(strings *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        cwi_free(s->items[i]);
+    cwi_free(s->items);
+}
+
+static cw_status strings_add(strings *s, const char *text, cw_error *err)
+{
+    if (s->count == s->capacity) {
+        size_t next = s->capacity ? 2 * s->capacity : 64;
+        char **items = cwi_realloc(s->items, s->capacity * sizeof *items, next * sizeof *items);
+        if (!items)
+            return cwi_fail_memory(err, next * sizeof *items);
+        s->items = items;
+        s->capacity = next;
+    }
+    s->items[s->count] = cwi_strdup(text);
+    return s->items[s->count] ? (s->count++, CW_OK) : cwi_fail_memory(err, strlen(text));
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_image(const char *name)
+{
+    static const char *const endings[] = {".jpg", ".jpeg", ".png"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < CWI_COUNT(endings); i++)
+        if (strcasecmp(dot, endings[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_folder(const char *dir, const char *name)
+{
+    char path[PATH_SIZE];
+    struct stat st;
+    return cwi_path_join(path, sizeof path, dir, name) && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The sub-folders of dir (`prefix` NULL), or its images, each as "PREFIX/NAME"; sorted. */
+static cw_status list_folder(const char *dir, const char *prefix, strings *out, cw_error *err)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return cwi_fail(err, CW_ERR_IO, "cannot read the folder %s: %s", dir, strerror(errno));
+    size_t first = out->count;
+    cw_status status = CW_OK;
+    for (struct dirent *e; status == CW_OK && (e = readdir(d));) {
+        char name[600];
+        if (e->d_name[0] == '.' || !(prefix ? is_image(e->d_name) : is_folder(dir, e->d_name)))
+            continue;
+        snprintf(name, sizeof name, "%s%s%s", prefix ? prefix : "", prefix ? "/" : "", e->d_name);
+        status = strings_add(out, name, err);
+    }
+    closedir(d);
+    if (status == CW_OK && out->count > first)
+        qsort(out->items + first, out->count - first, sizeof *out->items, by_name);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static bool split_folder(const char *dir, cw_split split, char *path, size_t size)
+{
+    static const char *const train[] = {"train", NULL}, *const test[] = {"val", "test", NULL};
+    for (const char *const *name = split == CW_SPLIT_TRAIN ? train : test; *name; name++)
+        if (is_folder(dir, *name))
+            return cwi_path_join(path, size, dir, *name);
+    return false;
+}
+
+static bool probe(const char *dir, cw_split split)
+{
+    char path[PATH_SIZE];
+    return split_folder(dir, split, path, sizeof path);
+}
+
+static cw_status list_classes(const char *dir, folder *f, cw_error *err)
+{
+    char train[PATH_SIZE];
+    const char *from = split_folder(dir, CW_SPLIT_TRAIN, train, sizeof train) ? train : f->dir;
+    CWI_TRY(list_folder(from, NULL, &f->class, err));
+    if (f->class.count == 0)
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no folders: one for each class is expected", from);
+    return CW_OK;
+}
+
+static cw_status list_files(folder *f, cw_error *err)
+{
+    strings found = {0};
+    cw_status status = list_folder(f->dir, NULL, &found, err);
+    for (size_t k = 0; status == CW_OK && k < found.count; k++) {
+        char path[PATH_SIZE];
+        if (!bsearch(&found.items[k], f->class.items, f->class.count, sizeof *found.items, by_name))
+            status = cwi_fail(err, CW_ERR_CORRUPT, "%s has a class \"%s\" that the training split lacks", f->dir,
+                              found.items[k]);
+        else if (!cwi_path_join(path, sizeof path, f->dir, found.items[k]))
+            status = cwi_fail(err, CW_ERR_INVALID, "the name of folder %s is too long", found.items[k]);
+        else
+            status = list_folder(path, found.items[k], &f->file, err);
+    }
+    strings_free(&found);
+    if (status == CW_OK && (f->file.count == 0 || f->file.count > UINT32_MAX))
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no images (.jpg, .jpeg or .png in class folders)", f->dir);
+    return status;
+}
+
+static void label_files(const folder *f, int32_t *labels)
+{
+    size_t class = 0;
+    for (size_t i = 0; i < f->file.count; i++) {
+        const char *file = f->file.items[i];
+        size_t n = strcspn(file, "/");
+        while (strncmp(f->class.items[class], file, n) != 0 || f->class.items[class][n] != '\0')
+            class ++; /* both lists are sorted */
+        labels[i] = (int32_t) class;
+    }
+}
+
+static void close_folder(void *impl)
+{
+    folder *f = impl;
+    if (!f)
+        return;
+    cwi_free(f->dir);
+    strings_free(&f->class);
+    strings_free(&f->file);
+    cwi_free(f);
+}
+
+static const cwi_dataset_ops folder_ops;
+
+static cw_status open_split(const char *dir, cw_split split, cw_dataset *ds, cw_error *err)
+{
+    static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f}; /* ImageNet's */
+    char path[PATH_SIZE];
+    folder *f = cwi_calloc(1, sizeof *f);
+    if (!f)
+        return cwi_fail_memory(err, sizeof *f);
+    ds->ops = &folder_ops;
+    ds->impl = f;
+    if (!split_folder(dir, split, path, sizeof path) || !(f->dir = cwi_strdup(path)))
+        return cwi_fail(err, CW_ERR_NOT_FOUND, "%s has no folder of this split", dir);
+    CWI_TRY(list_classes(dir, f, err));
+    CWI_TRY(list_files(f, err));
+    ds->labels = cwi_alloc(f->file.count, sizeof *ds->labels);
+    if (!ds->labels)
+        return cwi_fail_memory(err, f->file.count * sizeof *ds->labels);
+    label_files(f, ds->labels);
+    int64_t size = ds->wanted_size > 0 ? ds->wanted_size : DEFAULT_SIZE;
+    ds->info.sample = cw_shape_of(3, (int64_t[]){3, size, size});
+    ds->info.count = f->file.count;
+    ds->info.classes = (int)f->class.count;
+    ds->info.class_names = (const char *const *)f->class.items;
+    memcpy(ds->info.mean, mean, sizeof mean);
+    memcpy(ds->info.std, std, sizeof std);
+    return CW_OK;
+}
+
+/* ---- one sample ---- */
+
+typedef struct worker {
+    cwi_image_decoder decoder;
+    cwi_resampler resampler;
+} worker;
+
+static void worker_destroy(void *p)
+{
+    worker *w = p;
+    if (!w)
+        return;
+    cwi_image_decoder_free(&w->decoder);
+    cwi_resampler_free(&w->resampler);
+    cwi_free(w);
+}
+
+static cw_status worker_create(const cw_dataset *ds, void **out, cw_error *err)
+{
+    (void)ds;
+    worker *w = cwi_calloc(1, sizeof *w);
+    if (!w)
+        return cwi_fail_memory(err, sizeof *w);
+    cw_status status = cwi_image_decoder_init(&w->decoder, err);
+    if (status != CW_OK)
+        cwi_free(w);
+    else
+        *out = w;
+    return status;
+}
+
+static cwi_axis crop_axis(size_t first, size_t length, size_t n)
+{
+    return (cwi_axis){.first = (double)first, .step = (double)length / (double)n, .low = first, .high = first + length};
+}
+
+/* RandomResizedCrop as in torchvision: 8% to 100% of the area, aspect 3/4 to 4/3; after ten misses the largest centred
+ * part of a valid aspect. */
+static void random_crop(cwi_rng *rng, size_t width, size_t height, size_t n, cwi_axis *x, cwi_axis *y)
+{
+    const double area = (double)width * (double)height, log_low = log(3.0 / 4), log_high = log(4.0 / 3);
+    for (int attempt = 0; attempt < 10; attempt++) {
+        double target = area * (0.08 + 0.92 * cwi_rng_double(rng));
+        double aspect = exp(log_low + (log_high - log_low) * cwi_rng_double(rng));
+        size_t w = (size_t)lround(sqrt(target * aspect)), h = (size_t)lround(sqrt(target / aspect));
+        if (w == 0 || h == 0 || w > width || h > height)
+            continue;
+        *y = crop_axis((size_t)cwi_rng_below(rng, height - h + 1), h, n);
+        *x = crop_axis((size_t)cwi_rng_below(rng, width - w + 1), w, n);
+        return;
+    }
+    size_t w = CWI_MIN(width, CWI_MAX((size_t)lround((double)height * 4 / 3), 1));
+    size_t h = CWI_MIN(height, CWI_MAX((size_t)lround((double)width * 4 / 3), 1));
+    *x = crop_axis((width - w) / 2, w, n);
+    *y = crop_axis((height - h) / 2, h, n);
+}
+
+/* The shorter edge resized to 256/224 of n, and the n x n in the middle of that. */
+static cwi_axis centre_axis(size_t length, size_t shorter, size_t n)
+{
+    double step = (double)shorter / (double)((n * 256 + 112) / 224);
+    return (cwi_axis){.first = ((double)length - step * (double)n) / 2, .step = step, .low = 0, .high = length};
+}
+
+static cw_status make_sample(const cw_dataset *ds, const char *path, cwi_augment *a, worker *w, float *x, cw_error *err)
+{
+    uint8_t *bytes;
+    size_t size, n = (size_t)ds->info.sample.dim[1];
+    CWI_TRY(cw_file_read(path, &bytes, &size, err));
+    cwi_image_decoder *d = &w->decoder;
+    cw_status status = cwi_image_decode(d, bytes, size, err);
+    cw_bytes_free(bytes);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "%s", path);
+    cwi_axis ax = centre_axis(d->width, CWI_MIN(d->width, d->height), n);
+    cwi_axis ay = centre_axis(d->height, CWI_MIN(d->width, d->height), n);
+    bool flip = a->flip && (cwi_rng_u64(&a->rng) & 1);
+    if (a->resized_crop)
+        random_crop(&a->rng, d->width, d->height, n, &ax, &ay);
+    return cwi_resample(&w->resampler, d->rgb, d->width, &ax, &ay, n, flip, ds->info.mean, ds->info.std, x, err);
+}
+
+static cw_status folder_sample(const cw_dataset *ds, size_t i, cwi_augment *a, void *w, float *x, cw_error *err)
+{
+    const folder *f = ds->impl;
+    char path[PATH_SIZE];
+    if (!cwi_path_join(path, sizeof path, f->dir, f->file.items[i]))
+        return cwi_fail(err, CW_ERR_IO, "the name of %s is too long", f->file.items[i]);
+    return make_sample(ds, path, a, w, x, err);
+}
+
+static const cwi_dataset_ops folder_ops = {.sample = folder_sample,
+                                           .worker_create = worker_create,
+                                           .worker_destroy = worker_destroy,
+                                           .close = close_folder,
+                                           .augments = CWI_CAN_FLIP | CWI_CAN_RESIZED_CROP};
+
+const cwi_format cwi_format_imagenette = {
+    .known = {.name = "imagenette",
+              .summary = "photos of 10 ImageNet classes; imagenette@SIZE for other than 224x224",
+              .install = "unpack train/CLASS/*.JPEG and val/CLASS/*.JPEG into ~/.cache/cutwire/data/imagenette-224"},
+    .folder = "imagenette-224",
+    .probe = probe,
+    .wants = "train/ or val/",
+    .open = open_split,
+    .sizable = true,
+};
+
+const cwi_format cwi_format_imagefolder = {
+    .known = {.name = "imagefolder",
+              .summary = "your own JPEG or PNG files, imagefolder[@SIZE]:DIR with DIR/train/CLASS/ and DIR/val/CLASS/",
+              .install = "name a folder that holds train/CLASS/*.jpg and val/CLASS/*.jpg"},
+    .folder = "imagefolder",
+    .probe = probe,
+    .wants = "train/ or val/",
+    .open = open_split,
+    .sizable = true,
+};

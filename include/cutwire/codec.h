@@ -11,8 +11,8 @@
  *
  * Elements are row-major (NCHW, NLC or NC); dimension 0 is the sample.
  * Thread-safety: a cw_codec is immutable; any number of threads may encode and decode with it at once.
- * Memory: the caller owns every buffer. Scratch comes from args->work when given, else it is allocated and freed inside
- * the call; it is at most cw_codec_work_size() bytes.
+ * Memory: the caller owns every buffer. Scratch comes from args->work when that is large enough, else it is allocated
+ * and freed inside the call; on one thread it is at most cw_codec_work_size() bytes, on T threads at most T times that.
  */
 #ifndef CUTWIRE_CODEC_H
 #define CUTWIRE_CODEC_H
@@ -47,7 +47,7 @@ typedef struct cw_encode_args {
     uint64_t seed;    /* stream of stochastic codecs: same seed, same bytes */
     bool evaluate;    /* the deterministic form of codecs that sample while training (rt) */
     int threads;      /* 0 or 1: the calling thread only. The bytes never depend on it */
-    void *work;       /* scratch, 64-byte aligned, or NULL */
+    void *work;       /* scratch, used when 64-byte aligned and large enough; or NULL */
     size_t work_size; /* bytes at work */
 } cw_encode_args;
 
@@ -84,7 +84,7 @@ typedef struct cw_payload_info {
  */
 cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info, cw_error *err);
 
-/* Scratch bytes cw_decode wants; 0 for most codecs. */
+/* Scratch bytes cw_decode wants on several threads (8 for each 65536 elements); on one thread it wants none. */
 size_t cw_decode_work_size(const cw_payload_info *info);
 
 /* Decodes into out->data, which is the caller's and holds as many elements as the payload says: out->shape must equal

@@ -1,0 +1,190 @@
+/* codec_impl.h - what the codecs share: families, jobs, sources and sinks, selection. Internal to src/codec. */
+#ifndef CWI_CODEC_IMPL_H
+#define CWI_CODEC_IMPL_H
+
+#include "base/base.h"
+#include "codec/kernels/kernels.h"
+#include "cutwire/codec.h"
+
+enum {
+    CWI_VERSION = 1,
+    CWI_MAX_KEYS = 8,
+    CWI_CHUNK = 4096,  /* elements converted at a time, on the stack */
+    CWI_BLOCK = 65536, /* elements of one unit of work for a thread; a multiple of CWI_GROUP */
+    CWI_MAX_THREADS = 64,
+    CWI_MIN_CANDIDATES = 4096,
+    CWI_DECODE_WORK = 8,
+    CWI_CANDIDATE_SHARE = 64, /* one element in this many may be a candidate of selection: 1.6% of the input */
+};
+
+/* ---- keys of a spec (spec.c) ---- */
+
+typedef enum cwi_key_type {
+    CWI_KEY_REAL,   /* min <= value < max (<= when max_included); 8 bytes in a payload, IEEE double */
+    CWI_KEY_INT,    /* min <= value <= max <= 255; 1 byte */
+    CWI_KEY_CHOICE, /* index into choices; 1 byte */
+    CWI_KEY_SEED,   /* any 64-bit unsigned number; 8 bytes */
+} cwi_key_type;
+
+typedef struct cwi_key {
+    const char *name;
+    cwi_key_type type;
+    double min, max;
+    const char *choices; /* "floor|nearest" */
+    double standard;     /* value when the spec does not give it; for a choice its index */
+} cwi_key;
+
+typedef union cwi_value {
+    double real;
+    uint64_t whole; /* INT, CHOICE, SEED */
+} cwi_value;
+
+typedef struct cwi_family cwi_family;
+
+struct cw_codec {
+    const cwi_family *family;
+    cwi_value value[CWI_MAX_KEYS];
+    char spec[128];
+};
+
+/* Writes the canonical spec of (family, values). */
+void cwi_spec_format(const cwi_family *family, const cwi_value *values, char *out, size_t size);
+cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err);
+/* The parameter block of a payload: every key in table order. */
+size_t cwi_params_size(const cwi_family *family);
+void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out);
+/* False and *bad_key when a value is out of range. */
+bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *values, size_t *bad_key);
+
+/* ---- how a tensor is cut up ---- */
+
+/* With scope=sample each index of dimension 0 is coded by itself. A tensor without elements has no segments. */
+typedef struct cwi_layout {
+    size_t elements;
+    size_t segments;
+    size_t length; /* elements of a segment */
+} cwi_layout;
+
+cwi_layout cwi_layout_of(const cw_shape *shape, size_t elements, bool per_sample);
+
+/* k = floor((1 - r) n), where a product that misses a whole number by rounding alone counts as that number. */
+size_t cwi_kept(double r, size_t n);
+
+/* ---- reading elements as floats, writing floats as elements (source.c) ---- */
+
+typedef struct cwi_source {
+    const cwi_kernels *kernels;
+    cw_dtype dtype; /* CW_F32 or CW_BF16 */
+    const uint8_t *data;
+} cwi_source;
+
+/* How many elements at most may be asked for at once so that cwi_source_get can serve them. */
+static inline size_t cwi_source_step(const cwi_source *s)
+{
+    return s->dtype == CW_F32 ? CWI_BLOCK : CWI_CHUNK;
+}
+/* Elements [first, first + n) as floats: in place, or converted into `chunk`. */
+const float *cwi_source_get(const cwi_source *s, size_t first, size_t n, float *chunk);
+float cwi_source_at(const cwi_source *s, size_t i);
+/* Calls visit for successive pieces of [first, first + n); all but the last hold a multiple of CWI_GROUP elements. */
+typedef void cwi_visit(void *ctx, const float *x, size_t n);
+void cwi_source_each(const cwi_source *s, size_t first, size_t n, cwi_visit *visit, void *ctx);
+/* CW_ERR_NONFINITE naming the first such element; call it only when there is one. */
+cw_status cwi_source_nonfinite(const cwi_source *s, size_t n, cw_error *err);
+
+typedef struct cwi_sink {
+    const cwi_kernels *kernels;
+    cw_dtype dtype;
+    uint8_t *data;
+} cwi_sink;
+
+static inline size_t cwi_sink_step(const cwi_sink *s)
+{
+    return s->dtype == CW_F32 ? CWI_BLOCK : CWI_CHUNK;
+}
+/* Where to write elements [first, ...) as floats: in place, or `chunk`, which cwi_sink_put then stores. */
+float *cwi_sink_at(const cwi_sink *s, size_t first, float *chunk);
+void cwi_sink_put(const cwi_sink *s, size_t first, size_t n, const float *x);
+
+/* ---- threads (parallel.c) ---- */
+
+typedef void cwi_task(void *ctx, unsigned worker, size_t index);
+/* Runs task for each index < count, on at most `threads` threads of which the caller is one (worker 0); returns when
+ * all are done. Which worker gets which index is not determined. Where threads cannot be had, fewer do the work. */
+void cwi_parallel(unsigned threads, size_t count, cwi_task *task, void *ctx);
+
+/* ---- one call of encode or decode ---- */
+
+typedef struct cwi_encode_job {
+    const cw_codec *codec;
+    const cwi_kernels *kernels;
+    cwi_source source;
+    const cw_shape *shape;
+    size_t elements;
+    uint64_t seed;
+    bool evaluate;
+    unsigned threads; /* at least 1 */
+    uint8_t *work;    /* family->work_size() bytes */
+    uint8_t *body;    /* out */
+    size_t capacity;  /* bytes at body */
+    size_t size;      /* result: bytes used */
+    cw_error *err;
+} cwi_encode_job;
+
+/* Sets job->size, or fails with CW_ERR_TOO_SMALL: every encoder calls it before it writes its body. */
+cw_status cwi_reserve(cwi_encode_job *job, size_t size);
+
+/* A payload's header, checked; `body` is not yet. */
+typedef struct cwi_payload {
+    const cwi_family *family;
+    cwi_value value[CWI_MAX_KEYS];
+    cw_dtype dtype;
+    cw_shape shape;
+    size_t elements;
+    size_t header_size;
+    const uint8_t *body;
+    size_t body_size;
+    uint32_t checksum;
+} cwi_payload;
+
+typedef struct cwi_decode_job {
+    const cwi_payload *payload;
+    const cwi_kernels *kernels;
+    cwi_sink sink;
+    unsigned threads;
+    uint8_t *work; /* CWI_DECODE_WORK bytes for each block, and for one more; NULL when threads == 1 */
+    cw_error *err;
+} cwi_decode_job;
+
+/* What sizes depend on. */
+typedef struct cwi_input {
+    const cwi_value *value;
+    cw_dtype dtype;
+    const cw_shape *shape;
+    size_t elements;
+    unsigned threads;
+} cwi_input;
+
+struct cwi_family {
+    cw_codec_family info;
+    uint8_t id; /* in payloads; never reused */
+    const cwi_key *keys;
+    size_t key_count;
+    /* Brings values that can be written in several ways to one; may be NULL. */
+    void (*normalize)(cwi_value *values);
+    /* Greatest body of such a tensor into *size; false on overflow. */
+    bool (*bound)(const cwi_input *in, size_t *size);
+    size_t (*work_size)(const cwi_input *in); /* NULL: none */
+    cw_status (*encode)(cwi_encode_job *job);
+    /* Whether the body's length and fixed fields agree with shape and parameters; reads no more than they take. */
+    cw_status (*check)(const cwi_payload *p, cw_error *err);
+    cw_status (*decode)(cwi_decode_job *job); /* of a payload that passed check() */
+};
+
+extern const cwi_family cwi_family_none, cwi_family_fp16, cwi_family_bf16, cwi_family_ms;
+
+size_t cwi_family_count(void);
+const cwi_family *cwi_family_at(size_t i);
+const cwi_family *cwi_family_by_id(uint8_t id);
+
+#endif

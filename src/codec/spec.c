@@ -1,0 +1,321 @@
+/* spec.c - spec strings, and their values as the parameter block of a payload. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/codec_impl.h"
+
+/* A piece of the spec being parsed. */
+typedef struct token {
+    const char *text;
+    size_t length;
+} token;
+
+static bool token_is(token t, const char *name)
+{
+    return strlen(name) == t.length && memcmp(t.text, name, t.length) == 0;
+}
+
+/* For "%.*s": error messages stay readable whatever they quote. */
+static int shown(token t)
+{
+    return (int)CWI_MIN(t.length, (size_t)40);
+}
+
+static token until(const char *text, const char *stops)
+{
+    return (token){text, strcspn(text, stops)};
+}
+
+/* ---- numbers, independent of the process's locale ---- */
+
+static char locale_point(void)
+{
+    const char *point = localeconv()->decimal_point;
+    return point && point[0] && !point[1] ? point[0] : '.';
+}
+
+static bool parse_real(token t, double *out)
+{
+    char buf[64];
+    if (t.length == 0 || t.length >= sizeof buf || strspn(t.text, "0123456789.eE+-") < t.length)
+        return false;
+    memcpy(buf, t.text, t.length);
+    buf[t.length] = 0;
+    char *point = strchr(buf, '.');
+    if (point)
+        *point = locale_point();
+    char *end;
+    *out = strtod(buf, &end);
+    return *end == 0 && isfinite(*out);
+}
+
+static bool parse_whole(token t, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (t.length == 0)
+        return false;
+    for (size_t i = 0; i < t.length; i++) {
+        unsigned digit = (unsigned)(t.text[i] - '0');
+        if (digit > 9 || __builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, digit, &v))
+            return false;
+    }
+    *out = v;
+    return true;
+}
+
+/* The shortest decimal that reads back as the same double. */
+static void format_real(double v, char *out, size_t size)
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(out, size, "%.*g", digits, v);
+        if (strtod(out, NULL) == v)
+            break;
+    }
+    char *point = strchr(out, locale_point());
+    if (point)
+        *point = '.';
+}
+
+static bool parse_choice(const char *choices, token t, uint64_t *out)
+{
+    uint64_t index = 0;
+    for (const char *p = choices;; index++) {
+        token choice = until(p, "|");
+        if (choice.length == t.length && memcmp(choice.text, t.text, t.length) == 0) {
+            *out = index;
+            return true;
+        }
+        p += choice.length;
+        if (*p++ == 0)
+            return false;
+    }
+}
+
+static token choice_at(const char *choices, uint64_t index)
+{
+    const char *p = choices;
+    for (; index; index--)
+        p += strcspn(p, "|") + 1;
+    return until(p, "|");
+}
+
+static uint64_t choice_count(const char *choices)
+{
+    uint64_t count = 1;
+    for (const char *p = choices; *p; p++)
+        count += *p == '|';
+    return count;
+}
+
+/* ---- values ---- */
+
+static cwi_value standard_value(const cwi_key *key)
+{
+    cwi_value v = {.whole = 0};
+    if (key->type == CWI_KEY_REAL)
+        v.real = key->standard;
+    else
+        v.whole = (uint64_t)key->standard;
+    return v;
+}
+
+static bool in_range(const cwi_key *key, cwi_value v)
+{
+    switch (key->type) {
+    case CWI_KEY_REAL: /* the ends: min belongs to it, max does not */
+        return v.real >= key->min && v.real < key->max;
+    case CWI_KEY_INT:
+        return (double)v.whole >= key->min && (double)v.whole <= key->max;
+    case CWI_KEY_CHOICE:
+        return v.whole < choice_count(key->choices);
+    case CWI_KEY_SEED:
+        return true;
+    }
+    return false;
+}
+
+/* "a number in [0,1)", for error messages. */
+static const char *wanted(const cwi_key *key, char *buf, size_t size)
+{
+    switch (key->type) {
+    case CWI_KEY_REAL:
+        snprintf(buf, size, "a number in [%g,%g)", key->min, key->max);
+        break;
+    case CWI_KEY_INT:
+        snprintf(buf, size, "a whole number from %g to %g", key->min, key->max);
+        break;
+    case CWI_KEY_CHOICE:
+        snprintf(buf, size, "one of %s", key->choices);
+        break;
+    case CWI_KEY_SEED:
+        snprintf(buf, size, "a whole number from 0 to 2^64-1");
+        break;
+    }
+    return buf;
+}
+
+static bool parse_value(const cwi_key *key, token t, cwi_value *out)
+{
+    cwi_value v = {.whole = 0};
+    bool good = false;
+    switch (key->type) {
+    case CWI_KEY_REAL:
+        good = parse_real(t, &v.real);
+        v.real += 0.0; /* -0 is 0 */
+        break;
+    case CWI_KEY_INT:
+    case CWI_KEY_SEED:
+        good = parse_whole(t, &v.whole);
+        break;
+    case CWI_KEY_CHOICE:
+        good = parse_choice(key->choices, t, &v.whole);
+        break;
+    }
+    *out = v;
+    return good && in_range(key, v);
+}
+
+/* ---- specs ---- */
+
+static const cwi_family *family_named(token name)
+{
+    for (size_t i = 0; i < cwi_family_count(); i++)
+        if (token_is(name, cwi_family_at(i)->info.name))
+            return cwi_family_at(i);
+    return NULL;
+}
+
+static cw_status unknown_family(const char *spec, token name, cw_error *err)
+{
+    char names[160] = "";
+    for (size_t i = 0; i < cwi_family_count(); i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", cwi_family_at(i)->info.name);
+    }
+    return cwi_fail_at(err, CW_ERR_SPEC, (uint64_t)(name.text - spec), "unknown codec \"%.*s\": the codecs are %s",
+                       shown(name), name.text, names);
+}
+
+/* One "key=value"; seen is a bit set of the keys met so far. */
+static cw_status parse_pair(const char *spec, token pair, cw_codec *codec, unsigned *seen, cw_error *err)
+{
+    const cwi_family *family = codec->family;
+    const uint64_t at = (uint64_t)(pair.text - spec);
+    token name = until(pair.text, "=,");
+    name.length = CWI_MIN(name.length, pair.length);
+    size_t i = 0;
+    while (i < family->key_count && !token_is(name, family->keys[i].name))
+        i++;
+    if (family->key_count == 0)
+        return cwi_fail_at(err, CW_ERR_SPEC, at, "codec %s takes no keys: write \"%s\" alone", family->info.name,
+                           family->info.name);
+    if (i == family->key_count)
+        return cwi_fail_at(err, CW_ERR_SPEC, at, "codec %s has no key \"%.*s\": its keys are %s", family->info.name,
+                           shown(name), name.text, family->info.keys);
+    const cwi_key *key = &family->keys[i];
+    char buf[160];
+    if (name.length == pair.length)
+        return cwi_fail_at(err, CW_ERR_SPEC, at, "key \"%s\" of codec %s has no value: write %s=VALUE, %s", key->name,
+                           family->info.name, key->name, wanted(key, buf, sizeof buf));
+    if (*seen & 1u << i)
+        return cwi_fail_at(err, CW_ERR_SPEC, at, "key \"%s\" of codec %s is given twice", key->name, family->info.name);
+    *seen |= 1u << i;
+    token value = {name.text + name.length + 1, pair.length - name.length - 1};
+    if (!parse_value(key, value, &codec->value[i]))
+        return cwi_fail_at(err, CW_ERR_SPEC, (uint64_t)(value.text - spec), "%s=%.*s of codec %s: %s must be %s",
+                           key->name, shown(value), value.text, family->info.name, key->name,
+                           wanted(key, buf, sizeof buf));
+    return CW_OK;
+}
+
+cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err)
+{
+    token name = until(spec, ":");
+    if (name.length == 0)
+        return unknown_family(spec, name, err);
+    codec->family = family_named(name);
+    if (!codec->family)
+        return unknown_family(spec, name, err);
+    for (size_t i = 0; i < codec->family->key_count; i++)
+        codec->value[i] = standard_value(&codec->family->keys[i]);
+    unsigned seen = 0;
+    for (const char *p = name.text + name.length; *p;) {
+        token pair = until(p + 1, ",");
+        CWI_TRY(parse_pair(spec, pair, codec, &seen, err));
+        p = pair.text + pair.length;
+    }
+    if (codec->family->normalize)
+        codec->family->normalize(codec->value);
+    cwi_spec_format(codec->family, codec->value, codec->spec, sizeof codec->spec);
+    return CW_OK;
+}
+
+void cwi_spec_format(const cwi_family *family, const cwi_value *values, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "%s", family->info.name);
+    for (size_t i = 0; i < family->key_count && used < size; i++) {
+        const cwi_key *key = &family->keys[i];
+        char text[40];
+        token choice;
+        switch (key->type) {
+        case CWI_KEY_REAL:
+            format_real(values[i].real, text, sizeof text);
+            break;
+        case CWI_KEY_INT:
+        case CWI_KEY_SEED:
+            snprintf(text, sizeof text, "%llu", (unsigned long long)values[i].whole);
+            break;
+        case CWI_KEY_CHOICE:
+            choice = choice_at(key->choices, values[i].whole);
+            snprintf(text, sizeof text, "%.*s", (int)choice.length, choice.text);
+            break;
+        }
+        used += (size_t)snprintf(out + used, size - used, "%c%s=%s", i ? ',' : ':', key->name, text);
+    }
+}
+
+/* ---- parameter blocks ---- */
+
+static unsigned value_bytes(const cwi_key *key)
+{
+    return key->type == CWI_KEY_REAL || key->type == CWI_KEY_SEED ? 8 : 1;
+}
+
+size_t cwi_params_size(const cwi_family *family)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < family->key_count; i++)
+        size += value_bytes(&family->keys[i]);
+    return size;
+}
+
+void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out)
+{
+    for (size_t i = 0; i < family->key_count; i++) {
+        uint64_t bits = values[i].whole;
+        if (family->keys[i].type == CWI_KEY_REAL)
+            memcpy(&bits, &values[i].real, sizeof bits);
+        cwi_put_le(out, bits, value_bytes(&family->keys[i]));
+        out += value_bytes(&family->keys[i]);
+    }
+}
+
+bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *values, size_t *bad_key)
+{
+    for (size_t i = 0; i < family->key_count; i++) {
+        uint64_t bits = cwi_get_le(in, value_bytes(&family->keys[i]));
+        if (family->keys[i].type == CWI_KEY_REAL)
+            memcpy(&values[i].real, &bits, sizeof bits);
+        else
+            values[i].whole = bits;
+        if (!in_range(&family->keys[i], values[i])) {
+            *bad_key = i;
+            return false;
+        }
+        in += value_bytes(&family->keys[i]);
+    }
+    return true;
+}

@@ -1,0 +1,93 @@
+/* codec_test.h - what the codec tests share: tensors that look like real maps, and encode-decode in one call. */
+#ifndef CWI_CODEC_TEST_H
+#define CWI_CODEC_TEST_H
+
+#include <math.h>
+
+#include "base/base.h"
+#include "cutwire/codec.h"
+#include "test.h"
+
+/* A payload of the test's own, exactly as long as its allocation, so that sanitizers see every over-read. */
+typedef struct packed {
+    uint8_t *bytes;
+    size_t size;
+} packed;
+
+static inline cw_tensor tensor_1d(float *x, size_t n)
+{
+    cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)n});
+    return cw_tensor_view(CW_F32, &shape, x);
+}
+
+/* n floats: `zeros` of them 0 (as after a ReLU), the others half-normal; signed ones when asked. */
+static inline float *random_map(size_t n, double zeros, bool negatives, uint64_t seed)
+{
+    float *x = cwi_alloc(n + 1, sizeof *x);
+    cwi_rng r = cwi_rng_make(seed, CWI_STREAM_TEST, n, 0);
+    for (size_t i = 0; i < n; i++) {
+        double v = cwi_rng_normal(&r);
+        x[i] = cwi_rng_double(&r) < zeros ? 0.0f : (float)(negatives ? v : fabs(v));
+    }
+    return x;
+}
+
+static inline cw_codec *codec_of(const char *spec)
+{
+    cw_codec *codec;
+    cw_error err;
+    assert_ok_err(cw_codec_create(spec, &codec, &err), err);
+    return codec;
+}
+
+static inline packed encode_args(const char *spec, const cw_tensor *x, const cw_encode_args *args)
+{
+    cw_codec *codec = codec_of(spec);
+    cw_error err;
+    packed p;
+    size_t bound = cw_codec_bound(codec, x);
+    uint8_t *buf = cwi_alloc(bound, 1);
+    assert_ok_err(cw_encode(codec, x, args, buf, bound, &p.size, &err), err);
+    assert_true(p.size <= bound);
+    p.bytes = malloc(p.size);
+    memcpy(p.bytes, buf, p.size);
+    cwi_free(buf);
+    cw_codec_destroy(&codec);
+    return p;
+}
+
+static inline packed encode(const char *spec, const cw_tensor *x)
+{
+    return encode_args(spec, x, NULL);
+}
+
+static inline size_t body_of(const packed *p, uint8_t **body)
+{
+    cw_payload_info info;
+    cw_error err;
+    assert_ok_err(cw_payload_inspect(p->bytes, p->size, &info, &err), err);
+    *body = p->bytes + info.header_bytes;
+    return p->size - info.header_bytes;
+}
+
+static inline void decode_into(const packed *p, cw_tensor *y)
+{
+    cw_error err;
+    assert_ok_err(cw_decode(p->bytes, p->size, y, NULL, &err), err);
+}
+
+static inline void decode_floats(const packed *p, const cw_tensor *like, float *y)
+{
+    cw_tensor out = cw_tensor_view(CW_F32, &like->shape, y);
+    decode_into(p, &out);
+}
+
+static inline double l2_distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    return sqrt(sum);
+}
+
+#endif

@@ -102,7 +102,7 @@ typedef struct cwi_range {
 
 /* The selection pass: everything cwi_range has but min and max, and the keys of a window [low, high). */
 typedef struct cwi_window {
-    uint32_t low, high; /* low <= high */
+    uint32_t low, high; /* low <= high <= 0x80000000 */
     uint32_t max_key, max_bits;
     uint64_t above;       /* number of keys >= high */
     uint64_t inside;      /* number of keys with low <= key < high, stored or not */
@@ -154,7 +154,7 @@ typedef struct cwi_kernels {
      * candidates there are already. */
     void (*window)(const float *x, size_t n, cwi_window *w);
 
-    /* *above += number of keys > t; *equal += number of keys == t. */
+    /* *above += number of keys > t; *equal += number of keys == t; t < 0x80000000. */
     void (*count)(const float *x, size_t n, uint32_t t, uint64_t *above, uint64_t *equal);
 
     /* bins[(key - base) >> shift]++ for each key where that index, computed in uint32_t, is < CWI_HISTOGRAM_BINS.
@@ -205,6 +205,9 @@ void cwi_scan_scalar(cwi_kernels *k);
 void cwi_planes_scalar(cwi_kernels *k);
 void cwi_convert_scalar(cwi_kernels *k);
 #if defined(__x86_64__)
+void cwi_scan_avx2(cwi_kernels *k);
+void cwi_planes_avx2(cwi_kernels *k);
+void cwi_convert_avx2(cwi_kernels *k);
 void cwi_scan_avx512(cwi_kernels *k);
 void cwi_planes_avx512(cwi_kernels *k);
 void cwi_convert_avx512(cwi_kernels *k);

@@ -11,7 +11,11 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
     cwi_planes_scalar(out);
     cwi_convert_scalar(out);
 #if defined(__x86_64__)
-    if (cpu == CWI_CPU_AVX512) {
+    if (cpu == CWI_CPU_AVX2) {
+        cwi_scan_avx2(out);
+        cwi_planes_avx2(out);
+        cwi_convert_avx2(out);
+    } else if (cpu == CWI_CPU_AVX512) {
         cwi_scan_avx512(out);
         cwi_planes_avx512(out);
         cwi_convert_avx512(out);

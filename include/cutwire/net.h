@@ -5,7 +5,8 @@
  *
  * Endpoints: "tcp://127.0.0.1:5555", "tcp://127.0.0.1:*" (a free port; cw_transport_endpoint tells which),
  * "inproc://name" (same process; nothing is copied twice, no thread is started).
- * Plaintext TCP on anything but loopback needs options.allow_plaintext.
+ * TCP is encrypted and authenticated (CURVE) when keys are given: only clients whose public keys the server lists get
+ * in. Plaintext TCP on anything but loopback needs options.allow_plaintext.
  *
  * Order: frames between two ends arrive in order, at most once. What was on its way when a TCP connection broke is
  * lost; the client reconnects by itself and stays the same cw_peer to a server that is still the same.
@@ -29,11 +30,21 @@ typedef struct cw_transport cw_transport;
 
 typedef uint64_t cw_peer; /* unique in a transport's life; 0 is never a peer */
 
+/* A CURVE key, public or secret: 40 characters of Z85 (ZeroMQ's RFC 32). */
+typedef struct cw_key {
+    char text[41];
+} cw_key;
+
+/* The keys are used while opening only. inproc ignores them. */
 typedef struct cw_net_options {
     bool allow_plaintext; /* bind or connect in the clear beyond loopback */
     uint32_t max_frame;   /* larger incoming frames drop the sender for good, larger outgoing ones fail; 0: 1 GiB */
     int heartbeat_ms;    /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000; -1: none */
     int send_timeout_ms; /* 0: 30000 */
+    const cw_key *secret_key;  /* of this end; NULL: no encryption */
+    const cw_key *server_key;  /* clients: the server's public key */
+    const cw_key *client_keys; /* servers: the public keys of all clients let in */
+    size_t client_key_count;
 } cw_net_options;
 
 /* CW_ERR_INVALID (endpoint), CW_ERR_IO (address in use, unknown host, ...; err has the system's reason and what to do),
@@ -62,7 +73,8 @@ typedef struct cw_frame {
 
 /* Waits up to timeout_ms (0: does not wait, -1: for ever). CW_ERR_TIMEOUT when nothing came; CW_ERR_CANCELLED when a
  * signal interrupted the wait. Clients only: CW_ERR_CLOSED when no frame will ever come again (the server sent one over
- * max_frame; inproc: it has closed, or dropped this client; what it sent before is received first). */
+ * max_frame, refuses our key, or is none of ours; inproc: it has closed, or dropped this client; what it sent before is
+ * received first). */
 cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
 void cw_frame_release(cw_frame *frame);
 
@@ -70,13 +82,26 @@ void cw_frame_release(cw_frame *frame);
 void cw_transport_drop(cw_transport *t, cw_peer peer);
 
 /* Totals since creation. `bytes` counts all that is handed to the socket for data frames: the frames plus the
- * transport's own framing (over TCP 8 bytes and a ZMTP header of 2 or 9 for each 32 KiB or part of it; inproc none),
- * without handshakes, heartbeats and TCP/IP headers. */
+ * transport's own framing (over TCP 8 bytes and a ZMTP header of 2 or 9 for each 32 KiB or part of it, with keys 33
+ * more; inproc none), without handshakes, heartbeats and TCP/IP headers. */
 typedef struct cw_net_stats {
     uint64_t frames_sent, frames_received;
     uint64_t bytes_sent, bytes_received;
 } cw_net_stats;
 cw_net_stats cw_transport_stats(const cw_transport *t);
+
+/* ---- keys ---- */
+
+/* Makes a pair of keys: the secret one goes into the file `path`, which only its owner may read, the public one into
+ * `path`.pub and, if not NULL, *public_key. Existing files are not replaced. CW_ERR_IO, CW_ERR_BACKEND. */
+cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err);
+
+/* Reads a file of keys: one begins each line, and whatever follows it there is for people to read, as are empty lines
+ * and lines that begin with "# ". At least one; *keys is the caller's until cw_net_free_keys.
+ * CW_ERR_IO, CW_ERR_CORRUPT (err->offset: the line, from 1), CW_ERR_NO_MEMORY. */
+cw_status cw_net_read_keys(const char *path, cw_key **keys, size_t *count, cw_error *err);
+/* NULL allowed. Wipes them. */
+void cw_net_free_keys(cw_key *keys, size_t count);
 
 #ifdef __cplusplus
 }

@@ -14,6 +14,8 @@
 #include "net/endpoint.h"
 #include "net/peer_table.h"
 #include "net/transport.h"
+#include "net/zmq_monitor.h"
+#include "net/zmq_security.h"
 
 enum {
     PEERS_MAX = 1 << 16,
@@ -31,8 +33,11 @@ static const double RECV_GRACE_SECONDS = 1;
 typedef struct zmq_transport {
     cw_transport base;
     void *context, *socket;
+    bool encrypted;
     cwi_peer_table *peers; /* a server's */
-    cwi_peer server;       /* a client's only one */
+    cwi_doorkeeper *doorkeeper;
+    cwi_peer server; /* a client's only one */
+    cwi_monitor monitor;
 } zmq_transport;
 
 static zmq_transport *self(cw_transport *t)
@@ -41,9 +46,10 @@ static zmq_transport *self(cw_transport *t)
 }
 
 /* ZMTP puts a flag and a length before each message: 1 byte up to 255, else 8. */
-static uint64_t bytes_on_wire(size_t message)
+static uint64_t bytes_on_wire(const zmq_transport *z, size_t message)
 {
-    return message + (message <= 255 ? 2 : 9);
+    size_t body = message + (z->encrypted ? CWI_CURVE_OVERHEAD : 0);
+    return body + (body <= 255 ? 2 : 9);
 }
 
 /* ---- send ---- */
@@ -92,7 +98,7 @@ static cw_status send_chunk(zmq_transport *z, const cwi_peer *peer, const uint8_
         zmq_msg_close(&message);
         return send_failed(err, z, reason);
     }
-    z->base.stats.bytes_sent += bytes_on_wire(size);
+    z->base.stats.bytes_sent += bytes_on_wire(z, size);
     return CW_OK;
 }
 
@@ -141,7 +147,7 @@ static cw_status skip_parts(zmq_transport *z, bool more, cw_error *err)
         zmq_msg_t part;
         CWI_TRY(recv_part(z, &part, err));
         more = zmq_msg_more(&part);
-        z->base.stats.bytes_received += bytes_on_wire(zmq_msg_size(&part));
+        z->base.stats.bytes_received += bytes_on_wire(z, zmq_msg_size(&part));
         zmq_msg_close(&part);
     }
     return CW_OK;
@@ -179,7 +185,7 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     CWI_TRY(recv_part(z, &part, err));
     size_t size = zmq_msg_size(&part);
     bool more = zmq_msg_more(&part);
-    z->base.stats.bytes_received += bytes_on_wire(size);
+    z->base.stats.bytes_received += bytes_on_wire(z, size);
     cw_status status = CW_END;
     if (peer && !peer->dropped) {
         status = more ? cwi_fail(err, CW_ERR_PROTOCOL, "a message of several parts")
@@ -196,13 +202,14 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     return status;
 }
 
-/* Until a message is there or `seconds` (infinite: for ever) have passed. */
+/* Until a message is there, connecting has become hopeless, or `seconds` (infinite: for ever) have passed. */
 static cw_status wait_for_message(zmq_transport *z, double seconds, cw_error *err)
 {
-    zmq_pollitem_t item = {.socket = z->socket, .events = ZMQ_POLLIN};
+    zmq_pollitem_t items[] = {{.socket = z->socket, .events = ZMQ_POLLIN},
+                              {.socket = z->monitor.socket, .events = ZMQ_POLLIN}};
     long ms = isinf(seconds) ? -1 : (long)CWI_MIN(ceil(seconds * 1e3), 1e9);
-    if (zmq_poll(&item, 1, ms) >= 0)
-        return CW_OK;
+    if (zmq_poll(items, z->base.is_server ? 1 : 2, ms) >= 0)
+        return z->base.is_server ? CW_OK : cwi_monitor_check(&z->monitor, z->base.endpoint, err);
     int reason = errno;
     if (reason == EINTR)
         return cwi_fail(err, CW_ERR_CANCELLED, "%s: interrupted while waiting", z->base.endpoint);
@@ -243,12 +250,14 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
 {
     zmq_transport *z = self(t);
     if (z->socket) {
+        cwi_monitor_stop(&z->monitor, z->socket);
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
         zmq_close(z->socket);
     }
     if (z->context)
         while (zmq_ctx_term(z->context) < 0 && errno == EINTR)
             ;
+    cwi_doorkeeper_join(z->doorkeeper); /* the end of the context has ended its thread */
     cwi_assembly_reset(&z->server.in);
     cwi_peer_table_destroy(&z->peers);
     cwi_free(z);
@@ -290,7 +299,7 @@ static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
             zmq_setsockopt(z->socket, options[i].name, &options[i].value, sizeof options[i].value) < 0)
             return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses its option %d = %d: %s", options[i].name,
                             options[i].value, zmq_strerror(errno));
-    int64_t largest = CWI_CHUNK_HEADER + CWI_CHUNK_DATA;
+    int64_t largest = CWI_CHUNK_HEADER + CWI_CHUNK_DATA + (z->encrypted ? CWI_CURVE_OVERHEAD : 0);
     if (zmq_setsockopt(z->socket, ZMQ_MAXMSGSIZE, &largest, sizeof largest) < 0)
         return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses a message limit: %s", zmq_strerror(errno));
     return CW_OK;
@@ -323,6 +332,25 @@ static cw_status listen_failed(const char *endpoint, int reason, cw_error *err)
     return cwi_fail(err, CW_ERR_IO, "cannot listen on %s: %s%s", endpoint, zmq_strerror(reason), advice);
 }
 
+static cw_status start_server(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
+{
+    z->peers = cwi_peer_table_create(PEERS_MAX);
+    if (!z->peers)
+        return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
+    CWI_TRY(cwi_doorkeeper_start(z->context, &z->base.options, &z->doorkeeper, err));
+    return zmq_bind(z->socket, endpoint->text) < 0 ? listen_failed(endpoint->text, errno, err) : CW_OK;
+}
+
+static cw_status start_client(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
+{
+    CWI_TRY(set_routing_id(z, err));
+    CWI_TRY(cwi_monitor_start(&z->monitor, z->context, z->socket, z->encrypted, err));
+    z->server.name = 1;
+    if (zmq_connect(z->socket, endpoint->text) < 0)
+        return cwi_fail(err, CW_ERR_IO, "cannot connect to %s: %s", endpoint->text, zmq_strerror(errno));
+    return CW_OK;
+}
+
 static cw_status start(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
 {
     z->context = zmq_ctx_new();
@@ -330,18 +358,8 @@ static cw_status start(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_er
     if (!z->socket)
         return cwi_fail(err, CW_ERR_IO, "cannot open a ZeroMQ socket: %s", zmq_strerror(errno));
     CWI_TRY(set_options(z, endpoint->ipv6, err));
-    if (z->base.is_server) {
-        z->peers = cwi_peer_table_create(PEERS_MAX);
-        if (!z->peers)
-            return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
-        if (zmq_bind(z->socket, endpoint->text) < 0)
-            return listen_failed(endpoint->text, errno, err);
-    } else {
-        CWI_TRY(set_routing_id(z, err));
-        z->server.name = 1;
-        if (zmq_connect(z->socket, endpoint->text) < 0)
-            return cwi_fail(err, CW_ERR_IO, "cannot connect to %s: %s", endpoint->text, zmq_strerror(errno));
-    }
+    CWI_TRY(cwi_security_apply(z->socket, &z->base.options, z->base.is_server, err));
+    CWI_TRY(z->base.is_server ? start_server(z, endpoint, err) : start_client(z, endpoint, err));
     char real[512];
     size_t size = sizeof real;
     if (zmq_getsockopt(z->socket, ZMQ_LAST_ENDPOINT, real, &size) < 0)
@@ -355,11 +373,12 @@ cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool
 {
     cwi_tcp_endpoint parsed;
     CWI_TRY(cwi_endpoint_parse(endpoint, listen, &parsed, err));
-    if (!parsed.loopback && !options->allow_plaintext)
+    CWI_TRY(cwi_security_check(options, listen, err));
+    if (!parsed.loopback && !options->secret_key && !options->allow_plaintext)
         return cwi_fail(
             err, CW_ERR_INVALID,
-            "%s reaches beyond this machine, and the traffic would not be encrypted: use 127.0.0.1, or allow "
-            "plaintext on a network that you trust",
+            "%s reaches beyond this machine, and the traffic would not be encrypted: use 127.0.0.1, give both "
+            "ends keys, or allow plaintext on a network that you trust",
             endpoint);
     zmq_transport *z = cwi_calloc(1, sizeof *z);
     if (!z)
@@ -367,8 +386,10 @@ cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool
     z->base.ops = &zmq_ops;
     z->base.options = *options;
     z->base.is_server = listen;
+    z->encrypted = options->secret_key != NULL;
     *out = &z->base;
     cw_status status = start(z, &parsed, err);
+    z->base.options.secret_key = z->base.options.server_key = z->base.options.client_keys = NULL; /* the caller's */
     if (status != CW_OK)
         cw_transport_close(out, 0);
     return status;

@@ -9,12 +9,31 @@
 #include "base/base.h"
 
 static const char *endpoint;
+static cw_net_options server_keys, client_keys;
+
+void use_keys(const cw_net_options *server, const cw_net_options *client)
+{
+    server_keys = *server;
+    client_keys = *client;
+}
+
+/* The options given, with the keys in use. */
+static cw_net_options with_keys(const cw_net_options *options, const cw_net_options *keys)
+{
+    cw_net_options o = options ? *options : (cw_net_options){0};
+    o.secret_key = keys->secret_key;
+    o.server_key = keys->server_key;
+    o.client_keys = keys->client_keys;
+    o.client_key_count = keys->client_key_count;
+    return o;
+}
 
 cw_transport *listen_on(const char *where, const cw_net_options *options)
 {
     cw_transport *t;
     cw_error err;
-    assert_ok_err(cw_net_listen(where, options, &t, &err), err);
+    cw_net_options o = with_keys(options, &server_keys);
+    assert_ok_err(cw_net_listen(where, &o, &t, &err), err);
     return t;
 }
 
@@ -22,7 +41,8 @@ cw_transport *connect_to(const char *where, const cw_net_options *options)
 {
     cw_transport *t;
     cw_error err;
-    assert_ok_err(cw_net_connect(where, options, &t, &err), err);
+    cw_net_options o = with_keys(options, &client_keys);
+    assert_ok_err(cw_net_connect(where, &o, &t, &err), err);
     return t;
 }
 
@@ -189,7 +209,7 @@ static void *echo_client(void *arg)
     worker *w = arg;
     cw_transport *t;
     uint8_t bytes[5000] = {0};
-    if (cw_net_connect(w->endpoint, NULL, &t, NULL) != CW_OK)
+    if (cw_net_connect(w->endpoint, &client_keys, &t, NULL) != CW_OK)
         return NULL;
     w->ok = true;
     for (int i = 0; i < w->rounds && w->ok; i++) {

@@ -10,6 +10,9 @@ enum { PATIENCE_MS = 20000 }; /* no test waits that long unless it fails */
 /* Runs them all with a server listening on `endpoint`; returns the number of failures. */
 int run_battery(const char *endpoint);
 
+/* From now on, listen_on and connect_to take their keys from these. */
+void use_keys(const cw_net_options *server, const cw_net_options *client);
+
 cw_transport *listen_on(const char *endpoint, const cw_net_options *options);
 cw_transport *connect_to(const char *endpoint, const cw_net_options *options);
 void send_text(cw_transport *t, cw_peer peer, const char *text);

@@ -28,7 +28,7 @@ struct tcp_proxy {
     char endpoint[64];
     int target_port, listener;
     pthread_t thread;
-    atomic_bool stop, silent;
+    atomic_bool stop, silent, saw_runs;
     atomic_int rate, accepted, command;
     atomic_ullong up, down;
     double budget_up, budget_down, refilled; /* bytes that may pass now, when there is a rate */
@@ -70,6 +70,16 @@ static void accept_one(tcp_proxy *p)
     p->accepted++;
 }
 
+static bool has_run(const char *bytes, ssize_t size)
+{
+    for (ssize_t i = 1, run = 1; i < size; i++) {
+        run = bytes[i] == bytes[i - 1] ? run + 1 : 1;
+        if (run == 16)
+            return true;
+    }
+    return false;
+}
+
 /* Moves what is there, within the budget; false when the connection has ended. */
 static bool pass(tcp_proxy *p, int from, int to, double *budget, atomic_ullong *count)
 {
@@ -84,6 +94,8 @@ static bool pass(tcp_proxy *p, int from, int to, double *budget, atomic_ullong *
         return errno == EAGAIN || errno == EWOULDBLOCK;
     *budget -= (double)got;
     *count += (unsigned long long)got; /* before it is passed on, so that whoever receives it finds it counted */
+    if (has_run(bytes, got))
+        p->saw_runs = true;
     for (ssize_t done = 0; done < got;) {
         ssize_t sent = send(to, bytes + done, (size_t)(got - done), MSG_NOSIGNAL);
         if (sent <= 0)
@@ -193,6 +205,16 @@ uint64_t tcp_proxy_down(tcp_proxy *p)
 int tcp_proxy_accepted(tcp_proxy *p)
 {
     return p->accepted;
+}
+
+bool tcp_proxy_saw_runs(tcp_proxy *p)
+{
+    return p->saw_runs;
+}
+
+void tcp_proxy_forget_runs(tcp_proxy *p)
+{
+    p->saw_runs = false;
 }
 
 void tcp_proxy_set_rate(tcp_proxy *p, int bytes_per_second)

@@ -17,6 +17,10 @@ uint64_t tcp_proxy_up(tcp_proxy *proxy);   /* bytes passed on to the server, */
 uint64_t tcp_proxy_down(tcp_proxy *proxy); /* to clients, */
 int tcp_proxy_accepted(tcp_proxy *proxy);  /* and connections, since the start */
 
+/* Whether 16 equal bytes in a row have passed, which encrypted traffic has not. */
+bool tcp_proxy_saw_runs(tcp_proxy *proxy);
+void tcp_proxy_forget_runs(tcp_proxy *proxy);
+
 void tcp_proxy_set_rate(tcp_proxy *proxy, int bytes_per_second); /* each way; 0: as fast as it goes */
 void tcp_proxy_set_silent(tcp_proxy *proxy, bool silent);        /* nothing passes, nothing is closed */
 void tcp_proxy_cut(tcp_proxy *proxy);                            /* closes all connections */

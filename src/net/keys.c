@@ -1,0 +1,135 @@
+/* keys.c - CURVE keys made, written and read. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "base/base.h"
+#include "cutwire/net.h"
+
+enum { KEY_CHARS = sizeof(cw_key) - 1 };
+
+/* Through a volatile pointer, so that it is not optimized away before a free. */
+static void wipe(void *p, size_t size)
+{
+    for (volatile uint8_t *b = p; size; size--)
+        *b++ = 0;
+}
+
+static cw_status write_key(const char *path, const cw_key *key, const char *about, mode_t mode, cw_error *err)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (!f) {
+        int reason = errno;
+        if (fd >= 0)
+            close(fd);
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s%s", path, strerror(reason),
+                        reason == EEXIST ? "; move it away first, if it is not needed any more" : "");
+    }
+    bool written = fprintf(f, "# %s\n%s\n", about, key->text) > 0;
+    written = fclose(f) == 0 && written;
+    if (written)
+        return CW_OK;
+    cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    unlink(path);
+    return CW_ERR_IO;
+}
+
+cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err)
+{
+    cw_key open_key, secret;
+    char public_path[4096];
+    if (!path || (size_t)snprintf(public_path, sizeof public_path, "%s.pub", path) >= sizeof public_path)
+        return cwi_fail(err, CW_ERR_INVALID, "no path for the keys, or one that is too long");
+    if (zmq_curve_keypair(open_key.text, secret.text) < 0)
+        return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ cannot make keys: %s", zmq_strerror(errno));
+    cw_status status = write_key(path, &secret, "cutwire secret key: keep it to yourself", 0600, err);
+    wipe(&secret, sizeof secret);
+    CWI_TRY(status);
+    status = write_key(public_path, &open_key, "cutwire public key", 0644, err);
+    if (status != CW_OK)
+        unlink(path);
+    else if (public_key)
+        *public_key = open_key;
+    return status;
+}
+
+static bool is_key(const char *text, size_t length)
+{
+    uint8_t binary[32];
+    char copy[KEY_CHARS + 1];
+    if (length != KEY_CHARS)
+        return false;
+    memcpy(copy, text, KEY_CHARS);
+    copy[KEY_CHARS] = 0;
+    return zmq_z85_decode(binary, copy) != NULL;
+}
+
+static cw_status append_key(cw_key **keys, size_t *count, const char *text, cw_error *err)
+{
+    cw_key *grown = cwi_alloc(*count + 1, sizeof *grown);
+    if (!grown)
+        return cwi_fail_memory(err, (*count + 1) * sizeof *grown);
+    if (*count)
+        memcpy(grown, *keys, *count * sizeof *grown);
+    memcpy(grown[*count].text, text, KEY_CHARS);
+    grown[*count].text[KEY_CHARS] = 0;
+    cw_net_free_keys(*keys, *count);
+    *keys = grown;
+    ++*count;
+    return CW_OK;
+}
+
+/* An empty line, or one for people; `length`: of its first word. A key may begin with #, but goes on. */
+static bool is_remark(const char *line, size_t length)
+{
+    return !line[strspn(line, " \t\r\n")] || (length == 1 && line[0] == '#');
+}
+
+static cw_status read_lines(FILE *f, const char *path, cw_key **keys, size_t *count, cw_error *err)
+{
+    char line[1024];
+    for (uint64_t number = 1; fgets(line, sizeof line, f); number++) {
+        size_t length = strcspn(line, " \t\r\n");
+        if (is_key(line, length))
+            CWI_TRY(append_key(keys, count, line, err));
+        else if (!is_remark(line, length))
+            return cwi_fail_at(err, CW_ERR_CORRUPT, number, "%s, line %llu: not a key, which has 40 characters", path,
+                               (unsigned long long)number);
+        while (!strchr(line, '\n') && fgets(line, sizeof line, f))
+            ; /* the rest of a long line is for people */
+    }
+    if (ferror(f))
+        return cwi_fail(err, CW_ERR_IO, "cannot read %s: %s", path, strerror(errno));
+    return *count ? CW_OK : cwi_fail(err, CW_ERR_CORRUPT, "%s holds no key", path);
+}
+
+cw_status cw_net_read_keys(const char *path, cw_key **keys, size_t *count, cw_error *err)
+{
+    if (!path || !keys || !count)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_net_read_keys: a NULL argument");
+    *keys = NULL;
+    *count = 0;
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return cwi_fail(err, CW_ERR_IO, "cannot open the keys in %s: %s", path, strerror(errno));
+    cw_status status = read_lines(f, path, keys, count, err);
+    fclose(f);
+    if (status != CW_OK) {
+        cw_net_free_keys(*keys, *count);
+        *keys = NULL;
+        *count = 0;
+    }
+    return status;
+}
+
+void cw_net_free_keys(cw_key *keys, size_t count)
+{
+    if (keys)
+        wipe(keys, count * sizeof *keys);
+    cwi_free(keys);
+}

@@ -1,0 +1,23 @@
+/* zmq_security.h - CURVE keys on ZeroMQ sockets, and the list of clients that get in. Internal. */
+#ifndef CWI_ZMQ_SECURITY_H
+#define CWI_ZMQ_SECURITY_H
+
+#include "base/base.h"
+#include "cutwire/net.h"
+
+/* What CURVE adds to each message: the name of the command, nonce, authenticator and flags. */
+enum { CWI_CURVE_OVERHEAD = 33 };
+
+/* The keys in options fit together, for a server or a client. CW_ERR_INVALID. */
+cw_status cwi_security_check(const cw_net_options *options, bool listen, cw_error *err);
+/* Gives the socket its keys, if there are any. */
+cw_status cwi_security_apply(void *socket, const cw_net_options *options, bool listen, cw_error *err);
+
+/* Answers ZeroMQ's question about each client (ZAP, RFC 27) in a thread, which ends when the context is terminated. To
+ * be started before the server binds. */
+typedef struct cwi_doorkeeper cwi_doorkeeper;
+cw_status cwi_doorkeeper_start(void *context, const cw_net_options *options, cwi_doorkeeper **out, cw_error *err);
+/* While or after another thread terminates the context. NULL allowed. */
+void cwi_doorkeeper_join(cwi_doorkeeper *keeper);
+
+#endif

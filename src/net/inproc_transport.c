@@ -163,7 +163,8 @@ static cw_status wait_for_room(inproc_transport *t, cw_peer name, link **l, size
 {
     hub *h = t->hub;
     bool server = t->base.is_server;
-    double deadline = cwi_seconds() + t->base.options.send_timeout_ms / 1e3;
+    int timeout = t->base.options.send_timeout_ms;
+    double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
     for (;;) {
         *l = server ? find_link(h, name) : t->link; /* looked up again: it may have gone during the wait */
         if (!*l || (*l)->dropped || !(*l)->open || !h->open)
@@ -176,7 +177,7 @@ static cw_status wait_for_room(inproc_transport *t, cw_peer name, link **l, size
             return CW_OK;
         if (cwi_waker_wait(server ? &h->server : &(*l)->client, &h->mutex, deadline) == CW_ERR_TIMEOUT)
             return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nobody took the frame for %.1f seconds", t->base.endpoint,
-                            t->base.options.send_timeout_ms / 1e3);
+                            timeout / 1e3);
     }
 }
 

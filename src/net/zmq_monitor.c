@@ -7,7 +7,7 @@
 
 static const char MONITOR[] = "inproc://monitor";
 
-/* So many failures, and never a success, take about ten seconds and mean a wrong address or key. A server with another
+/* So many failures, and never a success, take some seconds and mean a wrong address or key. A server with another
  * key just hangs up; but so does a port forwarder whose server is not there yet, which is why without keys only
  * nonsense counts as a failure. */
 enum { HOPELESS_FAILURES = 40 };

@@ -143,13 +143,13 @@ static void foreign_zeromq_peers_are_not_heard(void **state)
     cw_transport *server = listen_on(ANY, NULL), *client = connect_to(cw_transport_endpoint(server), NULL);
     void *context = zmq_ctx_new(), *strangers[4];
     static const int types[4] = {ZMQ_DEALER, ZMQ_REQ, ZMQ_DEALER, ZMQ_DEALER};
-    static const char marked[] = "c0123456789abcdef"; /* 17 bytes with our mark */
+    static const char marked[2][18] = {"c0123456789abcdef", "c0123456789abcdeg"}; /* 17 bytes with our mark */
     int none = 0;
     for (int i = 0; i < 4; i++) {
         strangers[i] = zmq_socket(context, types[i]);
         zmq_setsockopt(strangers[i], ZMQ_LINGER, &none, sizeof none);
-        if (i == 2)
-            zmq_setsockopt(strangers[i], ZMQ_ROUTING_ID, marked, 17);
+        if (i >= 2)
+            zmq_setsockopt(strangers[i], ZMQ_ROUTING_ID, marked[i - 2], 17);
         assert_int_equal(zmq_connect(strangers[i], cw_transport_endpoint(server)), 0);
         if (i == 3)
             zmq_send(strangers[i], "several", 7, ZMQ_SNDMORE);

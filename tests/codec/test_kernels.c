@@ -89,7 +89,7 @@ static float sample(pattern p, size_t i)
     case DENORMAL:
         return float_of((uint32_t)random & UINT32_C(0x807fffff));
     case HUGE_ONES:
-        return random & 1 ? FLT_MAX : -FLT_MAX * (float)(random >> 40) * 0x1p-24f;
+        return random & 1 ? FLT_MAX : -FLT_MAX * ((float)(random >> 40) * 0x1p-24f);
     case CONSTANT:
         return 0.7f;
     case TWO_VALUES:

@@ -20,6 +20,12 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
         cwi_planes_avx512(out);
         cwi_convert_avx512(out);
     }
+#elif defined(__aarch64__)
+    if (cpu == CWI_CPU_NEON) {
+        cwi_scan_neon(out);
+        cwi_planes_neon(out);
+        cwi_convert_neon(out);
+    }
 #endif
     out->cpu = cpu;
     return true;

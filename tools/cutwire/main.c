@@ -10,6 +10,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"codec", cmd_codec, "tensors in .npy files to payloads and back, with sizes and errors"},
     {NULL, NULL, NULL},
 };
 

@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+"""cutwire codec as a user runs it: codec_command.py CUTWIRE. Exits with 77 where numpy is missing."""
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+except ImportError:
+    print("SKIP: no numpy for " + sys.executable)
+    sys.exit(77)
+
+CUTWIRE = os.path.abspath(sys.argv[1])
+
+
+def run(*args, code=0):
+    done = subprocess.run([CUTWIRE, "codec", *args], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
+    if code:
+        assert done.stderr.startswith("cutwire: codec"), done.stderr
+        assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def last_object(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def mask_sparsify(x, r, bits):
+    """The paper's algorithm with rounding to nearest, element by element as numpy has it (no ties in x)."""
+    flat = x.ravel()
+    k = math.floor((1 - r) * flat.size + 1e-9)
+    ones = 2**bits - 1
+    threshold = np.sort(np.abs(flat))[-k]
+    codes = np.minimum(np.floor(np.abs(flat) * ones / threshold + 0.5), ones - 1)
+    values = np.sign(flat) * codes * threshold / ones
+    return np.where(np.abs(flat) >= threshold, flat, values).reshape(x.shape)
+
+
+def roundtrips():
+    rng = np.random.default_rng(3)
+    for shape, signed in (((3, 16, 14, 14), False), ((7, 501), True)):
+        x = rng.normal(size=shape).astype("<f4")
+        x = x if signed else np.maximum(x, 0)
+        np.save("x.npy", x)
+        for bits in (2, 4):
+            spec = f"ms:r=0.98,b={bits}"
+            result = last_object(run("roundtrip", "--codec", spec, "--in", "x.npy", "--out", "y.npy", "--json"))
+            y = np.load("y.npy")
+            wanted = mask_sparsify(x.astype("f8"), 0.98, bits)
+            assert np.abs(y - wanted).max() < 1e-5
+            error = np.linalg.norm((y.astype("f8") - x).ravel())
+            assert math.isclose(result["l2_error"], error, rel_tol=1e-6)
+            assert math.isclose(result["rel_error"], error / np.linalg.norm(x.astype("f8")), rel_tol=1e-6)
+            assert math.isclose(result["max_error"], np.abs(y - x).max(), rel_tol=1e-6)
+            assert result["elements"] == x.size and result["shape"] == list(shape)
+            assert math.isclose(result["bits_per_element"], 8 * result["payload_bytes"] / x.size)
+            assert math.isclose(result["ratio"], x.nbytes / result["payload_bytes"])
+            assert result["codec"].startswith(f"ms:r=0.98,b={bits},round=nearest")
+            assert result["encode_seconds"] >= 0 and result["decode_seconds"] >= 0
+            run("encode", "--codec=" + spec, "--in", "x.npy", "--out", "x.cw", "--threads", "2")
+            assert os.path.getsize("x.cw") == result["payload_bytes"]
+            run("decode", "--in", "x.cw", "--out", "z.npy")
+            assert np.array_equal(np.load("z.npy"), y)
+            assert last_object(run("inspect", "x.cw", "--json"))["payload_bytes"] == result["payload_bytes"]
+
+
+def help_and_errors():
+    for args in (["--help"], ["encode", "--help"], ["decode", "--help"], ["roundtrip", "--help"], ["inspect", "--help"]):
+        text = run(*args)
+        assert "usage: cutwire codec" in text and "examples:" in text, text
+    np.save("x.npy", np.ones((2, 3), "<f4"))
+    bad = np.ones((4, 5), "<f4")
+    bad[2, 3] = np.nan
+    np.save("nan.npy", bad)
+    assert "no key \"q\"" in run("roundtrip", "--codec", "ms:q=1", "--in", "x.npy", code=2)
+    assert "unknown codec" in run("encode", "--codec", "zip", "--in", "x.npy", "--out", "o", code=2)
+    assert "--codec is missing" in run("encode", "--in", "x.npy", "--out", "o", code=2)
+    assert "did you mean 'inspect'" in run("inspct", code=2)
+    assert "did you mean --codec" in run("encode", "--codc", "none", code=2)
+    assert "element 13 of 20 is NaN" in run("roundtrip", "--codec", "none", "--in", "nan.npy", code=1)
+    assert "No such file" in run("roundtrip", "--codec", "none", "--in", "absent.npy", code=1)
+    run("encode", "--codec", "none", "--in", "x.npy", "--out", "x.cw")
+    data = bytearray(open("x.cw", "rb").read())
+    open("cut.cw", "wb").write(data[:-1])
+    assert "ends after" in run("decode", "--in", "cut.cw", "--out", "o.npy", code=1)
+    data[-1] ^= 1
+    open("flipped.cw", "wb").write(data)
+    assert "checksum" in run("inspect", "flipped.cw", code=1)
+    assert not os.path.exists("o.npy")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    os.chdir(folder)
+    roundtrips()
+    help_and_errors()
+print("cutwire codec does as it says")

@@ -1,0 +1,441 @@
+/* cmd_codec.c - cutwire codec: tensors in .npy files to payloads and back. */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+#include "commands.h"
+
+/* What the options of all subcommands set. */
+typedef struct options {
+    const char *codec, *in, *out;
+    int seed, threads;
+    bool evaluate, json;
+} options;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- help ---- */
+
+static void print_families(FILE *out)
+{
+    fputs("\ncodecs (SPEC is NAME or NAME:key=value,...):\n", out);
+    for (size_t i = 0; i < cw_codec_family_count(); i++) {
+        const cw_codec_family *f = cw_codec_family_at(i);
+        fprintf(out, "  %-5s %s\n", f->name, f->summary);
+        if (*f->keys)
+            fprintf(out, "        %s\n", f->keys);
+    }
+}
+
+static void print_overview(FILE *out)
+{
+    fputs("usage: cutwire codec encode|decode|roundtrip|inspect [OPTIONS]\n\n"
+          "Compresses the tensor in a .npy file, gets it back, and measures what that costs.\n\n"
+          "  encode     .npy -> payload\n"
+          "  decode     payload -> .npy\n"
+          "  roundtrip  both in memory; prints sizes, error and times\n"
+          "  inspect    what a payload says of itself\n",
+          out);
+    print_families(out);
+    fputs("\nexamples:\n"
+          "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n"
+          "  cutwire codec decode --in x.cw --out y.npy\n"
+          "  cutwire codec roundtrip --codec ms:r=0.99,b=2 --in x.npy --json\n"
+          "  cutwire codec inspect x.cw\n"
+          "\n`cutwire codec SUBCOMMAND --help` lists the options.\n",
+          out);
+}
+
+/* ---- options ---- */
+
+static int required(const char *command, const char *name, const char *value)
+{
+    if (value)
+        return CLI_GO_ON;
+    return cli_fail(CLI_USAGE, "%s: --%s is missing: `cutwire %s --help` shows the usage", command, name, command);
+}
+
+#define OPTION_CODEC(o)                                                                                                \
+    {                                                                                                                  \
+        "codec", "SPEC", "the codec, e.g. ms:r=0.99,b=2", CLI_STRING, &(o).codec                                       \
+    }
+#define OPTION_SEED(o)                                                                                                 \
+    {                                                                                                                  \
+        "seed", "N", "stream of codecs that draw random numbers [0]", CLI_INT, &(o).seed                               \
+    }
+#define OPTION_EVALUATE(o)                                                                                             \
+    {                                                                                                                  \
+        "evaluate", NULL, "the deterministic form of codecs that sample", CLI_FLAG, &(o).evaluate                      \
+    }
+#define OPTION_THREADS(o)                                                                                              \
+    {                                                                                                                  \
+        "threads", "N", "threads to use [1]; the bytes are the same", CLI_INT, &(o).threads                            \
+    }
+#define OPTION_JSON(o)                                                                                                 \
+    {                                                                                                                  \
+        "json", NULL, "print one JSON object as the last line", CLI_FLAG, &(o).json                                    \
+    }
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- encoding and decoding, with times ---- */
+
+typedef struct encoded {
+    cw_codec *codec;
+    cw_tensor input;
+    uint8_t *bytes;
+    size_t size;
+    double seconds;
+} encoded;
+
+static void encoded_free(encoded *e)
+{
+    cw_codec_destroy(&e->codec);
+    cw_tensor_free(&e->input);
+    free(e->bytes);
+}
+
+/* Loads o->in and encodes it. On failure *e is still to be freed. */
+static int load_and_encode(const char *command, const options *o, encoded *e)
+{
+    memset(e, 0, sizeof *e);
+    cw_error err = {.message = ""};
+    cw_status status = cw_codec_create(o->codec, &e->codec, &err);
+    if (status != CW_OK)
+        return cli_fail(CLI_USAGE, "%s: --codec: %s", command, err.message);
+    status = cw_npy_load(o->in, &e->input, &err);
+    if (status != CW_OK)
+        return cli_fail_error(command, status, &err);
+    size_t bound = cw_codec_bound(e->codec, &e->input);
+    e->bytes = malloc(bound ? bound : 1);
+    if (!e->bytes)
+        return cli_fail(CLI_FAILURE, "%s: %s: out of memory (%zu bytes for the payload)", command, o->in, bound);
+    memset(e->bytes, 0, bound); /* so that the time below is encoding's own, not the system's for fresh memory */
+    const cw_encode_args args = {.seed = (uint64_t)o->seed, .evaluate = o->evaluate, .threads = o->threads};
+    double began = now();
+    status = cw_encode(e->codec, &e->input, &args, e->bytes, bound, &e->size, &err);
+    e->seconds = now() - began;
+    return status == CW_OK ? CLI_GO_ON : cli_fail(CLI_FAILURE, "%s: %s: %s", command, o->in, err.message);
+}
+
+/* Decodes into a tensor of the dtype it was encoded from. */
+static int decode(const char *command, const char *what, const uint8_t *bytes, size_t size, int threads, cw_tensor *out,
+                  double *seconds)
+{
+    cw_payload_info info;
+    cw_error err = {.message = ""};
+    memset(out, 0, sizeof *out);
+    cw_status status = cw_payload_inspect(bytes, size, &info, &err);
+    if (status == CW_OK)
+        status = cw_tensor_alloc(out, info.dtype, &info.shape);
+    if (status == CW_OK)
+        memset(out->data, 0, info.elements * cw_dtype_size(info.dtype)); /* as above */
+    double began = now();
+    if (status == CW_OK)
+        status = cw_decode(bytes, size, out, &(cw_decode_args){.threads = threads}, &err);
+    *seconds = now() - began;
+    if (status == CW_OK)
+        return CLI_GO_ON;
+    const char *why = *err.message ? err.message : cw_status_message(status);
+    if (err.offset != CW_NO_OFFSET && *err.message)
+        return cli_fail(CLI_FAILURE, "%s: %s: %s (at byte %llu)", command, what, why, (unsigned long long)err.offset);
+    return cli_fail(CLI_FAILURE, "%s: %s: %s", command, what, why);
+}
+
+/* ---- results ---- */
+
+static json_t *shape_json(const cw_shape *shape)
+{
+    json_t *dims = json_array();
+    for (int i = 0; i < shape->ndim; i++)
+        json_array_append_new(dims, json_integer(shape->dim[i]));
+    return dims;
+}
+
+/* The members that every subcommand's object has. */
+static json_t *describe(const cw_payload_info *info)
+{
+    const double raw = (double)info->elements * (double)cw_dtype_size(info->dtype), size = (double)info->payload_bytes;
+    json_t *object = json_object();
+    json_object_set_new(object, "codec", json_string(info->codec));
+    json_object_set_new(object, "dtype", json_string(cw_dtype_name(info->dtype)));
+    json_object_set_new(object, "shape", shape_json(&info->shape));
+    json_object_set_new(object, "elements", json_integer((json_int_t)info->elements));
+    json_object_set_new(object, "raw_bytes", json_integer((json_int_t)raw));
+    json_object_set_new(object, "payload_bytes", json_integer((json_int_t)info->payload_bytes));
+    json_object_set_new(object, "header_bytes", json_integer((json_int_t)info->header_bytes));
+    json_object_set_new(object, "bits_per_element", json_real(info->elements ? 8 * size / (double)info->elements : 0));
+    json_object_set_new(object, "ratio", json_real(raw / size));
+    return object;
+}
+
+static void print_summary(const char *file, const cw_payload_info *info)
+{
+    char shape[100];
+    const double raw = (double)info->elements * (double)cw_dtype_size(info->dtype), size = (double)info->payload_bytes;
+    printf("%s: %s of %s, %s\n", file, cw_dtype_name(info->dtype), cw_shape_format(&info->shape, shape, sizeof shape),
+           info->codec);
+    printf("  %zu bytes for %.0f: %.2f times smaller, %.3f bits an element\n", info->payload_bytes, raw, raw / size,
+           info->elements ? 8 * size / (double)info->elements : 0);
+}
+
+static double value_at(const cw_tensor *t, size_t i)
+{
+    if (t->dtype == CW_F32)
+        return (double)((const float *)t->data)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)t->data)[i] << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return (double)x;
+}
+
+typedef struct errors {
+    double l2, relative, largest;
+} errors;
+
+static errors compare(const cw_tensor *x, const cw_tensor *y, size_t elements)
+{
+    errors e = {0, 0, 0};
+    double norm = 0;
+    for (size_t i = 0; i < elements; i++) {
+        double a = value_at(x, i), d = value_at(y, i) - a;
+        norm += a * a;
+        e.l2 += d * d;
+        e.largest = fmax(e.largest, fabs(d));
+    }
+    e.l2 = sqrt(e.l2);
+    e.relative = norm > 0 ? e.l2 / sqrt(norm) : 0;
+    return e;
+}
+
+/* What encode and decode print: the payload's description, with the time under `key`. */
+static int report(const options *o, const char *file, const uint8_t *bytes, size_t size, const char *key,
+                  double seconds)
+{
+    cw_payload_info info;
+    cw_error err;
+    cw_status status = cw_payload_inspect(bytes, size, &info, &err);
+    if (status != CW_OK)
+        return cli_fail_error(file, status, &err);
+    if (!o->json) {
+        print_summary(file, &info);
+        return CLI_OK;
+    }
+    json_t *object = describe(&info);
+    json_object_set_new(object, key, json_real(seconds));
+    json_object_set_new(object, "out", json_string(o->out));
+    return cli_print_json(object);
+}
+
+/* ---- subcommands ---- */
+
+static int run_encode(int argc, char **argv)
+{
+    options o = {.threads = 1};
+    const cli_option table[] = {OPTION_CODEC(o),
+                                {"in", "FILE", "the tensor, .npy with f4 elements", CLI_STRING, &o.in},
+                                {"out", "FILE", "where the payload goes", CLI_STRING, &o.out},
+                                OPTION_SEED(o),
+                                OPTION_EVALUATE(o),
+                                OPTION_THREADS(o),
+                                OPTION_JSON(o)};
+    const cli_command command = {.name = "codec encode",
+                                 .args = "",
+                                 .summary = "Encodes the tensor of a .npy file into a payload file.",
+                                 .examples = "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n",
+                                 .options = table,
+                                 .option_count = COUNT(table)};
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON || (code = required(command.name, "codec", o.codec)) != CLI_GO_ON ||
+        (code = required(command.name, "in", o.in)) != CLI_GO_ON ||
+        (code = required(command.name, "out", o.out)) != CLI_GO_ON)
+        return code;
+    encoded e;
+    cw_error err;
+    code = load_and_encode(command.name, &o, &e);
+    if (code == CLI_GO_ON) {
+        cw_status status = cw_file_write(o.out, e.bytes, e.size, &err);
+        code = status == CW_OK ? report(&o, o.out, e.bytes, e.size, "encode_seconds", e.seconds)
+                               : cli_fail_error(command.name, status, &err);
+    }
+    encoded_free(&e);
+    return code;
+}
+
+static int run_decode(int argc, char **argv)
+{
+    options o = {.threads = 1};
+    const cli_option table[] = {{"in", "FILE", "the payload", CLI_STRING, &o.in},
+                                {"out", "FILE", "where the tensor goes, .npy", CLI_STRING, &o.out},
+                                OPTION_THREADS(o),
+                                OPTION_JSON(o)};
+    const cli_command command = {.name = "codec decode",
+                                 .args = "",
+                                 .summary = "Decodes a payload file into a .npy file. The payload says all there is to "
+                                            "know.",
+                                 .examples = "  cutwire codec decode --in x.cw --out y.npy\n",
+                                 .options = table,
+                                 .option_count = COUNT(table)};
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON || (code = required(command.name, "in", o.in)) != CLI_GO_ON ||
+        (code = required(command.name, "out", o.out)) != CLI_GO_ON)
+        return code;
+    uint8_t *bytes;
+    size_t size;
+    cw_error err;
+    cw_status status = cw_file_read(o.in, &bytes, &size, &err);
+    if (status != CW_OK)
+        return cli_fail_error(command.name, status, &err);
+    cw_tensor out;
+    double seconds;
+    code = decode(command.name, o.in, bytes, size, o.threads, &out, &seconds);
+    if (code == CLI_GO_ON) {
+        status = cw_npy_save(o.out, &out, &err);
+        code = status == CW_OK ? report(&o, o.in, bytes, size, "decode_seconds", seconds)
+                               : cli_fail_error(command.name, status, &err);
+    }
+    cw_tensor_free(&out);
+    cw_bytes_free(bytes);
+    return code;
+}
+
+static int report_roundtrip(const options *o, const encoded *e, const cw_tensor *back, double decode_seconds)
+{
+    cw_payload_info info;
+    cw_error err;
+    cw_status status = cw_payload_inspect(e->bytes, e->size, &info, &err);
+    if (status != CW_OK)
+        return cli_fail_error("codec roundtrip", status, &err);
+    const errors x = compare(&e->input, back, info.elements);
+    if (!o->json) {
+        print_summary(o->in, &info);
+        printf("  2-norm error %.6g, relative %.6g, largest %.6g\n", x.l2, x.relative, x.largest);
+        printf("  encoded in %.6f s, decoded in %.6f s (%s)\n", e->seconds, decode_seconds, cw_cpu_variant());
+        return CLI_OK;
+    }
+    json_t *object = describe(&info);
+    json_object_set_new(object, "l2_error", json_real(x.l2));
+    json_object_set_new(object, "rel_error", json_real(x.relative));
+    json_object_set_new(object, "max_error", json_real(x.largest));
+    json_object_set_new(object, "encode_seconds", json_real(e->seconds));
+    json_object_set_new(object, "decode_seconds", json_real(decode_seconds));
+    json_object_set_new(object, "variant", json_string(cw_cpu_variant()));
+    return cli_print_json(object);
+}
+
+static int run_roundtrip(int argc, char **argv)
+{
+    options o = {.threads = 1};
+    const cli_option table[] = {OPTION_CODEC(o),
+                                {"in", "FILE", "the tensor, .npy with f4 elements", CLI_STRING, &o.in},
+                                {"out", "FILE", "where the decoded tensor goes, .npy", CLI_STRING, &o.out},
+                                OPTION_SEED(o),
+                                OPTION_EVALUATE(o),
+                                OPTION_THREADS(o),
+                                OPTION_JSON(o)};
+    const cli_command command = {.name = "codec roundtrip",
+                                 .args = "",
+                                 .summary = "Encodes and decodes a tensor, and prints sizes, error and times.",
+                                 .examples = "  cutwire codec roundtrip --codec ms:r=0.99,b=2 --in x.npy --json\n"
+                                             "  cutwire codec roundtrip --codec fp16 --in x.npy --out y.npy\n",
+                                 .options = table,
+                                 .option_count = COUNT(table)};
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON || (code = required(command.name, "codec", o.codec)) != CLI_GO_ON ||
+        (code = required(command.name, "in", o.in)) != CLI_GO_ON)
+        return code;
+    encoded e;
+    cw_tensor back = {.data = NULL};
+    double seconds = 0;
+    cw_error err;
+    code = load_and_encode(command.name, &o, &e);
+    if (code == CLI_GO_ON)
+        code = decode(command.name, o.in, e.bytes, e.size, o.threads, &back, &seconds);
+    if (code == CLI_GO_ON && o.out) {
+        cw_status status = cw_npy_save(o.out, &back, &err);
+        code = status == CW_OK ? CLI_GO_ON : cli_fail_error(command.name, status, &err);
+    }
+    if (code == CLI_GO_ON)
+        code = report_roundtrip(&o, &e, &back, seconds);
+    cw_tensor_free(&back);
+    encoded_free(&e);
+    return code;
+}
+
+static int run_inspect(int argc, char **argv)
+{
+    options o = {.threads = 1};
+    const cli_option table[] = {OPTION_JSON(o)};
+    const cli_command command = {.name = "codec inspect",
+                                 .args = "FILE",
+                                 .summary = "Prints what a payload says of itself, and checks that it decodes.",
+                                 .examples = "  cutwire codec inspect x.cw\n",
+                                 .options = table,
+                                 .option_count = COUNT(table),
+                                 .min_args = 1,
+                                 .max_args = 1};
+    int code = cli_parse(&command, argc, argv, &o.in, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    uint8_t *bytes;
+    size_t size;
+    cw_error err;
+    cw_status status = cw_file_read(o.in, &bytes, &size, &err);
+    if (status != CW_OK)
+        return cli_fail_error(command.name, status, &err);
+    cw_tensor out;
+    double seconds;
+    cw_payload_info info;
+    code = decode(command.name, o.in, bytes, size, o.threads, &out, &seconds);
+    if (code == CLI_GO_ON && cw_payload_inspect(bytes, size, &info, &err) == CW_OK) {
+        code = CLI_OK;
+        if (o.json) {
+            json_t *object = describe(&info);
+            json_object_set_new(object, "version", json_integer(info.version));
+            json_object_set_new(object, "checksum", json_integer((json_int_t)info.checksum));
+            code = cli_print_json(object);
+        } else {
+            print_summary(o.in, &info);
+            printf("  format version %u, header %zu bytes, CRC-32C %08x, decodes\n", info.version, info.header_bytes,
+                   info.checksum);
+        }
+    }
+    cw_tensor_free(&out);
+    cw_bytes_free(bytes);
+    return code;
+}
+
+int cmd_codec(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } table[] = {
+        {"encode", run_encode}, {"decode", run_decode}, {"roundtrip", run_roundtrip}, {"inspect", run_inspect}};
+    if (argc < 2) {
+        print_overview(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_overview(stdout);
+        return CLI_OK;
+    }
+    const char *names[COUNT(table)];
+    for (size_t i = 0; i < COUNT(table); i++) {
+        names[i] = table[i].name;
+        if (strcmp(argv[1], names[i]) == 0)
+            return table[i].run(argc - 1, argv + 1);
+    }
+    const char *near = cli_nearest(argv[1], names, COUNT(table));
+    if (near)
+        return cli_fail(CLI_USAGE, "codec: no subcommand '%s': did you mean '%s'?", argv[1], near);
+    return cli_fail(CLI_USAGE, "codec: no subcommand '%s': choose encode, decode, roundtrip or inspect", argv[1]);
+}

@@ -421,18 +421,26 @@ cw_status cwi_server_begin_epoch(cwi_server *s, cw_error *err)
     return begin_step(s, err);
 }
 
-cw_status cwi_server_take(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_frame *frame, cw_error *err)
+/* Whether the round wants this from the slot, or it comes early: a client whose activation was taken sends its gradient
+ * while the server still works on the others'. */
+static bool is_due(const cwi_server *s, const cwi_slot *slot, const cw_msg *msg)
 {
     const round_rule *rule = rule_of(s->stage);
-    bool eval_batch = s->stage == CWI_STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION;
-    bool due = rule && slot->state == CWI_SLOT_ACTIVE && slot->owes && !slot->arrived && msg->epoch == s->epoch &&
-               (eval_batch ? msg->phase == CW_PHASE_EVAL : msg->type == rule->wants) &&
-               (eval_batch || msg->type == CW_MSG_PHASE_DONE || msg->step == s->step);
-    if (!due)
+    if (!rule || slot->state != CWI_SLOT_ACTIVE || slot->arrived || msg->epoch != s->epoch)
+        return false;
+    if (s->stage == CWI_STAGE_ACTIVATIONS && msg->type == CW_MSG_CLIENT_GRAD)
+        return !slot->owes && slot->batch > 0 && msg->step == s->step;
+    return slot->owes && msg->type == rule->wants && (msg->type == CW_MSG_PHASE_DONE || msg->step == s->step);
+}
+
+cw_status cwi_server_take(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_frame *frame, cw_error *err)
+{
+    if (s->stage == CWI_STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
+        slot->state == CWI_SLOT_ACTIVE && slot->owes && !slot->arrived && msg->epoch == s->epoch)
+        return take_eval_batch(s, slot, msg, err);
+    if (!is_due(s, slot, msg))
         return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
                         cw_msg_name(msg->type), msg->epoch, msg->step);
-    if (eval_batch)
-        return take_eval_batch(s, slot, msg, err);
     slot->frame = *frame;
     slot->arrived = true;
     frame->owner = NULL;

@@ -6,5 +6,6 @@ int cmd_codec(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_server(int argc, char **argv);
 int cmd_client(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 
 #endif

@@ -1,6 +1,8 @@
 /* main.c - the command: finds the subcommand and hands over. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -10,6 +12,10 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
+    {"train", cmd_train, "train on this machine: unsplit, split in one process, or as server and client processes"},
+    {"server", cmd_server, "the server's role: the layers after the cut, loss and averaging"},
+    {"client", cmd_client, "a client's role: the layers before the cut, and the data"},
+    {"report", cmd_report, "finished runs side by side"},
     {"codec", cmd_codec, "tensors in .npy files to payloads and back, with sizes and errors"},
     {NULL, NULL, NULL},
 };
@@ -34,8 +40,18 @@ static int unknown_command(const char *name)
     return cli_fail(CLI_USAGE, "%s: no such command: run `cutwire --help` for the list", name);
 }
 
+/* The OpenMP runtime reads its settings when it is loaded. By default idle threads spin, which costs several times the
+ * work itself once server, clients or other programs share the processors; so the command starts over with waiting. */
+static void let_idle_threads_sleep(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 1) != 0)
+        return;
+    execv("/proc/self/exe", argv); /* when it cannot, this process is as good, if slower */
+}
+
 int main(int argc, char **argv)
 {
+    let_idle_threads_sleep(argv);
     if (argc < 2) {
         print_help(stderr);
         return CLI_USAGE;

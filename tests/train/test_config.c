@@ -1,0 +1,136 @@
+/* test_config.c - configuration keys from text and JSON, and what bad ones get. */
+#include "base/base.h"
+#include "cutwire/train.h"
+#include "test.h"
+
+static void defaults_are_within_their_own_rules(void **state)
+{
+    (void)state;
+    cw_config config;
+    cw_error err;
+    cw_config_init(&config);
+    assert_string_equal(config.data, "fashion-mnist");
+    assert_string_equal(config.uplink, "ms:r=0.99,b=2");
+    for (size_t i = 0; i < cw_config_option_count(); i++) {
+        const cw_config_option *o = cw_config_option_at(i);
+        assert_ok_err(cw_config_set(&config, o->key, o->value, &err), err);
+    }
+    assert_null(cw_config_option_at(cw_config_option_count()));
+}
+
+static void json_round_trip_keeps_every_key(void **state)
+{
+    (void)state;
+    cw_config a, b;
+    char *json, *again;
+    cw_error err;
+    cw_config_init(&a);
+    cw_config_init(&b);
+    assert_ok(cw_config_set(&a, "lr", "0.30000000000000004", NULL));
+    assert_ok(cw_config_set(&a, "seed", "18446744073709551615", NULL));
+    assert_ok(cw_config_set(&a, "flip", NULL, NULL));
+    assert_ok(cw_config_set(&a, "out", "some \"folder\"", NULL));
+    assert_ok(cw_config_to_json(&a, false, &json, &err));
+    assert_ok_err(cw_config_from_json(&b, json, strlen(json), &err), err);
+    assert_ok(cw_config_to_json(&b, false, &again, &err));
+    assert_string_equal(json, again);
+    assert_true(b.lr == a.lr && b.seed == UINT64_MAX && b.flip);
+    cwi_free(json);
+    cwi_free(again);
+}
+
+static void shared_json_leaves_local_keys_at_home(void **state)
+{
+    (void)state;
+    cw_config config;
+    char *json;
+    cw_config_init(&config);
+    assert_ok(cw_config_to_json(&config, true, &json, NULL));
+    assert_non_null(strstr(json, "\"uplink\""));
+    assert_null(strstr(json, "\"out\""));
+    assert_null(strstr(json, "\"threads\""));
+    cwi_free(json);
+}
+
+static void refused(const char *key, const char *value, const char *word)
+{
+    cw_config config;
+    cw_error err = {0};
+    cw_config_init(&config);
+    assert_status(cw_config_set(&config, key, value, &err), CW_ERR_SPEC);
+    if (!strstr(err.message, word))
+        fail_msg("'%s' does not say '%s'", err.message, word);
+}
+
+static void bad_values_are_named(void **state)
+{
+    (void)state;
+    refused("clients", "0", "from 1 to");
+    refused("clients", "-3", "clients");
+    refused("clients", "2.5", "whole");
+    refused("epochs", "many", "'many'");
+    refused("lr", "nan", "'nan'");
+    refused("lr", "inf", "'inf'");
+    refused("lr", "", "lr");
+    refused("lr", NULL, "needs a value");
+    refused("seed", "-1", "whole");
+    refused("seed", "99999999999999999999", "whole");
+    refused("colour", "1", "known: data model");
+    char long_text[600];
+    memset(long_text, 'x', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    refused("model", long_text, "longer than");
+}
+
+static void bad_json_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{\"lr\":",
+                                      "{\"lr\":null}",
+                                      "{\"lr\":[1]}",
+                                      "{\"unknown\":1}",
+                                      "{\"clients\":1e99}",
+                                      "{\"lr\":1,\"lr\":2}"};
+    for (size_t i = 0; i < CWI_COUNT(bad); i++) {
+        cw_config config;
+        cw_error err = {0};
+        cw_config_init(&config);
+        assert_status(cw_config_from_json(&config, bad[i], strlen(bad[i]), &err), CW_ERR_SPEC);
+        assert_true(*err.message);
+    }
+}
+
+static void what_does_not_fit_together_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {{"cut", "99"},          {"model", "nonesuch"},      {"uplink", "zip:9"},
+                                         {"downlink", "ms:r=2"}, {"schedule", "zigzag"},     {"data", "nonesuch"},
+                                         {"sample", "0x3"},      {"activation", "staircase"}};
+    for (size_t i = 0; i < CWI_COUNT(bad); i++) {
+        cw_config config;
+        cw_error err = {0};
+        cw_config_init(&config);
+        if (strcmp(bad[i][0], "data") != 0) { /* then no data set is needed */
+            assert_ok(cw_config_set(&config, "sample", "1x28x28", NULL));
+            assert_ok(cw_config_set(&config, "classes", "10", NULL));
+        }
+        assert_ok(cw_config_set(&config, bad[i][0], bad[i][1], NULL));
+        assert_true(cw_config_check(&config, &err) != CW_OK);
+        assert_true(*err.message);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_within_their_own_rules),
+        cmocka_unit_test(json_round_trip_keeps_every_key),
+        cmocka_unit_test(shared_json_leaves_local_keys_at_home),
+        cmocka_unit_test(bad_values_are_named),
+        cmocka_unit_test(bad_json_is_refused),
+        cmocka_unit_test(what_does_not_fit_together_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

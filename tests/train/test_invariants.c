@@ -1,0 +1,145 @@
+/* test_invariants.c - what must come out the same to the bit, however the training is spread (DESIGN.md, section 4). */
+#include <math.h>
+
+#include "train_test.h"
+
+#include "test.h"
+
+static void one_client_without_compression_is_unsplit_training(void **state)
+{
+    (void)state;
+    static const char *const cuts[] = {"shallow", "2", "medium", "deep"};
+    cw_config whole = small_config(1, "none", "none");
+    cw_result a, b;
+    cw_error err;
+    use_folder(&whole, "whole");
+    assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
+    assert_true(a.last.test_accuracy > 0.3);
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        cw_config split = small_config(1, "none", "none");
+        snprintf(split.cut, sizeof split.cut, "%s", cuts[i]);
+        use_folder(&split, cuts[i]);
+        assert_ok_err(cw_train_inproc(&split, NULL, &b, &err), err);
+        assert_same_report(&a, &b);
+        assert_same_model(&whole, &split);
+    }
+}
+
+static void in_process_is_the_same_as_over_tcp(void **state)
+{
+    (void)state;
+    static const char *const codecs[][2] = {{"none", "none"}, {"ms:r=0.99,b=2", "bf16"}};
+    for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
+        cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp = inproc;
+        cw_result a, b;
+        cw_error err;
+        use_folder(&inproc, "inproc");
+        use_folder(&tcp, "tcp");
+        assert_ok_err(cw_train_inproc(&inproc, NULL, &a, &err), err);
+        assert_ok_err(train_over_tcp(&tcp, &b, &err), err);
+        assert_same_report(&a, &b);
+        assert_same_model(&inproc, &tcp);
+        assert_true(a.last.up.payload == b.last.up.payload && a.last.down.payload == b.last.down.payload);
+        assert_true(b.last.up.socket > a.last.up.payload);
+    }
+}
+
+/* The parameters agree to the bit; batch-norm statistics of the client half are averaged, not accumulated one after the
+ * other, so evaluation may differ a little. */
+static void assert_same_parameters(const cw_config *a, const cw_config *b)
+{
+    cw_tensor_set sets[2];
+    const cw_config *configs[2] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        char path[600];
+        snprintf(path, sizeof path, "%s/model.safetensors", configs[i]->out);
+        assert_ok(cw_safetensors_load(path, &sets[i], NULL));
+    }
+    size_t compared = 0;
+    for (size_t i = 0; i < sets[0].count; i++) {
+        const cw_named_tensor *x = &sets[0].items[i];
+        const cw_tensor *y = cw_tensor_set_find(&sets[1], x->name);
+        size_t count;
+        assert_non_null(y);
+        if (strstr(x->name, "running_"))
+            continue;
+        assert_true(cw_shape_equal(&x->tensor.shape, &y->shape));
+        assert_ok(cw_shape_count(&y->shape, &count));
+        assert_memory_equal(x->tensor.data, y->data, count * sizeof(float));
+        compared++;
+    }
+    assert_true(compared > 8);
+    cw_tensor_set_free(&sets[0]);
+    cw_tensor_set_free(&sets[1]);
+}
+
+static void n_clients_are_one_process_that_averages_n_gradients(void **state)
+{
+    (void)state;
+    for (int skewed = 0; skewed < 2; skewed++) {
+        /* Skewed shards differ in size, so that clients run out of batches at different steps. */
+        cw_config whole = small_config(4, "none", "none"), split;
+        whole.train_limit = skewed ? 0 : 1000;
+        whole.dirichlet = skewed ? 0.3 : 0;
+        if (skewed) {
+            whole.batch = 4000;
+            whole.epochs = 1;
+        }
+        split = whole;
+        cw_result a, b;
+        cw_error err;
+        use_folder(&whole, "average-whole");
+        use_folder(&split, "average-split");
+        assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
+        assert_ok_err(cw_train_inproc(&split, NULL, &b, &err), err);
+        assert_true(a.last.train_loss == b.last.train_loss);
+        assert_true(a.last.train_samples == b.last.train_samples);
+        assert_same_parameters(&whole, &split);
+        assert_true(fabs(a.last.test_accuracy - b.last.test_accuracy) < 0.1);
+    }
+}
+
+static void the_same_seed_gives_the_same_run_and_another_another(void **state)
+{
+    (void)state;
+    cw_config config = small_config(2, "ms:r=0.99,b=2", "none");
+    config.epochs = 1;
+    config.flip = true;
+    config.crop_pad = 2;
+    cw_result a, b, c;
+    cw_error err;
+    assert_ok_err(cw_train_inproc(&config, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&config, NULL, &b, &err), err);
+    config.seed = 2;
+    assert_ok_err(cw_train_inproc(&config, NULL, &c, &err), err);
+    assert_same_report(&a, &b);
+    assert_true(a.last.train_loss != c.last.train_loss);
+}
+
+static void traffic_is_what_the_codec_promises(void **state)
+{
+    (void)state;
+    cw_config config = small_config(2, "ms:r=0.99,b=2", "bf16");
+    cw_result r;
+    cw_error err;
+    assert_ok_err(cw_train_inproc(&config, NULL, &r, &err), err);
+    const cw_traffic *up = &r.last.up, *down = &r.last.down;
+    double up_ratio = (double)up->raw / (double)up->payload, down_ratio = (double)down->raw / (double)down->payload;
+    assert_true(up_ratio > 13.5 && up_ratio < 13.8);
+    assert_true(down_ratio > 1.99 && down_ratio < 2.0);
+    assert_true(up->raw == down->raw && up->raw == 2 * 1000 * 16 * 28 * 28 * sizeof(float));
+    assert_true(up->socket > up->payload + up->eval_payload + up->weights);
+}
+
+int main(void)
+{
+    require_data();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_client_without_compression_is_unsplit_training),
+        cmocka_unit_test(in_process_is_the_same_as_over_tcp),
+        cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
+        cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),
+        cmocka_unit_test(traffic_is_what_the_codec_promises),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,110 @@
+/* train_test.c - see train_test.h. */
+#include <pthread.h>
+#include <unistd.h>
+
+#include "train_test.h"
+
+#include "test.h"
+
+void require_data(void)
+{
+    cw_dataset *ds;
+    cw_error err;
+    if (cw_dataset_open("fashion-mnist", CW_SPLIT_TEST, &ds, &err) != CW_OK) {
+        printf("SKIP: %s\n", err.message);
+        exit(77);
+    }
+    cw_dataset_close(&ds);
+}
+
+cw_config small_config(int clients, const char *uplink, const char *downlink)
+{
+    cw_config config;
+    cw_config_init(&config);
+    snprintf(config.uplink, sizeof config.uplink, "%s", uplink);
+    snprintf(config.downlink, sizeof config.downlink, "%s", downlink);
+    config.clients = clients;
+    config.epochs = 2;
+    config.batch = 48; /* leaves a short last batch */
+    config.train_limit = 1000;
+    config.test_limit = 400;
+    config.threads = 1;
+    config.loader_threads = 0;
+    config.timeout = 60;
+    return config;
+}
+
+void use_folder(cw_config *config, const char *name)
+{
+    snprintf(config->out, sizeof config->out, "test-runs/%d-%s", (int)getpid(), name);
+}
+
+typedef struct client_thread {
+    pthread_t thread;
+    const cw_config *config;
+    const char *endpoint;
+    cw_status status;
+    cw_error err;
+} client_thread;
+
+static void *run_client(void *arg)
+{
+    client_thread *c = arg;
+    cw_transport *transport;
+    c->status = cw_net_connect(c->endpoint, NULL, &transport, &c->err);
+    if (c->status != CW_OK)
+        return NULL;
+    c->status = cw_join(c->config, NULL, transport, NULL, &c->err);
+    cw_transport_close(&transport, 1000);
+    return NULL;
+}
+
+cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *err)
+{
+    enum { MAX_CLIENTS = 8 };
+    client_thread clients[MAX_CLIENTS];
+    cw_transport *transport;
+    cw_config local;
+    cw_config_init(&local);
+    local.threads = config->threads;
+    local.loader_threads = 1;
+    assert_ok_err(cw_net_listen("tcp://127.0.0.1:*", NULL, &transport, err), *err);
+    for (int i = 0; i < config->clients; i++) {
+        clients[i] = (client_thread){.config = &local, .endpoint = cw_transport_endpoint(transport)};
+        assert_int_equal(pthread_create(&clients[i].thread, NULL, run_client, &clients[i]), 0);
+    }
+    cw_status status = cw_serve(config, transport, NULL, result, err);
+    for (int i = 0; i < config->clients; i++) {
+        pthread_join(clients[i].thread, NULL);
+        assert_ok_err(clients[i].status, clients[i].err);
+    }
+    cw_transport_close(&transport, 1000);
+    return status;
+}
+
+void assert_same_model(const cw_config *a, const cw_config *b)
+{
+    uint8_t *bytes[2];
+    size_t size[2];
+    const cw_config *configs[2] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        char path[600];
+        cw_error err;
+        snprintf(path, sizeof path, "%s/model.safetensors", configs[i]->out);
+        assert_ok_err(cw_file_read(path, &bytes[i], &size[i], &err), err);
+    }
+    assert_int_equal(size[0], size[1]);
+    assert_true(size[0] > 10000);
+    assert_memory_equal(bytes[0], bytes[1], size[0]);
+    cw_bytes_free(bytes[0]);
+    cw_bytes_free(bytes[1]);
+}
+
+void assert_same_report(const cw_result *a, const cw_result *b)
+{
+    assert_int_equal(a->epochs_done, b->epochs_done);
+    assert_true(a->last.train_loss == b->last.train_loss);
+    assert_true(a->last.train_accuracy == b->last.train_accuracy);
+    assert_true(a->last.test_loss == b->last.test_loss);
+    assert_true(a->last.test_accuracy == b->last.test_accuracy);
+}

@@ -1,0 +1,24 @@
+/* train_test.h - short runs on real images for the training tests. */
+#ifndef TRAIN_TEST_H
+#define TRAIN_TEST_H
+
+#include "cutwire/train.h"
+
+/* Exits with 77 (skipped) when the data set is not on this machine. */
+void require_data(void);
+
+/* A run of seconds: 1,000 training and 400 test images, 2 epochs, one engine thread. */
+cw_config small_config(int clients, const char *uplink, const char *downlink);
+
+/* A new folder under the build tree for the run's files; the caller's config gets it as `out`. */
+void use_folder(cw_config *config, const char *name);
+
+/* Server on a thread of its own, clients on threads of theirs, over TCP on loopback. */
+cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *err);
+
+/* The two runs' model.safetensors hold the same bytes. */
+void assert_same_model(const cw_config *a, const cw_config *b);
+/* Losses and accuracies of the last epoch agree to the bit. */
+void assert_same_report(const cw_result *a, const cw_result *b);
+
+#endif

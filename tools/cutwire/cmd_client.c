@@ -1,0 +1,51 @@
+/* cmd_client.c - `cutwire client`: a client's role, for a server elsewhere. */
+#include "commands.h"
+#include "train_output.h"
+
+static const char client_examples[] =
+    "  cutwire client --connect tcp://127.0.0.1:5555\n"
+    "      joins the run of a server on this machine\n"
+    "  cutwire client --connect tcp://192.0.2.7:5555 --allow-plaintext --data-dir /media/data --own-data\n"
+    "      a server elsewhere, in the clear; all of the local data set is this client's\n";
+
+int cmd_client(int argc, char **argv)
+{
+    cw_config config;
+    cw_config_init(&config);
+    const char *connect = "tcp://127.0.0.1:5555", *model = NULL;
+    bool quiet = false;
+    const cli_option options[] = {
+        {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5555]", CLI_STRING, &connect},
+        {"model", "NAME", "refuse a server that trains another model", CLI_STRING, &model},
+        {"quiet", NULL, "say nothing but errors", CLI_FLAG, &quiet},
+    };
+    const cli_command command = {
+        .name = "client",
+        .args = "",
+        .summary = "Runs the layers before the cut on local data. What is trained is the server's decision.",
+        .examples = client_examples,
+        .options = options,
+        .option_count = sizeof options / sizeof options[0],
+        .keys = CLI_KEYS_LOCAL,
+        .config = &config,
+    };
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    train_output out;
+    cw_hooks hooks = train_output_hooks(&out, false, quiet, "client: ");
+    if (quiet)
+        hooks.event = NULL;
+    cw_error err = {0};
+    cw_transport *transport;
+    const cw_net_options net = {.allow_plaintext = config.allow_plaintext};
+    cw_status status = cw_net_connect(connect, &net, &transport, &err);
+    if (status != CW_OK)
+        return cli_fail_error("client", status, &err);
+    status = cw_join(&config, model, transport, &hooks, &err);
+    cw_transport_close(&transport, 2000);
+    cli_progress_clear(&out.progress);
+    if (status == CW_ERR_CANCELLED)
+        return cli_fail(CLI_OK, "client: left the run, as asked");
+    return status == CW_OK ? CLI_OK : cli_fail_error("client", status, &err);
+}

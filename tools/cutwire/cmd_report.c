@@ -1,0 +1,145 @@
+/* cmd_report.c - `cutwire report`: finished runs side by side, from the files in their folders. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+
+enum { MAX_RUNS = 64 };
+
+typedef struct run_row {
+    const char *folder;
+    const char *mode, *uplink, *downlink; /* borrowed from `config` */
+    int clients, batch;
+    double accuracy, loss, seconds, up, up_raw, down, down_raw;
+    json_t *config, *summary;
+} run_row;
+
+static json_t *load(const char *folder, const char *file)
+{
+    char path[4096];
+    json_error_t err;
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    json_t *object = json_load_file(path, 0, &err);
+    if (!object)
+        cli_fail(CLI_FAILURE, "report: %s: %s: is %s the folder of a finished run?", path, err.text, folder);
+    return object;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "?";
+}
+
+static double number_of(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static bool read_row(const char *folder, run_row *row)
+{
+    memset(row, 0, sizeof *row);
+    row->folder = folder;
+    row->config = load(folder, "config.json");
+    row->summary = row->config ? load(folder, "summary.json") : NULL;
+    if (!row->summary)
+        return false;
+    const json_t *up = json_object_get(row->summary, "uplink"), *down = json_object_get(row->summary, "downlink");
+    row->mode = text_of(row->config, "mode");
+    row->uplink = text_of(row->config, "uplink");
+    row->downlink = text_of(row->config, "downlink");
+    row->clients = (int)number_of(row->config, "clients");
+    row->batch = (int)number_of(row->config, "batch");
+    row->accuracy = number_of(row->summary, "test_accuracy");
+    row->loss = number_of(row->summary, "test_loss");
+    row->seconds = number_of(row->summary, "seconds");
+    row->up = number_of(up, "socket_bytes");
+    row->up_raw = number_of(up, "raw_bytes") + number_of(up, "eval_raw_bytes");
+    row->down = number_of(down, "socket_bytes");
+    row->down_raw = number_of(down, "raw_bytes");
+    return true;
+}
+
+static char *ratio_text(double raw, double sent, char *buf, size_t size)
+{
+    if (sent > 0)
+        snprintf(buf, size, "%.2f", raw / sent);
+    else
+        snprintf(buf, size, "-");
+    return buf;
+}
+
+static void print_row(const run_row *r)
+{
+    char up[24] = "-", down[24] = "-", up_ratio[24], down_ratio[24], seconds[24];
+    bool split = r->up > 0;
+    printf("%-18s %7d %6d  %-16s %-10s %8.2f%% %8.4f %10s %7s %10s %7s %8s\n", r->mode, r->clients, r->batch,
+           split ? r->uplink : "-", split ? r->downlink : "-", 100 * r->accuracy, r->loss,
+           split ? cli_bytes(r->up, up, sizeof up) : up, ratio_text(r->up_raw, r->up, up_ratio, sizeof up_ratio),
+           split ? cli_bytes(r->down, down, sizeof down) : down,
+           ratio_text(r->down_raw, r->down, down_ratio, sizeof down_ratio),
+           cli_duration(r->seconds, seconds, sizeof seconds));
+}
+
+static void print_table(const run_row *rows, int count)
+{
+    printf("%-18s %7s %6s  %-16s %-10s %9s %8s %10s %7s %10s %7s %8s\n", "run", "clients", "batch", "uplink codec",
+           "downlink", "test acc.", "loss", "uplink", "ratio", "downlink", "ratio", "time");
+    for (int i = 0; i < count; i++)
+        print_row(&rows[i]);
+    puts("\nBytes are counted at the socket, all messages included; ratio: fp32 size of what crossed the cut to that.");
+    for (int i = 0; i < count; i++)
+        printf("%s %s\n", i ? "      " : "files:", rows[i].folder);
+}
+
+static json_t *row_json(const run_row *r)
+{
+    return json_pack("{s:s,s:s,s:i,s:i,s:s,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "out", r->folder, "mode", r->mode,
+                     "clients", r->clients, "batch", r->batch, "uplink", r->uplink, "downlink", r->downlink,
+                     "test_accuracy", r->accuracy, "test_loss", r->loss, "uplink_bytes", r->up, "uplink_raw_bytes",
+                     r->up_raw, "downlink_bytes", r->down, "downlink_raw_bytes", r->down_raw, "seconds", r->seconds);
+}
+
+static int print_rows_json(const run_row *rows, int count)
+{
+    json_t *runs = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(runs, row_json(&rows[i]));
+    return cli_print_json(json_pack("{s:o}", "runs", runs));
+}
+
+int cmd_report(int argc, char **argv)
+{
+    bool json = false;
+    const cli_option options[] = {{"json", NULL, "print one JSON object", CLI_FLAG, &json}};
+    const cli_command command = {
+        .name = "report",
+        .args = "DIR...",
+        .summary = "Shows finished runs side by side: accuracy, loss, bytes at the socket, time.",
+        .examples = "  cutwire report runs/*\n",
+        .options = options,
+        .option_count = 1,
+        .min_args = 1,
+        .max_args = MAX_RUNS,
+    };
+    const char *folders[MAX_RUNS];
+    run_row rows[MAX_RUNS];
+    int count = 0, code = cli_parse(&command, argc, argv, folders, &count);
+    if (code != CLI_GO_ON)
+        return code;
+    code = CLI_OK;
+    int read = 0;
+    for (; read < count && code == CLI_OK; read++)
+        code = read_row(folders[read], &rows[read]) ? CLI_OK : CLI_FAILURE;
+    if (code == CLI_OK && json)
+        code = print_rows_json(rows, count);
+    else if (code == CLI_OK)
+        print_table(rows, count);
+    for (int i = 0; i < read; i++) {
+        json_decref(rows[i].config);
+        json_decref(rows[i].summary);
+    }
+    return code;
+}

@@ -1,0 +1,57 @@
+/* cmd_server.c - `cutwire server`: the server's role, for clients on other machines. */
+#include <stdio.h>
+
+#include "commands.h"
+#include "train_output.h"
+
+static const char server_examples[] =
+    "  cutwire server --listen tcp://127.0.0.1:5555 --clients 2 --model cnn --cut 2 --uplink ms:r=0.99,b=2\n"
+    "      clients on this machine\n"
+    "  cutwire server --listen 'tcp://0.0.0.0:5555' --allow-plaintext --clients 10 --sample 1x28x28 --classes 10\n"
+    "      clients on other machines, in the clear; the server itself needs no data\n";
+
+int cmd_server(int argc, char **argv)
+{
+    cw_config config;
+    cw_config_init(&config);
+    const char *listen = "tcp://127.0.0.1:5555";
+    bool json = false, quiet = false;
+    const cli_option options[] = {
+        {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5555]; port * takes a free one", CLI_STRING,
+         &listen},
+        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
+        {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
+    };
+    const cli_command command = {
+        .name = "server",
+        .args = "",
+        .summary = "Runs the layers after the cut for clients that connect. What is trained is decided here; clients "
+                   "are told.",
+        .examples = server_examples,
+        .options = options,
+        .option_count = sizeof options / sizeof options[0],
+        .keys = CLI_KEYS_ALL,
+        .config = &config,
+    };
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    train_output_default_folder(&config, "server");
+    train_output out;
+    cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    cw_result result = {0};
+    cw_error err = {0};
+    cw_transport *transport;
+    const cw_net_options net = {.allow_plaintext = config.allow_plaintext};
+    cw_status status = cw_net_listen(listen, &net, &transport, &err);
+    if (status != CW_OK)
+        return cli_fail_error("server", status, &err);
+    fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), config.clients);
+    status = cw_serve(&config, transport, &hooks, &result, &err);
+    cw_transport_close(&transport, 2000);
+    if (status != CW_OK) {
+        cli_progress_clear(&out.progress);
+        return cli_fail_error("server", status, &err);
+    }
+    return train_output_finish(&out, &config, "server", &result);
+}

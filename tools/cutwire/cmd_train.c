@@ -1,0 +1,77 @@
+/* cmd_train.c - `cutwire train`: all roles on this machine. */
+#include <stdio.h>
+
+#include "commands.h"
+#include "processes.h"
+#include "train_output.h"
+
+static const char examples[] = "  cutwire train --local --data fashion-mnist --model cnn --epochs 2\n"
+                               "      unsplit training, the baseline\n"
+                               "  cutwire train --split --clients 4 --cut 2 --uplink ms:r=0.99,b=2 --epochs 1 --json\n"
+                               "      server and clients in this process, over the in-process transport\n"
+                               "  cutwire train --processes --clients 4 --uplink ms:r=0.99,b=2 --downlink bf16\n"
+                               "      this process is the server, every client its own process, over TCP on loopback\n";
+
+static cw_status train_processes(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err)
+{
+    cw_transport *transport;
+    cw_status status = cw_config_check(config, err);
+    if (status == CW_OK)
+        status = cw_net_listen("tcp://127.0.0.1:*", NULL, &transport, err);
+    if (status != CW_OK)
+        return status;
+    if (processes_start(config, cw_transport_endpoint(transport))) {
+        status = cw_serve(config, transport, hooks, result, err);
+    } else {
+        status = CW_ERR_IO;
+        snprintf(err->message, sizeof err->message, "cannot start the clients");
+    }
+    cw_transport_close(&transport, 2000);
+    int failed = processes_wait(status == CW_OK ? 10 : 1);
+    if (failed && status == CW_OK && !result->stopped)
+        fprintf(stderr, "cutwire: train: %d client processes failed; their messages are above\n", failed);
+    return status;
+}
+
+int cmd_train(int argc, char **argv)
+{
+    cw_config config;
+    cw_config_init(&config);
+    bool local = false, split = false, processes = false, json = false, quiet = false;
+    const cli_option options[] = {
+        {"local", NULL, "train unsplit: the baseline", CLI_FLAG, &local},
+        {"split", NULL, "train split, all roles in this process (the default)", CLI_FLAG, &split},
+        {"processes", NULL, "train split over TCP, every client in its own process", CLI_FLAG, &processes},
+        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
+        {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
+    };
+    const cli_command command = {
+        .name = "train",
+        .args = "",
+        .summary = "Trains a network on this machine: unsplit, or split at a cut between a server and clients.",
+        .examples = examples,
+        .options = options,
+        .option_count = sizeof options / sizeof options[0],
+        .keys = CLI_KEYS_ALL,
+        .config = &config,
+    };
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    if (local + split + processes > 1 && !(split && processes && !local))
+        return cli_fail(CLI_USAGE, "train: --local, --split and --processes exclude each other: choose one");
+    const char *mode = local ? "unsplit" : processes ? "processes" : "split";
+    train_output_default_folder(&config, mode);
+    train_output out;
+    cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    cw_result result = {0};
+    cw_error err = {0};
+    cw_status status = (local       ? cw_train_unsplit
+                        : processes ? train_processes
+                                    : cw_train_inproc)(&config, &hooks, &result, &err);
+    if (status != CW_OK) {
+        cli_progress_clear(&out.progress);
+        return cli_fail_error("train", status, &err);
+    }
+    return train_output_finish(&out, &config, mode, &result);
+}

@@ -1,0 +1,86 @@
+/* processes.c - fork, exec, and seeing that none is left behind. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "processes.h"
+
+static pid_t *pids;
+static int pid_count;
+
+static void run_client(const cw_config *config, const char *endpoint, pid_t parent)
+{
+    char threads[16], loaders[16], timeout[32];
+    snprintf(threads, sizeof threads, "%d", config->threads);
+    snprintf(loaders, sizeof loaders, "%d", config->loader_threads);
+    snprintf(timeout, sizeof timeout, "%g", config->timeout);
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(CLI_FAILURE); /* it died before it could be watched */
+    const char *colon = strchr(config->data, ':');
+    const char *dir = *config->data_dir ? config->data_dir : colon ? colon + 1 : "";
+    char *const argv[] = {"cutwire",   "client", "--connect",        (char *)(uintptr_t)endpoint,
+                          "--threads", threads,  "--loader-threads", loaders,
+                          "--timeout", timeout,  "--data-dir",       (char *)(uintptr_t)dir,
+                          "--quiet",   NULL};
+    execv("/proc/self/exe", argv);
+    _exit(CLI_FAILURE);
+}
+
+bool processes_start(const cw_config *config, const char *endpoint)
+{
+    pid_t parent = getpid();
+    pids = calloc((size_t)config->clients, sizeof *pids);
+    for (int i = 0; pids && i < config->clients; i++) {
+        fflush(NULL);
+        pid_t pid = fork();
+        if (pid == 0)
+            run_client(config, endpoint, parent);
+        if (pid < 0) {
+            cli_fail(CLI_FAILURE, "train: cannot start client process %d: %s", i + 1, strerror(errno));
+            processes_wait(0);
+            return false;
+        }
+        pids[pid_count++] = pid;
+    }
+    return pids != NULL;
+}
+
+static bool reap(pid_t *pid, int *failed)
+{
+    int status;
+    if (!*pid || waitpid(*pid, &status, WNOHANG) != *pid)
+        return *pid == 0;
+    *failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    *pid = 0;
+    return true;
+}
+
+int processes_wait(double seconds)
+{
+    int failed = 0;
+    const struct timespec nap = {.tv_nsec = 20000000};
+    for (double waited = 0;; waited += 0.02) {
+        int left = 0;
+        for (int i = 0; i < pid_count; i++)
+            left += !reap(&pids[i], &failed);
+        if (!left)
+            break;
+        for (int i = 0; i < pid_count && waited >= seconds; i++)
+            if (pids[i])
+                kill(pids[i], waited >= seconds + 2 ? SIGKILL : SIGTERM);
+        nanosleep(&nap, NULL);
+    }
+    free(pids);
+    pids = NULL;
+    pid_count = 0;
+    return failed;
+}

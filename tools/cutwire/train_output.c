@@ -1,0 +1,121 @@
+/* train_output.c - prints what a run tells. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "train_output.h"
+
+static void print_epoch(const cw_event *e, const char *prefix)
+{
+    const cw_epoch_report *r = e->report;
+    char up[32], down[32], time_text[32];
+    fprintf(stderr, "%sepoch %d/%d: train loss %.4f, accuracy %.2f%%; test loss %.4f, accuracy %.2f%%", prefix,
+            e->epoch + 1, e->epochs, r->train_loss, 100 * r->train_accuracy, r->test_loss, 100 * r->test_accuracy);
+    if (r->up.socket)
+        fprintf(stderr, "; up %s, down %s so far", cli_bytes((double)r->up.socket, up, sizeof up),
+                cli_bytes((double)r->down.socket, down, sizeof down));
+    fprintf(stderr, "; %s\n", cli_duration(r->seconds, time_text, sizeof time_text));
+}
+
+static void on_event(void *ctx, const cw_event *e)
+{
+    train_output *out = ctx;
+    char label[64], note[64];
+    switch (e->kind) {
+    case CW_EVENT_LOG:
+        cli_progress_clear(&out->progress);
+        fprintf(stderr, "%s%s\n", out->prefix, e->text);
+        return;
+    case CW_EVENT_STEP:
+    case CW_EVENT_EVAL:
+        snprintf(label, sizeof label, "%sepoch %d/%d%s", out->prefix, e->epoch + 1, e->epochs,
+                 e->kind == CW_EVENT_EVAL ? ", test" : "");
+        snprintf(note, sizeof note, e->kind == CW_EVENT_STEP ? "loss %.4f" : "", e->loss);
+        cli_progress_show(&out->progress, label, e->step, e->steps, "steps", note);
+        return;
+    case CW_EVENT_EPOCH:
+        cli_progress_clear(&out->progress);
+        if (!out->quiet)
+            print_epoch(e, out->prefix);
+        return;
+    }
+}
+
+cw_hooks train_output_hooks(train_output *out, bool json, bool quiet, const char *prefix)
+{
+    out->json = json;
+    out->quiet = quiet;
+    out->prefix = prefix;
+    cli_progress_start(&out->progress, quiet);
+    cli_catch_signals();
+    return (cw_hooks){.ctx = out, .event = on_event, .stop = cli_stop()};
+}
+
+static double ratio(uint64_t raw, uint64_t sent)
+{
+    return sent ? (double)raw / (double)sent : 0;
+}
+
+static json_t *summary(const cw_config *c, const char *mode, const cw_result *result)
+{
+    const cw_epoch_report *r = &result->last;
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:b,s:f,s:f,s:f,s:f,s:f}", "mode", mode, "data", c->data, "model",
+                          c->model, "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
+                          result->stopped, "test_accuracy", r->test_accuracy, "test_loss", r->test_loss, "train_loss",
+                          r->train_loss, "train_accuracy", r->train_accuracy, "seconds", r->seconds);
+    json_t *bytes = json_pack(
+        "{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "uplink", c->uplink, "downlink", c->downlink,
+        "uplink_bytes", (json_int_t)r->up.socket, "downlink_bytes", (json_int_t)r->down.socket, "uplink_payload_bytes",
+        (json_int_t)r->up.payload, "uplink_raw_bytes", (json_int_t)r->up.raw, "downlink_payload_bytes",
+        (json_int_t)r->down.payload, "downlink_raw_bytes", (json_int_t)r->down.raw, "eval_uplink_payload_bytes",
+        (json_int_t)r->up.eval_payload, "uplink_weights_bytes", (json_int_t)r->up.weights, "downlink_weights_bytes",
+        (json_int_t)r->down.weights, "uplink_ratio", ratio(r->up.raw + r->up.eval_raw, r->up.socket), "downlink_ratio",
+        ratio(r->down.raw, r->down.socket));
+    json_object_update(o, bytes);
+    json_decref(bytes);
+    json_object_set_new(o, "out", json_string(result->out));
+    return o;
+}
+
+static void print_summary(const cw_config *c, const char *mode, const cw_result *result)
+{
+    const cw_epoch_report *r = &result->last;
+    char a[32], b[32];
+    printf("%s, %s on %s: test accuracy %.2f%%, test loss %.4f, %d epochs in %s\n", mode, c->model, c->data,
+           100 * r->test_accuracy, r->test_loss, result->epochs_done, cli_duration(r->seconds, a, sizeof a));
+    if (r->up.socket) {
+        printf("uplink   %s: %s at the socket for %s of fp32, ratio %.2f\n", c->uplink,
+               cli_bytes((double)r->up.socket, a, sizeof a),
+               cli_bytes((double)(r->up.raw + r->up.eval_raw), b, sizeof b),
+               ratio(r->up.raw + r->up.eval_raw, r->up.socket));
+        printf("downlink %s: %s at the socket for %s of fp32, ratio %.2f\n", c->downlink,
+               cli_bytes((double)r->down.socket, a, sizeof a), cli_bytes((double)r->down.raw, b, sizeof b),
+               ratio(r->down.raw, r->down.socket));
+    }
+    if (*result->out)
+        printf("files: %s\n", result->out);
+}
+
+int train_output_finish(train_output *out, const cw_config *config, const char *mode, const cw_result *result)
+{
+    cli_progress_clear(&out->progress);
+    if (result->stopped)
+        fprintf(stderr, "stopped after %d of %d epochs; what was reached is saved\n", result->epochs_done,
+                config->epochs);
+    if (out->json)
+        return cli_print_json(summary(config, mode, result));
+    print_summary(config, mode, result);
+    return CLI_OK;
+}
+
+void train_output_default_folder(cw_config *config, const char *mode)
+{
+    if (*config->out)
+        return;
+    char stamp[32];
+    time_t now = time(NULL);
+    struct tm local;
+    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&now, &local));
+    snprintf(config->out, sizeof config->out, "runs/%s-%s-%s-%d", stamp, config->model, mode, (int)getpid());
+}

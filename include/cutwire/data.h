@@ -1,10 +1,10 @@
 /* cutwire/data.h - data sets, their split among clients, and the loader that makes batches.
  *
  * A data set is opened from "NAME" or "NAME:DIR" and holds one split (train or test): small images in memory, photos as
- * a list of files that are decoded when they are needed ("NAME@SIZE" sets the edge of what comes out). A shard is
- * a list of sample indices. A loader walks a shard in an order that depends on (seed, epoch) alone, and augments each
- * sample by a random stream keyed (seed, epoch, sample index): neither threads, nor prefetching, nor the number of
- * clients changes what a sample looks like.
+ * a list of files that are decoded when they are needed ("NAME@SIZE" sets the edge of what comes out), texts
+ * ("NAME@LENGTH") and tables as rows of numbers. A shard is a list of sample indices. A loader walks a shard in an
+ * order that depends on (seed, epoch) alone, and augments each sample by a random stream keyed (seed, epoch, sample
+ * index): neither threads, nor prefetching, nor the number of clients changes what a sample looks like.
  *
  * Thread-safety: a cw_dataset is immutable after opening and may be shared; a cw_loader belongs to one thread.
  */
@@ -23,11 +23,17 @@ typedef struct cw_dataset cw_dataset;
 
 typedef struct cw_dataset_info {
     const char *name; /* "fashion-mnist" */
-    cw_shape sample;  /* of one input: C,H,W for images */
-    size_t count;     /* samples in this split */
+    cw_shape sample;  /* of one input: C,H,W for images, L for texts, D for tables */
+    /* What the floats of a sample are, as a model has to know it:
+     * "image": pixels, normalized;
+     * "tokens:V": ids in [0, V) as exact floats, 0 padding, 1 unknown;
+     * "table:N/C1/C2/...": N standardized numbers, then for each Ci a category in [0, Ci) as an exact float, 0 unknown
+     */
+    const char *input;
+    size_t count; /* samples in this split */
     int classes;
     const char *const *class_names; /* `classes` strings, or NULL */
-    float mean[4], std[4];          /* per channel, of pixels scaled to [0,1]; the loader normalizes with them */
+    float mean[4], std[4];          /* images: per channel, of pixels scaled to [0,1]; the loader normalizes by them */
 } cw_dataset_info;
 
 /* The data sets known by name: 0 <= i < cw_dataset_known_count(). Static storage. */
@@ -44,6 +50,13 @@ const cw_dataset_known *cw_dataset_known_at(size_t i);
  * is wrong with it and how to get it. CW_ERR_NOT_FOUND, CW_ERR_IO, CW_ERR_MAGIC, CW_ERR_TRUNCATED, CW_ERR_CORRUPT,
  * CW_ERR_NO_MEMORY, CW_ERR_SPEC (unknown name: err lists the known ones). */
 cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err);
+/* Texts and tables become numbers by a recipe (vocabulary, statistics) that is learned from the training split, also
+ * when the test split is opened. A run keeps the recipe's text, and later splits are opened with it: the same words
+ * get the same numbers, and the training split need not be at hand. recipe NULL, or a set without one: as
+ * cw_dataset_open. CW_ERR_CORRUPT: not a recipe of this kind of set. */
+cw_status cw_dataset_open_with(const char *spec, cw_split split, const char *recipe, cw_dataset **out, cw_error *err);
+/* The data set's own text; NULL for images. */
+const char *cw_dataset_recipe(const cw_dataset *ds);
 void cw_dataset_close(cw_dataset **ds);
 const cw_dataset_info *cw_dataset_get_info(const cw_dataset *ds);
 /* Label of sample i < count, in [0, classes). */

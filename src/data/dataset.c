@@ -8,7 +8,8 @@
 
 static const cwi_format *const formats[] = {
     &cwi_format_fashion_mnist, &cwi_format_cifar_10,    &cwi_format_cifar_100,
-    &cwi_format_imagenette,    &cwi_format_imagefolder,
+    &cwi_format_imagenette,    &cwi_format_imagefolder, &cwi_format_sst_2,
+    &cwi_format_ag_news,       &cwi_format_adult,       &cwi_format_csv,
 };
 
 enum { PATH_SIZE = 4096 };
@@ -68,7 +69,7 @@ static cw_status parse_size(const char *spec, const char *at, const char *end, w
     enum { MIN_SIZE = 8, MAX_SIZE = 1024 };
     char *stop;
     if (!w->format->sizable)
-        return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": %s has images of one size only", spec,
+        return cwi_fail(err, CW_ERR_SPEC, "data set \"%s\": %s has samples of one size only", spec,
                         w->format->known.name);
     long size = strtol(at + 1, &stop, 10);
     if (stop != end || stop == at + 1 || size < MIN_SIZE || size > MAX_SIZE)
@@ -145,6 +146,11 @@ static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, c
 
 cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err)
 {
+    return cw_dataset_open_with(spec, split, NULL, out, err);
+}
+
+cw_status cw_dataset_open_with(const char *spec, cw_split split, const char *recipe, cw_dataset **out, cw_error *err)
+{
     *out = NULL;
     wanted w;
     char dir[PATH_SIZE];
@@ -154,8 +160,12 @@ cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw
     if (!ds)
         return cwi_fail_memory(err, sizeof *ds);
     ds->info.name = w.format->known.name;
+    ds->info.input = ds->input;
+    snprintf(ds->input, sizeof ds->input, "image");
     ds->wanted_size = w.size;
+    ds->given_recipe = recipe;
     cw_status status = open_in(w.format, dir, split, ds, err);
+    ds->given_recipe = NULL;
     if (status != CW_OK) {
         cw_dataset_close(&ds);
         return status;
@@ -174,6 +184,8 @@ void cw_dataset_close(cw_dataset **ds)
         cwi_free((*ds)->impl);
     cwi_free((*ds)->labels);
     cwi_free((*ds)->pixels);
+    cwi_free((*ds)->rows);
+    cwi_free((*ds)->recipe);
     cwi_free(*ds);
     *ds = NULL;
 }
@@ -181,6 +193,11 @@ void cw_dataset_close(cw_dataset **ds)
 const cw_dataset_info *cw_dataset_get_info(const cw_dataset *ds)
 {
     return &ds->info;
+}
+
+const char *cw_dataset_recipe(const cw_dataset *ds)
+{
+    return ds->recipe;
 }
 
 int32_t cw_dataset_label(const cw_dataset *ds, size_t i)

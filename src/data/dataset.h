@@ -33,10 +33,14 @@ typedef struct cwi_dataset_ops {
 struct cw_dataset {
     cw_dataset_info info;
     const cwi_dataset_ops *ops;
-    int32_t *labels; /* [info.count], owned, each checked to lie in [0, info.classes) */
-    uint8_t *pixels; /* in-memory images: count x C,H,W bytes, owned; else NULL */
-    void *impl;      /* the format's own, owned */
-    int wanted_size; /* edge of the images as the spec asks (NAME@SIZE), or 0 */
+    int32_t *labels;          /* [info.count], owned, each checked to lie in [0, info.classes) */
+    uint8_t *pixels;          /* in-memory images: count x C,H,W bytes, owned; else NULL */
+    float *rows;              /* rows in memory: count x sample floats, owned; else NULL */
+    void *impl;               /* the format's own, owned */
+    char *recipe;             /* what cw_dataset_recipe gives, owned; else NULL */
+    char input[1024];         /* what info.input points to */
+    int wanted_size;          /* NAME@SIZE of the spec: edge of images, length of texts; or 0 */
+    const char *given_recipe; /* while opening: to be used in place of learning from the training split; or NULL */
 };
 
 typedef struct cwi_format {
@@ -52,7 +56,7 @@ typedef struct cwi_format {
 } cwi_format;
 
 extern const cwi_format cwi_format_fashion_mnist, cwi_format_cifar_10, cwi_format_cifar_100, cwi_format_imagenette,
-    cwi_format_imagefolder;
+    cwi_format_imagefolder, cwi_format_sst_2, cwi_format_ag_news, cwi_format_adult, cwi_format_csv;
 
 /* ---- images in memory ---- */
 
@@ -60,6 +64,13 @@ extern const cwi_dataset_ops cwi_pixel_ops;
 
 /* CW_ERR_CORRUPT naming the first label that is not in [0, classes). */
 cw_status cwi_labels_check(const cw_dataset *ds, const char *path, cw_error *err);
+
+/* ---- rows in memory ---- */
+
+extern const cwi_dataset_ops cwi_row_ops;
+cw_status cwi_row_sample(const cw_dataset *ds, size_t i, cwi_augment *augment, void *worker, float *x, cw_error *err);
+/* Room for one more sample in rows and labels; *capacity begins at 0. */
+cw_status cwi_rows_reserve(cw_dataset *ds, size_t *capacity, cw_error *err);
 
 /* ---- files ---- */
 

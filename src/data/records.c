@@ -1,0 +1,116 @@
+/* records.c - RFC 4180 commas and plain tabs, cut in place. */
+#include <string.h>
+
+#include "cutwire/tensor.h"
+#include "data/records.h"
+
+cw_status cwi_records_open(cwi_records *r, const char *path, char separator, cw_error *err)
+{
+    memset(r, 0, sizeof *r);
+    uint8_t *bytes;
+    size_t size;
+    CWI_TRY(cw_file_read(path, &bytes, &size, err));
+    char *text = cwi_realloc(bytes, size, size + 1);
+    char *name = cwi_strdup(path);
+    if (!text || !name) {
+        cwi_free(text ? (void *)text : bytes);
+        cwi_free(name);
+        return cwi_fail_memory(err, size);
+    }
+    text[size] = '\0';
+    *r = (cwi_records){
+        .path = name, .text = text, .p = text, .end = text + size, .separator = separator, .next_line = 1};
+    if (size > 0 && memchr(text, '\0', size)) {
+        cwi_fail(err, CW_ERR_CORRUPT, "%s holds NUL bytes: it is no text", path);
+        cwi_records_close(r);
+        return CW_ERR_CORRUPT;
+    }
+    return CW_OK;
+}
+
+void cwi_records_close(cwi_records *r)
+{
+    cwi_free(r->path);
+    cwi_free(r->text);
+    memset(r, 0, sizeof *r);
+}
+
+cw_status cwi_records_fail(const cwi_records *r, cw_error *err, const char *what)
+{
+    return cwi_fail(err, CW_ERR_CORRUPT, "%s, line %zu: %s", r->path, r->line, what);
+}
+
+/* A quoted field, unescaped to where it stands; r->p is left behind the closing quote. */
+static cw_status cut_quoted(cwi_records *r, char **field, cw_error *err)
+{
+    char *to = ++r->p;
+    *field = to;
+    for (;; r->p++) {
+        if (r->p == r->end)
+            return cwi_records_fail(r, err, "a quote is not closed");
+        if (*r->p == '"') {
+            if (r->p[1] != '"')
+                break;
+            r->p++;
+        }
+        r->next_line += *r->p == '\n';
+        *to++ = *r->p;
+    }
+    r->p++;
+    *to = '\0';
+    return CW_OK;
+}
+
+static void trim_end(char *first, char *last)
+{
+    while (last > first && (last[-1] == ' ' || last[-1] == '\r'))
+        last--;
+    *last = '\0';
+}
+
+/* One field; r->p is left on the separator, the newline or the end, which *stop keeps, for the field's terminator may
+ * have taken its place. */
+static cw_status cut_field(cwi_records *r, char **field, char *stop, cw_error *err)
+{
+    const bool commas = r->separator == ',';
+    while (commas && *r->p == ' ')
+        r->p++;
+    const bool quoted = commas && *r->p == '"';
+    if (quoted)
+        CWI_TRY(cut_quoted(r, field, err));
+    char *first = r->p;
+    while (r->p < r->end && *r->p != r->separator && *r->p != '\n')
+        r->p++;
+    *stop = *r->p;
+    if (!quoted) {
+        *field = first;
+        if (commas)
+            trim_end(first, r->p);
+        else if (r->p > first && r->p[-1] == '\r' && *stop != r->separator)
+            r->p[-1] = '\0';
+        else
+            *r->p = '\0';
+    }
+    return CW_OK;
+}
+
+cw_status cwi_records_next(cwi_records *r, cw_error *err)
+{
+    while (r->p < r->end && (*r->p == '\n' || (*r->p == '\r' && r->p[1] == '\n'))) {
+        r->next_line += *r->p == '\n';
+        r->p++;
+    }
+    if (r->p == r->end)
+        return CW_END;
+    r->line = r->next_line;
+    r->fields = 0;
+    for (char stop = r->separator; stop == r->separator;) {
+        if (r->fields == CWI_MAX_FIELDS)
+            return cwi_records_fail(r, err, "more than 256 fields");
+        CWI_TRY(cut_field(r, &r->field[r->fields++], &stop, err));
+        if (r->p < r->end)
+            r->p++;
+        r->next_line += stop == '\n';
+    }
+    return CW_OK;
+}

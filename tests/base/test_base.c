@@ -126,6 +126,23 @@ static void crc32c_matches_rfc3720(void **state)
         assert_int_equal(cwi_crc32c(cwi_crc32c(0, rising, cut), rising + cut, 32 - cut), 0x46dd794e);
 }
 
+/* Long input goes through other code than short pieces of it. */
+static void crc32c_is_the_same_in_pieces(void **state)
+{
+    (void)state;
+    static uint8_t data[20000];
+    cwi_rng r = cwi_rng_make(1, CWI_STREAM_TEST, 0, 0);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)cwi_rng_u64(&r);
+    for (size_t size = sizeof data; size > 3000; size -= 1 + size / 16) {
+        const size_t first = sizeof data - size;
+        uint32_t crc = 0;
+        for (size_t done = 0; done < size; done += CWI_MIN((size_t)100, size - done))
+            crc = cwi_crc32c(crc, data + first + done, CWI_MIN((size_t)100, size - done));
+        assert_int_equal(cwi_crc32c(0, data + first, size), crc);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +154,7 @@ int main(void)
         cmocka_unit_test(distributions_have_their_moments),
         cmocka_unit_test(shuffle_is_a_permutation),
         cmocka_unit_test(crc32c_matches_rfc3720),
+        cmocka_unit_test(crc32c_is_the_same_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

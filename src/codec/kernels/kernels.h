@@ -199,6 +199,9 @@ typedef struct cwi_kernels {
 const cwi_kernels *cwi_kernels_get(void);
 /* The table of one variant, for tests and benchmarks; false when this build or machine lacks it. */
 bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out);
+/* Tests: what cwi_kernels_get() gives from now on; false when this build or machine lacks it. Not while other threads
+ * use the table. */
+bool cwi_kernels_force(cwi_cpu cpu);
 
 /* Each source file's contribution: fills in the entries it has and leaves the others. */
 void cwi_scan_scalar(cwi_kernels *k);

@@ -45,3 +45,9 @@ const cwi_kernels *cwi_kernels_get(void)
     pthread_once(&once, select_kernels);
     return &selected;
 }
+
+bool cwi_kernels_force(cwi_cpu cpu)
+{
+    cwi_kernels_get();
+    return cwi_kernels_for(cpu, &selected);
+}

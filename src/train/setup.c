@@ -222,10 +222,18 @@ static size_t share_begin(size_t total, size_t i, size_t n)
     return total / n * i + CWI_MIN(i, total % n);
 }
 
-static size_t limit_of(int limit, size_t client, size_t clients)
+/* What is left of a shard when the run uses only `limit` samples in all: skewed shards stay as skewed. */
+static size_t limited(const cw_shards *shards, size_t client, int limit)
 {
-    return limit > 0 ? share_begin((size_t)limit, client + 1, clients) - share_begin((size_t)limit, client, clients)
-                     : SIZE_MAX;
+    size_t before = 0, total = 0;
+    for (size_t i = 0; i < shards->clients; i++) {
+        before += i < client ? shards->count[i] : 0;
+        total += shards->count[i];
+    }
+    if (limit <= 0 || (size_t)limit >= total)
+        return shards->count[client];
+    size_t end = (before + shards->count[client]) * (size_t)limit / total;
+    return end - before * (size_t)limit / total;
 }
 
 static cw_status check_data_shape(const cwi_setup *setup, const cw_dataset *ds, cw_error *err)
@@ -256,7 +264,7 @@ static cw_status open_train(const cwi_setup *setup, size_t client, size_t client
     }
     cw_shards shards;
     CWI_TRY(cw_shards_make(feed->train, clients, config->dirichlet, config->seed, &shards, err));
-    feed->train_count = CWI_MIN(shards.count[client], limit_of(config->train_limit, client, clients));
+    feed->train_count = limited(&shards, client, config->train_limit);
     cw_status status =
         feed->train_count
             ? cw_loader_create(feed->train, shards.index[client], feed->train_count, &options, &feed->train_loader, err)
@@ -271,9 +279,11 @@ static cw_status open_test(const cwi_setup *setup, size_t client, size_t clients
     CWI_TRY(open_split(config, CW_SPLIT_TEST, &feed->test, err));
     CWI_TRY(check_data_shape(setup, feed->test, err));
     size_t total = cw_dataset_get_info(feed->test)->count;
+    if (config->test_limit > 0)
+        total = CWI_MIN(total, (size_t)config->test_limit);
     size_t begin = config->own_data ? 0 : share_begin(total, client, clients);
     size_t end = config->own_data ? total : share_begin(total, client + 1, clients);
-    feed->test_count = CWI_MIN(end - begin, limit_of(config->test_limit, client, clients));
+    feed->test_count = end - begin;
     uint32_t *index = cwi_alloc(feed->test_count, sizeof *index);
     if (!index)
         return cwi_fail_memory(err, feed->test_count * sizeof *index);

@@ -145,7 +145,7 @@ static void actor_join(actor *a, const scene *s)
     actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 99});
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
-    actor_send(a, (cw_msg){.type = CW_MSG_READY, .config_hash = a->msg.config_hash, .samples = 480, .test_samples = 0});
+    actor_send(a, (cw_msg){.type = CW_MSG_READY, .config_hash = a->msg.config_hash, .samples = 240, .test_samples = 0});
 }
 
 static void actor_close(actor *a)
@@ -271,7 +271,7 @@ static void sinner(sin kind, const char *name, double timeout, const char *words
     assert_ok_err(s->honest_status[0], s->honest_err[0]);
     assert_int_equal(s->result.epochs_done, 1);
     assert_int_equal(s->result.last.clients, 1);
-    assert_true(s->result.last.train_samples == 500);
+    assert_true(s->result.last.train_samples == 250);
     assert_logged(s, words);
     actor_close(&a);
     close_scene(s);

@@ -26,8 +26,8 @@ cw_config small_config(int clients, const char *uplink, const char *downlink)
     config.clients = clients;
     config.epochs = 2;
     config.batch = 48; /* leaves a short last batch */
-    config.train_limit = 1000;
-    config.test_limit = 400;
+    config.train_limit = 500;
+    config.test_limit = 200;
     config.threads = 1;
     config.loader_threads = 0;
     config.timeout = 60;

@@ -7,7 +7,7 @@
 /* Exits with 77 (skipped) when the data set is not on this machine. */
 void require_data(void);
 
-/* A run of seconds: 1,000 training and 400 test images, 2 epochs, one engine thread. */
+/* A run of seconds: 500 training and 200 test images, 2 epochs, one engine thread. */
 cw_config small_config(int clients, const char *uplink, const char *downlink);
 
 /* A new folder under the build tree for the run's files; the caller's config gets it as `out`. */

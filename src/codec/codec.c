@@ -7,7 +7,8 @@
 /* ---- registry ---- */
 
 /* In the order of the documentation. */
-static const cwi_family *const families[] = {&cwi_family_none, &cwi_family_fp16, &cwi_family_bf16, &cwi_family_ms};
+static const cwi_family *const families[] = {&cwi_family_none, &cwi_family_fp16, &cwi_family_bf16, &cwi_family_ms,
+                                             &cwi_family_sp,   &cwi_family_rt,   &cwi_family_qu};
 
 size_t cwi_family_count(void)
 {

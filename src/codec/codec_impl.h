@@ -181,7 +181,8 @@ struct cwi_family {
     cw_status (*decode)(cwi_decode_job *job); /* of a payload that passed check() */
 };
 
-extern const cwi_family cwi_family_none, cwi_family_fp16, cwi_family_bf16, cwi_family_ms;
+extern const cwi_family cwi_family_none, cwi_family_fp16, cwi_family_bf16, cwi_family_ms, cwi_family_sp, cwi_family_rt,
+    cwi_family_qu;
 
 size_t cwi_family_count(void);
 const cwi_family *cwi_family_at(size_t i);

@@ -154,8 +154,8 @@ static cw_status encode(cwi_encode_job *job)
     averaging a = {job, &m, &work, rounding, job->body + PREFIX};
     put_levels(&a, v[KEY_RECON].whole == RECON_CENTROID);
     cwi_mask_encoder e = {.job = job, .mask = &m, .work = &work, .rounding = rounding};
-    e.planes = a.levels + m.layout.segments * levels_of_segment(v) * 4;
-    e.values = e.planes + m.layout.segments * cwi_mask_planes_size(&m);
+    e.marks = a.levels + m.layout.segments * levels_of_segment(v) * 4;
+    e.values = e.marks + m.layout.segments * cwi_mask_marks_size(&m);
     cwi_mask_encode(&e);
     return CW_OK;
 }
@@ -241,8 +241,8 @@ static cw_status decode(cwi_decode_job *job)
     const reading r = {p, &m};
     cwi_mask_decoder d = {.job = job, .mask = &m, .ctx = &r};
     d.levels = p->value[KEY_RECON].whole == RECON_CENTROID ? centroid_levels : edge_levels;
-    d.planes = p->body + PREFIX + m.layout.segments * levels_of_segment(p->value) * 4;
-    d.values = d.planes + m.layout.segments * cwi_mask_planes_size(&m);
+    d.marks = p->body + PREFIX + m.layout.segments * levels_of_segment(p->value) * 4;
+    d.values = d.marks + m.layout.segments * cwi_mask_marks_size(&m);
     return cwi_mask_decode(&d);
 }
 

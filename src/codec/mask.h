@@ -1,6 +1,7 @@
 /* mask.h - what ms, sp and rt share: a code for each element, and the values of those whose code is all ones. Internal.
  *
- * Body parts, one after the other:  planes of each segment | kept values of each segment
+ * Body parts, one after the other:  marks of each segment | kept values of each segment
+ * where the marks are the codes in bit planes, or (one bit, few kept) the indices of the kept elements, ascending.
  */
 #ifndef CWI_MASK_H
 #define CWI_MASK_H
@@ -26,6 +27,7 @@ typedef struct cwi_mask {
     size_t kept; /* in each segment */
     unsigned bits;
     bool is_signed;
+    unsigned index_size; /* bytes of an index; 0: bit planes */
     cwi_values values;
 } cwi_mask;
 
@@ -34,10 +36,10 @@ static inline unsigned cwi_mask_planes(const cwi_mask *m)
     return m->bits + m->is_signed;
 }
 
-/* Bytes of the planes of one segment, of the values of one segment, and of both for all; false on overflow. */
-static inline size_t cwi_mask_planes_size(const cwi_mask *m)
+/* Bytes of the marks of one segment, of the values of one segment, and of both for all; false on overflow. */
+static inline size_t cwi_mask_marks_size(const cwi_mask *m)
 {
-    return cwi_planes_size(m->layout.length, cwi_mask_planes(m));
+    return m->index_size ? m->kept * m->index_size : cwi_planes_size(m->layout.length, cwi_mask_planes(m));
 }
 static inline size_t cwi_mask_values_size(const cwi_mask *m)
 {
@@ -48,6 +50,14 @@ bool cwi_mask_size(const cwi_mask *m, size_t *size);
 /* n floats to their form in the payload, and back; the latter is false when one is infinite or NaN. */
 void cwi_values_put(const cwi_kernels *k, cwi_values values, const float *x, size_t n, uint8_t *out);
 bool cwi_values_get(const cwi_kernels *k, cwi_values values, const uint8_t *in, size_t n, float *out);
+
+/* ---- indices instead of planes ---- */
+
+/* Bytes that an index into n elements takes. */
+unsigned cwi_index_size(size_t n);
+/* Marks of elements [first, first + n) of a segment, given as one plane: copied, or turned into indices. Returns where
+ * the next ones go. first is a multiple of 8. */
+uint8_t *cwi_marks_put(const cwi_mask *m, const uint8_t *plane, size_t first, size_t n, uint8_t *marks);
 
 /* ---- encoding ---- */
 
@@ -72,7 +82,7 @@ typedef struct cwi_mask_encoder {
     const cwi_mask *mask;
     const cwi_mask_work *work;
     cwi_rounding rounding;
-    uint8_t *planes, *values;
+    uint8_t *marks, *values;
 } cwi_mask_encoder;
 
 /* The quantizer of the codes of a segment with that pick. */
@@ -90,13 +100,18 @@ void cwi_mask_encode(const cwi_mask_encoder *e);
 typedef struct cwi_mask_decoder {
     const cwi_decode_job *job;
     const cwi_mask *mask;
-    const uint8_t *planes, *values;
-    /* Fills in the levels of a segment. */
+    const uint8_t *marks, *values;
+    /* Fills in the levels of a segment; not asked when there are indices: all but the kept elements are 0. */
     void (*levels)(const void *ctx, size_t segment, float *level);
     const void *ctx;
 } cwi_mask_decoder;
 
-/* CW_ERR_CORRUPT when the codes do not ask for exactly the values there are, or one is infinite or NaN. */
+/* CW_ERR_CORRUPT when the codes do not ask for exactly the values there are, one of these is infinite or NaN, or
+ * indices do not ascend within the segment. */
 cw_status cwi_mask_decode(const cwi_mask_decoder *d);
+
+typedef enum cwi_trouble { CWI_FINE, CWI_NOT_FINITE, CWI_WRONG_COUNT, CWI_BAD_INDEX } cwi_trouble;
+/* One segment of indices and values; what cwi_mask_decode calls. */
+cwi_trouble cwi_indices_decode(const cwi_mask_decoder *d, size_t segment);
 
 #endif

@@ -26,18 +26,15 @@ bool cwi_values_get(const cwi_kernels *k, cwi_values values, const uint8_t *in, 
     return finite;
 }
 
-/* What went wrong, in the order of importance. */
-enum { FINE, NOT_FINITE, WRONG_COUNT };
-
 typedef struct run {
     const cwi_mask_decoder *d;
     atomic_int trouble;
 } run;
 
-static void report(run *r, int trouble)
+static void report(run *r, cwi_trouble trouble)
 {
     int had = atomic_load(&r->trouble);
-    while (had < trouble && !atomic_compare_exchange_weak(&r->trouble, &had, trouble))
+    while (had < (int)trouble && !atomic_compare_exchange_weak(&r->trouble, &had, trouble))
         continue;
 }
 
@@ -48,7 +45,7 @@ typedef struct piece {
     size_t kept; /* exactly so many values */
 } piece;
 
-static int decode_direct(const cwi_mask_decoder *d, const piece *p, cwi_ms_decode *state)
+static cwi_trouble decode_direct(const cwi_mask_decoder *d, const piece *p, cwi_ms_decode *state)
 {
     float chunk[CWI_CHUNK];
     const cwi_sink *sink = &d->job->sink;
@@ -59,16 +56,16 @@ static int decode_direct(const cwi_mask_decoder *d, const piece *p, cwi_ms_decod
         size_t m = CWI_MIN(step, p->n - done);
         float *out = cwi_sink_at(sink, p->first + done, chunk);
         if (!d->job->kernels->ms_decode(state, m, out))
-            return WRONG_COUNT;
+            return CWI_WRONG_COUNT;
         cwi_sink_put(sink, p->first + done, m, out);
     }
     if (state->values != state->values_end)
-        return WRONG_COUNT;
-    return state->nonfinite ? NOT_FINITE : FINE;
+        return CWI_WRONG_COUNT;
+    return state->nonfinite ? CWI_NOT_FINITE : CWI_FINE;
 }
 
 /* By way of a buffer of floats, for values that were sent as something else. */
-static int decode_converted(const cwi_mask_decoder *d, const piece *p, cwi_ms_decode *state)
+static cwi_trouble decode_converted(const cwi_mask_decoder *d, const piece *p, cwi_ms_decode *state)
 {
     float chunk[CWI_CHUNK], kept[CWI_CHUNK];
     const cwi_kernels *k = d->job->kernels;
@@ -79,9 +76,9 @@ static int decode_converted(const cwi_mask_decoder *d, const piece *p, cwi_ms_de
         size_t m = CWI_MIN((size_t)CWI_CHUNK, p->n - done);
         size_t count = (size_t)k->ones(state->planes, m, state->bits, cwi_mask_planes(d->mask));
         if (count > left)
-            return WRONG_COUNT;
+            return CWI_WRONG_COUNT;
         if (!cwi_values_get(k, d->mask->values, in, count, kept))
-            return NOT_FINITE;
+            return CWI_NOT_FINITE;
         state->values = (const uint8_t *)kept;
         state->values_end = (const uint8_t *)(kept + count);
         float *out = cwi_sink_at(sink, p->first + done, chunk);
@@ -90,10 +87,10 @@ static int decode_converted(const cwi_mask_decoder *d, const piece *p, cwi_ms_de
         in += count * cwi_values_size(d->mask->values);
         left -= count;
     }
-    return left ? WRONG_COUNT : FINE;
+    return left ? CWI_WRONG_COUNT : CWI_FINE;
 }
 
-static int decode_piece(const cwi_mask_decoder *d, const piece *p, size_t segment)
+static cwi_trouble decode_piece(const cwi_mask_decoder *d, const piece *p, size_t segment)
 {
     cwi_ms_decode state = {.bits = d->mask->bits, .is_signed = d->mask->is_signed, .planes = p->planes};
     d->levels(d->ctx, segment, state.level);
@@ -105,10 +102,14 @@ static void decode_segment(void *ctx, unsigned worker, size_t segment)
     (void)worker;
     run *r = ctx;
     const cwi_mask *m = r->d->mask;
+    if (m->index_size) {
+        report(r, cwi_indices_decode(r->d, segment));
+        return;
+    }
     piece p = {.first = segment * m->layout.length,
                .n = m->layout.length,
                .kept = m->kept,
-               .planes = r->d->planes + segment * cwi_mask_planes_size(m),
+               .planes = r->d->marks + segment * cwi_mask_marks_size(m),
                .values = r->d->values + segment * cwi_mask_values_size(m)};
     report(r, decode_piece(r->d, &p, segment));
 }
@@ -126,7 +127,7 @@ static piece block_of(const run *r, size_t block)
     const size_t first = block * CWI_BLOCK;
     return (piece){.first = first,
                    .n = CWI_MIN((size_t)CWI_BLOCK, m->layout.length - first),
-                   .planes = r->d->planes + cwi_planes_size(first, cwi_mask_planes(m))};
+                   .planes = r->d->marks + cwi_planes_size(first, cwi_mask_planes(m))};
 }
 
 static void count_block(void *ctx, unsigned worker, size_t block)
@@ -163,24 +164,28 @@ static void decode_blocks(run *r)
     if (total == m->kept)
         cwi_parallel(r->d->job->threads, blocks, decode_block, r);
     else
-        report(r, WRONG_COUNT);
+        report(r, CWI_WRONG_COUNT);
 }
 
 cw_status cwi_mask_decode(const cwi_mask_decoder *d)
 {
-    run r = {.d = d, .trouble = FINE};
-    if (d->mask->layout.segments == 1 && d->job->threads > 1)
+    run r = {.d = d, .trouble = CWI_FINE};
+    if (d->mask->layout.segments == 1 && d->job->threads > 1 && !d->mask->index_size)
         decode_blocks(&r);
     else
         cwi_parallel(d->job->threads, d->mask->layout.segments, decode_segment, &r);
     const cwi_payload *p = d->job->payload;
-    const uint64_t planes = p->header_size + (uint64_t)(d->planes - p->body);
+    const uint64_t marks = p->header_size + (uint64_t)(d->marks - p->body);
     const uint64_t values = p->header_size + (uint64_t)(d->values - p->body);
     switch (atomic_load(&r.trouble)) {
-    case WRONG_COUNT:
-        return cwi_fail_at(d->job->err, CW_ERR_CORRUPT, planes,
+    case CWI_BAD_INDEX:
+        return cwi_fail_at(d->job->err, CW_ERR_CORRUPT, marks,
+                           "the indices of the kept values do not ascend within the %zu elements of their part",
+                           d->mask->layout.length);
+    case CWI_WRONG_COUNT:
+        return cwi_fail_at(d->job->err, CW_ERR_CORRUPT, marks,
                            "the codes do not mark exactly %zu kept values in each part of the tensor", d->mask->kept);
-    case NOT_FINITE:
+    case CWI_NOT_FINITE:
         return cwi_fail_at(d->job->err, CW_ERR_CORRUPT, values,
                            "a kept value is infinite or NaN, which no encoder writes");
     default:

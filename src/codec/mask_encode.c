@@ -5,9 +5,9 @@
 
 bool cwi_mask_size(const cwi_mask *m, size_t *size)
 {
-    size_t planes, values;
-    return cwi_mul_size(m->layout.segments, cwi_mask_planes_size(m), &planes) &&
-           cwi_mul_size(m->layout.segments, cwi_mask_values_size(m), &values) && cwi_add_size(planes, values, size);
+    size_t marks, values;
+    return cwi_mul_size(m->layout.segments, cwi_mask_marks_size(m), &marks) &&
+           cwi_mul_size(m->layout.segments, cwi_mask_values_size(m), &values) && cwi_add_size(marks, values, size);
 }
 
 void cwi_values_put(const cwi_kernels *k, cwi_values values, const float *x, size_t n, uint8_t *out)
@@ -126,7 +126,7 @@ typedef struct piece {
     size_t first, n;
     const cwi_pick *pick;
     uint64_t ties;
-    uint8_t *planes, *values;
+    uint8_t *marks, *values;
     size_t kept;
 } piece;
 
@@ -135,6 +135,7 @@ static void encode_direct(const cwi_mask_encoder *e, const piece *p, cwi_ms_enco
     float chunk[CWI_CHUNK];
     const cwi_source *s = &e->job->source;
     const size_t step = cwi_source_step(s);
+    state->planes = p->marks;
     state->values = p->values;
     state->values_end = p->values + p->kept * sizeof(float);
     for (size_t done = 0; done < p->n; done += step) {
@@ -143,29 +144,32 @@ static void encode_direct(const cwi_mask_encoder *e, const piece *p, cwi_ms_enco
     }
 }
 
-/* By way of a buffer of floats, for values that are sent as something else. */
+/* By way of buffers, for marks or values that are sent in another form. */
 static void encode_converted(const cwi_mask_encoder *e, const piece *p, cwi_ms_encode *state)
 {
     float chunk[CWI_CHUNK], kept[CWI_CHUNK];
+    uint8_t plane[CWI_CHUNK / 8];
     const cwi_source *s = &e->job->source;
-    uint8_t *out = p->values;
+    const size_t start = p->first % e->mask->layout.length; /* in the segment */
+    uint8_t *marks = p->marks, *values = p->values;
     for (size_t done = 0; done < p->n; done += CWI_CHUNK) {
         size_t m = CWI_MIN((size_t)CWI_CHUNK, p->n - done);
+        state->planes = e->mask->index_size ? plane : marks;
         state->values = (uint8_t *)kept;
         state->values_end = (uint8_t *)(kept + m);
         e->job->kernels->ms_encode(cwi_source_get(s, p->first + done, m, chunk), m, state);
+        marks = e->mask->index_size ? cwi_marks_put(e->mask, plane, start + done, m, marks) : state->planes;
         size_t count = (size_t)(state->values - (uint8_t *)kept) / sizeof *kept;
-        cwi_values_put(e->job->kernels, e->mask->values, kept, count, out);
-        out += count * cwi_values_size(e->mask->values);
+        cwi_values_put(e->job->kernels, e->mask->values, kept, count, values);
+        values += count * cwi_values_size(e->mask->values);
     }
 }
 
 static void encode_piece(const cwi_mask_encoder *e, const piece *p)
 {
-    cwi_ms_encode state = {
-        .threshold = p->pick->threshold, .is_signed = e->mask->is_signed, .ties = p->ties, .planes = p->planes};
+    cwi_ms_encode state = {.threshold = p->pick->threshold, .is_signed = e->mask->is_signed, .ties = p->ties};
     cwi_mask_quant(e->mask, e->rounding, p->pick, &state.quant);
-    if (e->mask->values == CWI_VALUES_FP32)
+    if (e->mask->values == CWI_VALUES_FP32 && !e->mask->index_size)
         encode_direct(e, p, &state);
     else
         encode_converted(e, p, &state);
@@ -178,7 +182,7 @@ static piece whole_segment(const cwi_mask_encoder *e, size_t segment)
                    .n = m->layout.length,
                    .pick = &e->work->picks[segment],
                    .ties = e->work->picks[segment].ties,
-                   .planes = e->planes + segment * cwi_mask_planes_size(m),
+                   .marks = e->marks + segment * cwi_mask_marks_size(m),
                    .values = e->values + segment * cwi_mask_values_size(m),
                    .kept = m->kept};
 }
@@ -237,16 +241,17 @@ static void encode_block(void *ctx, unsigned worker, size_t block)
 {
     (void)worker;
     const cwi_mask_encoder *e = ctx;
-    const size_t blocks = block_count(e->mask->layout.length);
+    const cwi_mask *m = e->mask;
+    const size_t blocks = block_count(m->layout.length);
     const uint64_t *here = &e->work->block[2 * block];
-    const uint64_t end = block + 1 < blocks ? here[2] : e->mask->kept;
+    const uint64_t end = block + 1 < blocks ? here[2] : m->kept;
     piece p = whole_segment(e, 0);
     p.first = block * CWI_BLOCK;
     p.n = block_length(e, block);
     p.ties = here[1];
     p.kept = (size_t)(end - here[0]);
-    p.planes += cwi_planes_size(p.first, cwi_mask_planes(e->mask));
-    p.values += here[0] * cwi_values_size(e->mask->values);
+    p.marks += m->index_size ? here[0] * m->index_size : cwi_planes_size(p.first, cwi_mask_planes(m));
+    p.values += here[0] * cwi_values_size(m->values);
     encode_piece(e, &p);
 }
 

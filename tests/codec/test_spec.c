@@ -22,6 +22,11 @@ static void specs_have_a_canonical_form(void **state)
     check_canonical("ms:r=9.5e-1,scope=sample,values=bf16,recon=centroid",
                     "ms:r=0.95,b=2,round=nearest,recon=centroid,values=bf16,scope=sample");
     check_canonical("ms:r=0.95875", "ms:r=0.95875,b=2,round=nearest,recon=edge,values=fp32,scope=tensor");
+    check_canonical("sp", "sp:r=0.95875,values=fp32,scope=tensor");
+    check_canonical("rt:r=0.95875,alpha=10,seed=1", "rt:r=0.95875,alpha=0.1,values=fp32,seed=1");
+    check_canonical("rt:alpha=0.3,seed=18446744073709551615",
+                    "rt:r=0.95875,alpha=0.3,values=fp32,seed=18446744073709551615");
+    check_canonical("qu:b=3", "qu:b=3,round=nearest,scope=tensor,seed=0");
     check_canonical("ms:r=-0", "ms:r=0,b=2,round=nearest,recon=edge,values=fp32,scope=tensor");
 }
 
@@ -65,6 +70,9 @@ static void bad_specs_are_refused_with_help(void **state)
     refused("none:r=1", "takes no keys: write \"none\" alone", 5);
     refused("none:", "takes no keys", 5);
     refused("ms:bb=2", "no key \"bb\"", 3);
+    refused("rt:alpha=100", "alpha must be a number in [0,100)", 9);
+    refused("rt:seed=-1", "seed must be a whole number from 0 to 2^64-1", 8);
+    refused("qu:round=floor", "round must be one of nearest|stochastic", 9);
     refused("ms:r=0.9;b=2", "r must be a number in [0,1)", 5);
 }
 

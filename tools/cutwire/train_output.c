@@ -31,7 +31,9 @@ static void on_event(void *ctx, const cw_event *e)
     case CW_EVENT_EVAL:
         snprintf(label, sizeof label, "%sepoch %d/%d%s", out->prefix, e->epoch + 1, e->epochs,
                  e->kind == CW_EVENT_EVAL ? ", test" : "");
-        snprintf(note, sizeof note, e->kind == CW_EVENT_STEP ? "loss %.4f" : "", e->loss);
+        *note = '\0';
+        if (e->kind == CW_EVENT_STEP)
+            snprintf(note, sizeof note, "loss %.4f", e->loss);
         cli_progress_show(&out->progress, label, e->step, e->steps, "steps", note);
         return;
     case CW_EVENT_EPOCH:

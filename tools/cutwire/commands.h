@@ -2,6 +2,7 @@
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
+int cmd_bench(int argc, char **argv);
 int cmd_codec(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_server(int argc, char **argv);

@@ -17,6 +17,7 @@ static const struct command {
     {"client", cmd_client, "a client's role: the layers before the cut, and the data"},
     {"report", cmd_report, "finished runs side by side"},
     {"codec", cmd_codec, "tensors in .npy files to payloads and back, with sizes and errors"},
+    {"bench", cmd_bench, "speed against memcpy, peers and the machine's limits"},
     {NULL, NULL, NULL},
 };
 

@@ -1,0 +1,30 @@
+/* bench_data.h - the tensors that benchmarks encode. Our measurements and the peers' use the same. */
+#ifndef CLI_BENCH_DATA_H
+#define CLI_BENCH_DATA_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A sample of 64 x 16 x 16 elements is 64 KiB: the shallow cut of the paper's VGG19. */
+enum { BENCH_CHANNELS = 64, BENCH_SIDE = 16, BENCH_SAMPLE = BENCH_CHANNELS * BENCH_SIDE * BENCH_SIDE };
+
+static inline double bench_uniform(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return ((double)(*state >> 11) + 0.5) * 0x1p-53;
+}
+
+/* n floats as a ReLU leaves them: a share of zeros, the others half-normal. */
+static inline void bench_fill(float *x, size_t n, double zeros)
+{
+    uint64_t state = UINT64_C(0x9e3779b97f4a7c15);
+    for (size_t i = 0; i < n; i++) {
+        const double keep = bench_uniform(&state), radius = bench_uniform(&state), angle = bench_uniform(&state);
+        x[i] = keep < zeros ? 0.0f : (float)fabs(sqrt(-2.0 * log(radius)) * cos(6.283185307179586 * angle));
+    }
+}
+
+#endif

@@ -1,5 +1,7 @@
 # The commands of README.md; everything else is CMake's (CMakePresets.json).
-.PHONY: all demo check format clean
+.PHONY: all demo check install format clean
+
+PREFIX ?= /usr/local
 
 all:
 	@scripts/setup build
@@ -14,6 +16,10 @@ demo: all
 check:
 	@scripts/setup build check bench
 	@scripts/check
+
+install: all
+	@cmake --install build --prefix "$(PREFIX)" >build/install.log || { cat build/install.log >&2; exit 1; }
+	@echo "installed in $(DESTDIR)$(PREFIX)"
 
 format:
 	@scripts/check_format --fix

@@ -1,0 +1,36 @@
+# What `cmake --install` puts where: libraries, headers, pkg-config files, CMake packages, and the command. All of it may be
+# moved afterwards: the pkg-config files and the packages find the rest from where they lie themselves.
+
+include(CMakePackageConfigHelpers)
+
+set(PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake)
+file(RELATIVE_PATH PC_PREFIX /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
+
+# cw_install(name): <name>.pc, find_package(<name>) with cutwire::<name>, and the component `static` with
+# cutwire::<name>_static, which asks for the packages that the static library needs.
+function(cw_install name)
+  install(TARGETS ${name}_shared EXPORT ${name}-shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS ${name}_static EXPORT ${name}-static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  foreach(kind shared static)
+    install(EXPORT ${name}-${kind} NAMESPACE cutwire:: DESTINATION ${PACKAGE_DIR}/${name})
+  endforeach()
+  configure_file(cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  configure_package_config_file(cmake/${name}-config.cmake.in ${PROJECT_BINARY_DIR}/${name}-config.cmake
+                                INSTALL_DESTINATION ${PACKAGE_DIR}/${name} NO_SET_AND_CHECK_MACRO)
+  write_basic_package_version_file(${PROJECT_BINARY_DIR}/${name}-config-version.cmake COMPATIBILITY SameMajorVersion)
+  install(FILES ${PROJECT_BINARY_DIR}/${name}-config.cmake ${PROJECT_BINARY_DIR}/${name}-config-version.cmake
+          DESTINATION ${PACKAGE_DIR}/${name})
+endfunction()
+
+cw_install(cutwire-codec)
+if(CUTWIRE_CODEC_ONLY)
+  set(headers status tensor codec)
+  list(TRANSFORM headers PREPEND include/cutwire/)
+  list(TRANSFORM headers APPEND .h)
+  install(FILES ${headers} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cutwire)
+else()
+  cw_install(cutwire)
+  install(DIRECTORY include/cutwire DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(TARGETS cutwire RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()

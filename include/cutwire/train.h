@@ -55,9 +55,11 @@ typedef struct cw_config {
     double timeout;      /* seconds without a word from a peer that owes one */
     double join_timeout; /* seconds to wait for clients to join (server) or for the server (client) */
     bool allow_plaintext;
-    bool own_data;      /* client: the whole local data set is its shard */
-    char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */
-    char out[512];      /* run directory; "": none is written */
+    bool own_data;        /* client: the whole local data set is its shard */
+    char data_dir[256];   /* where the data set lies on this machine; "": the usual places, or data's DIR */
+    char out[512];        /* run directory; "": none is written */
+    char resume[512];     /* folder of a run to go on with; "": none */
+    int checkpoint_every; /* epochs; 0: no checkpoints */
 } cw_config;
 
 void cw_config_init(cw_config *config);
@@ -83,6 +85,10 @@ cw_status cw_config_check(const cw_config *config, cw_error *err);
 cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **json, cw_error *err);
 /* Applies a JSON object of keys. Unknown keys are refused. CW_ERR_SPEC. */
 cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err);
+
+/* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
+ * CW_ERR_CORRUPT. */
+cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);
 
 /* ---- what a run tells ---- */
 

@@ -143,6 +143,7 @@ static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_e
 {
     cw_batch batch;
     CWI_TRY(cw_loader_next(loader, &batch, err));
+    cw_part_set_position(c->half.part, cwi_part_position(c->index, c->epoch, cw_loader_batches(loader), c->step));
     CWI_TRY(cw_part_forward(c->half.part, mode, batch.x, batch.n, c->smashed, err));
     c->batch_n = batch.n;
     cw_msg msg = message(c, CW_MSG_ACTIVATION);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "train/report.h"
 
@@ -56,7 +57,7 @@ static cw_status open_files(const cw_config *config, const char *mode, cwi_repor
     if (status != CW_OK)
         return status;
     join_path(path, sizeof path, config->out, "metrics.jsonl");
-    report->metrics = fopen(path, "w");
+    report->metrics = fopen(path, strcmp(config->resume, config->out) == 0 ? "a" : "w");
     if (!report->metrics)
         return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     return CW_OK;
@@ -86,7 +87,7 @@ static json_t *traffic_json(const cw_traffic *t)
                      (json_int_t)t->weights);
 }
 
-static json_t *epoch_json(const cw_epoch_report *e)
+json_t *cwi_report_epoch_json(const cw_epoch_report *e)
 {
     return json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:i,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
                      e->train_loss, "train_accuracy", e->train_accuracy, "test_loss", e->test_loss, "test_accuracy",
@@ -95,13 +96,58 @@ static json_t *epoch_json(const cw_epoch_report *e)
                      traffic_json(&e->up), "downlink", traffic_json(&e->down));
 }
 
+/* A run that goes on in its own folder keeps the metrics of the epochs that its checkpoint holds. */
+static void keep_lines(cwi_report *report, int lines)
+{
+    char path[PATH_SIZE];
+    join_path(path, sizeof path, report->result.out, "metrics.jsonl");
+    uint8_t *bytes;
+    size_t size, end = 0;
+    if (cw_file_read(path, &bytes, &size, NULL) != CW_OK)
+        return;
+    while (end < size && lines > 0)
+        lines -= bytes[end++] == '\n';
+    cw_bytes_free(bytes);
+    if (ftruncate(fileno(report->metrics), (off_t)end) != 0)
+        cwi_report_log(report, "cannot shorten %s: %s", path, strerror(errno));
+}
+
+static void restore_traffic(const json_t *object, cw_traffic *t)
+{
+    uint64_t *fields[] = {&t->socket, &t->payload, &t->raw, &t->eval_payload, &t->eval_raw, &t->weights};
+    static const char *const keys[] = {"socket_bytes",       "payload_bytes",  "raw_bytes",
+                                       "eval_payload_bytes", "eval_raw_bytes", "weights_bytes"};
+    for (size_t i = 0; i < CWI_COUNT(keys); i++)
+        *fields[i] = (uint64_t)json_integer_value(json_object_get(object, keys[i]));
+}
+
+void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done, double best_accuracy)
+{
+    cw_epoch_report *r = &report->result.last;
+    double *fields[] = {&r->train_loss,    &r->train_accuracy, &r->test_loss, &r->test_accuracy,
+                        &r->train_seconds, &r->seconds,        &r->lr};
+    static const char *const keys[] = {"train_loss",    "train_accuracy", "test_loss", "test_accuracy",
+                                       "train_seconds", "seconds",        "lr"};
+    for (size_t i = 0; i < CWI_COUNT(keys); i++)
+        *fields[i] = json_number_value(json_object_get(last, keys[i]));
+    r->epoch = epochs_done - 1;
+    r->train_samples = (uint64_t)json_integer_value(json_object_get(last, "train_samples"));
+    r->clients = (int)json_integer_value(json_object_get(last, "clients"));
+    restore_traffic(json_object_get(last, "uplink"), &r->up);
+    restore_traffic(json_object_get(last, "downlink"), &r->down);
+    report->result.epochs_done = epochs_done;
+    report->result.best_accuracy = best_accuracy;
+    if (report->metrics)
+        keep_lines(report, epochs_done);
+}
+
 void cwi_report_close(cwi_report *report)
 {
     if (!report->metrics)
         return;
     fclose(report->metrics);
     report->metrics = NULL;
-    json_t *summary = epoch_json(&report->result.last);
+    json_t *summary = cwi_report_epoch_json(&report->result.last);
     json_object_set_new(summary, "epochs_done", json_integer(report->result.epochs_done));
     json_object_set_new(summary, "stopped", json_boolean(report->result.stopped));
     json_object_set_new(summary, "best_accuracy", json_real(report->result.best_accuracy));
@@ -122,10 +168,20 @@ static void emit(const cwi_report *report, const cw_event *event)
 
 void cwi_report_begin(cwi_report *report)
 {
-    report->began = cwi_seconds();
+    report->began = cwi_seconds() - report->result.last.seconds;
 }
 
-cw_status cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch, cw_error *err)
+static bool write_metrics(cwi_report *report, const cw_epoch_report *epoch)
+{
+    json_t *json = cwi_report_epoch_json(epoch);
+    char *line = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    bool written = line && fprintf(report->metrics, "%s\n", line) > 0 && fflush(report->metrics) == 0;
+    free(line);
+    return written;
+}
+
+void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch)
 {
     epoch->seconds = cwi_seconds() - report->began;
     report->result.last = *epoch;
@@ -133,18 +189,9 @@ cw_status cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch, cw_error 
     report->result.best_accuracy = CWI_MAX(report->result.best_accuracy, epoch->test_accuracy);
     cw_event event = {.kind = CW_EVENT_EPOCH, .epoch = epoch->epoch, .epochs = report->epochs, .report = epoch};
     emit(report, &event);
-    if (!report->metrics)
-        return CW_OK;
-    json_t *json = epoch_json(epoch);
-    char *line = json_dumps(json, JSON_COMPACT);
-    json_decref(json);
-    if (!line)
-        return cwi_fail_memory(err, 0);
-    int written = fprintf(report->metrics, "%s\n", line);
-    free(line);
-    if (written < 0 || fflush(report->metrics) != 0)
-        return cwi_fail(err, CW_ERR_IO, "cannot write %s/metrics.jsonl: %s", report->result.out, strerror(errno));
-    return CW_OK;
+    if (report->metrics && !write_metrics(report, epoch))
+        cwi_report_log(report, "cannot write %s/metrics.jsonl: %s; training goes on", report->result.out,
+                       strerror(errno));
 }
 
 void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss)

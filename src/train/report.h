@@ -2,6 +2,7 @@
 #ifndef CWI_TRAIN_REPORT_H
 #define CWI_TRAIN_REPORT_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "train/setup.h"
@@ -10,7 +11,7 @@ typedef struct cwi_report {
     const cw_hooks *hooks;
     cw_result result;
     FILE *metrics; /* metrics.jsonl; NULL when the run has no directory */
-    double began;  /* clock when training began */
+    double began;  /* clock when training began, earlier by what a resumed run had taken before */
     int epochs;
 } cwi_report;
 
@@ -20,10 +21,15 @@ cw_status cwi_report_open(const cw_config *config, const char *mode, const cw_ho
 /* Writes summary.json; harmless after a failed open. */
 void cwi_report_close(cwi_report *report);
 
+/* An epoch's report as a JSON object, and a run's state from one: the next epoch report counts on from there. */
+json_t *cwi_report_epoch_json(const cw_epoch_report *epoch);
+void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done, double best_accuracy);
+
 /* The clock that epoch reports count from. */
 void cwi_report_begin(cwi_report *report);
-/* Adds an epoch to metrics and result, and tells the caller. */
-cw_status cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch, cw_error *err);
+/* Adds an epoch to metrics and result, and tells the caller. Metrics that cannot be written are logged: training goes
+ * on. */
+void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch);
 void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss);
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
 bool cwi_report_stop_asked(const cwi_report *report);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "train/checkpoint.h"
 #include "train/server.h"
 
 /* ---- life ---- */
@@ -36,6 +37,20 @@ static cw_status open_server(cwi_server *s, const cw_config *config, const char 
     return allocate(s, err);
 }
 
+static cw_status resume(cwi_server *s, cw_error *err)
+{
+    cwi_half *const halves[] = {&s->client, &s->half};
+    int epoch;
+    CWI_TRY(cwi_checkpoint_resume(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &epoch, err));
+    s->epoch = (uint32_t)epoch;
+    s->totals = s->report.result.last;
+    s->before_up = s->totals.up.socket;
+    s->before_down = s->totals.down.socket;
+    if (epoch >= s->setup.config.epochs)
+        s->stage = CWI_STAGE_FINISHED;
+    return CW_OK;
+}
+
 cw_status cwi_server_create(const cw_config *config, const char *mode, cw_transport *transport, const cw_hooks *hooks,
                             cwi_server **out, cw_error *err)
 {
@@ -47,6 +62,8 @@ cw_status cwi_server_create(const cw_config *config, const char *mode, cw_transp
         s->session = (uint64_t)(cwi_seconds() * 1e9) | 1;
     s->alone_since = cwi_seconds();
     cw_status status = open_server(s, config, mode, hooks, err);
+    if (status == CW_OK)
+        status = resume(s, err);
     if (status != CW_OK)
         cwi_server_destroy(out);
     return status;

@@ -63,7 +63,8 @@ typedef struct cwi_server {
     float *x, *dx;  /* one batch of smashed data, and its gradient */
     int32_t *labels;
     cw_epoch_report totals;
-    cw_status lost_status; /* why the last client was lost */
+    uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
+    cw_status lost_status;           /* why the last client was lost */
     char lost_reason[400];
     double alone_since; /* clock since when no client is there, or joining began */
 } cwi_server;

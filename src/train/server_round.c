@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "train/checkpoint.h"
 #include "train/server.h"
 
 typedef struct round_rule {
@@ -139,6 +140,8 @@ static cw_status take_activation(cwi_server *s, cwi_slot *slot, const cw_msg *ms
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples where %llu were due",
                         (unsigned long long)msg->samples, (unsigned long long)slot->batch);
     cw_loss loss;
+    cw_part_set_position(s->half.part,
+                         cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
     CWI_TRY(run_batch(s, msg, CW_TRAIN, &loss, err));
     CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
     CWI_TRY(send_gradient(s, slot, &loss, slot->batch, err));
@@ -380,9 +383,11 @@ static cw_status finish_eval(cwi_server *s, cw_error *err)
     r->test_loss = samples ? loss / (double)samples : 0;
     r->test_accuracy = samples ? (double)correct / (double)samples : 0;
     r->clients = (int)cwi_server_active(s);
-    r->up.socket = stats.bytes_received;
-    r->down.socket = stats.bytes_sent;
-    CWI_TRY(cwi_report_epoch(&s->report, r, err));
+    r->up.socket = s->before_up + stats.bytes_received;
+    r->down.socket = s->before_down + stats.bytes_sent;
+    cwi_report_epoch(&s->report, r);
+    cwi_half *const halves[] = {&s->client, &s->half};
+    cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves), r->epoch + 1);
     if (++s->epoch < (uint32_t)s->setup.config.epochs)
         return cwi_server_begin_epoch(s, err);
     s->stage = CWI_STAGE_FINISHED;

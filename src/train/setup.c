@@ -129,6 +129,11 @@ uint64_t cwi_codec_seed(uint64_t seed, unsigned direction, size_t client, uint32
     return cwi_rng_u64(&r);
 }
 
+uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step)
+{
+    return ((uint64_t)client << 40) + epoch * batches + step;
+}
+
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first)
 {
     if (first) {
@@ -147,6 +152,8 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
 {
     const cw_config *config = &setup->config;
     memset(half, 0, sizeof *half);
+    half->first = first;
+    half->last = last;
     cw_part_options options = {
         .max_batch = max_batch, .seed = config->seed, .threads = cwi_engine_threads(config), .input_grad = first > 0};
     CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
@@ -170,27 +177,81 @@ void cwi_half_close(cwi_half *half)
     memset(half, 0, sizeof *half);
 }
 
-static const char momentum_name[] = "optimizer.momentum";
-
-cw_status cwi_half_save(const cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err)
+static void momentum_name(const cwi_half *half, char *name, size_t size)
 {
-    cw_named_tensor *state;
-    size_t count;
-    *bytes = NULL;
-    CWI_TRY(cw_part_state_export(half->part, &state, &count, err));
-    cw_named_tensor *items = cwi_alloc(count + 1, sizeof *items);
-    if (!items) {
-        cw_named_tensors_free(state, count);
-        return cwi_fail_memory(err, (count + 1) * sizeof *items);
-    }
-    memcpy(items, state, count * sizeof *items);
-    cw_sgd_export(half->sgd, half->flat);
+    snprintf(name, size, "optimizer.momentum.%zu-%zu", half->first, half->last);
+}
+
+static cw_status export_momentum(cwi_half *half, cw_named_tensor *item, cw_error *err)
+{
     cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)half->trainable});
-    memcpy(items[count].name, momentum_name, sizeof momentum_name);
-    items[count].tensor = cw_tensor_view(CW_F32, &shape, half->flat);
-    cw_status status = cw_safetensors_encode(items, count + 1, NULL, bytes, size, err);
-    cwi_free(items);
-    cw_named_tensors_free(state, count);
+    momentum_name(half, item->name, sizeof item->name);
+    cw_status status = cw_tensor_alloc(&item->tensor, CW_F32, &shape);
+    if (status != CW_OK)
+        return cwi_fail_memory(err, half->trainable * sizeof(float));
+    cw_sgd_export(half->sgd, item->tensor.data);
+    return CW_OK;
+}
+
+/* Appends one half's tensors to the state, which takes them over. */
+static cw_status append_half(cwi_half *half, cwi_state *state, cw_error *err)
+{
+    cw_named_tensor *own;
+    size_t count;
+    CWI_TRY(cw_part_state_export(half->part, &own, &count, err));
+    size_t old = state->count * sizeof *own, add = (count + 1) * sizeof *own;
+    cw_named_tensor *grown = cwi_realloc(state->items, old, old + add);
+    if (!grown) {
+        cw_named_tensors_free(own, count);
+        return cwi_fail_memory(err, old + add);
+    }
+    memcpy(grown + state->count, own, count * sizeof *own);
+    cwi_free(own);
+    state->items = grown;
+    state->count += count;
+    memset(&grown[state->count], 0, sizeof *grown);
+    CWI_TRY(export_momentum(half, &grown[state->count], err));
+    state->count++;
+    return CW_OK;
+}
+
+cw_status cwi_halves_export(cwi_half *const *halves, size_t count, cwi_state *state, cw_error *err)
+{
+    memset(state, 0, sizeof *state);
+    for (size_t i = 0; i < count; i++)
+        CWI_TRY(append_half(halves[i], state, err));
+    return CW_OK;
+}
+
+void cwi_state_free(cwi_state *state)
+{
+    cw_named_tensors_free(state->items, state->count);
+    memset(state, 0, sizeof *state);
+}
+
+cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err)
+{
+    CWI_TRY(cw_part_state_import(half->part, set, err));
+    char name[64];
+    momentum_name(half, name, sizeof name);
+    const cw_tensor *momentum = cw_tensor_set_find(set, name);
+    if (!momentum)
+        return CW_OK;
+    if (momentum->dtype != CW_F32 || momentum->shape.ndim != 1 || momentum->shape.dim[0] != (int64_t)half->trainable)
+        return cwi_fail(err, CW_ERR_MISMATCH, "%s: not the %zu floats of this half", name, half->trainable);
+    memcpy(half->flat, momentum->data, half->trainable * sizeof(float));
+    cw_sgd_import(half->sgd, half->flat);
+    return CW_OK;
+}
+
+cw_status cwi_half_save(cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err)
+{
+    cwi_state state;
+    *bytes = NULL;
+    cw_status status = cwi_halves_export(&half, 1, &state, err);
+    if (status == CW_OK)
+        status = cw_safetensors_encode(state.items, state.count, NULL, bytes, size, err);
+    cwi_state_free(&state);
     return status;
 }
 
@@ -198,18 +259,7 @@ cw_status cwi_half_load(cwi_half *half, const void *bytes, size_t size, cw_error
 {
     cw_tensor_set set;
     CWI_TRY(cw_safetensors_decode(bytes, size, &set, err));
-    cw_status status = cw_part_state_import(half->part, &set, err);
-    const cw_tensor *momentum = cw_tensor_set_find(&set, momentum_name);
-    if (status == CW_OK && momentum) {
-        if (momentum->dtype != CW_F32 || momentum->shape.ndim != 1 ||
-            momentum->shape.dim[0] != (int64_t)half->trainable)
-            status =
-                cwi_fail(err, CW_ERR_MISMATCH, "%s: not the %zu floats of this half", momentum_name, half->trainable);
-        else {
-            memcpy(half->flat, momentum->data, half->trainable * sizeof(float));
-            cw_sgd_import(half->sgd, half->flat);
-        }
-    }
+    cw_status status = cwi_half_import(half, &set, err);
     cw_tensor_set_free(&set);
     return status;
 }

@@ -32,6 +32,7 @@ typedef struct cwi_half {
     cw_sgd *sgd;
     float *flat; /* room for the trainable parameters or the buffers, whichever is larger */
     size_t trainable, buffers;
+    size_t first, last; /* layers */
 } cwi_half;
 
 /* Layers [first, last) of the model for batches of up to max_batch samples. */
@@ -39,8 +40,18 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
                         cw_error *err);
 void cwi_half_close(cwi_half *half);
 
-/* Weights, buffers and momentum as one safetensors image (owned by the caller, cw_bytes_free), and back. */
-cw_status cwi_half_save(const cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err);
+/* Weights, buffers and momentum of several halves as named tensors. */
+typedef struct cwi_state {
+    cw_named_tensor *items; /* momentum is "optimizer.momentum.FIRST-LAST", by layers, one flat vector a half */
+    size_t count;
+} cwi_state;
+cw_status cwi_halves_export(cwi_half *const *halves, size_t count, cwi_state *state, cw_error *err);
+void cwi_state_free(cwi_state *state);
+/* Of a set that may hold more; momentum may be missing. */
+cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err);
+
+/* The same as one safetensors image (owned by the caller, cw_bytes_free), and back. */
+cw_status cwi_half_save(cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err);
 cw_status cwi_half_load(cwi_half *half, const void *bytes, size_t size, cw_error *err);
 
 /* A client's share of the data set: loaders over its shard and its part of the test split. */
@@ -61,6 +72,9 @@ uint64_t cwi_codec_seed(uint64_t seed, unsigned direction, size_t client, uint32
 
 /* sum = weight * x, or sum += weight * x: the average of what clients send, kept behind this one function. */
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first);
+
+/* Position of the random streams of a part (dropout) at a batch: different for each client, the same after a resume. */
+uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step);
 
 /* The share of a batch in its step's average. */
 static inline float cwi_batch_weight(uint64_t samples, uint64_t total)

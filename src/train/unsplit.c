@@ -1,7 +1,7 @@
 /* unsplit.c - the whole network in one process: the baseline that every split run is held against. */
 #include <string.h>
 
-#include "train/report.h"
+#include "train/checkpoint.h"
 
 typedef struct unsplit {
     cwi_setup setup;
@@ -32,10 +32,16 @@ static size_t batch_samples(const unsplit *u, size_t i, size_t step)
     return u->feeds[i].train_count > done ? CWI_MIN(batch, u->feeds[i].train_count - done) : 0;
 }
 
-static cw_status train_batch(unsplit *u, size_t i, float weight, totals *sum, cw_error *err)
+static uint64_t position_of(const unsplit *u, size_t i, int epoch, size_t step)
+{
+    return cwi_part_position(i, (uint64_t)epoch, cw_loader_batches(u->feeds[i].train_loader), step);
+}
+
+static cw_status train_batch(unsplit *u, size_t i, uint64_t position, float weight, totals *sum, cw_error *err)
 {
     cw_batch batch;
     cw_loss loss;
+    cw_part_set_position(u->net.part, position);
     CWI_TRY(cw_loader_next(u->feeds[i].train_loader, &batch, err));
     CWI_TRY(cw_part_forward(u->net.part, CW_TRAIN, batch.x, batch.n, NULL, err));
     CWI_TRY(cw_part_loss(u->net.part, batch.labels, batch.n, &loss, err));
@@ -53,7 +59,7 @@ static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_
     for (size_t i = 0; i < u->shards; i++) {
         size_t n = batch_samples(u, i, step);
         if (n)
-            CWI_TRY(train_batch(u, i, cwi_batch_weight(n, total), sum, err));
+            CWI_TRY(train_batch(u, i, position_of(u, i, epoch, step), cwi_batch_weight(n, total), sum, err));
     }
     CWI_TRY(cw_part_grad_sum_replace(u->net.part, 1.0f));
     float lr = cw_schedule_lr(&u->setup.schedule, epoch + (double)step / (double)u->steps, u->setup.config.epochs);
@@ -122,13 +128,17 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
 
 static cw_status run(unsplit *u, cw_error *err)
 {
+    cwi_half *const halves[] = {&u->net};
+    int first;
+    CWI_TRY(cwi_checkpoint_resume(&u->setup.config, halves, 1, &u->report, &first, err));
     cwi_report_begin(&u->report);
-    for (int epoch = 0; epoch < u->setup.config.epochs; epoch++) {
+    for (int epoch = first; epoch < u->setup.config.epochs; epoch++) {
         u->epoch.epoch = epoch;
         u->epoch.clients = (int)u->shards;
         CWI_TRY(train_epoch(u, epoch, err));
         CWI_TRY(evaluate(u, err));
-        CWI_TRY(cwi_report_epoch(&u->report, &u->epoch, err));
+        cwi_report_epoch(&u->report, &u->epoch);
+        cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, epoch + 1);
     }
     return CW_OK;
 }

@@ -33,10 +33,9 @@ int cmd_server(int argc, char **argv)
         .keys = CLI_KEYS_ALL,
         .config = &config,
     };
-    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    int code = train_parse(&command, argc, argv);
     if (code != CLI_GO_ON)
         return code;
-    train_output_default_folder(&config, "server");
     train_output out;
     cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_result result = {0};

@@ -10,7 +10,9 @@ static const char examples[] = "  cutwire train --local --data fashion-mnist --m
                                "  cutwire train --split --clients 4 --cut 2 --uplink ms:r=0.99,b=2 --epochs 1 --json\n"
                                "      server and clients in this process, over the in-process transport\n"
                                "  cutwire train --processes --clients 4 --uplink ms:r=0.99,b=2 --downlink bf16\n"
-                               "      this process is the server, every client its own process, over TCP on loopback\n";
+                               "      this process is the server, every client its own process, over TCP on loopback\n"
+                               "  cutwire train --split --resume runs/20261122-101500-cnn-train-4711\n"
+                               "      goes on with a run that was stopped or killed, after its last whole epoch\n";
 
 static cw_status train_processes(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err)
 {
@@ -55,13 +57,12 @@ int cmd_train(int argc, char **argv)
         .keys = CLI_KEYS_ALL,
         .config = &config,
     };
-    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    int code = train_parse(&command, argc, argv);
     if (code != CLI_GO_ON)
         return code;
     if (local + split + processes > 1 && !(split && processes && !local))
         return cli_fail(CLI_USAGE, "train: --local, --split and --processes exclude each other: choose one");
     const char *mode = local ? "unsplit" : processes ? "processes" : "split";
-    train_output_default_folder(&config, mode);
     train_output out;
     cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_result result = {0};

@@ -111,13 +111,33 @@ int train_output_finish(train_output *out, const cw_config *config, const char *
     return CLI_OK;
 }
 
-void train_output_default_folder(cw_config *config, const char *mode)
+static void default_folder(cw_config *config, const char *name)
 {
-    if (*config->out)
-        return;
     char stamp[32];
     time_t now = time(NULL);
     struct tm local;
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&now, &local));
-    snprintf(config->out, sizeof config->out, "runs/%s-%s-%s-%d", stamp, config->model, mode, (int)getpid());
+    snprintf(config->out, sizeof config->out, "runs/%s-%s-%s-%d", stamp, config->model, name, (int)getpid());
+}
+
+int train_parse(const cli_command *command, int argc, char **argv)
+{
+    cw_config *config = command->config;
+    int code = cli_parse(command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    if (*config->resume) {
+        char folder[sizeof config->resume];
+        memcpy(folder, config->resume, sizeof folder);
+        cw_config_init(config);
+        cw_error err;
+        cw_status status = cw_config_from_run(config, folder, &err);
+        if (status != CW_OK)
+            return cli_fail_error("--resume", status, &err);
+        memcpy(config->out, folder, sizeof folder);
+        code = cli_parse(command, argc, argv, NULL, NULL);
+    }
+    if (!*config->out)
+        default_folder(config, command->name);
+    return code;
 }

@@ -16,7 +16,8 @@ cw_hooks train_output_hooks(train_output *out, bool json, bool quiet, const char
 /* The summary: for people on standard output, or with --json the JSON line. Returns the exit code. */
 int train_output_finish(train_output *out, const cw_config *config, const char *mode, const cw_result *result);
 
-/* runs/DATE-TIME-MODEL-MODE-PID as the run's folder, unless the user named one. */
-void train_output_default_folder(cw_config *config, const char *mode);
+/* cli_parse for a command that trains. With --resume the run's own configuration holds but for what the command line
+ * says; the run's folder is runs/DATE-TIME-MODEL-NAME-PID, or the resumed one, unless the user named one. */
+int train_parse(const cli_command *command, int argc, char **argv);
 
 #endif

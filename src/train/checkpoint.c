@@ -1,0 +1,119 @@
+/* checkpoint.c - saves and restores runs. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/checkpoint.h"
+
+enum { FORMAT = 1, PATH_SIZE = sizeof((cw_config *)0)->out + 40 };
+
+static void checkpoint_path(char *path, const char *folder)
+{
+    snprintf(path, PATH_SIZE, "%s/checkpoint.safetensors", folder);
+}
+
+/* ---- saving ---- */
+
+static char *metadata_text(const cwi_report *report, const cw_config *config, int next_epoch, cw_error *err)
+{
+    char *config_json;
+    if (cw_config_to_json(config, false, &config_json, err) != CW_OK)
+        return NULL;
+    json_t *meta = json_pack("{s:i,s:i,s:f,s:o}", "format", FORMAT, "next_epoch", next_epoch, "best_accuracy",
+                             report->result.best_accuracy, "last", cwi_report_epoch_json(&report->result.last));
+    json_object_set_new(meta, "config", json_loads(config_json, 0, NULL));
+    cwi_free(config_json);
+    char *text = json_dumps(meta, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(meta);
+    return text;
+}
+
+static cw_status save(const cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+                      int next_epoch, cw_error *err)
+{
+    char path[PATH_SIZE];
+    checkpoint_path(path, config->out);
+    char *meta = metadata_text(report, config, next_epoch, err);
+    if (!meta)
+        return cwi_fail_memory(err, 0);
+    cwi_state state;
+    cw_status status = cwi_halves_export(halves, count, &state, err);
+    if (status == CW_OK)
+        status = cw_safetensors_save(path, state.items, state.count, meta, err);
+    cwi_state_free(&state);
+    free(meta);
+    return status;
+}
+
+void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+                         int next_epoch)
+{
+    bool last = next_epoch >= config->epochs;
+    if (!*config->out || !config->checkpoint_every || (next_epoch % config->checkpoint_every && !last))
+        return;
+    cw_error err;
+    cw_status status = save(report, config, halves, count, next_epoch, &err);
+    if (status != CW_OK)
+        cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", err.message);
+}
+
+/* ---- going on ---- */
+
+static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json_t **meta, cw_error *err)
+{
+    *meta = set->metadata ? json_loads(set->metadata, 0, NULL) : NULL;
+    if (*meta && json_integer_value(json_object_get(*meta, "format")) == FORMAT &&
+        json_is_object(json_object_get(*meta, "config")) && json_is_integer(json_object_get(*meta, "next_epoch")))
+        return CW_OK;
+    json_decref(*meta);
+    *meta = NULL;
+    return cwi_fail(err, CW_ERR_CORRUPT, "%s is no checkpoint of this version: name the folder of a run", path);
+}
+
+static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_error *err)
+{
+    char path[PATH_SIZE];
+    checkpoint_path(path, folder);
+    CWI_TRY(cw_safetensors_load(path, set, err));
+    cw_status status = parse_metadata(set, path, meta, err);
+    if (status != CW_OK)
+        cw_tensor_set_free(set);
+    return status;
+}
+
+cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err)
+{
+    cw_tensor_set set;
+    json_t *meta;
+    CWI_TRY(load(folder, &set, &meta, err));
+    char *text = json_dumps(json_object_get(meta, "config"), JSON_COMPACT | JSON_REAL_PRECISION(17));
+    cw_status status = text ? cw_config_from_json(config, text, strlen(text), err) : cwi_fail_memory(err, 0);
+    free(text);
+    json_decref(meta);
+    cw_tensor_set_free(&set);
+    return status;
+}
+
+cw_status cwi_checkpoint_resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+                                int *next_epoch, cw_error *err)
+{
+    *next_epoch = 0;
+    if (!*config->resume)
+        return CW_OK;
+    cw_tensor_set set;
+    json_t *meta;
+    CWI_TRY(load(config->resume, &set, &meta, err));
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < count && status == CW_OK; i++)
+        status = cwi_half_import(halves[i], &set, err);
+    if (status == CW_OK) {
+        *next_epoch = (int)json_integer_value(json_object_get(meta, "next_epoch"));
+        cwi_report_restore(report, json_object_get(meta, "last"), *next_epoch,
+                           json_number_value(json_object_get(meta, "best_accuracy")));
+        cwi_report_log(report, "going on after epoch %d of %s", *next_epoch, config->resume);
+    }
+    json_decref(meta);
+    cw_tensor_set_free(&set);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
+}

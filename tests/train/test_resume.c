@@ -1,0 +1,218 @@
+/* test_resume.c - a run that stops, is killed or meets a full disk goes on from its checkpoint, to the bit. */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "train_test.h"
+
+#include "test.h"
+
+typedef cw_status (*train_fn)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
+
+/* ---- stopping after a number of epochs ---- */
+
+typedef struct stopper {
+    volatile sig_atomic_t stop;
+    int epochs;
+    char log[2000];
+} stopper;
+
+static void stop_after(void *ctx, const cw_event *e)
+{
+    stopper *s = ctx;
+    if (e->kind == CW_EVENT_EPOCH && e->epoch + 1 == s->epochs)
+        s->stop = 1;
+    if (e->kind == CW_EVENT_LOG)
+        snprintf(s->log + strlen(s->log), sizeof s->log - strlen(s->log), "%s\n", e->text);
+}
+
+static void resume_from(cw_config *config, const char *folder)
+{
+    cw_error err;
+    char copy[512];
+    snprintf(copy, sizeof copy, "%s", folder);
+    cw_config_init(config);
+    assert_ok_err(cw_config_from_run(config, copy, &err), err);
+    snprintf(config->resume, sizeof config->resume, "%s", copy);
+    snprintf(config->out, sizeof config->out, "%s", copy);
+}
+
+static size_t count_lines(const char *folder, const char *file)
+{
+    char path[600];
+    uint8_t *bytes;
+    size_t size, lines = 0;
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_ok(cw_file_read(path, &bytes, &size, NULL));
+    for (size_t i = 0; i < size; i++)
+        lines += bytes[i] == '\n';
+    cw_bytes_free(bytes);
+    return lines;
+}
+
+static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, int clients)
+{
+    char folder[64];
+    cw_config whole = small_config(clients, "ms:r=0.99,b=2", "none"), half;
+    whole.epochs = 3;
+    whole.flip = true;
+    half = whole;
+    cw_result a, b;
+    cw_error err;
+    snprintf(folder, sizeof folder, "whole-%s", name);
+    use_folder(&whole, folder);
+    snprintf(folder, sizeof folder, "half-%s", name);
+    use_folder(&half, folder);
+    assert_ok_err(train(&whole, NULL, &a, &err), err);
+
+    stopper s = {.epochs = 1};
+    cw_hooks hooks = {.ctx = &s, .event = stop_after, .stop = &s.stop};
+    assert_ok_err(train(&half, &hooks, &b, &err), err);
+    assert_true(b.stopped && b.epochs_done == 1);
+    cw_config again;
+    resume_from(&again, half.out);
+    assert_ok_err(train(&again, NULL, &b, &err), err);
+    assert_same_report(&a, &b);
+    assert_same_model(&whole, &half);
+    assert_true(a.last.up.payload == b.last.up.payload && a.best_accuracy == b.best_accuracy);
+    assert_int_equal(count_lines(half.out, "metrics.jsonl"), 3);
+}
+
+static void unsplit_runs_resume(void **state)
+{
+    (void)state;
+    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", 1);
+}
+
+static void split_runs_resume(void **state)
+{
+    (void)state;
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2);
+}
+
+/* ---- kill -9 ---- */
+
+static pid_t train_in_child(const cw_config *config)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        cw_result result;
+        cw_error err;
+        _exit(cw_train_unsplit(config, NULL, &result, &err) != CW_OK);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+static void a_killed_run_resumes_whenever_it_was_killed(void **state)
+{
+    (void)state;
+    cw_config whole = small_config(1, "none", "none"), killed;
+    whole.epochs = 4;
+    whole.train_limit = 200;
+    whole.test_limit = 50;
+    killed = whole;
+    cw_result a, b;
+    cw_error err;
+    use_folder(&whole, "never-killed");
+    use_folder(&killed, "killed");
+    assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
+    for (int i = 0; i < 6; i++) {
+        pid_t pid = train_in_child(&killed);
+        const struct timespec life = {.tv_nsec = 100000000 + 57000000 * i};
+        nanosleep(&life, NULL);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        cw_config again;
+        cw_config_init(&again);
+        if (cw_config_from_run(&again, killed.out, &err) == CW_OK)
+            resume_from(&killed, killed.out);
+        else /* before the first checkpoint: there must be none, not a broken one */
+            assert_true(err.status == CW_ERR_NOT_FOUND || err.status == CW_ERR_IO);
+    }
+    assert_ok_err(cw_train_unsplit(&killed, NULL, &b, &err), err);
+    assert_same_report(&a, &b);
+    assert_same_model(&whole, &killed);
+}
+
+/* ---- a full disk ---- */
+
+static void a_full_disk_keeps_the_last_checkpoint_and_the_run(void **state)
+{
+    (void)state;
+    cw_config config = small_config(1, "none", "none");
+    config.epochs = 1;
+    use_folder(&config, "full-disk");
+    cw_result result;
+    cw_error err;
+    assert_ok_err(cw_train_unsplit(&config, NULL, &result, &err), err);
+    pid_t pid = fork();
+    if (pid == 0) {
+        /* Files of this process may not grow beyond a size that a checkpoint exceeds. */
+        signal(SIGXFSZ, SIG_IGN);
+        const struct rlimit limit = {20000, 20000};
+        setrlimit(RLIMIT_FSIZE, &limit);
+        stopper s = {.epochs = -1};
+        cw_hooks hooks = {.ctx = &s, .event = stop_after};
+        cw_config again;
+        resume_from(&again, config.out);
+        again.epochs = 2;
+        cw_status status = cw_train_unsplit(&again, &hooks, &result, &err);
+        bool good = status == CW_ERR_IO && result.epochs_done == 2 && strstr(s.log, "cannot save a checkpoint") &&
+                    strstr(s.log, "training goes on");
+        _exit(good ? 0 : 1);
+    }
+    int child;
+    waitpid(pid, &child, 0);
+    assert_true(WIFEXITED(child) && WEXITSTATUS(child) == 0);
+    cw_config again;
+    resume_from(&again, config.out); /* still there, still good */
+    again.epochs = 2;
+    assert_ok_err(cw_train_unsplit(&again, NULL, &result, &err), err);
+    assert_int_equal(result.epochs_done, 2);
+}
+
+static void what_is_no_checkpoint_is_refused(void **state)
+{
+    (void)state;
+    cw_config config = small_config(1, "none", "none"), again;
+    cw_result result;
+    cw_error err;
+    cw_config_init(&again);
+    assert_true(cw_config_from_run(&again, "test-runs/nowhere", &err) != CW_OK);
+    assert_non_null(strstr(err.message, "nowhere"));
+    config.epochs = 1;
+    use_folder(&config, "other-model");
+    assert_ok_err(cw_train_unsplit(&config, NULL, &result, &err), err);
+    snprintf(config.resume, sizeof config.resume, "%s", config.out);
+    snprintf(config.data, sizeof config.data, "cifar-10"); /* three channels: the first layer has another shape */
+    snprintf(config.sample, sizeof config.sample, "3x32x32");
+    config.classes = 10;
+    assert_true(cw_train_unsplit(&config, NULL, &result, &err) != CW_OK);
+    /* A file cut short, as by a copy that failed. */
+    char path[600];
+    uint8_t *bytes;
+    size_t size;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config.out);
+    assert_ok(cw_file_read(path, &bytes, &size, NULL));
+    assert_ok(cw_file_write(path, bytes, size - 1, NULL));
+    cw_bytes_free(bytes);
+    assert_true(cw_config_from_run(&again, config.out, &err) != CW_OK);
+    assert_non_null(strstr(err.message, "checkpoint.safetensors"));
+}
+
+int main(void)
+{
+    require_data();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_killed_run_resumes_whenever_it_was_killed),
+        cmocka_unit_test(a_full_disk_keeps_the_last_checkpoint_and_the_run),
+        cmocka_unit_test(unsplit_runs_resume),
+        cmocka_unit_test(split_runs_resume),
+        cmocka_unit_test(what_is_no_checkpoint_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -50,6 +50,9 @@ const cw_dataset_known *cw_dataset_known_at(size_t i);
  * is wrong with it and how to get it. CW_ERR_NOT_FOUND, CW_ERR_IO, CW_ERR_MAGIC, CW_ERR_TRUNCATED, CW_ERR_CORRUPT,
  * CW_ERR_NO_MEMORY, CW_ERR_SPEC (unknown name: err lists the known ones). */
 cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err);
+/* The folder that opening would read from, into dir (terminated). CW_ERR_NOT_FOUND as there. */
+cw_status cw_dataset_find(const char *spec, cw_split split, char *dir, size_t size, cw_error *err);
+
 /* Texts and tables become numbers by a recipe (vocabulary, statistics) that is learned from the training split, also
  * when the test split is opened. A run keeps the recipe's text, and later splits are opened with it: the same words
  * get the same numbers, and the training split need not be at hand. recipe NULL, or a set without one: as

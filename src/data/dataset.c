@@ -99,12 +99,14 @@ static cw_status parse_spec(const char *spec, wanted *w, cw_error *err)
 static bool usual_place(const cwi_format *f, size_t i, char *out, size_t size)
 {
     const char *data = getenv("CUTWIRE_DATA"), *home = getenv("HOME");
-    if (data && *data && i-- == 0)
-        return cwi_path_join(out, size, data, f->folder);
-    if (home && *home && i-- == 0) {
-        int n = snprintf(out, size, "%s/.cache/cutwire/data/%s", home, f->folder);
-        return n >= 0 && (size_t)n < size;
-    }
+    for (const char *const *folder = f->folders; data && *data && *folder; folder++)
+        if (i-- == 0)
+            return cwi_path_join(out, size, data, *folder);
+    for (const char *const *folder = f->folders; home && *home && *folder; folder++)
+        if (i-- == 0) {
+            int n = snprintf(out, size, "%s/.cache/cutwire/data/%s", home, *folder);
+            return n >= 0 && (size_t)n < size;
+        }
     for (const char *const *p = f->system_places; p && *p; p++)
         if (i-- == 0)
             return snprintf(out, size, "%s", *p) < (int)size;
@@ -142,6 +144,13 @@ static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, c
         snprintf(err->message + used, sizeof err->message - used, "; to get it again: %s", f->known.install);
     }
     return status;
+}
+
+cw_status cw_dataset_find(const char *spec, cw_split split, char *dir, size_t size, cw_error *err)
+{
+    wanted w;
+    CWI_TRY(parse_spec(spec, &w, err));
+    return find_folder(w.format, w.dir, split, dir, size, err);
 }
 
 cw_status cw_dataset_open(const char *spec, cw_split split, cw_dataset **out, cw_error *err)

@@ -45,7 +45,7 @@ struct cw_dataset {
 
 typedef struct cwi_format {
     cw_dataset_known known;
-    const char *folder;               /* under $CUTWIRE_DATA and the cache */
+    const char *folders[3];           /* under $CUTWIRE_DATA and the cache; NULL-terminated */
     const char *const *system_places; /* NULL-terminated list of absolute folders; NULL: none */
     /* Whether dir seems to hold this set (its first file exists). */
     bool (*probe)(const char *dir, cw_split split);

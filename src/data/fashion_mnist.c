@@ -82,7 +82,7 @@ const cwi_format cwi_format_fashion_mnist = {
     .known = {.name = "fashion-mnist",
               .summary = "60,000 + 10,000 grey images 28x28 of clothing, 10 classes",
               .install = "apt-get install dataset-fashion-mnist"},
-    .folder = "fashion-mnist",
+    .folders = {"fashion-mnist"},
     .system_places = system_places,
     .probe = probe,
     .wants = "*-images-idx3-ubyte.gz",

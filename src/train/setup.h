@@ -1,4 +1,9 @@
-/* setup.h - what every role derives from a configuration: model, cut, codecs, schedule, data, parts. Internal. */
+/* setup.h - what every role derives from a configuration. Internal.
+ *
+ * setup.c   model, cut, codecs, schedule
+ * half.c    the parts that train, and their state
+ * feed.c    a client's data
+ */
 #ifndef CWI_TRAIN_SETUP_H
 #define CWI_TRAIN_SETUP_H
 
@@ -15,6 +20,9 @@ typedef struct cwi_setup {
     size_t sample_count;  /* its elements */
     size_t smashed_count; /* elements of one sample at the cut */
 } cwi_setup;
+
+/* One split of the configured data set as this machine has it: --data-dir comes before NAME:DIR. */
+cw_status cwi_dataset_open_local(const cw_config *config, cw_split split, cw_dataset **ds, cw_error *err);
 
 /* Data shape and classes come from the configuration, or where it leaves them open from the data set's test split. */
 cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *err);

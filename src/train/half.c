@@ -1,0 +1,122 @@
+/* half.c - one half of the network, or the whole, with its optimizer; its state as named tensors. */
+#include <stdio.h>
+#include <string.h>
+
+#include "train/setup.h"
+
+cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,
+                        cw_error *err)
+{
+    const cw_config *config = &setup->config;
+    memset(half, 0, sizeof *half);
+    half->first = first;
+    half->last = last;
+    cw_part_options options = {
+        .max_batch = max_batch, .seed = config->seed, .threads = cwi_engine_threads(config), .input_grad = first > 0};
+    CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
+    half->trainable = cw_part_trainable_size(half->part);
+    half->buffers = cw_part_buffer_size(half->part);
+    half->flat = cwi_calloc(CWI_MAX(half->trainable, half->buffers), sizeof(float));
+    cw_sgd_options sgd = {
+        .momentum = (float)config->momentum, .weight_decay = (float)config->weight_decay, .nesterov = config->nesterov};
+    cw_status status = half->flat ? cw_sgd_create(half->part, &sgd, &half->sgd, err)
+                                  : cwi_fail_memory(err, half->trainable * sizeof(float));
+    if (status != CW_OK)
+        cwi_half_close(half);
+    return status;
+}
+
+void cwi_half_close(cwi_half *half)
+{
+    cw_sgd_destroy(&half->sgd);
+    cw_part_destroy(&half->part);
+    cwi_free(half->flat);
+    memset(half, 0, sizeof *half);
+}
+
+static void momentum_name(const cwi_half *half, char *name, size_t size)
+{
+    snprintf(name, size, "optimizer.momentum.%zu-%zu", half->first, half->last);
+}
+
+static cw_status export_momentum(cwi_half *half, cw_named_tensor *item, cw_error *err)
+{
+    cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)half->trainable});
+    momentum_name(half, item->name, sizeof item->name);
+    cw_status status = cw_tensor_alloc(&item->tensor, CW_F32, &shape);
+    if (status != CW_OK)
+        return cwi_fail_memory(err, half->trainable * sizeof(float));
+    cw_sgd_export(half->sgd, item->tensor.data);
+    return CW_OK;
+}
+
+/* Appends one half's tensors to the state, which takes them over. */
+static cw_status append_half(cwi_half *half, cwi_state *state, cw_error *err)
+{
+    cw_named_tensor *own;
+    size_t count;
+    CWI_TRY(cw_part_state_export(half->part, &own, &count, err));
+    size_t old = state->count * sizeof *own, add = (count + 1) * sizeof *own;
+    cw_named_tensor *grown = cwi_realloc(state->items, old, old + add);
+    if (!grown) {
+        cw_named_tensors_free(own, count);
+        return cwi_fail_memory(err, old + add);
+    }
+    memcpy(grown + state->count, own, count * sizeof *own);
+    cwi_free(own);
+    state->items = grown;
+    state->count += count;
+    memset(&grown[state->count], 0, sizeof *grown);
+    CWI_TRY(export_momentum(half, &grown[state->count], err));
+    state->count++;
+    return CW_OK;
+}
+
+cw_status cwi_halves_export(cwi_half *const *halves, size_t count, cwi_state *state, cw_error *err)
+{
+    memset(state, 0, sizeof *state);
+    for (size_t i = 0; i < count; i++)
+        CWI_TRY(append_half(halves[i], state, err));
+    return CW_OK;
+}
+
+void cwi_state_free(cwi_state *state)
+{
+    cw_named_tensors_free(state->items, state->count);
+    memset(state, 0, sizeof *state);
+}
+
+cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err)
+{
+    CWI_TRY(cw_part_state_import(half->part, set, err));
+    char name[64];
+    momentum_name(half, name, sizeof name);
+    const cw_tensor *momentum = cw_tensor_set_find(set, name);
+    if (!momentum)
+        return CW_OK;
+    if (momentum->dtype != CW_F32 || momentum->shape.ndim != 1 || momentum->shape.dim[0] != (int64_t)half->trainable)
+        return cwi_fail(err, CW_ERR_MISMATCH, "%s: not the %zu floats of this half", name, half->trainable);
+    memcpy(half->flat, momentum->data, half->trainable * sizeof(float));
+    cw_sgd_import(half->sgd, half->flat);
+    return CW_OK;
+}
+
+cw_status cwi_half_save(cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err)
+{
+    cwi_state state;
+    *bytes = NULL;
+    cw_status status = cwi_halves_export(&half, 1, &state, err);
+    if (status == CW_OK)
+        status = cw_safetensors_encode(state.items, state.count, NULL, bytes, size, err);
+    cwi_state_free(&state);
+    return status;
+}
+
+cw_status cwi_half_load(cwi_half *half, const void *bytes, size_t size, cw_error *err)
+{
+    cw_tensor_set set;
+    CWI_TRY(cw_safetensors_decode(bytes, size, &set, err));
+    cw_status status = cwi_half_import(half, &set, err);
+    cw_tensor_set_free(&set);
+    return status;
+}

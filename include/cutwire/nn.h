@@ -74,12 +74,25 @@ cw_status cw_model_cut(const cw_model *model, const char *which, cw_cut *out, cw
 
 typedef struct cw_part cw_part;
 
+/* What flows between layers, and what convolutions and matrix products multiply. Master weights, statistics, sums, the
+ * loss and the optimizer are fp32 throughout, and so is the data at a part's borders. */
+typedef enum cw_precision {
+    CW_PRECISION_FP32,
+    CW_PRECISION_BF16,
+    CW_PRECISION_AUTO, /* bf16 where the CPU multiplies it in hardware, else fp32 */
+} cw_precision;
+
+/* "fp32", "bf16", "auto". CW_ERR_SPEC: err lists them. */
+cw_status cw_precision_parse(const char *name, cw_precision *out, cw_error *err);
+const char *cw_precision_name(cw_precision precision);
+
 typedef struct cw_part_options {
     size_t max_batch; /* buffers are planned for it; smaller batches run too */
     uint64_t seed;    /* of the initial weights (Kaiming) and of dropout */
     int threads;      /* 0: as OpenMP decides */
     bool inference;   /* no gradients will be asked for: less memory */
     bool input_grad;  /* cw_part_backward will be asked for dx */
+    cw_precision precision;
 } cw_part_options;
 
 /* Layers [first, last) of the model. CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_BACKEND (oneDNN, with the layer's name).
@@ -88,6 +101,8 @@ cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const
                          cw_part **out, cw_error *err);
 void cw_part_destroy(cw_part **part);
 
+/* CW_PRECISION_FP32 or CW_PRECISION_BF16: what the option came to. */
+cw_precision cw_part_precision(const cw_part *part);
 /* Shapes of one sample at the borders. */
 cw_shape cw_part_in_shape(const cw_part *part);
 cw_shape cw_part_out_shape(const cw_part *part);

@@ -103,6 +103,12 @@ cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options
                           cw_error *err);
 
 void cwi_build_cnn(cwi_builder *b);
+void cwi_build_vgg19(cwi_builder *b);
+void cwi_build_resnet18(cwi_builder *b);
+void cwi_build_resnet34(cwi_builder *b);
+void cwi_build_resnet20(cwi_builder *b);
+void cwi_build_resnet56(cwi_builder *b);
+void cwi_build_resnet110(cwi_builder *b);
 
 /* For builders: fails with CW_ERR_INVALID unless the sample is C,H,W with sides of at least `side`. */
 bool cwi_build_needs_image(cwi_builder *b, int64_t side);

@@ -95,23 +95,14 @@ static cw_status better_pd(cwi_plan *p, int i, pd_maker make, dnnl_primitive_des
     return CW_OK;
 }
 
-static cw_status as_layout(cwi_plan *p, int i, const cwi_mem *from, const cwi_md *md, cwi_mem *out, cw_error *err)
-{
-    *out = *from;
-    if (cwi_md_equal(&from->md, md))
-        return CW_OK;
-    CWI_TRY(cwi_program_mem(&p->net->program, md, out, err));
-    return cwi_program_reorder(&p->net->program, i, from, out, err);
-}
-
 static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
     cwi_md src_md = cwi_pd_md(pd, dnnl_query_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
     cwi_md dw_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 0), db_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 1);
     cwi_mem src, grad, dw, db;
-    CWI_TRY(as_layout(p, i, &node->src, &src_md, &src, err));
-    CWI_TRY(as_layout(p, i, dy, &dy_md, &grad, err));
+    CWI_TRY(cwi_plan_as(p, i, &node->src, &src_md, &src, err));
+    CWI_TRY(cwi_plan_as(p, i, dy, &dy_md, &grad, err));
     CWI_TRY(cwi_plan_param_grad(p, i, CWI_WEIGHT, &dw_md, &dw, err));
     CWI_TRY(cwi_plan_param_grad(p, i, CWI_BIAS, &db_md, &db, err));
     cwi_arg args[] = {
@@ -125,7 +116,7 @@ static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive
     cwi_md dx_md = cwi_pd_md(pd, dnnl_query_diff_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
     cwi_md w_md = cwi_pd_md(pd, dnnl_query_weights_md, 0);
     cwi_mem grad, w, dx;
-    CWI_TRY(as_layout(p, i, dy, &dy_md, &grad, err));
+    CWI_TRY(cwi_plan_as(p, i, dy, &dy_md, &grad, err));
     CWI_TRY(cwi_plan_param(p, i, CWI_WEIGHT, &w_md, &w, err));
     CWI_TRY(cwi_program_mem(&p->net->program, &dx_md, &dx, err));
     cwi_arg args[] = {{DNNL_ARG_DIFF_DST, grad}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DIFF_SRC, dx}};

@@ -1,4 +1,7 @@
-/* layer_linear.c - fully connected layer: x is (N,I), the weight (O,I), y (N,O). */
+/* layer_linear.c - fully connected layer: x is (N,I), the weight (O,I), y (N,O).
+ *
+ * Logits are fp32 in every precision; their gradient is rounded to what the other operands are.
+ */
 #include "nn/plan.h"
 
 typedef struct cwi_linear_geometry {
@@ -20,12 +23,13 @@ static cw_status linear_layout(cwi_plan *p, int i, cw_error *err)
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
     cwi_linear_geometry g = geometry(p, l);
+    cwi_md dst = cwi_md_plain(&l->out, p->n, l->output ? dnnl_f32 : p->type);
     dnnl_inner_product_desc_t desc;
     CWI_DNNL(dnnl_inner_product_forward_desc_init(&desc, dnnl_forward_training, &g.src, &g.weights,
-                                                  l->bias ? &g.bias : NULL, &g.dst),
+                                                  l->bias ? &g.bias : NULL, &dst),
              err);
     CWI_TRY(cwi_plan_pd(p, &desc, node->post, NULL, &node->pd, err));
-    node->out.md = g.dst;
+    node->out.md = dst;
     return CW_OK;
 }
 
@@ -92,10 +96,13 @@ static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *err)
 
 static cw_status linear_backward(cwi_plan *p, int i, cw_error *err)
 {
-    cwi_mem dy;
-    CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_md rounded = cwi_md_plain(&l->out, p->n, p->type);
+    cwi_mem grad, dy;
+    CWI_TRY(cwi_plan_take_grad(p, i, &grad, err));
+    CWI_TRY(cwi_plan_as(p, i, &grad, &rounded, &dy, err));
     CWI_TRY(weights_step(p, i, &dy, err));
-    return cwi_plan_wants_grad(p, cwi_layer_of(p, i)->from) ? data_step(p, i, &dy, err) : CW_OK;
+    return cwi_plan_wants_grad(p, l->from) ? data_step(p, i, &dy, err) : CW_OK;
 }
 
 const cwi_layer_class cwi_linear_class = {linear_layout, linear_forward, linear_backward};

@@ -7,6 +7,12 @@
 
 static const cwi_model_family families[] = {
     {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6"}, cwi_build_cnn},
+    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16"}, cwi_build_vgg19},
+    {{"resnet18", "18-layer residual network, CIFAR or ImageNet stem by image size"}, cwi_build_resnet18},
+    {{"resnet34", "34-layer residual network, CIFAR or ImageNet stem by image size"}, cwi_build_resnet34},
+    {{"resnet20", "20-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet20},
+    {{"resnet56", "56-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet56},
+    {{"resnet110", "110-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet110},
 };
 
 static const char *const activation_names[CWI_ACTIVATIONS] = {"relu", "leaky_relu", "gelu", "silu", "tanh"};

@@ -5,7 +5,7 @@
 #include <oneapi/dnnl/dnnl.h>
 
 #include "base/base.h"
-#include "cutwire/tensor.h"
+#include "cutwire/nn.h"
 
 /* CW_ERR_BACKEND (or CW_ERR_NO_MEMORY) saying which call failed and how. */
 cw_status cwi_dnnl_fail(cw_error *err, dnnl_status_t status, const char *call);
@@ -33,5 +33,8 @@ cwi_md cwi_pd_md(const_dnnl_primitive_desc_t pd, dnnl_query_t what, int index);
 
 /* Attributes with the caller's scratchpad and, unless `activation` is dnnl_alg_kind_undef, that eltwise as post-op. */
 cw_status cwi_attr_create(dnnl_alg_kind_t activation, float alpha, dnnl_primitive_attr_t *out, cw_error *err);
+
+/* AUTO decided by what this CPU has. */
+cw_precision cwi_precision_resolve(cw_precision precision);
 
 #endif

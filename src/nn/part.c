@@ -31,7 +31,7 @@ static cw_status build_net(cw_part *part, cwi_net *net, size_t n, cw_mode mode, 
                      .mode = mode,
                      .input_grad = part->options.input_grad,
                      .seed = part->options.seed,
-                     .type = dnnl_f32};
+                     .type = part->precision == CW_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32};
     CWI_TRY(cwi_plan_net(&plan, net, err));
     cw_status s = cwi_params_settle(&part->params, err);
     if (s != CW_OK)
@@ -162,6 +162,7 @@ cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const
     part->last = last;
     part->options = *options;
     part->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    part->precision = cwi_precision_resolve(options->precision);
     part->borders.position = &part->position;
     part->borders.diverged = &part->diverged;
     int before = cwi_threads_enter(part->threads);
@@ -193,6 +194,11 @@ void cw_part_destroy(cw_part **part)
     cwi_free(p->dlogits);
     cw_model_close(&p->model);
     cwi_free(p);
+}
+
+cw_precision cw_part_precision(const cw_part *part)
+{
+    return part->precision;
 }
 
 cw_shape cw_part_in_shape(const cw_part *part)

@@ -12,6 +12,7 @@ struct cw_part {
     size_t first, last;
     cw_part_options options;
     int threads;
+    cw_precision precision; /* resolved: never AUTO */
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     cwi_params params;

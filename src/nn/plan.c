@@ -181,15 +181,18 @@ void cwi_net_clear(cwi_net *net)
 
 /* ---- values ---- */
 
+cw_status cwi_plan_as(cwi_plan *p, int layer, const cwi_mem *from, const cwi_md *md, cwi_mem *out, cw_error *err)
+{
+    *out = *from;
+    if (cwi_md_equal(&from->md, md))
+        return CW_OK;
+    CWI_TRY(cwi_program_mem(&p->net->program, md, out, err));
+    return cwi_program_reorder(&p->net->program, layer, from, out, err);
+}
+
 cw_status cwi_plan_input(cwi_plan *p, int layer, int from, const cwi_md *md, cwi_mem *out, cw_error *err)
 {
-    const cwi_mem *in = &cwi_node_of(p, from)->out;
-    if (cwi_md_equal(&in->md, md)) {
-        *out = *in;
-        return CW_OK;
-    }
-    CWI_TRY(cwi_program_mem(&p->net->program, md, out, err));
-    return cwi_program_reorder(&p->net->program, layer, in, out, err);
+    return cwi_plan_as(p, layer, &cwi_node_of(p, from)->out, md, out, err);
 }
 
 cw_status cwi_plan_output(cwi_plan *p, int layer, cw_error *err)
@@ -209,11 +212,8 @@ cw_status cwi_plan_give_grad(cwi_plan *p, int layer, int from, const cwi_mem *gr
     if (!cwi_plan_wants_grad(p, from))
         return CW_OK;
     cwi_node *node = cwi_node_of(p, from);
-    cwi_mem mine = *grad;
-    if (!cwi_md_equal(&grad->md, &node->out.md)) {
-        CWI_TRY(cwi_program_mem(&p->net->program, &node->out.md, &mine, err));
-        CWI_TRY(cwi_program_reorder(&p->net->program, layer, grad, &mine, err));
-    }
+    cwi_mem mine;
+    CWI_TRY(cwi_plan_as(p, layer, grad, &node->out.md, &mine, err));
     if (node->grad_count == (int)CWI_COUNT(node->grads)) {
         cwi_mem sum;
         CWI_TRY(cwi_program_mem(&p->net->program, &node->out.md, &sum, err));

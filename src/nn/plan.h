@@ -85,7 +85,9 @@ static inline const cwi_layer *cwi_layer_of(const cwi_plan *p, int layer)
     return &p->model->layers[layer];
 }
 
-/* The output of layer `from` in layout md; reordered when it is in another. */
+/* `from` in layout (and type) md; reordered into a new buffer when it is in another. */
+cw_status cwi_plan_as(cwi_plan *p, int layer, const cwi_mem *from, const cwi_md *md, cwi_mem *out, cw_error *err);
+/* The output of layer `from` likewise. */
 cw_status cwi_plan_input(cwi_plan *p, int layer, int from, const cwi_md *md, cwi_mem *out, cw_error *err);
 /* A new buffer for the output of `layer`. */
 cw_status cwi_plan_output(cwi_plan *p, int layer, cw_error *err);

@@ -46,11 +46,30 @@ static inline cw_model *fixture_model(const char *name, int64_t c, int64_t h, in
     return model;
 }
 
+/* Whether `auto` means bf16 on this machine. */
+static inline bool fixture_has_bf16(void)
+{
+    cw_model_options o = {.sample = {.ndim = 3, .dim = {1, 16, 16}}, .classes = 2};
+    cw_part_options po = {.max_batch = 1, .inference = true, .precision = CW_PRECISION_AUTO};
+    cw_model *model;
+    cw_part *part;
+    assert_ok(cw_model_open("cnn", &o, &model, NULL));
+    assert_ok(cw_part_create(model, 0, cw_model_layer_count(model), &po, &part, NULL));
+    bool has = cw_part_precision(part) == CW_PRECISION_BF16;
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+    return has;
+}
+
+/* Of the parts made below. */
+static cw_precision fixture_precision = CW_PRECISION_FP32;
+
 static inline cw_part *fixture_part(const cw_model *model, size_t first, size_t last, size_t max_batch)
 {
     cw_error err;
     cw_part *part;
     cw_part_options o = {.max_batch = max_batch, .seed = 7, .threads = 2, .input_grad = first > 0};
+    o.precision = fixture_precision;
     assert_ok_err(cw_part_create(model, first, last, &o, &part, &err), err);
     return part;
 }

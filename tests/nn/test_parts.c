@@ -1,148 +1,103 @@
 /* test_parts.c - the promises of a part: halves equal the whole bit for bit, short batches, sums, import and export,
  * determinism, and what bad input gets. */
-#include "nn_fixture.h"
+#include "nn_split.h"
 
 #include <math.h>
-
-typedef struct run {
-    double loss;
-    size_t correct, size;
-    float *grads, *buffers, *dx;
-} run;
-
-static void free_run(run *r)
-{
-    cwi_free(r->grads);
-    cwi_free(r->buffers);
-    cwi_free(r->dx);
-}
-
-/* Two training steps (so that the running statistics and an update take part), then a third one's gradients. */
-enum { STEPS = 3 };
-
-static void collect(run *r, cw_part *part, size_t grads_at, size_t buffers_at)
-{
-    cw_part_export_grads(part, r->grads + grads_at);
-    cw_part_export_buffers(part, r->buffers + buffers_at);
-}
-
-static run room_for(const cw_part *whole)
-{
-    run r = {.size = cw_part_trainable_size(whole)};
-    r.grads = cwi_calloc(r.size, sizeof(float));
-    r.buffers = cwi_calloc(cw_part_buffer_size(whole), sizeof(float));
-    return r;
-}
-
-static run run_whole(const cw_model *model, size_t max_batch, const float *x, const int32_t *labels, size_t n)
-{
-    cw_error err;
-    cw_loss loss = {0};
-    cw_part *part = fixture_whole(model, max_batch);
-    cw_sgd *sgd;
-    assert_ok_err(cw_sgd_create(part, &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd, &err), err);
-    for (int s = 0; s < STEPS; s++) {
-        assert_ok_err(cw_part_forward(part, CW_TRAIN, x, n, NULL, &err), err);
-        assert_ok_err(cw_part_loss(part, labels, n, &loss, &err), err);
-        assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
-        if (s < STEPS - 1)
-            assert_ok(cw_sgd_step(sgd, 0.05f));
-    }
-    run r = room_for(part);
-    r.loss = loss.mean;
-    r.correct = loss.correct;
-    collect(&r, part, 0, 0);
-    cw_sgd_destroy(&sgd);
-    cw_part_destroy(&part);
-    return r;
-}
-
-static run run_split(const cw_model *model, size_t cut, size_t max_batch, const float *x, const int32_t *labels,
-                     size_t n)
-{
-    cw_error err;
-    cw_loss loss = {0};
-    cw_part *whole = fixture_whole(model, 1);
-    run r = room_for(whole);
-    cw_part_destroy(&whole);
-    cw_part *half[2] = {fixture_part(model, 0, cut, max_batch),
-                        fixture_part(model, cut, cw_model_layer_count(model), max_batch)};
-    cw_sgd *sgd[2];
-    for (int h = 0; h < 2; h++)
-        assert_ok_err(cw_sgd_create(half[h], &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd[h], &err),
-                      err);
-    size_t smashed = n * fixture_count(cw_part_out_shape(half[0]));
-    float *z = cwi_alloc(smashed, sizeof *z), *dz = cwi_alloc(smashed, sizeof *dz);
-    for (int s = 0; s < STEPS; s++) {
-        assert_ok_err(cw_part_forward(half[0], CW_TRAIN, x, n, z, &err), err);
-        assert_ok_err(cw_part_forward(half[1], CW_TRAIN, z, n, NULL, &err), err);
-        assert_ok_err(cw_part_loss(half[1], labels, n, &loss, &err), err);
-        assert_ok_err(cw_part_backward(half[1], NULL, dz, &err), err);
-        assert_ok_err(cw_part_backward(half[0], dz, NULL, &err), err);
-        for (int h = 0; h < 2 && s < STEPS - 1; h++)
-            assert_ok(cw_sgd_step(sgd[h], 0.05f));
-    }
-    r.loss = loss.mean;
-    r.correct = loss.correct;
-    collect(&r, half[0], 0, 0);
-    collect(&r, half[1], cw_part_trainable_size(half[0]), cw_part_buffer_size(half[0]));
-    for (int h = 0; h < 2; h++) {
-        cw_sgd_destroy(&sgd[h]);
-        cw_part_destroy(&half[h]);
-    }
-    cwi_free(z);
-    cwi_free(dz);
-    return r;
-}
-
-static void assert_same_bits(const float *a, const float *b, size_t count, const char *what)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (memcmp(a + i, b + i, sizeof *a) != 0)
-            fail_msg("%s: element %zu differs: %.9g and %.9g", what, i, (double)a[i], (double)b[i]);
-    }
-}
-
-typedef struct split_case {
-    const char *model, *activation;
-    int64_t channels, side;
-    size_t max_batch, n;
-} split_case;
-
-static void check_split(const split_case *c)
-{
-    enum { CLASSES = 10 };
-    cw_model *model = fixture_model(c->model, c->channels, c->side, c->side, CLASSES, c->activation);
-    float *x = fixture_noise(c->n * (size_t)(c->channels * c->side * c->side), 1);
-    int32_t *labels = fixture_labels(c->n, CLASSES, 2);
-    run whole = run_whole(model, c->max_batch, x, labels, c->n);
-    for (size_t i = 0; i < cw_model_cut_count(model); i++) {
-        cw_cut cut = cw_model_cut_at(model, i);
-        run split = run_split(model, cut.layer, c->max_batch, x, labels, c->n);
-        char what[100];
-        snprintf(what, sizeof what, "%s, %s, cut %d, n %zu", c->model, c->activation, cut.number, c->n);
-        if (memcmp(&whole.loss, &split.loss, sizeof whole.loss) != 0 || whole.correct != split.correct)
-            fail_msg("%s: loss %.17g, whole %.17g", what, split.loss, whole.loss);
-        assert_same_bits(split.grads, whole.grads, whole.size, what);
-        free_run(&split);
-    }
-    free_run(&whole);
-    cwi_free(x);
-    cwi_free(labels);
-    cw_model_close(&model);
-}
 
 static void test_halves_equal_whole(void **state)
 {
     (void)state;
     static const split_case cases[] = {
-        {"cnn", "relu", 1, 28, 16, 16},
-        {"cnn", "relu", 3, 32, 16, 5},
-        {"cnn", "gelu", 1, 28, 8, 8},
-        {"cnn", "tanh", 3, 19, 8, 7},
+        {"cnn", "relu", 1, 28, 16, 16}, {"cnn", "relu", 3, 32, 16, 5},     {"cnn", "gelu", 1, 28, 8, 8},
+        {"cnn", "tanh", 3, 19, 8, 7},   {"resnet20", "relu", 3, 16, 4, 4}, {"resnet20", "silu", 3, 19, 4, 3},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++)
         check_split(&cases[i]);
+    if (!fixture_has_bf16())
+        return;
+    fixture_precision = CW_PRECISION_BF16;
+    for (size_t i = 0; i < CWI_COUNT(cases); i++)
+        check_split(&cases[i]);
+    fixture_precision = CW_PRECISION_FP32;
+}
+
+/* bf16 keeps 8 bits: a rounding is at most 2^-9 of a value, and roundings of many layers add up like noise. */
+static void test_bf16_follows_fp32(void **state)
+{
+    (void)state;
+    enum { N = 32 };
+    if (!fixture_has_bf16()) {
+        printf("SKIP: this CPU does not multiply bf16\n");
+        skip();
+    }
+    static const char *const names[] = {"cnn", "resnet20"};
+    for (size_t m = 0; m < CWI_COUNT(names); m++) {
+        cw_model *model = fixture_model(names[m], 3, 32, 32, 10, "gelu"); /* no kinks to flip */
+        float *x = fixture_noise(N * 3 * 32 * 32, 1);
+        int32_t *labels = fixture_labels(N, 10, 2);
+        run single = run_whole(model, N, x, labels, N);
+        fixture_precision = CW_PRECISION_BF16;
+        run half = run_whole(model, N, x, labels, N);
+        fixture_precision = CW_PRECISION_FP32;
+        double difference = 0, norm = 0;
+        for (size_t i = 0; i < single.size; i++) {
+            difference += ((double)half.grads[i] - single.grads[i]) * ((double)half.grads[i] - single.grads[i]);
+            norm += (double)single.grads[i] * single.grads[i];
+        }
+        printf("%s: bf16 gradients after two updates differ by %.3f, losses %.5f and %.5f\n", names[m],
+               sqrt(difference / norm), half.loss, single.loss);
+        assert_true(sqrt(difference / norm) < 0.15);
+        assert_true(fabs(half.loss - single.loss) < 0.02 * single.loss);
+        free_run(&single);
+        free_run(&half);
+        cwi_free(x);
+        cwi_free(labels);
+        cw_model_close(&model);
+    }
+}
+
+static void test_precision_names(void **state)
+{
+    (void)state;
+    cw_precision p;
+    cw_error err;
+    for (int i = 0; i <= CW_PRECISION_AUTO; i++) {
+        assert_ok_err(cw_precision_parse(cw_precision_name((cw_precision)i), &p, &err), err);
+        assert_int_equal(p, i);
+    }
+    assert_status(cw_precision_parse("fp16", &p, &err), CW_ERR_SPEC);
+    assert_non_null(strstr(err.message, "bf16"));
+}
+
+static void test_cuts_of_the_papers_networks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        int64_t side;
+        const char *which;
+        int64_t smashed[3];
+    } cuts[] = {
+        {"vgg19", 32, "shallow", {64, 16, 16}},     {"vgg19", 32, "8", {256, 4, 4}},
+        {"vgg19", 32, "deep", {512, 2, 2}},         {"resnet18", 32, "2", {64, 32, 32}},
+        {"resnet18", 32, "medium", {128, 16, 16}},  {"resnet18", 32, "13", {256, 8, 8}},
+        {"resnet34", 224, "shallow", {64, 56, 56}}, {"resnet34", 224, "15", {128, 28, 28}},
+        {"resnet34", 224, "deep", {256, 14, 14}},
+    };
+    for (size_t i = 0; i < CWI_COUNT(cuts); i++) {
+        cw_model *model = fixture_model(cuts[i].model, 3, cuts[i].side, cuts[i].side, 10, NULL);
+        cw_cut cut;
+        cw_error err;
+        assert_ok_err(cw_model_cut(model, cuts[i].which, &cut, &err), err);
+        assert_memory_equal(cut.smashed.dim, cuts[i].smashed, sizeof cuts[i].smashed);
+        assert_true(cut.non_negative);
+        if (strncmp(cuts[i].model, "resnet", 6) == 0) {
+            assert_status(cw_model_cut(model, "4", &cut, &err), CW_ERR_SPEC);
+            assert_non_null(strstr(err.message, "skip connection"));
+            assert_non_null(strstr(err.message, "2 (shallow)"));
+        }
+        cw_model_close(&model);
+    }
 }
 
 static void test_evaluation_equals_whole(void **state)
@@ -520,17 +475,13 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_halves_equal_whole),
-        cmocka_unit_test(test_evaluation_equals_whole),
-        cmocka_unit_test(test_short_batches_and_repeats),
-        cmocka_unit_test(test_many_batch_sizes),
-        cmocka_unit_test(test_gradient_sums),
-        cmocka_unit_test(test_state_there_and_back),
-        cmocka_unit_test(test_flat_there_and_back),
-        cmocka_unit_test(test_sgd_is_pytorchs),
-        cmocka_unit_test(test_unknown_names),
-        cmocka_unit_test(test_cut_two_is_light),
-        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_halves_equal_whole),      cmocka_unit_test(test_bf16_follows_fp32),
+        cmocka_unit_test(test_precision_names),         cmocka_unit_test(test_cuts_of_the_papers_networks),
+        cmocka_unit_test(test_evaluation_equals_whole), cmocka_unit_test(test_short_batches_and_repeats),
+        cmocka_unit_test(test_many_batch_sizes),        cmocka_unit_test(test_gradient_sums),
+        cmocka_unit_test(test_state_there_and_back),    cmocka_unit_test(test_flat_there_and_back),
+        cmocka_unit_test(test_sgd_is_pytorchs),         cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_cut_two_is_light),        cmocka_unit_test(test_bad_calls),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,8 +3,8 @@
     torch_reference.py MODEL ACTIVATION DIR STEPS
 
 reads DIR/weights.safetensors, x.npy, labels.npy; writes logits.npy, grads.npy (flat, in the order of the weights file),
-losses.npy (STEPS of SGD with momentum 0.9, weight decay 5e-4, rate 0.05), eval.npy (logits afterwards, evaluation mode),
-and the same in double precision as *64.npy. Module names are torchvision's.
+eval.npy (logits in evaluation mode after one update), losses.npy (STEPS of SGD: momentum 0.9, weight decay 5e-4, rate
+0.01), and the same in double precision as *64.npy. Module names are torchvision's.
 """
 import json
 import sys
@@ -44,9 +44,74 @@ class Cnn(nn.Module):
         return self.classifier(self.features(x).flatten(1))
 
 
+class Vgg19(nn.Module):
+    def __init__(self, sample, classes, act):
+        super().__init__()
+        layers, channels = [], sample[0]
+        for width, repeat in ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)):
+            for _ in range(repeat):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), act()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        # the engine's test sets its dropout to 0: the masks could not agree
+        self.classifier = nn.Sequential(nn.Linear(512, 4096), act(), nn.Dropout(0.0), nn.Linear(4096, 4096), act(),
+                                        nn.Dropout(0.0), nn.Linear(4096, classes))
+
+    def forward(self, x):
+        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, channels, width, stride, act):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.act, self.downsample = act(), None
+        if stride != 1 or channels != width:
+            self.downsample = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
+        return self.act(y + (self.downsample(x) if self.downsample else x))
+
+
+class ResNet(nn.Module):
+    def __init__(self, sample, classes, act, blocks, width):
+        super().__init__()
+        large = len(blocks) == 4 and min(sample[1:]) >= 64
+        self.conv1 = nn.Conv2d(sample[0], width, *((7, 2, 3) if large else (3, 1, 1)), bias=False)
+        self.bn1, self.act = nn.BatchNorm2d(width), act()
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
+        self.stages, channels = len(blocks), width
+        for s, count in enumerate(blocks):
+            layer = []
+            for i in range(count):
+                layer.append(BasicBlock(channels, width << s, 2 if s and not i else 1, act))
+                channels = width << s
+            setattr(self, "layer%d" % (s + 1), nn.Sequential(*layer))
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.maxpool(self.act(self.bn1(self.conv1(x))))
+        for s in range(self.stages):
+            x = getattr(self, "layer%d" % (s + 1))(x)
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+RESNETS = {"resnet18": ((2, 2, 2, 2), 64), "resnet34": ((3, 4, 6, 3), 64), "resnet20": ((3,) * 3, 16),
+           "resnet56": ((9,) * 3, 16), "resnet110": ((18,) * 3, 16)}
+
+
 def build(name, sample, classes, act):
     if name == "cnn":
         return Cnn(sample, classes, act)
+    if name == "vgg19":
+        return Vgg19(sample, classes, act)
+    if name in RESNETS:
+        return ResNet(sample, classes, act, *RESNETS[name])
     raise SystemExit("no reference for " + name)
 
 
@@ -55,7 +120,7 @@ def run(model, weights, x, labels, steps, dtype):
     model = model.to(dtype)
     x = x.to(dtype) if x.is_floating_point() else x
     model.train()
-    sgd = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     named, losses = dict(model.named_parameters()), []
     for step in range(steps):
         sgd.zero_grad()
@@ -67,9 +132,11 @@ def run(model, weights, x, labels, steps, dtype):
             grads = torch.cat([named[k].grad.flatten() for k in weights if k in named])
         losses.append(loss.item())
         sgd.step()
-    model.eval()
-    with torch.no_grad():
-        after = model(x)
+        if step == 0:
+            model.eval()
+            with torch.no_grad():
+                after = model(x)
+            model.train()
     return {"logits": first, "grads": grads, "losses": torch.tensor(losses, dtype=torch.float64), "eval": after}
 
 

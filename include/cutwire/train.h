@@ -44,10 +44,11 @@ typedef struct cw_config {
     bool nesterov;
     bool flip;
     int crop_pad;
-    double dirichlet; /* <= 0: even shards */
-    char sample[64];  /* shape of one input, "1x28x28"; "": as the data set has it */
-    int classes;      /* 0: as the data set has it */
-    int train_limit;  /* samples in all; 0: all */
+    bool resized_crop; /* photos */
+    double dirichlet;  /* <= 0: even shards */
+    char sample[64];   /* shape of one input, "1x28x28"; "": as the data set has it */
+    int classes;       /* 0: as the data set has it */
+    int train_limit;   /* samples in all; 0: all */
     int test_limit;
     /* how this process works; each role has its own */
     int threads; /* of the engine; 0: one per processor */

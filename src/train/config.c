@@ -39,6 +39,7 @@ static const option options[] = {
     {{"nesterov", NULL, "Nesterov momentum", "0", true}, T_BOOL, FIELD(nesterov), 0, 1},
     {{"flip", NULL, "augment: random horizontal flips", "0", true}, T_BOOL, FIELD(flip), 0, 1},
     {{"crop-pad", "N", "augment: random crops after padding by N pixels", "0", true}, T_INT, FIELD(crop_pad), 0, 64},
+    {{"resized-crop", NULL, "augment: random parts of photos, resized", "0", true}, T_BOOL, FIELD(resized_crop), 0, 1},
     {{"dirichlet", "ALPHA", "label-skewed shards, smaller is more skewed; 0: even shards", "0", true}, T_DOUBLE, FIELD(dirichlet), 0, 1e6},
     {{"sample", "CxHxW", "shape of one input, for a server that has no data set", "", true}, T_STRING, FIELD(sample), 0, 0},
     {{"classes", "N", "number of labels, likewise", "0", true}, T_INT, FIELD(classes), 0, 100000},

@@ -44,6 +44,7 @@ static cw_status open_train(const cwi_setup *setup, size_t client, size_t client
                                  .shuffle = true,
                                  .flip = config->flip,
                                  .crop_pad = config->crop_pad,
+                                 .resized_crop = config->resized_crop,
                                  .threads = config->loader_threads};
     if (config->own_data) {
         clients = 1;

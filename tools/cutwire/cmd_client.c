@@ -1,4 +1,5 @@
 /* cmd_client.c - `cutwire client`: a client's role, for a server elsewhere. */
+#include "cli_keys.h"
 #include "commands.h"
 #include "train_output.h"
 
@@ -6,17 +7,21 @@ static const char client_examples[] =
     "  cutwire client --connect tcp://127.0.0.1:5555\n"
     "      joins the run of a server on this machine\n"
     "  cutwire client --connect tcp://192.0.2.7:5555 --allow-plaintext --data-dir /media/data --own-data\n"
-    "      a server elsewhere, in the clear; all of the local data set is this client's\n";
+    "      a server elsewhere, in the clear; all of the local data set is this client's\n"
+    "  cutwire client --connect tcp://192.0.2.7:5555 --key device-1.key --server-key server.key.pub\n"
+    "      encrypted, by keys that `cutwire keygen` makes\n";
 
 int cmd_client(int argc, char **argv)
 {
     cw_config config;
     cw_config_init(&config);
-    const char *connect = "tcp://127.0.0.1:5555", *model = NULL;
+    const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL;
     bool quiet = false;
     const cli_option options[] = {
         {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5555]", CLI_STRING, &connect},
         {"model", "NAME", "refuse a server that trains another model", CLI_STRING, &model},
+        {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &key},
+        {"server-key", "FILE", "the server's public key", CLI_STRING, &server_key},
         {"quiet", NULL, "say nothing but errors", CLI_FLAG, &quiet},
     };
     const cli_command command = {
@@ -32,14 +37,20 @@ int cmd_client(int argc, char **argv)
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON)
         return code;
+    cli_keyring keys;
+    code = cli_keys_open(&keys, key, server_key, "client", "server-key");
+    if (code != CLI_GO_ON)
+        return code;
     train_output out;
     cw_hooks hooks = train_output_hooks(&out, false, quiet, "client: ");
     if (quiet)
         hooks.event = NULL;
     cw_error err = {0};
     cw_transport *transport;
-    const cw_net_options net = {.allow_plaintext = config.allow_plaintext};
+    const cw_net_options net = {
+        .allow_plaintext = config.allow_plaintext, .secret_key = keys.own, .server_key = keys.others};
     cw_status status = cw_net_connect(connect, &net, &transport, &err);
+    cli_keys_close(&keys);
     if (status != CW_OK)
         return cli_fail_error("client", status, &err);
     status = cw_join(&config, model, transport, &hooks, &err);

@@ -1,6 +1,7 @@
 /* cmd_server.c - `cutwire server`: the server's role, for clients on other machines. */
 #include <stdio.h>
 
+#include "cli_keys.h"
 #include "commands.h"
 #include "train_output.h"
 
@@ -8,17 +9,21 @@ static const char server_examples[] =
     "  cutwire server --listen tcp://127.0.0.1:5555 --clients 2 --model cnn --cut 2 --uplink ms:r=0.99,b=2\n"
     "      clients on this machine\n"
     "  cutwire server --listen 'tcp://0.0.0.0:5555' --allow-plaintext --clients 10 --sample 1x28x28 --classes 10\n"
-    "      clients on other machines, in the clear; the server itself needs no data\n";
+    "      clients on other machines, in the clear; the server itself needs no data\n"
+    "  cutwire server --listen 'tcp://0.0.0.0:5555' --clients 10 --key server.key --client-keys clients.pub\n"
+    "      encrypted, and only for clients whose public keys are listed (cutwire keygen)\n";
 
 int cmd_server(int argc, char **argv)
 {
     cw_config config;
     cw_config_init(&config);
-    const char *listen = "tcp://127.0.0.1:5555";
+    const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL;
     bool json = false, quiet = false;
     const cli_option options[] = {
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5555]; port * takes a free one", CLI_STRING,
          &listen},
+        {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &key},
+        {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &client_keys},
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
         {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
     };
@@ -36,13 +41,21 @@ int cmd_server(int argc, char **argv)
     int code = train_parse(&command, argc, argv);
     if (code != CLI_GO_ON)
         return code;
+    cli_keyring keys;
+    code = cli_keys_open(&keys, key, client_keys, "server", "client-keys");
+    if (code != CLI_GO_ON)
+        return code;
     train_output out;
     cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_result result = {0};
     cw_error err = {0};
     cw_transport *transport;
-    const cw_net_options net = {.allow_plaintext = config.allow_plaintext};
+    const cw_net_options net = {.allow_plaintext = config.allow_plaintext,
+                                .secret_key = keys.own,
+                                .client_keys = keys.others,
+                                .client_key_count = keys.other_count};
     cw_status status = cw_net_listen(listen, &net, &transport, &err);
+    cli_keys_close(&keys);
     if (status != CW_OK)
         return cli_fail_error("server", status, &err);
     fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), config.clients);

@@ -8,6 +8,7 @@ int cmd_data(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_server(int argc, char **argv);
 int cmd_client(int argc, char **argv);
+int cmd_keygen(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 
 #endif

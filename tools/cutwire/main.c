@@ -15,6 +15,7 @@ static const struct command {
     {"train", cmd_train, "train on this machine: unsplit, split in one process, or as server and client processes"},
     {"server", cmd_server, "the server's role: the layers after the cut, loss and averaging"},
     {"client", cmd_client, "a client's role: the layers before the cut, and the data"},
+    {"keygen", cmd_keygen, "a pair of keys for encrypted, authenticated links"},
     {"report", cmd_report, "finished runs side by side"},
     {"codec", cmd_codec, "tensors in .npy files to payloads and back, with sizes and errors"},
     {"bench", cmd_bench, "speed against memcpy, peers and the machine's limits"},

@@ -111,8 +111,10 @@ int cwi_cpu_count(void); /* processors this process may run on */
 
 /* ---- little-endian bytes ---- */
 
+/* Unrolled, a constant number of bytes becomes one load or store. */
 static inline void cwi_put_le(uint8_t *p, uint64_t v, unsigned bytes)
 {
+#pragma GCC unroll 8
     for (unsigned i = 0; i < bytes; i++)
         p[i] = (uint8_t)(v >> (8 * i));
 }
@@ -120,6 +122,7 @@ static inline void cwi_put_le(uint8_t *p, uint64_t v, unsigned bytes)
 static inline uint64_t cwi_get_le(const uint8_t *p, unsigned bytes)
 {
     uint64_t v = 0;
+#pragma GCC unroll 8
     for (unsigned i = 0; i < bytes; i++)
         v |= (uint64_t)p[i] << (8 * i);
     return v;

@@ -11,21 +11,33 @@ unsigned cwi_index_size(size_t n)
     return size;
 }
 
+/* The places of a plane's ones. Inlined for each common size of an index, so that storing one takes no loop. */
+CWI_INLINE uint8_t *put_indices(const uint8_t *plane, size_t first, size_t n, unsigned size, uint8_t *out)
+{
+    for (size_t i = 0; i < n; i += CWI_GROUP) {
+        const size_t left = n - i;
+        uint64_t word =
+            left >= CWI_GROUP ? cwi_get_le(plane + i / 8, 8) : cwi_get_le(plane + i / 8, (unsigned)(left + 7) / 8);
+        for (; word; word &= word - 1, out += size)
+            cwi_put_le(out, first + i + (unsigned)__builtin_ctzll(word), size);
+    }
+    return out;
+}
+
 uint8_t *cwi_marks_put(const cwi_mask *m, const uint8_t *plane, size_t first, size_t n, uint8_t *marks)
 {
     const size_t bytes = (n + 7) / 8;
-    if (!m->index_size) {
+    switch (m->index_size) {
+    case 0:
         memcpy(marks, plane, bytes);
         return marks + bytes;
+    case 2:
+        return put_indices(plane, first, n, 2, marks);
+    case 3:
+        return put_indices(plane, first, n, 3, marks);
+    default:
+        return put_indices(plane, first, n, m->index_size, marks);
     }
-    for (size_t at = 0; at < bytes; at += 8) {
-        uint64_t word = cwi_get_le(plane + at, (unsigned)CWI_MIN((size_t)8, bytes - at));
-        for (; word; word &= word - 1) {
-            cwi_put_le(marks, first + 8 * at + (unsigned)__builtin_ctzll(word), m->index_size);
-            marks += m->index_size;
-        }
-    }
-    return marks;
 }
 
 /* The kept values, converted a buffer at a time. */

@@ -40,12 +40,19 @@ static unsigned shift_for(uint32_t width)
  * beyond high; that excess is what the total tells. */
 static void descend(interval *at, uint64_t k, unsigned shift, const uint64_t bins[CWI_HISTOGRAM_BINS])
 {
-    uint64_t total = 0;
-    for (size_t b = 0; b < CWI_HISTOGRAM_BINS; b++)
-        total += bins[b];
+    enum { RUN = 64, RUNS = CWI_HISTOGRAM_BINS / RUN };
+    uint64_t sums[RUNS] = {0}, total = 0;
+    for (size_t s = 0; s < RUNS; s++) {
+        for (size_t b = 0; b < RUN; b++)
+            sums[s] += bins[s * RUN + b];
+        total += sums[s];
+    }
     uint64_t above = at->above + at->inside - total;
-    uint32_t bin = CWI_HISTOGRAM_BINS - 1;
-    while (bin > 0 && above + bins[bin] < k)
+    uint32_t run = RUNS - 1;
+    while (run > 0 && above + sums[run] < k)
+        above += sums[run--];
+    uint32_t bin = run * RUN + RUN - 1;
+    while (bin > run * RUN && above + bins[bin] < k)
         above += bins[bin--];
     at->low += bin << shift;
     at->high = at->low + (1u << shift);
@@ -148,11 +155,16 @@ static size_t collect(const span *s, uint32_t low, uint32_t high, uint32_t *keys
 
 /* ---- the sample ---- */
 
-static uint32_t kth_of_sample(const span *sample, uint64_t k)
+/* Where about the k-th largest of the sample lies: two histograms, the first of them given, leave one part in 2^14 of
+ * its magnitude open. */
+static interval kth_of_sample(const span *sample, const histogram_pass *first, uint64_t k)
 {
     interval at = {.low = 0, .high = all_keys, .above = 0, .inside = sample->n};
-    shrink(sample, k, 0, &at);
-    return at.low;
+    descend(&at, k, first->shift, first->bins);
+    histogram_pass second = {.kernels = first->kernels, .base = at.low, .shift = shift_for(at.high - at.low)};
+    cwi_source_each(sample->source, sample->first, sample->n, visit_histogram, &second);
+    descend(&at, k, second.shift, second.bins);
+    return at;
 }
 
 /* A window that the k-th largest lies in with some 99.7% probability, but not so wide that it should hold more than
@@ -169,14 +181,16 @@ static void guess_window(const span *s, size_t k, uint32_t *keys, size_t room, u
     sampled.dtype = CW_F32;
     sampled.data = (const uint8_t *)keys;
     const span sample = {&sampled, 0, size};
+    histogram_pass all = {.kernels = s->source->kernels, .base = 0, .shift = shift_for(all_keys)};
+    cwi_source_each(&sampled, 0, size, visit_histogram, &all);
     const double share = (double)k / (double)s->n, rank = share * (double)size;
     const double margin = CWI_MIN(3.0 * sqrt(rank * (1.0 - share)) + 2.0, 0.42 * (double)room / (double)stride);
     *high = all_keys;
     if (rank - margin >= 1.0)
-        *high = kth_of_sample(&sample, (uint64_t)(rank - margin)) + 1;
+        *high = kth_of_sample(&sample, &all, (uint64_t)(rank - margin)).high;
     *low = 1;
     if (rank + margin < (double)size)
-        *low = CWI_MAX(1u, kth_of_sample(&sample, (uint64_t)ceil(rank + margin)));
+        *low = CWI_MAX(1u, kth_of_sample(&sample, &all, (uint64_t)ceil(rank + margin)).low);
     *high = CWI_MAX(*high, *low);
 }
 

@@ -53,7 +53,7 @@ cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err);
 /* The parameter block of a payload: every key in table order. */
 size_t cwi_params_size(const cwi_family *family);
 void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out);
-/* False and *bad_key when a value is out of range. */
+/* False and *bad_key when a value is out of range or not in its normal form. */
 bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *values, size_t *bad_key);
 
 /* ---- how a tensor is cut up ---- */

@@ -4,26 +4,24 @@
 
 #include "codec/mask.h"
 
+static bool all_finite(const cwi_kernels *k, const float *x, size_t n)
+{
+    cwi_range r = CWI_RANGE_EMPTY;
+    k->range(x, n, &r);
+    return r.max_key < CWI_KEY_INF;
+}
+
 bool cwi_values_get(const cwi_kernels *k, cwi_values values, const uint8_t *in, size_t n, float *out)
 {
-    bool finite = true;
     switch (values) {
-    case CWI_VALUES_FP32:
-        memcpy(out, in, n * sizeof *out);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t bits;
-            memcpy(&bits, &out[i], sizeof bits);
-            finite &= (bits & CWI_KEY_INF) != CWI_KEY_INF;
-        }
-        break;
     case CWI_VALUES_BF16:
-        finite = k->from_bf16(in, n, out);
-        break;
+        return k->from_bf16(in, n, out);
     case CWI_VALUES_FP16:
-        finite = k->from_f16(in, n, out);
-        break;
+        return k->from_f16(in, n, out);
+    default:
+        memcpy(out, in, n * sizeof *out);
+        return all_finite(k, out, n);
     }
-    return finite;
 }
 
 typedef struct run {
@@ -45,11 +43,23 @@ typedef struct piece {
     size_t kept; /* exactly so many values */
 } piece;
 
+/* Of values that are decoded where they lie. */
+static bool finite_in_place(const cwi_kernels *k, const uint8_t *values, size_t n)
+{
+    float aligned[CWI_CHUNK];
+    bool finite = true;
+    for (size_t done = 0; done < n; done += CWI_CHUNK)
+        finite &= cwi_values_get(k, CWI_VALUES_FP32, values + 4 * done, CWI_MIN(n - done, (size_t)CWI_CHUNK), aligned);
+    return finite;
+}
+
 static cwi_trouble decode_direct(const cwi_mask_decoder *d, const piece *p, cwi_ms_decode *state)
 {
     float chunk[CWI_CHUNK];
     const cwi_sink *sink = &d->job->sink;
     const size_t step = cwi_sink_step(sink);
+    if (!finite_in_place(d->job->kernels, p->values, p->kept))
+        return CWI_NOT_FINITE;
     state->values = p->values;
     state->values_end = p->values + p->kept * sizeof(float);
     for (size_t done = 0; done < p->n; done += step) {
@@ -59,9 +69,7 @@ static cwi_trouble decode_direct(const cwi_mask_decoder *d, const piece *p, cwi_
             return CWI_WRONG_COUNT;
         cwi_sink_put(sink, p->first + done, m, out);
     }
-    if (state->values != state->values_end)
-        return CWI_WRONG_COUNT;
-    return state->nonfinite ? CWI_NOT_FINITE : CWI_FINE;
+    return state->values == state->values_end ? CWI_FINE : CWI_WRONG_COUNT;
 }
 
 /* By way of a buffer of floats, for values that were sent as something else. */

@@ -125,8 +125,8 @@ static cwi_value standard_value(const cwi_key *key)
 static bool in_range(const cwi_key *key, cwi_value v)
 {
     switch (key->type) {
-    case CWI_KEY_REAL: /* the ends: min belongs to it, max does not */
-        return v.real >= key->min && v.real < key->max;
+    case CWI_KEY_REAL: /* min belongs to it, max and -0 do not */
+        return v.real >= key->min && v.real < key->max && !(v.real == 0.0 && signbit(v.real));
     case CWI_KEY_INT:
         return (double)v.whole >= key->min && (double)v.whole <= key->max;
     case CWI_KEY_CHOICE:
@@ -317,5 +317,13 @@ bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *valu
         }
         in += value_bytes(&family->keys[i]);
     }
+    if (!family->normalize)
+        return true;
+    cwi_value normal[CWI_MAX_KEYS];
+    memcpy(normal, values, sizeof normal);
+    family->normalize(normal);
+    for (*bad_key = 0; *bad_key < family->key_count; ++*bad_key)
+        if (normal[*bad_key].whole != values[*bad_key].whole)
+            return false;
     return true;
 }

@@ -179,6 +179,27 @@ static void sealed_damage_is_harmless(void **state)
     cwi_free(x);
 }
 
+/* The last 2 or 4 bytes of these payloads are a kept value. */
+static void kept_values_must_be_finite(void **state)
+{
+    (void)state;
+    static const char *const keepers[] = {"ms:r=0.9", "ms:r=0.9,b=1", "ms:r=0.9,values=fp16",
+                                          "sp:r=0.5", "sp:r=0.99",    "rt:r=0.5,values=bf16"};
+    cw_shape shape = shape_of_test();
+    float *x = map_of_test(), y[N];
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x), out = cw_tensor_view(CW_F32, &shape, y);
+    for (size_t i = 0; i < CWI_COUNT(keepers); i++) {
+        packed p = encode(keepers[i], &t);
+        memset(p.bytes + p.size - 2, 0xff, 2);
+        cwi_payload_seal(p.bytes, p.size);
+        cw_error err;
+        assert_status(cw_decode(p.bytes, p.size, &out, NULL, &err), CW_ERR_CORRUPT);
+        assert_non_null(strstr(err.message, "infinite or NaN"));
+        free(p.bytes);
+    }
+    cwi_free(x);
+}
+
 static void other_formats_and_versions_are_named(void **state)
 {
     (void)state;
@@ -390,19 +411,13 @@ static void allocation_failures_are_survived(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(payloads_describe_themselves),
-        cmocka_unit_test(header_is_as_documented),
-        cmocka_unit_test(every_truncation_is_noticed),
-        cmocka_unit_test(excess_bytes_are_noticed),
-        cmocka_unit_test(every_flipped_bit_is_noticed),
-        cmocka_unit_test(sealed_damage_is_harmless),
-        cmocka_unit_test(other_formats_and_versions_are_named),
-        cmocka_unit_test(huge_claims_are_refused),
-        cmocka_unit_test(the_output_must_match),
-        cmocka_unit_test(non_finite_input_is_refused),
-        cmocka_unit_test(small_outputs_are_refused),
-        cmocka_unit_test(unsuitable_tensors_are_refused),
-        cmocka_unit_test(callers_scratch_is_used),
+        cmocka_unit_test(payloads_describe_themselves),     cmocka_unit_test(header_is_as_documented),
+        cmocka_unit_test(every_truncation_is_noticed),      cmocka_unit_test(excess_bytes_are_noticed),
+        cmocka_unit_test(every_flipped_bit_is_noticed),     cmocka_unit_test(sealed_damage_is_harmless),
+        cmocka_unit_test(kept_values_must_be_finite),       cmocka_unit_test(other_formats_and_versions_are_named),
+        cmocka_unit_test(huge_claims_are_refused),          cmocka_unit_test(the_output_must_match),
+        cmocka_unit_test(non_finite_input_is_refused),      cmocka_unit_test(small_outputs_are_refused),
+        cmocka_unit_test(unsuitable_tensors_are_refused),   cmocka_unit_test(callers_scratch_is_used),
         cmocka_unit_test(allocation_failures_are_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

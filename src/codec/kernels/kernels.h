@@ -131,7 +131,6 @@ typedef struct cwi_ms_decode {
     const uint8_t *planes; /* moves on */
     const uint8_t *values; /* moves on by 4 bytes for each all-ones code; little-endian floats */
     const uint8_t *values_end;
-    bool nonfinite;                 /* set when a popped value was infinite or NaN; never cleared */
     float level[1 << CWI_MAX_BITS]; /* magnitude of each code 0 .. 2^bits - 2, never negative; the rest is not used */
 } cwi_ms_decode;
 

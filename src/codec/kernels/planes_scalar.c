@@ -115,7 +115,6 @@ static bool ms_decode(cwi_ms_decode *d, size_t n, float *out)
             if (d->values == d->values_end)
                 return false;
             memcpy(&out[first + i], d->values, sizeof *out);
-            d->nonfinite |= (bits_of(out[first + i]) & CWI_KEY_INF) == CWI_KEY_INF;
             d->values += sizeof *out;
         }
     }

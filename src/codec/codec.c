@@ -223,14 +223,24 @@ cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info
     return CW_OK;
 }
 
-static size_t decode_work(size_t elements)
+size_t cwi_decode_work_blocks(size_t elements, unsigned threads)
 {
-    return (elements / CWI_BLOCK + 1) * CWI_DECODE_WORK;
+    return threads > 1 ? (elements / CWI_BLOCK + 1) * CWI_DECODE_WORK : 0;
+}
+
+static size_t decode_work(const cwi_payload *p, unsigned threads)
+{
+    return p->family->decode_work ? p->family->decode_work(p, threads) : cwi_decode_work_blocks(p->elements, threads);
 }
 
 size_t cw_decode_work_size(const cw_payload_info *info)
 {
-    return info ? decode_work(info->elements) : 0;
+    cw_codec codec;
+    if (!info || cwi_spec_parse(info->codec, &codec, NULL) != CW_OK)
+        return 0;
+    cwi_payload p = {.family = codec.family, .dtype = info->dtype, .shape = info->shape, .elements = info->elements};
+    memcpy(p.value, codec.value, sizeof p.value);
+    return decode_work(&p, CWI_MAX_THREADS);
 }
 
 static cw_status check_output(const cwi_payload *p, const cw_tensor *out, cw_error *err)
@@ -271,10 +281,11 @@ cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decod
                           .err = err,
                           .sink = {.kernels = kernels, .dtype = out->dtype, .data = out->data}};
     void *owned = NULL;
-    if (job.threads > 1) {
-        job.work = find_work(args->work, args->work_size, decode_work(p.elements), &owned);
+    const size_t needed = decode_work(&p, job.threads);
+    if (needed) {
+        job.work = find_work(args->work, args->work_size, needed, &owned);
         if (!job.work)
-            return cwi_fail_memory(err, decode_work(p.elements));
+            return cwi_fail_memory(err, needed);
     }
     cw_status status = p.family->decode(&job);
     cwi_free(owned);

@@ -152,9 +152,12 @@ typedef struct cwi_decode_job {
     const cwi_kernels *kernels;
     cwi_sink sink;
     unsigned threads;
-    uint8_t *work; /* CWI_DECODE_WORK bytes for each block, and for one more; NULL when threads == 1 */
+    uint8_t *work; /* family->decode_work() bytes */
     cw_error *err;
 } cwi_decode_job;
+
+/* With several threads CWI_DECODE_WORK bytes for each block, and for one more; else none. */
+size_t cwi_decode_work_blocks(size_t elements, unsigned threads);
 
 /* What sizes depend on. */
 typedef struct cwi_input {
@@ -179,6 +182,8 @@ struct cwi_family {
     /* Whether the body's length and fixed fields agree with shape and parameters; reads no more than they take. */
     cw_status (*check)(const cwi_payload *p, cw_error *err);
     cw_status (*decode)(cwi_decode_job *job); /* of a payload that passed check() */
+    /* Scratch of decode; NULL: cwi_decode_work_blocks(). */
+    size_t (*decode_work)(const cwi_payload *p, unsigned threads);
 };
 
 extern const cwi_family cwi_family_none, cwi_family_fp16, cwi_family_bf16, cwi_family_ms, cwi_family_sp, cwi_family_rt,

@@ -9,10 +9,12 @@
 
 #include "codec/codec_impl.h"
 #include "codec/mask.h"
+#include "codec/mask_ctx.h"
 
-enum { KEY_R, KEY_B, KEY_ROUND, KEY_RECON, KEY_VALUES, KEY_SCOPE, KEY_COUNT };
+enum { KEY_R, KEY_B, KEY_ROUND, KEY_RECON, KEY_VALUES, KEY_SCOPE, KEY_ENTROPY, KEY_COUNT };
 enum { RECON_EDGE, RECON_CENTROID };
-enum { PREFIX = 8, FLAGS_AT = 7, FLAG_SIGNED = 1 };
+enum { ENTROPY_NONE, ENTROPY_CTX };
+enum { PREFIX = 8, FLAGS_AT = 7, FLAG_SIGNED = 1, FLAG_CODED = 2 };
 
 static const cwi_key keys[KEY_COUNT] = {
     [KEY_R] = {.name = "r", .type = CWI_KEY_REAL, .min = 0, .max = 1, .standard = 0.99},
@@ -21,6 +23,7 @@ static const cwi_key keys[KEY_COUNT] = {
     [KEY_RECON] = {.name = "recon", .type = CWI_KEY_CHOICE, .choices = "edge|centroid", .standard = RECON_EDGE},
     [KEY_VALUES] = {.name = "values", .type = CWI_KEY_CHOICE, .choices = CWI_VALUES_CHOICES},
     [KEY_SCOPE] = {.name = "scope", .type = CWI_KEY_CHOICE, .choices = CWI_SCOPE_CHOICES},
+    [KEY_ENTROPY] = {.name = "entropy", .type = CWI_KEY_CHOICE, .choices = "none|ctx"},
 };
 
 static cwi_mask describe(const cwi_value *v, const cw_shape *shape, size_t elements)
@@ -51,10 +54,22 @@ static bool bound(const cwi_input *in, size_t *size)
     return body_size(&m, in->value, size);
 }
 
+static bool is_coded(const cwi_value *v, size_t elements)
+{
+    return v[KEY_ENTROPY].whole == ENTROPY_CTX && elements > 0;
+}
+
+static size_t mask_work(const cwi_mask *m, unsigned threads)
+{
+    return (cwi_mask_work_size(&m->layout, threads) + 63) & ~(size_t)63;
+}
+
 static size_t work_size(const cwi_input *in)
 {
     cwi_mask m = describe(in->value, in->shape, in->elements);
-    return cwi_mask_work_size(&m.layout, in->threads);
+    const size_t size = mask_work(&m, in->threads);
+    m.is_signed = true;
+    return size + (is_coded(in->value, in->elements) ? cwi_mask_ctx_work(&m, in->shape, in->threads) : 0);
 }
 
 /* ---- encoding ---- */
@@ -133,6 +148,28 @@ static void put_levels(const averaging *a, bool centroid)
         put_float(a->levels + 4 * s, cwi_mask_limit(a->mask, &a->work->picks[s]));
 }
 
+/* Codes the planes, and moves the values behind them; or leaves all as it is when that is no smaller. */
+static void encode_context(cwi_encode_job *job, const cwi_mask_encoder *e)
+{
+    const cwi_value *v = job->codec->value;
+    const cwi_mask *m = e->mask;
+    cwi_mask_ctx c = {.mask = m,
+                      .signed_zero = v[KEY_RECON].whole == RECON_CENTROID,
+                      .kernels = job->kernels,
+                      .shape = job->shape,
+                      .threads = job->threads,
+                      .work = job->work + mask_work(m, job->threads)};
+    size_t coded;
+    if (!cwi_mask_ctx_encode(&c, e->marks, &coded)) {
+        cwi_mask_encode(e);
+        return;
+    }
+    const size_t planes = (size_t)(e->values - e->marks);
+    job->body[FLAGS_AT] |= FLAG_CODED;
+    memmove(e->marks + coded, e->values, m->layout.segments * cwi_mask_values_size(m));
+    job->size -= planes - coded;
+}
+
 static cw_status encode(cwi_encode_job *job)
 {
     const cwi_value *v = job->codec->value;
@@ -157,6 +194,8 @@ static cw_status encode(cwi_encode_job *job)
     e.marks = a.levels + m.layout.segments * levels_of_segment(v) * 4;
     e.values = e.marks + m.layout.segments * cwi_mask_marks_size(&m);
     cwi_mask_encode(&e);
+    if (is_coded(v, job->elements))
+        encode_context(job, &e);
     return CW_OK;
 }
 
@@ -179,12 +218,34 @@ static cwi_mask described(const cwi_payload *p)
     return m;
 }
 
+/* Where the planes are, coded or not. */
+static size_t planes_at(const cwi_payload *p, const cwi_mask *m)
+{
+    return PREFIX + m->layout.segments * levels_of_segment(p->value) * 4;
+}
+
+static cw_status check_coded(const cwi_payload *p, const cwi_mask *m, cw_error *err)
+{
+    size_t size, values;
+    if (!body_size(m, p->value, &size) || size <= p->body_size)
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "the body has %zu bytes, more than without entropy coding", p->body_size);
+    values = m->layout.segments * cwi_mask_values_size(m);
+    const size_t at = planes_at(p, m);
+    if (p->body_size < at || p->body_size - at < values ||
+        !cwi_mask_ctx_check(m, &p->shape, p->body + at, p->body_size - at - values))
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
+    return CW_OK;
+}
+
 static cw_status check(const cwi_payload *p, cw_error *err)
 {
     if (p->body_size < PREFIX)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ms payload has %zu bytes, %d is the least", p->body_size, PREFIX);
-    if (p->body[FLAGS_AT] & ~FLAG_SIGNED)
+    const unsigned coded = is_coded(p->value, p->elements) ? FLAG_CODED : 0;
+    if (p->body[FLAGS_AT] & ~(FLAG_SIGNED | coded))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + FLAGS_AT, "unknown flags %02x in an ms payload",
                            p->body[FLAGS_AT]);
     cwi_mask m = described(p);
@@ -192,6 +253,8 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (m.kept > m.layout.length)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size, "the payload keeps %zu values of %zu elements", m.kept,
                            m.layout.length);
+    if (p->body[FLAGS_AT] & FLAG_CODED)
+        return check_coded(p, &m, err);
     if (!body_size(&m, p->value, &size) || size != p->body_size)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
@@ -233,6 +296,27 @@ static cw_status check_levels(const cwi_payload *p, const cwi_mask *m, cw_error 
     return CW_OK;
 }
 
+static size_t blocks_work(size_t elements, unsigned threads)
+{
+    return (cwi_decode_work_blocks(elements, threads) + 63) & ~(size_t)63;
+}
+
+/* Decodes the planes, and has *planes point to them. */
+static cw_status decode_context(const cwi_decode_job *job, const cwi_mask *m, const uint8_t **planes, size_t size)
+{
+    const cwi_payload *p = job->payload;
+    const cwi_mask_ctx c = {.mask = m,
+                            .signed_zero = p->value[KEY_RECON].whole == RECON_CENTROID,
+                            .kernels = job->kernels,
+                            .shape = &p->shape,
+                            .threads = job->threads,
+                            .work = job->work + blocks_work(p->elements, job->threads)};
+    const size_t at = p->header_size + (size_t)(*planes - p->body);
+    *planes = cwi_mask_ctx_decode(&c, *planes, size);
+    return *planes ? CW_OK
+                   : cwi_fail_at(job->err, CW_ERR_CORRUPT, at, "the entropy-coded codes of the payload are damaged");
+}
+
 static cw_status decode(cwi_decode_job *job)
 {
     const cwi_payload *p = job->payload;
@@ -241,16 +325,26 @@ static cw_status decode(cwi_decode_job *job)
     const reading r = {p, &m};
     cwi_mask_decoder d = {.job = job, .mask = &m, .ctx = &r};
     d.levels = p->value[KEY_RECON].whole == RECON_CENTROID ? centroid_levels : edge_levels;
-    d.marks = p->body + PREFIX + m.layout.segments * levels_of_segment(p->value) * 4;
-    d.values = d.marks + m.layout.segments * cwi_mask_marks_size(&m);
+    d.marks = p->body + planes_at(p, &m);
+    d.values = p->body + p->body_size - m.layout.segments * cwi_mask_values_size(&m);
+    if (p->body[FLAGS_AT] & FLAG_CODED)
+        CWI_TRY(decode_context(job, &m, &d.marks, (size_t)(d.values - d.marks)));
     return cwi_mask_decode(&d);
+}
+
+static size_t decode_work(const cwi_payload *p, unsigned threads)
+{
+    cwi_mask m = describe(p->value, &p->shape, p->elements);
+    m.is_signed = true;
+    const size_t size = blocks_work(p->elements, threads);
+    return size + (is_coded(p->value, p->elements) ? cwi_mask_ctx_work(&m, &p->shape, threads) : 0);
 }
 
 const cwi_family cwi_family_ms = {
     .info = {.name = "ms",
              .summary = "mask-encoded sparsification: the largest values exactly, b bits for every other",
              .keys = "r=[0,1) b=1..8 round=floor|nearest recon=edge|centroid values=" CWI_VALUES_CHOICES
-                     " scope=" CWI_SCOPE_CHOICES},
+                     " scope=" CWI_SCOPE_CHOICES " entropy=none|ctx"},
     .id = 4,
     .keys = keys,
     .key_count = KEY_COUNT,
@@ -259,4 +353,5 @@ const cwi_family cwi_family_ms = {
     .encode = encode,
     .check = check,
     .decode = decode,
+    .decode_work = decode_work,
 };

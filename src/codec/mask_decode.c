@@ -183,7 +183,8 @@ cw_status cwi_mask_decode(const cwi_mask_decoder *d)
     else
         cwi_parallel(d->job->threads, d->mask->layout.segments, decode_segment, &r);
     const cwi_payload *p = d->job->payload;
-    const uint64_t marks = p->header_size + (uint64_t)(d->marks - p->body);
+    const bool there = d->marks >= p->body && d->marks <= d->values; /* and not decoded by themselves, into scratch */
+    const uint64_t marks = p->header_size + (there ? (uint64_t)(d->marks - p->body) : 0);
     const uint64_t values = p->header_size + (uint64_t)(d->values - p->body);
     switch (atomic_load(&r.trouble)) {
     case CWI_BAD_INDEX:

@@ -8,6 +8,8 @@ static const char *const specs[] = {"none",
                                     "ms:r=0.9",
                                     "ms:r=0.9,b=5,recon=centroid,values=bf16,scope=sample",
                                     "ms:r=0.5,b=1,values=fp16",
+                                    "ms:r=0.9,b=2,entropy=ctx",
+                                    "ms:r=0.9,b=6,recon=centroid,scope=sample,entropy=ctx",
                                     "sp:r=0.5,values=bf16", /* bitmap */
                                     "sp:r=0.9",             /* indices */
                                     "sp:r=0.9,values=fp16,scope=sample",

@@ -17,17 +17,18 @@ static void specs_have_a_canonical_form(void **state)
     check_canonical("none", "none");
     check_canonical("fp16", "fp16");
     check_canonical("bf16", "bf16");
-    check_canonical("ms", "ms:r=0.99,b=2,round=nearest,recon=edge,values=fp32,scope=tensor");
-    check_canonical("ms:b=8,r=0,round=floor", "ms:r=0,b=8,round=floor,recon=edge,values=fp32,scope=tensor");
+    check_canonical("ms", "ms:r=0.99,b=2,round=nearest,recon=edge,values=fp32,scope=tensor,entropy=none");
+    check_canonical("ms:b=8,r=0,round=floor",
+                    "ms:r=0,b=8,round=floor,recon=edge,values=fp32,scope=tensor,entropy=none");
     check_canonical("ms:r=9.5e-1,scope=sample,values=bf16,recon=centroid",
-                    "ms:r=0.95,b=2,round=nearest,recon=centroid,values=bf16,scope=sample");
-    check_canonical("ms:r=0.95875", "ms:r=0.95875,b=2,round=nearest,recon=edge,values=fp32,scope=tensor");
+                    "ms:r=0.95,b=2,round=nearest,recon=centroid,values=bf16,scope=sample,entropy=none");
+    check_canonical("ms:r=0.95875", "ms:r=0.95875,b=2,round=nearest,recon=edge,values=fp32,scope=tensor,entropy=none");
     check_canonical("sp", "sp:r=0.95875,values=fp32,scope=tensor");
     check_canonical("rt:r=0.95875,alpha=10,seed=1", "rt:r=0.95875,alpha=0.1,values=fp32,seed=1");
     check_canonical("rt:alpha=0.3,seed=18446744073709551615",
                     "rt:r=0.95875,alpha=0.3,values=fp32,seed=18446744073709551615");
     check_canonical("qu:b=3", "qu:b=3,round=nearest,scope=tensor,seed=0");
-    check_canonical("ms:r=-0", "ms:r=0,b=2,round=nearest,recon=edge,values=fp32,scope=tensor");
+    check_canonical("ms:r=-0", "ms:r=0,b=2,round=nearest,recon=edge,values=fp32,scope=tensor,entropy=none");
 }
 
 static void refused(const char *spec, const char *names, uint64_t offset)

@@ -25,6 +25,7 @@
 #define CWI_KERNELS_H
 
 #include "base/base.h"
+#include "codec/kernels/ctx_kernels.h"
 
 #define CWI_KEY_INF UINT32_C(0x7f800000)
 
@@ -192,6 +193,8 @@ typedef struct cwi_kernels {
      * NaN is unspecified. */
     bool (*from_f16)(const uint8_t *in, size_t n, float *out);
     bool (*from_bf16)(const uint8_t *in, size_t n, float *out);
+
+    cwi_ctx_kernels ctx;
 } cwi_kernels;
 
 /* The table of cwi_cpu_selected(), filled once. Thread-safe. */
@@ -206,6 +209,7 @@ bool cwi_kernels_force(cwi_cpu cpu);
 void cwi_scan_scalar(cwi_kernels *k);
 void cwi_planes_scalar(cwi_kernels *k);
 void cwi_convert_scalar(cwi_kernels *k);
+void cwi_ctx_scalar(cwi_kernels *k);
 #if defined(__x86_64__)
 void cwi_scan_avx2(cwi_kernels *k);
 void cwi_planes_avx2(cwi_kernels *k);

@@ -10,6 +10,7 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
     cwi_scan_scalar(out);
     cwi_planes_scalar(out);
     cwi_convert_scalar(out);
+    cwi_ctx_scalar(out);
 #if defined(__x86_64__)
     if (cpu == CWI_CPU_AVX2) {
         cwi_scan_avx2(out);

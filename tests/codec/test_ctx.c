@@ -1,0 +1,176 @@
+/* test_ctx.c - entropy=ctx: the same tensor from fewer bytes, whatever the shape, and no harm from damaged ones. */
+#include "codec/payload.h"
+#include "codec_test.h"
+
+/* Planes with structure: neighbours resemble each other, channels differ. */
+static float *smooth_map(size_t planes, size_t channels, size_t height, size_t width, bool negatives)
+{
+    float *x = cwi_alloc(planes * height * width + 1, sizeof *x);
+    cwi_rng r = cwi_rng_make(7, CWI_STREAM_TEST, planes, width);
+    for (size_t p = 0; p < planes; p++) {
+        const double bias = 0.3 + (double)(p % channels) / (double)channels, phase = 6 * cwi_rng_double(&r);
+        for (size_t i = 0; i < height * width; i++) {
+            double v = sin((double)(i / width) * 0.5 + phase) + sin((double)(i % width) * 0.4) - bias;
+            v += 0.2 * cwi_rng_normal(&r);
+            x[p * height * width + i] = (float)(negatives || v > 0 ? v : 0);
+        }
+    }
+    return x;
+}
+
+typedef struct sample {
+    int ndim;
+    int64_t dim[5];
+} sample;
+
+static const sample samples[] = {{0, {0}},
+                                 {1, {1}},
+                                 {1, {1000}},
+                                 {2, {3, 500}},
+                                 {2, {64, 40}},
+                                 {3, {2, 31, 17}},
+                                 {3, {1, 2, 5000}},
+                                 {4, {2, 5, 1, 1}},
+                                 {4, {9, 5, 2, 2}},
+                                 {4, {3, 37, 7, 5}},
+                                 {4, {1, 3, 40, 50}},
+                                 {4, {5, 100, 26, 26}},
+                                 {5, {2, 3, 2, 8, 8}}};
+
+static const char *const kinds[] = {"ms:r=0.99,b=2",  "ms:r=0.9,b=1",  "ms:r=0.95,b=3,recon=centroid,scope=sample",
+                                    "ms:r=0.5,b=4",   "ms:r=0.99,b=8", "ms:r=0.9,b=6,recon=centroid,values=bf16",
+                                    "ms:r=0.9999,b=2"};
+
+static size_t count_of(const sample *s)
+{
+    size_t n = 1;
+    for (int i = 0; i < s->ndim; i++)
+        n *= (size_t)s->dim[i];
+    return n;
+}
+
+static void check_same(const char *plain, const cw_tensor *x, size_t n)
+{
+    char coded[160];
+    snprintf(coded, sizeof coded, "%s,entropy=ctx", plain);
+    packed p = encode(plain, x), q = encode(coded, x);
+    float *a = cwi_alloc(n + 1, sizeof *a), *b = cwi_alloc(n + 1, sizeof *b);
+    decode_floats(&p, x, a);
+    decode_floats(&q, x, b);
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i]) /* 0 and -0 are the same */
+            fail_msg("%s: element %zu is %g, not %g", coded, i, (double)b[i], (double)a[i]);
+    assert_true(q.size <= p.size + 8);
+    free(p.bytes);
+    free(q.bytes);
+    cwi_free(a);
+    cwi_free(b);
+}
+
+static void coded_masks_decode_to_the_same(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < CWI_COUNT(samples); s++) {
+        const cw_shape shape = cw_shape_of(samples[s].ndim, samples[s].dim);
+        const size_t n = count_of(&samples[s]);
+        for (int negatives = 0; negatives < 2; negatives++) {
+            float *x = n >= 2000 ? smooth_map(n / 20 + 1, 4, 4, 5, negatives) : random_map(n, 0.6, negatives, s);
+            cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+            for (size_t k = 0; k < CWI_COUNT(kinds); k++)
+                check_same(kinds[k], &t, n);
+            cwi_free(x);
+        }
+    }
+}
+
+static void empty_and_constant_maps_decode_to_the_same(void **state)
+{
+    (void)state;
+    enum { N = 3 * 4 * 5 * 5 };
+    static const float values[] = {0.0f, 1.0f, -2.0f, 1e-42f};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){3, 4, 5, 5}), none = cw_shape_of(2, (int64_t[]){0, 5});
+    float x[N];
+    for (size_t v = 0; v < CWI_COUNT(values); v++) {
+        for (size_t i = 0; i < N; i++)
+            x[i] = values[v];
+        cw_tensor t = cw_tensor_view(CW_F32, &shape, x), empty = cw_tensor_view(CW_F32, &none, x);
+        for (size_t k = 0; k < CWI_COUNT(kinds); k++) {
+            check_same(kinds[k], &t, N);
+            check_same(kinds[k], &empty, 0);
+        }
+    }
+}
+
+static void structure_is_exploited(void **state)
+{
+    (void)state;
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){8, 32, 16, 16});
+    float *x = smooth_map(8 * 32, 32, 16, 16, false);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    packed p = encode("ms", &t), q = encode("ms:entropy=ctx", &t);
+    assert_true(2 * q.size < p.size);
+    free(p.bytes);
+    free(q.bytes);
+    cwi_free(x);
+}
+
+static void bytes_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){10, 100, 28, 28});
+    const size_t n = 10 * 100 * 28 * 28;
+    float *x = smooth_map(1000, 100, 28, 28, true), *a = cwi_alloc(n, sizeof *a), *b = cwi_alloc(n, sizeof *b);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x), out = cw_tensor_view(CW_F32, &shape, b);
+    packed one = encode("ms:entropy=ctx", &t);
+    decode_floats(&one, &t, a);
+    for (int threads = 2; threads < 6; threads++) {
+        packed many = encode_args("ms:entropy=ctx", &t, &(cw_encode_args){.threads = threads});
+        assert_int_equal(many.size, one.size);
+        assert_memory_equal(many.bytes, one.bytes, one.size);
+        assert_ok(cw_decode(one.bytes, one.size, &out, &(cw_decode_args){.threads = threads}, NULL));
+        assert_memory_equal(a, b, n * sizeof *a);
+        free(many.bytes);
+    }
+    free(one.bytes);
+    cwi_free(x);
+    cwi_free(a);
+    cwi_free(b);
+}
+
+/* Damage with a right checksum, in all parts of the body. */
+static void damaged_streams_are_refused_or_decoded(void **state)
+{
+    (void)state;
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){4, 16, 9, 9});
+    enum { N = 4 * 16 * 81 };
+    float *x = smooth_map(64, 16, 9, 9, true), *y = cwi_alloc(N, sizeof *y);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x), out = cw_tensor_view(CW_F32, &shape, y);
+    packed p = encode("ms:r=0.98,entropy=ctx", &t);
+    cwi_rng r = cwi_rng_make(3, CWI_STREAM_TEST, 0, 0);
+    size_t refused = 0;
+    for (int round = 0; round < 5000; round++) {
+        uint8_t *bad = malloc(p.size);
+        memcpy(bad, p.bytes, p.size);
+        for (uint64_t changes = 1 + cwi_rng_below(&r, 4); changes; changes--)
+            bad[64 + cwi_rng_below(&r, round & 1 ? 200 : p.size - 64)] = (uint8_t)cwi_rng_u64(&r);
+        cwi_payload_seal(bad, p.size);
+        refused += cw_decode(bad, p.size, &out, &(cw_decode_args){.threads = round % 3}, NULL) != CW_OK;
+        free(bad);
+    }
+    assert_true(refused > 2500);
+    free(p.bytes);
+    cwi_free(x);
+    cwi_free(y);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(coded_masks_decode_to_the_same),
+        cmocka_unit_test(empty_and_constant_maps_decode_to_the_same),
+        cmocka_unit_test(structure_is_exploited),
+        cmocka_unit_test(bytes_do_not_depend_on_threads),
+        cmocka_unit_test(damaged_streams_are_refused_or_decoded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

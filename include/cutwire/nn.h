@@ -171,6 +171,21 @@ cw_status cw_part_state_export(const cw_part *part, cw_named_tensor **items, siz
 cw_status cw_part_state_import(cw_part *part, const cw_tensor_set *set, cw_error *err);
 void cw_named_tensors_free(cw_named_tensor *items, size_t count);
 
+/* ---- measuring ---- */
+
+/* Seconds that forward and backward spent by kind of operation since cw_part_profile_start. */
+typedef struct cw_profile {
+    double conv, matmul, norm, pool, elementwise, reorder, other;
+} cw_profile;
+void cw_part_profile_start(cw_part *part);
+cw_profile cw_part_profile_stop(cw_part *part);
+/* Runs nothing but the convolutions and matrix products of a step with max_batch samples (forward, and backward unless
+ * the part is for inference), on whatever numbers are in memory: the time below which no step can come. The open
+ * forward and the gradients are lost. */
+cw_status cw_part_bare_seconds(cw_part *part, double *seconds, cw_error *err);
+/* Bytes held: weights, gradients, copies in other layouts, and the memory that activations share. */
+size_t cw_part_memory(const cw_part *part);
+
 /* ---- optimizer and schedules ---- */
 
 typedef struct cw_sgd_options {

@@ -248,7 +248,7 @@ static cw_status refresh(cw_part *part, const cwi_net *net, size_t first, size_t
 
 static cw_status forward(cw_part *part, cw_mode mode, const float *x, size_t n, float *y, cw_error *err)
 {
-    cwi_net *net;
+    cwi_net *net = NULL;
     part->trained = NULL;
     part->forward_n = 0;
     part->loss_ready = false;
@@ -259,6 +259,7 @@ static cw_status forward(cw_part *part, cw_mode mode, const float *x, size_t n, 
     CWI_TRY(set_border(net, &part->borders.x, x, err));
     if (y)
         CWI_TRY(set_border(net, &part->borders.y, y, err));
+    net->program.seconds = part->profiling ? part->seconds : NULL;
     part->diverged = -1;
     CWI_TRY(cwi_program_run(&net->program, 0, y ? net->output : net->forward, part->arena, err));
     if (part->diverged >= 0)

@@ -29,6 +29,8 @@ struct cw_part {
     cw_mode forward_mode;
     bool loss_ready; /* dlogits belong to the last forward */
     bool summed;     /* the gradient sums hold something */
+    bool profiling;
+    double seconds[CWI_WORKS];
 };
 
 /* OpenMP's number of threads is a property of the calling thread: set for the duration of a call, then given back. */

@@ -11,8 +11,13 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
     memset(half, 0, sizeof *half);
     half->first = first;
     half->last = last;
-    cw_part_options options = {
-        .max_batch = max_batch, .seed = config->seed, .threads = cwi_engine_threads(config), .input_grad = first > 0};
+    cw_precision precision;
+    CWI_TRY(cw_precision_parse(config->precision, &precision, err));
+    cw_part_options options = {.max_batch = max_batch,
+                               .seed = config->seed,
+                               .threads = cwi_engine_threads(config),
+                               .input_grad = first > 0,
+                               .precision = precision};
     CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
     half->trainable = cw_part_trainable_size(half->part);
     half->buffers = cw_part_buffer_size(half->part);

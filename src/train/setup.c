@@ -51,6 +51,8 @@ static cw_status find_sample_shape(cwi_setup *setup, cw_error *err)
 static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
 {
     const cw_config *config = &setup->config;
+    cw_precision precision;
+    CWI_TRY(cw_precision_parse(config->precision, &precision, err));
     CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));
     setup->schedule.base_lr = config->lr;
     cw_status status = cw_codec_create(config->uplink, &setup->up, err);

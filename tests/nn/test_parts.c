@@ -435,6 +435,41 @@ static void test_bad_calls(void **state)
     cw_model_close(&model);
 }
 
+/* ---- measuring ---- */
+
+static void test_measuring_leaves_results_alone(void **state)
+{
+    (void)state;
+    enum { N = 4 };
+    cw_error err;
+    double bare = 0;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    cw_part *part = fixture_whole(model, N);
+    float *x = fixture_noise(N * 256, 1);
+    int32_t *labels = fixture_labels(N, 10, 2);
+    size_t size = cw_part_trainable_size(part);
+    float *a = cwi_alloc(size, sizeof *a), *b = cwi_alloc(size, sizeof *b);
+    assert_ok_err(cw_part_bare_seconds(part, &bare, &err), err); /* before anything has run */
+    gradients(part, x, labels, N, a);
+    cw_part_profile_start(part);
+    gradients(part, x, labels, N, b);
+    cw_profile p = cw_part_profile_stop(part);
+    assert_same_bits(a, b, size, "profiled gradients");
+    assert_true(p.conv > 0 && p.norm > 0 && p.matmul > 0 && p.pool > 0);
+    assert_ok_err(cw_part_bare_seconds(part, &bare, &err), err);
+    assert_true(bare > 0);
+    assert_status(cw_part_backward(part, NULL, NULL, &err), CW_ERR_INVALID);
+    gradients(part, x, labels, N, b);
+    assert_same_bits(a, b, size, "gradients after bare steps");
+    assert_true(cw_part_memory(part) > 2 * size * sizeof(float));
+    cwi_free(a);
+    cwi_free(b);
+    cwi_free(x);
+    cwi_free(labels);
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+}
+
 /* ---- out of memory: every allocation of a part's creation fails once; nothing leaks (the sanitizers look) ---- */
 
 typedef struct countdown {
@@ -475,13 +510,21 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_halves_equal_whole),      cmocka_unit_test(test_bf16_follows_fp32),
-        cmocka_unit_test(test_precision_names),         cmocka_unit_test(test_cuts_of_the_papers_networks),
-        cmocka_unit_test(test_evaluation_equals_whole), cmocka_unit_test(test_short_batches_and_repeats),
-        cmocka_unit_test(test_many_batch_sizes),        cmocka_unit_test(test_gradient_sums),
-        cmocka_unit_test(test_state_there_and_back),    cmocka_unit_test(test_flat_there_and_back),
-        cmocka_unit_test(test_sgd_is_pytorchs),         cmocka_unit_test(test_unknown_names),
-        cmocka_unit_test(test_cut_two_is_light),        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_halves_equal_whole),
+        cmocka_unit_test(test_bf16_follows_fp32),
+        cmocka_unit_test(test_precision_names),
+        cmocka_unit_test(test_cuts_of_the_papers_networks),
+        cmocka_unit_test(test_evaluation_equals_whole),
+        cmocka_unit_test(test_short_batches_and_repeats),
+        cmocka_unit_test(test_many_batch_sizes),
+        cmocka_unit_test(test_gradient_sums),
+        cmocka_unit_test(test_state_there_and_back),
+        cmocka_unit_test(test_flat_there_and_back),
+        cmocka_unit_test(test_sgd_is_pytorchs),
+        cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_cut_two_is_light),
+        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_measuring_leaves_results_alone),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

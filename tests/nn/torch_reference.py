@@ -158,4 +158,5 @@ def main():
                                                                    torch.float64).float().numpy())
 
 
-main()
+if __name__ == "__main__":
+    main()

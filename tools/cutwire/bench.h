@@ -7,6 +7,7 @@
 /* ---- the kinds of benchmark; argv[0] is the kind's name ---- */
 
 int bench_codec(int argc, char **argv);
+int bench_engine(int argc, char **argv);
 
 /* ---- one measurement of a codec, by us or by a peer ---- */
 

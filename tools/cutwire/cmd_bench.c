@@ -11,6 +11,7 @@ static const struct kind {
     const char *summary;
 } kinds[] = {
     {"codec", bench_codec, "every codec and instruction set against memcpy, and peers: zfp, zstd, PyTorch"},
+    {"engine", bench_engine, "training and inference of a model, against its bare convolutions, and PyTorch"},
     {NULL, NULL, NULL},
 };
 
@@ -22,6 +23,7 @@ static void print_help(FILE *out)
     fputs("\nexamples:\n"
           "  cutwire bench codec --quick\n"
           "  cutwire bench codec --out bench/results\n"
+          "  cutwire bench engine --model vgg19 --precision bf16\n"
           "\n`cutwire bench KIND --help` lists the options.\n",
           out);
 }

@@ -18,6 +18,7 @@ static const struct command {
     {"keygen", cmd_keygen, "a pair of keys for encrypted, authenticated links"},
     {"report", cmd_report, "finished runs side by side"},
     {"codec", cmd_codec, "tensors in .npy files to payloads and back, with sizes and errors"},
+    {"models", cmd_models, "networks: layers, costs, and what crosses each cut"},
     {"bench", cmd_bench, "speed against memcpy, peers and the machine's limits"},
     {"data", cmd_data, "data sets: which there are, getting them, checking them"},
     {NULL, NULL, NULL},

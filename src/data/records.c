@@ -4,12 +4,9 @@
 #include "cutwire/tensor.h"
 #include "data/records.h"
 
-cw_status cwi_records_open(cwi_records *r, const char *path, char separator, cw_error *err)
+cw_status cwi_records_take(cwi_records *r, const char *path, uint8_t *bytes, size_t size, char separator, cw_error *err)
 {
     memset(r, 0, sizeof *r);
-    uint8_t *bytes;
-    size_t size;
-    CWI_TRY(cw_file_read(path, &bytes, &size, err));
     char *text = cwi_realloc(bytes, size, size + 1);
     char *name = cwi_strdup(path);
     if (!text || !name) {
@@ -20,12 +17,19 @@ cw_status cwi_records_open(cwi_records *r, const char *path, char separator, cw_
     text[size] = '\0';
     *r = (cwi_records){
         .path = name, .text = text, .p = text, .end = text + size, .separator = separator, .next_line = 1};
-    if (size > 0 && memchr(text, '\0', size)) {
-        cwi_fail(err, CW_ERR_CORRUPT, "%s holds NUL bytes: it is no text", path);
+    if (memchr(text, '\0', size)) {
         cwi_records_close(r);
-        return CW_ERR_CORRUPT;
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds NUL bytes: it is no text", path);
     }
     return CW_OK;
+}
+
+cw_status cwi_records_open(cwi_records *r, const char *path, char separator, cw_error *err)
+{
+    uint8_t *bytes;
+    size_t size;
+    CWI_TRY(cw_file_read(path, &bytes, &size, err));
+    return cwi_records_take(r, path, bytes, size, separator, err);
 }
 
 void cwi_records_close(cwi_records *r)

@@ -19,6 +19,9 @@ typedef struct cwi_records {
 
 /* Refuses files with NUL bytes. On failure nothing is owned. */
 cw_status cwi_records_open(cwi_records *r, const char *path, char separator, cw_error *err);
+/* The same of bytes in memory (made by cwi_alloc), which are taken over, also on failure; `path` is for messages. */
+cw_status cwi_records_take(cwi_records *r, const char *path, uint8_t *bytes, size_t size, char separator,
+                           cw_error *err);
 void cwi_records_close(cwi_records *r);
 /* The next record that is not blank; CW_END after the last. CW_ERR_CORRUPT names file and line. */
 cw_status cwi_records_next(cwi_records *r, cw_error *err);

@@ -127,6 +127,21 @@ static void traffic_is_what_the_codec_promises(void **state)
     assert_true(up->socket > up->payload + up->eval_payload + up->weights);
 }
 
+static void precision_reaches_the_engine(void **state)
+{
+    (void)state;
+    cw_config config = small_config(1, "none", "none");
+    cw_result fp32, bf16;
+    cw_error err;
+    config.epochs = 1;
+    config.lr = 0.01; /* no larger: at the default rate ten steps are chaotic */
+    assert_ok_err(cw_train_inproc(&config, NULL, &fp32, &err), err);
+    snprintf(config.precision, sizeof config.precision, "bf16");
+    assert_ok_err(cw_train_inproc(&config, NULL, &bf16, &err), err);
+    assert_true(fp32.last.train_loss != bf16.last.train_loss);
+    assert_true(fabs(fp32.last.train_loss - bf16.last.train_loss) < 0.05 * fp32.last.train_loss);
+}
+
 int main(void)
 {
     require_data();
@@ -136,6 +151,7 @@ int main(void)
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
         cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),
         cmocka_unit_test(traffic_is_what_the_codec_promises),
+        cmocka_unit_test(precision_reaches_the_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,7 +109,7 @@ cw_status cwi_records_next(cwi_records *r, cw_error *err)
     r->line = r->next_line;
     r->fields = 0;
     for (char stop = r->separator; stop == r->separator;) {
-        if (r->fields == CWI_MAX_FIELDS)
+        if (r->fields == CWI_RECORD_FIELDS)
             return cwi_records_fail(r, err, "more than 256 fields");
         CWI_TRY(cut_field(r, &r->field[r->fields++], &stop, err));
         if (r->p < r->end)

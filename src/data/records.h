@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-enum { CWI_MAX_FIELDS = 256 };
+enum { CWI_RECORD_FIELDS = 256 };
 
 typedef struct cwi_records {
     char *path;
@@ -13,7 +13,7 @@ typedef struct cwi_records {
     char separator; /* ',': fields may be "quoted", blanks around them are dropped; '\t': taken as they are */
     size_t line;    /* of the record last read, from 1 */
     size_t next_line;
-    char *field[CWI_MAX_FIELDS]; /* of that record, terminated */
+    char *field[CWI_RECORD_FIELDS]; /* of that record, terminated */
     size_t fields;
 } cwi_records;
 

@@ -15,7 +15,7 @@
 #include "data/records.h"
 #include "data/vocabulary.h"
 
-enum { MAX_COLUMNS = CWI_MAX_FIELDS - 1, MAX_VALUE = 1000 };
+enum { MAX_COLUMNS = CWI_RECORD_FIELDS - 1, MAX_VALUE = 1000 };
 
 typedef struct column {
     bool numeric;

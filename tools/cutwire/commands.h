@@ -13,6 +13,7 @@ int cmd_server(int argc, char **argv);
 int cmd_client(int argc, char **argv);
 int cmd_keygen(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_repro(int argc, char **argv);
 
 /* "3x32x32"; false unless it is one to three numbers. */
 bool cli_parse_sample(const char *text, cw_shape *out);

@@ -16,6 +16,7 @@ static const struct command {
     {"server", cmd_server, "the server's role: the layers after the cut, loss and averaging"},
     {"client", cmd_client, "a client's role: the layers before the cut, and the data"},
     {"keygen", cmd_keygen, "a pair of keys for encrypted, authenticated links"},
+    {"repro", cmd_repro, "figures of the paper, made again"},
     {"report", cmd_report, "finished runs side by side"},
     {"codec", cmd_codec, "tensors in .npy files to payloads and back, with sizes and errors"},
     {"models", cmd_models, "networks: layers, costs, and what crosses each cut"},

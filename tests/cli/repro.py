@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""The paper's figures, made again: repro.py CUTWIRE."""
+import csv
+import math
+import os
+import shutil
+
+from cli_run import CUTWIRE, Folder, last_object, run, skip_without_fashion
+import subprocess
+
+TINY = ["--train-limit", "512", "--test-limit", "64", "--epochs", "1", "--samples", "16", "--threads", "1", "--quiet"]
+
+
+def figure1():
+    r = last_object(run("repro", "figure1", "--json"))
+    assert (r["raw_bytes"], r["coded_bytes"]) == (64, 20)
+    assert round(r["top4"]["l2_error"], 3) == 4.064
+    assert round(r["floor"]["l2_error"], 3) == 1.183
+    assert round(r["nearest"]["l2_error"], 4) == 1.0247
+    # The codes as the paper prints them.
+    assert r["floor"]["codes"] == [[3, 1, 1, 0], [2, 0, 3, 2], [3, 0, 1, 2], [0, 3, 2, 1]]
+    text = run("repro", "figure1")
+    assert "2.2 0.8 1.2 0.4      11 01 01 00      2.2 0.7 0.7 0.0" in text, text
+    for number in ("4.0645", "4.06", "1.1832", "1.0247", "1.02", "64 bytes of fp32 -> 20 bytes"):
+        assert number in text, text
+
+
+def check_rows(path, cuts):
+    with open(path) as f:
+        rows = list(csv.DictReader(f))
+    at = {(r["cut"], r["mode"], r["codec"], r["size"]): r for r in rows}
+    # 11 sizes for ms, sp and rt, 6 whole ones for qu, the 5 others for the paper's r.
+    assert len(rows) == len(at) == 2 * len(cuts) * (3 * 11 + 6 + 5), len(rows)
+    for row in rows:
+        size, bits, error = (float(row[k]) for k in ("size", "bits_per_element", "relative_error"))
+        # Payloads have the size they are compared at: headers weigh little, even on maps as small as here.
+        assert abs(bits - size) < 0.1, row
+        assert math.isclose(bits, 8 * int(row["payload_bytes"]) / int(row["elements"]), rel_tol=1e-5)
+        assert 0 < error < 1, row
+        if row["relative_bound"] and row["codec"] != "sp":
+            assert error <= float(row["relative_bound"]), row
+    for cut in cuts:
+        for mode in ("train", "eval"):
+            for size in range(2, 8):
+                error = {c: float(at[cut, mode, c, f"{size:.2f}"]["relative_error"]) for c in ("ms", "qu", "sp", "rt")}
+                # As the paper's Figure 2 has them: ms and qu meet at 2 bits, rt is always above sp.
+                assert error["sp"] < error["rt"] and error["ms"] < 1.05 * error["qu"], error
+                assert error["ms"] < error["sp"] or size == 2, error
+            assert float(at[cut, mode, "ms", "7.00"]["relative_error"]) < 0.05
+            paper = at[cut, mode, "ms-paper", "2.32"]
+            assert paper["spec"] == "ms:r=0.99,b=2" and 0 < float(paper["alpha"]) < 1
+
+
+def figure2():
+    result = last_object(run("repro", "figure2", *TINY, "--cut", "2,deep", "--out", "f2", "--json"))
+    check_rows("f2/figure2.csv", ["2", "5"])
+    assert [(m["cut"], m["mode"]) for m in result["maps"]] == [(2, "train"), (2, "eval"), (5, "train"), (5, "eval")]
+    assert result["plotted"] == bool(shutil.which("gnuplot"))
+    for mode in ("train", "eval"):
+        assert os.path.exists(f"f2/figure2-{mode}.gp")
+        for kind in ("png", "svg") if result["plotted"] else ():
+            assert os.path.getsize(f"f2/figure2-{mode}.{kind}") > 5000
+    if not result["plotted"]:
+        print("SKIP: pictures: gnuplot is not installed")
+    # The trained network again, at every cut, and where there is no gnuplot.
+    text = subprocess.run([CUTWIRE, "repro", "figure2", "--run", "f2/run", "--cut", "all", "--samples", "16", "--out",
+                           "all"], capture_output=True, text=True, timeout=120, env={"PATH": "/absent"})
+    assert text.returncode == 0 and "install gnuplot-nox" in text.stderr, text
+    assert text.stdout.count("| bits |") == 12
+    check_rows("all/figure2.csv", list("123456"))
+
+
+def errors():
+    assert "choose figure1 or figure2" in run("repro", "figure3", code=2)
+    assert "valid cuts are" in run("repro", "figure2", "--run", "f2/run", "--cut", "99", code=2)
+    assert "absent" in run("repro", "figure2", "--run", "absent", code=1)
+    assert "--samples" in run("repro", "figure2", "--samples", "0", code=2)
+
+
+with Folder():
+    figure1()
+    skip_without_fashion()
+    figure2()
+    errors()
+print("the figures are as they should be")

@@ -1,0 +1,124 @@
+/* repro_common.c - a tensor through a codec, folders, and gnuplot as a program. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "repro.h"
+
+/* ---- one tensor through one codec ---- */
+
+static void compare(const float *x, const float *y, size_t count, repro_coded *out)
+{
+    double norm = 0, error = 0;
+    for (size_t i = 0; i < count; i++) {
+        double a = (double)x[i], d = (double)y[i] - a;
+        norm += a * a;
+        error += d * d;
+    }
+    out->l2 = sqrt(error);
+    out->relative = norm > 0 ? sqrt(error / norm) : 0;
+}
+
+static cw_status encode_and_decode(const cw_codec *codec, const cw_tensor *x, float *back, repro_coded *out,
+                                   cw_error *err)
+{
+    size_t bound = cw_codec_bound(codec, x), size;
+    uint8_t *bytes = malloc(bound ? bound : 1);
+    if (!bytes)
+        return CW_ERR_NO_MEMORY;
+    cw_payload_info info = {.header_bytes = 0};
+    cw_tensor y = cw_tensor_view(CW_F32, &x->shape, back);
+    cw_status status = cw_encode(codec, x, NULL, bytes, bound, &size, err);
+    if (status == CW_OK)
+        status = cw_payload_inspect(bytes, size, &info, err);
+    if (status == CW_OK)
+        status = cw_decode(bytes, size, &y, NULL, err);
+    free(bytes);
+    out->payload_bytes = info.payload_bytes;
+    out->header_bytes = info.header_bytes;
+    return status;
+}
+
+cw_status repro_through(const char *spec, const cw_tensor *x, float *back, repro_coded *out, cw_error *err)
+{
+    cw_codec *codec;
+    size_t count;
+    cw_status status = cw_shape_count(&x->shape, &count);
+    if (status == CW_OK)
+        status = cw_codec_create(spec, &codec, err);
+    if (status != CW_OK)
+        return status;
+    status = encode_and_decode(codec, x, back, out, err);
+    cw_codec_destroy(&codec);
+    if (status == CW_OK)
+        compare(x->data, back, count, out);
+    return status;
+}
+
+/* ---- files ---- */
+
+static cw_status fail_io(cw_error *err, const char *what, const char *path)
+{
+    snprintf(err->message, sizeof err->message, "%s %.200s: %s", what, path, strerror(errno));
+    return err->status = CW_ERR_IO;
+}
+
+cw_status repro_folder(const char *path, cw_error *err)
+{
+    char part[512];
+    size_t length = strlen(path);
+    if (length >= sizeof part) {
+        errno = ENAMETOOLONG;
+        return fail_io(err, "cannot make folder", path);
+    }
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return fail_io(err, "cannot make folder", part);
+    }
+    return CW_OK;
+}
+
+enum { NO_SUCH_PROGRAM = 127 };
+
+static int run_gnuplot(const char *folder, const char *script)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (chdir(folder) == 0)
+            execlp("gnuplot", "gnuplot", script, (char *)NULL);
+        _exit(NO_SUCH_PROGRAM);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return NO_SUCH_PROGRAM;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : CLI_FAILURE;
+}
+
+bool repro_plot(const char *folder, const char *script, const char *text)
+{
+    char path[600];
+    cw_error err = {.message = ""};
+    snprintf(path, sizeof path, "%s/%s", folder, script);
+    cw_status status = cw_file_write(path, text, strlen(text), &err);
+    if (status != CW_OK)
+        return cli_fail_error("repro", status, &err) < 0;
+    int code = run_gnuplot(folder, script);
+    if (code == NO_SUCH_PROGRAM)
+        fprintf(
+            stderr,
+            "cutwire: repro: no picture: gnuplot is not installed: install gnuplot-nox, then run `gnuplot %s` in %s\n",
+            script, folder);
+    else if (code != 0)
+        fprintf(stderr, "cutwire: repro: no picture: gnuplot failed on %s: its message is above\n", path);
+    return code == 0;
+}

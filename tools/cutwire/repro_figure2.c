@@ -1,0 +1,185 @@
+/* repro_figure2.c - `cutwire repro figure2`: error against size on the feature maps of a network trained here. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "repro_figure2.h"
+#include "train_output.h"
+
+enum { MAX_CUTS = 64 };
+
+/* Keys of the training run that are options here as well. */
+static const char *const keys[] = {"data",  "data-dir", "model",       "activation", "precision", "epochs",
+                                   "batch", "lr",       "train-limit", "test-limit", "seed",      "threads"};
+enum { KEYS = sizeof keys / sizeof keys[0], OWN_OPTIONS = 6 };
+
+typedef struct options {
+    const char *out, *run, *cuts;
+    const char *key[KEYS];
+    int samples;
+    bool json, quiet;
+} options;
+
+static const cw_config_option *describe(const char *key)
+{
+    size_t i = 0;
+    while (strcmp(cw_config_option_at(i)->key, key) != 0)
+        i++;
+    return cw_config_option_at(i);
+}
+
+static int parse(options *o, int argc, char **argv)
+{
+    cli_option table[OWN_OPTIONS + KEYS] = {
+        {"out", "DIR", "folder for CSV, pictures and the trained network [figure2]", CLI_STRING, &o->out},
+        {"run", "DIR", "take the network of an earlier run instead of training one", CLI_STRING, &o->run},
+        {"cut", "LIST", "cuts, as 2 or 2,4,6 or all [shallow,medium,deep]", CLI_STRING, &o->cuts},
+        {"samples", "N", "samples in the batch that is compressed [256]", CLI_INT, &o->samples},
+        {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o->json},
+        {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
+    };
+    for (size_t i = 0; i < KEYS; i++) {
+        const cw_config_option *d = describe(keys[i]);
+        table[OWN_OPTIONS + i] = (cli_option){d->key, d->metavar, d->help, CLI_STRING, &o->key[i]};
+    }
+    const cli_command command = {
+        .name = "repro figure2",
+        .args = "",
+        .summary =
+            "Trains a network (cnn on Fashion-MNIST for 2 epochs unless told otherwise), takes what crosses the\n"
+            "cut, in training and in evaluation, and measures the 2-norm error of ms, qu, sp and rt at sizes\n"
+            "from 2 to 7 bits an element, beside the paper's bounds. Writes figure2.csv and pictures (gnuplot).",
+        .examples = "  cutwire repro figure2\n"
+                    "  cutwire repro figure2 --run figure2/run --cut all --out figure2-all\n"
+                    "      the same network at every cut\n"
+                    "  cutwire repro figure2 --data cifar-10 --epochs 5 --out cifar\n",
+        .options = table,
+        .option_count = sizeof table / sizeof table[0]};
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code == CLI_GO_ON && o->samples < 1)
+        return cli_fail(CLI_USAGE, "repro figure2: --samples: at least 1 is needed");
+    return code;
+}
+
+/* The configuration of the training run. */
+static int configure(const options *o, cw_config *config)
+{
+    cw_error err;
+    cw_config_init(config);
+    config->epochs = 2;
+    config->batch = 128;
+    for (size_t i = 0; i < KEYS; i++)
+        if (o->key[i] && cw_config_set(config, keys[i], o->key[i], &err) != CW_OK)
+            return cli_fail(CLI_USAGE, "repro figure2: --%s", err.message);
+    if ((size_t)snprintf(config->out, sizeof config->out, "%s/run", o->out) >= sizeof config->out)
+        return cli_fail(CLI_USAGE, "repro figure2: --out: longer than %zu characters", sizeof config->out - 5);
+    return CLI_GO_ON;
+}
+
+static cw_status find_cuts(const cw_model *model, const char *list, cw_cut *cuts, size_t *count, cw_error *err)
+{
+    *count = 0;
+    if (strcmp(list, "all") == 0) {
+        for (; *count < cw_model_cut_count(model) && *count < MAX_CUTS; ++*count)
+            cuts[*count] = cw_model_cut_at(model, *count);
+        return CW_OK;
+    }
+    while (*count < MAX_CUTS) {
+        char which[32];
+        size_t length = strcspn(list, ",");
+        snprintf(which, sizeof which, "%.*s", (int)length, list);
+        cw_status status = cw_model_cut(model, which, &cuts[*count], err);
+        if (status != CW_OK)
+            return status;
+        ++*count;
+        if (!list[length])
+            return CW_OK;
+        list += length + 1;
+    }
+    return CW_OK;
+}
+
+/* maps[2i] in training, maps[2i + 1] in evaluation. */
+static cw_status measure(const repro_net *net, const options *o, const cw_cut *cuts, size_t count, figure2_map *maps,
+                         cw_error *err)
+{
+    cli_progress progress;
+    cli_progress_start(&progress, o->quiet);
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < 2 * count && status == CW_OK; i++) {
+        figure2_map *map = &maps[i];
+        map->cut = cuts[i / 2];
+        map->mode = i % 2 ? CW_EVAL : CW_TRAIN;
+        cw_tensor x;
+        cli_progress_show(&progress, "measuring", i, 2 * count, "maps", "");
+        status = repro_smashed(net, &map->cut, map->mode, (size_t)o->samples, &x, err);
+        if (status == CW_OK)
+            status = figure2_measure(&x, map, err);
+        cw_tensor_free(&x);
+    }
+    cli_progress_clear(&progress);
+    return status;
+}
+
+static int show(const repro_net *net, const options *o, const figure2_map *maps, size_t count)
+{
+    cw_error err = {.message = ""};
+    cw_status status = repro_folder(o->out, &err);
+    if (status == CW_OK)
+        status = figure2_csv(maps, count, o->out, &err);
+    if (status != CW_OK)
+        return cli_fail_error("repro figure2", status, &err);
+    bool plotted = figure2_plot(maps, count, &net->config, o->out);
+    if (!o->json) {
+        figure2_print(maps, count);
+        printf("\nnetwork: %s (again with --run %s)\nmeasurements: %s/figure2.csv\n", net->folder, net->folder, o->out);
+        if (plotted)
+            printf("pictures: %s/figure2-train.png, figure2-eval.png and the same as .svg\n", o->out);
+        return CLI_OK;
+    }
+    return cli_print_json(json_pack("{s:s,s:s,s:s,s:s,s:b,s:o}", "data", net->config.data, "model", net->config.model,
+                                    "run", net->folder, "out", o->out, "plotted", plotted, "maps",
+                                    figure2_json(maps, count)));
+}
+
+static int measure_and_show(const repro_net *net, const options *o)
+{
+    cw_cut cuts[MAX_CUTS];
+    size_t count;
+    cw_error err = {.message = ""};
+    cw_status status = find_cuts(net->model, o->cuts, cuts, &count, &err);
+    if (status != CW_OK)
+        return cli_fail(CLI_USAGE, "repro figure2: --cut: %s", err.message);
+    figure2_map *maps = calloc(2 * count, sizeof *maps);
+    if (!maps)
+        return cli_fail(CLI_FAILURE, "repro figure2: out of memory");
+    status = measure(net, o, cuts, count, maps, &err);
+    int code = status == CW_OK ? show(net, o, maps, 2 * count) : cli_fail_error("repro figure2", status, &err);
+    free(maps);
+    return code;
+}
+
+int repro_figure2(int argc, char **argv)
+{
+    options o = {.out = "figure2", .cuts = "shallow,medium,deep", .samples = 256};
+    int code = parse(&o, argc, argv);
+    cw_config config;
+    if (code == CLI_GO_ON)
+        code = configure(&o, &config);
+    if (code != CLI_GO_ON)
+        return code;
+    train_output out;
+    const cw_hooks hooks = train_output_hooks(&out, o.json, o.quiet, "");
+    repro_net net;
+    cw_error err = {.message = ""};
+    cw_status status = repro_net_open(&config, o.run, &hooks, &net, &err);
+    cli_progress_clear(&out.progress);
+    if (status != CW_OK)
+        code = cli_fail_error("repro figure2", status, &err);
+    else if (net.stopped)
+        code = cli_fail(CLI_FAILURE, "repro figure2: stopped while training: nothing was measured");
+    else
+        code = measure_and_show(&net, &o);
+    repro_net_close(&net);
+    return code;
+}

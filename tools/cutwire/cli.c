@@ -117,8 +117,8 @@ static int set_value(const cli_command *c, const cli_option *o, const char *valu
 
 static int unknown_option(const cli_command *c, const char *name)
 {
-    const char *known[128];
-    size_t count = 0;
+    const char *known[128] = {"help"};
+    size_t count = 1;
     for (size_t i = 0; i < c->option_count && count < 128; i++)
         known[count++] = c->options[i].name;
     for (size_t i = 0; c->keys != CLI_KEYS_NONE && i < cw_config_option_count() && count < 128; i++)

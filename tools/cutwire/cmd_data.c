@@ -389,6 +389,9 @@ static void print_overview(FILE *out)
           "  list     the known data sets, and which of them this machine has\n"
           "  fetch    download one, check it, unpack it\n"
           "  verify   compare files with known checksums and read every sample\n\n"
+          "examples:\n"
+          "  cutwire data list\n"
+          "  cutwire data fetch cifar-10\n\n"
           "`cutwire data SUBCOMMAND --help` lists its options, with examples.\n",
           out);
 }

@@ -1,0 +1,93 @@
+#!/usr/bin/python3
+"""Training as a user runs it, on one machine and as processes: training.py CUTWIRE."""
+import json
+import os
+
+from cli_run import Folder, Process, last_object, run, skip_without_fashion
+
+SMALL = ["--data", "fashion-mnist", "--model", "cnn", "--cut", "2", "--batch", "32", "--threads", "1",
+         "--train-limit", "512", "--test-limit", "256"]
+MS = ["--uplink", "ms:r=0.99,b=2"]
+KEYS = {"test_accuracy", "train_loss", "uplink_bytes", "downlink_bytes", "uplink_payload_bytes", "uplink_raw_bytes",
+        "seconds"}
+
+
+def check_result(result, epochs, raw):
+    assert KEYS <= set(result), result
+    assert result["epochs"] == epochs and not result["stopped"], result
+    assert 0.05 < result["test_accuracy"] <= 1 and 0 < result["train_loss"] < 5, result
+    assert result["uplink_raw_bytes"] == raw, result
+    assert 13 < result["uplink_raw_bytes"] / result["uplink_payload_bytes"] < 14, result
+    assert result["uplink_bytes"] > result["uplink_payload_bytes"], result
+    for name in ("config.json", "summary.json", "metrics.jsonl", "model.safetensors"):
+        assert os.path.getsize(os.path.join(result["out"], name)) > 0
+    with open(os.path.join(result["out"], "metrics.jsonl")) as f:
+        assert len([json.loads(line) for line in f]) == epochs
+
+
+def on_one_machine():
+    raw = 512 * 16 * 28 * 28 * 4  # what 512 samples are at cut 2, in fp32
+    split = last_object(run("train", "--split", *SMALL, *MS, "--clients", "4", "--epochs", "1", "--json"))
+    check_result(split, 1, raw)
+    tcp = last_object(run("train", "--processes", *SMALL, *MS, "--clients", "2", "--epochs", "2", "--json"))
+    check_result(tcp, 2, 2 * raw)
+    local = last_object(run("train", "--local", *SMALL, "--epochs", "1", "--json"))
+    assert local["uplink_bytes"] == 0 and local["mode"] == "unsplit", local
+    table = run("report", split["out"], tcp["out"], local["out"])
+    assert table.count("ms:r=0.99,b=2") >= 2, table
+
+
+def serve(clients, epochs, *more):
+    server = Process("server", "--listen", "tcp://127.0.0.1:*", *SMALL, *MS, "--clients", str(clients), "--epochs",
+                     str(epochs), "--json", *more)
+    endpoint = server.wait_for(r"listening on (tcp://127\.0\.0\.1:[0-9]+) ").group(1)
+    return server, [Process("client", "--connect", endpoint, "--threads", "1") for _ in range(clients)]
+
+
+def as_processes():
+    server, clients = serve(2, 2)
+    check_result(last_object(server.finish()), 2, 2 * 512 * 16 * 28 * 28 * 4)
+    for client in clients:
+        client.finish()
+
+
+def client_dies():
+    server, clients = serve(3, 4, "--timeout", "20")
+    server.wait_for(r"epoch 1/4: ")
+    clients[1].kill()
+    result = last_object(server.finish())
+    assert result["epochs"] == 4 and not result["stopped"], result
+    assert any("client" in line and "epoch" not in line for line in server.lines), server.lines
+    clients[0].finish()
+    clients[2].finish()
+
+
+def interrupted():
+    """Ctrl-C ends a run with what was reached, and exit code 0."""
+    for mode in (["--local"], ["--split", *MS, "--clients", "2"], ["--processes", *MS, "--clients", "2"]):
+        training = Process("train", *mode, *SMALL, "--epochs", "1000", "--json", "--out", "stopped" + mode[0])
+        training.wait_for(r"epoch 1/1000: ")
+        training.interrupt()
+        result = last_object(training.finish(seconds=30))
+        assert result["stopped"] and result["epochs"] >= 1 and result["test_accuracy"] > 0.05, result
+        assert os.path.getsize(f"stopped{mode[0]}/model.safetensors") > 0
+        assert any("stopped after" in line for line in training.lines), training.lines
+
+
+def interrupted_server():
+    server, clients = serve(2, 1000)
+    server.wait_for(r"epoch 1/1000: ")
+    server.interrupt()
+    assert last_object(server.finish(seconds=30))["stopped"]
+    for client in clients:
+        client.child.wait(timeout=30)
+
+
+skip_without_fashion()
+with Folder():
+    on_one_machine()
+    as_processes()
+    client_dies()
+    interrupted()
+    interrupted_server()
+print("training from the command line works, and ends as it should")

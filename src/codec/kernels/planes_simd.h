@@ -133,8 +133,9 @@ CWI_INLINE uint64_t ms_codes(const float *x, size_t m, const v_quant *vq, cwi_ms
 {
     const v_codes codes = v_quantize_ms(x, vq, bits, (int32_t)e->threshold - (e->ties != 0));
     uint64_t keep = store_codes(&codes, bits, group) & low_bits(m);
-    if (__builtin_expect(e->ties && keep, 0)) {
-        uint64_t equal = v_equal(x, e->threshold) & low_bits(m), count = (uint64_t)__builtin_popcountll(equal);
+    const uint64_t equal = e->ties ? v_equal(x, e->threshold) & low_bits(m) : 0;
+    if (__builtin_expect(equal != 0, 0)) {
+        const uint64_t count = (uint64_t)__builtin_popcountll(equal);
         if (count > e->ties)
             keep = last_ties(x, &e->quant, e->threshold, equal, e->ties, group) & low_bits(m);
         e->ties -= CWI_MIN(count, e->ties);
@@ -151,18 +152,25 @@ static __attribute__((noinline)) uint8_t *copy_kept(const float *x, uint64_t kee
     return out;
 }
 
-/* Nearly every group keeps two values at most: two are written whether there are any or not, which costs less than a
- * branch that nothing can predict. */
-CWI_INLINE uint8_t *put_kept(const float *x, uint64_t keep, uint8_t *out, const uint8_t *end)
+/* The first `few` kept values are written whether there are so many or not, which costs less than a branch that nothing
+ * can predict. Returns what is left of `keep`. */
+CWI_INLINE uint64_t put_few(const float *x, uint64_t keep, unsigned few, uint8_t *out)
 {
-    const uint64_t rest = keep & (keep - 1);
+    for (unsigned i = 0; i < few; i++, keep &= keep - 1)
+        memcpy(out + i * sizeof *x, x + __builtin_ctzll(keep | LAST), sizeof *x);
+    return keep;
+}
+
+/* `recent` is some 16 times the mean number of values that the last groups kept. */
+CWI_INLINE uint8_t *put_kept(const float *x, uint64_t keep, uint8_t *out, const uint8_t *end, unsigned *recent)
+{
+    const unsigned count = (unsigned)__builtin_popcountll(keep);
     if (__builtin_expect(end - out < GROUP_BYTES, 0))
         return keep ? copy_kept(x, keep, out) : out;
-    if (__builtin_expect((rest & (rest - 1)) != 0, 0))
-        return v_pack(x, keep, out);
-    memcpy(out, x + __builtin_ctzll(keep | LAST), sizeof *x);
-    memcpy(out + sizeof *x, x + __builtin_ctzll(rest | LAST), sizeof *x);
-    return out + sizeof *x * ((size_t)(keep != 0) + (rest != 0));
+    *recent += count - *recent / 16;
+    if (__builtin_expect((*recent < 20 ? put_few(x, keep, 2, out) : put_few(x, keep, 6, out)) != 0, 0))
+        v_pack(x, keep, out);
+    return out + count * sizeof *x;
 }
 
 CWI_INLINE void ms_encode_bits(const float *x, size_t n, cwi_ms_encode *e, unsigned bits)
@@ -170,10 +178,11 @@ CWI_INLINE void ms_encode_bits(const float *x, size_t n, cwi_ms_encode *e, unsig
     const v_quant vq = v_quant_of(&e->quant);
     const unsigned planes = bits + e->is_signed;
     cwi_ms_encode at = *e; /* stores of bytes might change *e, but not this copy: it lives in registers */
+    unsigned recent = 0;
     size_t i = 0;
     for (; i + CWI_GROUP <= n; i += CWI_GROUP, at.planes += WORD * planes) {
         const uint64_t keep = ms_codes(x + i, CWI_GROUP, &vq, &at, bits, at.planes);
-        at.values = put_kept(x + i, keep, at.values, at.values_end);
+        at.values = put_kept(x + i, keep, at.values, at.values_end, &recent);
     }
     if (i < n) {
         float last[CWI_GROUP] = {0};

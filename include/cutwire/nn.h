@@ -28,9 +28,10 @@ extern "C" {
 typedef struct cw_model cw_model;
 
 typedef struct cw_model_options {
-    cw_shape sample; /* shape of one input without the batch: C,H,W */
+    cw_shape sample; /* shape of one input without the batch: C,H,W for images, L for texts, D for tables */
     int classes;
     const char *activation; /* NULL: "relu" */
+    const char *input;      /* what the sample's floats are, as cw_dataset_info.input; NULL: "image" */
 } cw_model_options;
 
 /* The models known by name: 0 <= i < cw_model_known_count(). Static storage. */

@@ -49,6 +49,7 @@ typedef struct cw_config {
     double dirichlet;  /* <= 0: even shards */
     char sample[64];   /* shape of one input, "1x28x28"; "": as the data set has it */
     int classes;       /* 0: as the data set has it */
+    char input[256];   /* what a sample's floats are (cw_dataset_info.input); "": as the data set has it, or "image" */
     int train_limit;   /* samples in all; 0: all */
     int test_limit;
     /* how this process works; each role has its own */

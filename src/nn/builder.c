@@ -51,7 +51,7 @@ static void window(cwi_builder *b, cwi_layer *l, int64_t channels, int kernel, i
     l->kernel = kernel;
     l->stride = stride;
     l->pad = pad;
-    int64_t h = pooled(l->in.dim[1], kernel, stride, pad), w = pooled(l->in.dim[2], kernel, stride, pad);
+    int64_t h = l->time ? 1 : pooled(l->in.dim[1], kernel, stride, pad), w = pooled(l->in.dim[2], kernel, stride, pad);
     if (l->in.ndim != 3 || h < 1 || w < 1)
         b->status = cwi_fail(b->err, CW_ERR_INVALID, "model %s: layer %s: the sample is too small for it",
                              b->model->name, l->name);
@@ -85,6 +85,41 @@ void cwi_build_maxpool(cwi_builder *b, const char *name, int kernel, int stride,
     cwi_layer *l = append(b, CWI_MAXPOOL, name);
     if (l)
         window(b, l, l->in.dim[0], kernel, stride, pad);
+}
+
+void cwi_build_conv_time(cwi_builder *b, const char *name, int channels, int kernel)
+{
+    cwi_layer *l = append(b, CWI_CONV, name);
+    if (!l)
+        return;
+    l->time = true;
+    window(b, l, channels, kernel, 1, kernel / 2);
+    b->model->convolutions++;
+}
+
+void cwi_build_max_time(cwi_builder *b, const char *name)
+{
+    cwi_layer *l = append(b, CWI_MAXPOOL, name);
+    if (!l)
+        return;
+    l->time = true;
+    window(b, l, l->in.dim[0], (int)l->in.dim[2], 1, 0);
+}
+
+void cwi_build_embed(cwi_builder *b, const char *name, int dim)
+{
+    cwi_layer *l = append(b, CWI_EMBED, name);
+    if (!l)
+        return;
+    const cwi_input *in = &b->model->input;
+    l->kernel = dim;
+    l->rows = in->vocabulary;
+    for (int f = 0; f < in->field_count; f++)
+        l->rows += in->fields[f];
+    if (in->kind == CWI_TOKENS)
+        l->out = (cw_shape){.ndim = 3, .dim = {dim, 1, l->in.dim[0]}};
+    else
+        l->out = (cw_shape){.ndim = 1, .dim = {in->numeric + in->field_count * dim}};
 }
 
 void cwi_build_avgpool(cwi_builder *b, const char *name)
@@ -138,7 +173,7 @@ void cwi_build_cut(cwi_builder *b, int number, const char *alias)
 bool cwi_build_needs_image(cwi_builder *b, int64_t side)
 {
     const cw_shape *s = &b->model->options.sample;
-    if (s->ndim == 3 && s->dim[1] >= side && s->dim[2] >= side)
+    if (b->model->input.kind == CWI_IMAGE && s->ndim == 3 && s->dim[1] >= side && s->dim[2] >= side)
         return true;
     char text[64];
     b->status =

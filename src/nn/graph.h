@@ -23,10 +23,23 @@ typedef enum cwi_layer_kind {
     CWI_FLATTEN,
     CWI_LINEAR,
     CWI_DROPOUT,
+    CWI_EMBED,
     CWI_LAYER_KINDS
 } cwi_layer_kind;
 
 typedef enum cwi_activation { CWI_RELU, CWI_LEAKY_RELU, CWI_GELU, CWI_SILU, CWI_TANH, CWI_ACTIVATIONS } cwi_activation;
+
+/* What a sample's floats are (cw_model_options.input). */
+enum { CWI_MAX_FIELDS = 64 };
+
+typedef struct cwi_input {
+    enum { CWI_IMAGE, CWI_TOKENS, CWI_TABLE } kind;
+    int32_t vocabulary;             /* tokens */
+    int numeric, field_count;       /* tables: plain numbers, then categories */
+    int32_t fields[CWI_MAX_FIELDS]; /* how many values each category has */
+} cwi_input;
+
+cw_status cwi_input_parse(const char *text, cwi_input *out, cw_error *err);
 
 typedef struct cwi_layer {
     cwi_layer_kind kind;
@@ -34,7 +47,9 @@ typedef struct cwi_layer {
     int from;
     int skip; /* CWI_ADD only */
     cw_shape in, out;
-    int kernel, stride, pad; /* convolution and pooling, square */
+    int kernel, stride, pad; /* convolution and pooling, square; the width of an embedding's rows */
+    bool time;               /* the window is 1 x kernel, over maps of height 1 */
+    int64_t rows;            /* of an embedding */
     bool bias;
     cwi_activation activation;
     float rate;  /* dropout */
@@ -52,6 +67,7 @@ struct cw_model {
     const char *name;
     cw_model_options options; /* `activation` is a static string */
     cwi_activation activation;
+    cwi_input input;
     cwi_layer *layers;
     size_t layer_count, layer_capacity;
     cwi_cut_point *cuts;
@@ -88,6 +104,11 @@ void cwi_build_avgpool(cwi_builder *b, const char *name);
 void cwi_build_add(cwi_builder *b, const char *name, int skip);
 void cwi_build_flatten(cwi_builder *b, const char *name);
 void cwi_build_linear(cwi_builder *b, const char *name, int features, bool output);
+void cwi_build_embed(cwi_builder *b, const char *name, int dim);
+/* Over the last axis of a map of height 1; same length, stride 1. */
+void cwi_build_conv_time(cwi_builder *b, const char *name, int channels, int kernel);
+/* The maximum over that axis. */
+void cwi_build_max_time(cwi_builder *b, const char *name);
 void cwi_build_dropout(cwi_builder *b, const char *name, float rate);
 /* Here the network may be cut: number is the count of (counted) convolutions so far. alias may be NULL. */
 void cwi_build_cut(cwi_builder *b, int number, const char *alias);
@@ -109,6 +130,8 @@ void cwi_build_resnet34(cwi_builder *b);
 void cwi_build_resnet20(cwi_builder *b);
 void cwi_build_resnet56(cwi_builder *b);
 void cwi_build_resnet110(cwi_builder *b);
+void cwi_build_textcnn(cwi_builder *b);
+void cwi_build_mlp(cwi_builder *b);
 
 /* For builders: fails with CW_ERR_INVALID unless the sample is C,H,W with sides of at least `side`. */
 bool cwi_build_needs_image(cwi_builder *b, int64_t side);

@@ -1,8 +1,9 @@
 /* init.c - initial weights.
  *
  * Convolutions: Kaiming normal over the fan-out, as torchvision's residual networks and VGG have it. Hidden linear
- * layers: Kaiming normal over the fan-in. The output layer: uniform within 1/sqrt(fan-in), PyTorch's default. Biases 0,
- * batch norm 1 and 0. Each number depends on (seed, parameter name, canonical index) alone.
+ * layers: Kaiming normal over the fan-in. The output layer: uniform within 1/sqrt(fan-in), PyTorch's default.
+ * Embeddings: standard normal. Biases 0, batch norm 1 and 0. Each number depends on (seed, parameter name, canonical
+ * index) alone.
  */
 #include <math.h>
 
@@ -35,11 +36,13 @@ static void fill_weight(const cwi_param *p, float *w, uint64_t seed)
     cwi_rng stream = cwi_rng_make(seed, CWI_STREAM_WEIGHTS, cwi_hash_string(p->name), 0);
     const cwi_layer *l = p->layer;
     double fan_in = (double)(p->count / (size_t)p->shape.dim[0]);
-    double fan_out = (double)p->shape.dim[0] * l->kernel * l->kernel;
+    double fan_out = (double)p->shape.dim[0] * l->kernel * (l->time ? 1 : l->kernel);
     if (l->kind == CWI_BATCHNORM)
         fill(w, p->count, 1.0f);
     else if (l->kind == CWI_CONV)
         fill_normal(w, p->count, stream, sqrt(2.0 / fan_out));
+    else if (l->kind == CWI_EMBED)
+        fill_normal(w, p->count, stream, 1.0);
     else if (l->output)
         fill_uniform(w, p->count, stream, 1.0 / sqrt(fan_in));
     else

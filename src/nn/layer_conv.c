@@ -12,9 +12,9 @@ typedef struct cwi_conv_geometry {
 
 static cwi_conv_geometry geometry(const cwi_plan *p, const cwi_layer *l)
 {
-    cw_shape weight = {.ndim = 4, .dim = {l->out.dim[0], l->in.dim[0], l->kernel, l->kernel}};
+    cw_shape weight = {.ndim = 4, .dim = {l->out.dim[0], l->in.dim[0], l->time ? 1 : l->kernel, l->kernel}};
     cw_shape bias = {.ndim = 1, .dim = {l->out.dim[0]}};
-    cwi_conv_geometry g = {.strides = {l->stride, l->stride}, .pad = {l->pad, l->pad}};
+    cwi_conv_geometry g = {.strides = {l->stride, l->stride}, .pad = {l->time ? 0 : l->pad, l->pad}};
     g.src = cwi_md_any(&l->in, p->n, p->type);
     g.weights = cwi_md_any(&weight, 0, p->type);
     if (l->bias)

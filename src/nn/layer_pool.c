@@ -19,7 +19,7 @@ static cw_status pool_layout(cwi_plan *p, int i, dnnl_alg_kind_t algorithm, cons
 static cw_status maxpool_layout(cwi_plan *p, int i, cw_error *err)
 {
     const cwi_layer *l = cwi_layer_of(p, i);
-    return pool_layout(p, i, dnnl_pooling_max, (int64_t[]){l->kernel, l->kernel}, l->stride, l->pad, err);
+    return pool_layout(p, i, dnnl_pooling_max, (int64_t[]){l->time ? 1 : l->kernel, l->kernel}, l->stride, l->pad, err);
 }
 
 static cw_status avgpool_layout(cwi_plan *p, int i, cw_error *err)

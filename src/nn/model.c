@@ -13,6 +13,8 @@ static const cwi_model_family families[] = {
     {{"resnet20", "20-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet20},
     {{"resnet56", "56-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet56},
     {{"resnet110", "110-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet110},
+    {{"textcnn", "words embedded, three convolutions over time, maximum over time; cuts 1..3"}, cwi_build_textcnn},
+    {{"mlp", "tables (categories embedded) or small images, three hidden layers; cuts 1..3"}, cwi_build_mlp},
 };
 
 static const char *const activation_names[CWI_ACTIVATIONS] = {"relu", "leaky_relu", "gelu", "silu", "tanh"};
@@ -94,6 +96,8 @@ cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options
 {
     cwi_activation activation = CWI_RELU;
     CWI_TRY(find_activation(options->activation, &activation, err));
+    cwi_input input;
+    CWI_TRY(cwi_input_parse(options->input, &input, err));
     CWI_TRY(check_options(family->known.name, options, err));
     cw_model *m = cwi_calloc(1, sizeof *m);
     if (!m)
@@ -103,6 +107,8 @@ cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options
     m->options = *options;
     m->activation = activation;
     m->options.activation = activation_names[activation];
+    m->options.input = NULL; /* the caller's string; `input` holds what it says */
+    m->input = input;
     cwi_builder b = {.model = m, .last = CWI_INPUT, .status = CW_OK, .err = err};
     family->build(&b);
     if (b.status != CW_OK) {
@@ -152,7 +158,7 @@ size_t cw_model_layer_count(const cw_model *model)
 const char *cwi_layer_kind_name(const cwi_layer *layer)
 {
     static const char *const names[CWI_LAYER_KINDS] = {"conv", "batchnorm", "activation", "maxpool", "avgpool",
-                                                       "add",  "flatten",   "linear",     "dropout"};
+                                                       "add",  "flatten",   "linear",     "dropout", "embedding"};
     return layer->kind == CWI_ACTIVATION ? activation_names[layer->activation] : names[layer->kind];
 }
 
@@ -163,12 +169,19 @@ static size_t elements(const cw_shape *s)
     return count;
 }
 
+static size_t window_size(const cwi_layer *l)
+{
+    return (size_t)l->kernel * (size_t)(l->time ? 1 : l->kernel);
+}
+
 static size_t layer_parameters(const cwi_layer *l)
 {
     size_t in = (size_t)l->in.dim[0], out = (size_t)l->out.dim[0], bias = l->bias ? out : 0;
     switch (l->kind) {
     case CWI_CONV:
-        return out * in * (size_t)(l->kernel * l->kernel) + bias;
+        return out * in * window_size(l) + bias;
+    case CWI_EMBED:
+        return (size_t)l->rows * (size_t)l->kernel;
     case CWI_LINEAR:
         return out * in + bias;
     case CWI_BATCHNORM:
@@ -180,7 +193,7 @@ static size_t layer_parameters(const cwi_layer *l)
 
 static double layer_flops(const cwi_layer *l)
 {
-    double out = (double)elements(&l->out), in = (double)elements(&l->in), window = l->kernel * l->kernel;
+    double out = (double)elements(&l->out), in = (double)elements(&l->in), window = (double)window_size(l);
     switch (l->kind) {
     case CWI_CONV:
         return out * (2.0 * (double)l->in.dim[0] * window + (l->bias ? 1 : 0));
@@ -193,6 +206,7 @@ static double layer_flops(const cwi_layer *l)
     case CWI_AVGPOOL:
         return in;
     case CWI_FLATTEN:
+    case CWI_EMBED:
         return 0.0;
     default:
         return out;

@@ -12,6 +12,8 @@ static bool layer_has(const cwi_layer *l, cwi_role role)
     case CWI_CONV:
     case CWI_LINEAR:
         return role == CWI_WEIGHT || (role == CWI_BIAS && l->bias);
+    case CWI_EMBED:
+        return role == CWI_WEIGHT;
     case CWI_BATCHNORM:
         return true;
     default:
@@ -23,7 +25,9 @@ static cw_shape param_shape(const cwi_layer *l, cwi_role role)
 {
     int64_t out = l->out.dim[0], in = l->in.dim[0];
     if (role == CWI_WEIGHT && l->kind == CWI_CONV)
-        return (cw_shape){.ndim = 4, .dim = {out, in, l->kernel, l->kernel}};
+        return (cw_shape){.ndim = 4, .dim = {out, in, l->time ? 1 : l->kernel, l->kernel}};
+    if (l->kind == CWI_EMBED)
+        return (cw_shape){.ndim = 2, .dim = {l->rows, l->kernel}};
     if (role == CWI_WEIGHT && l->kind == CWI_LINEAR)
         return (cw_shape){.ndim = 2, .dim = {out, in}};
     return (cw_shape){.ndim = 1, .dim = {out}};

@@ -10,7 +10,7 @@ static const cwi_layer_class *class_of(const cwi_layer *l)
         [CWI_MAXPOOL] = &cwi_maxpool_class, [CWI_ACTIVATION] = &cwi_activation_class,
         [CWI_ADD] = &cwi_add_class,         [CWI_AVGPOOL] = &cwi_avgpool_class,
         [CWI_LINEAR] = &cwi_linear_class,   [CWI_FLATTEN] = &cwi_flatten_class,
-        [CWI_DROPOUT] = &cwi_dropout_class};
+        [CWI_DROPOUT] = &cwi_dropout_class, [CWI_EMBED] = &cwi_embed_class};
     return classes[l->kind];
 }
 

@@ -44,6 +44,7 @@ static const option options[] = {
     {{"dirichlet", "ALPHA", "label-skewed shards, smaller is more skewed; 0: even shards", "0", true}, T_DOUBLE, FIELD(dirichlet), 0, 1e6},
     {{"sample", "CxHxW", "shape of one input, for a server that has no data set", "", true}, T_STRING, FIELD(sample), 0, 0},
     {{"classes", "N", "number of labels, likewise", "0", true}, T_INT, FIELD(classes), 0, 100000},
+    {{"input", "KIND", "what a sample's numbers are, likewise: image, tokens:V, table:N/C1/...", "", true}, T_STRING, FIELD(input), 0, 0},
     {{"train-limit", "N", "use at most N training samples in all; 0: all", "0", true}, T_INT, FIELD(train_limit), 0, 1e9},
     {{"test-limit", "N", "use at most N test samples in all; 0: all", "0", true}, T_INT, FIELD(test_limit), 0, 1e9},
     {{"seed", "N", "of weights, shuffling, shards, codecs", "1", true}, T_U64, FIELD(seed), 0, 0},

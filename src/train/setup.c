@@ -44,6 +44,7 @@ static cw_status find_sample_shape(cwi_setup *setup, cw_error *err)
     setup->sample = info->sample;
     config->classes = info->classes;
     cw_shape_format(&info->sample, config->sample, sizeof config->sample);
+    snprintf(config->input, sizeof config->input, "%s", info->input);
     cw_dataset_close(&ds);
     return CW_OK;
 }
@@ -63,7 +64,8 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
         return cwi_fail_prefix(err, status, "downlink");
     CWI_TRY(find_sample_shape(setup, err));
     CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
-    cw_model_options options = {.sample = setup->sample, .classes = config->classes, .activation = config->activation};
+    cw_model_options options = {
+        .sample = setup->sample, .classes = config->classes, .activation = config->activation, .input = config->input};
     CWI_TRY(cw_model_open(config->model, &options, &setup->model, err));
     CWI_TRY(cw_model_cut(setup->model, config->cut, &setup->cut, err));
     return cw_shape_count(&setup->cut.smashed, &setup->smashed_count);

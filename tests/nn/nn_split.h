@@ -2,6 +2,8 @@
 #ifndef CWI_NN_SPLIT_H
 #define CWI_NN_SPLIT_H
 
+#include <math.h>
+
 #include "nn_fixture.h"
 
 typedef struct run {

@@ -6,7 +6,7 @@
 #include "commands.h"
 
 typedef struct options {
-    const char *sample, *activation;
+    const char *sample, *activation, *input;
     int classes;
     bool json;
 } options;
@@ -143,6 +143,7 @@ int cmd_models(int argc, char **argv)
         {"sample", "CxHxW", "shape of one input [3x32x32]", CLI_STRING, &o.sample},
         {"classes", "N", "number of labels [10]", CLI_INT, &o.classes},
         {"activation", "NAME", "relu, leaky_relu, gelu, silu, tanh [relu]", CLI_STRING, &o.activation},
+        {"input", "KIND", "what a sample's numbers are: image, tokens:V, table:N/C1/... [image]", CLI_STRING, &o.input},
         {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o.json},
     };
     const cli_command command = {
@@ -151,7 +152,8 @@ int cmd_models(int argc, char **argv)
         .summary =
             "The networks known; of one: layers, shapes, parameters, operations, and at each cut what crosses it.",
         .examples =
-            "  cutwire models\n  cutwire models vgg19\n  cutwire models resnet34 --sample 3x224x224 --classes 1000\n",
+            "  cutwire models\n  cutwire models vgg19\n  cutwire models resnet34 --sample 3x224x224 --classes 1000\n"
+            "  cutwire models textcnn --sample 64 --input tokens:20000 --classes 4\n",
         .options = table,
         .option_count = sizeof table / sizeof table[0],
         .max_args = 1,
@@ -162,7 +164,7 @@ int cmd_models(int argc, char **argv)
         return code;
     if (names == 0)
         return list_models(&o);
-    cw_model_options mo = {.classes = o.classes, .activation = o.activation};
+    cw_model_options mo = {.classes = o.classes, .activation = o.activation, .input = o.input};
     if (!cli_parse_sample(o.sample, &mo.sample))
         return cli_fail(CLI_USAGE, "models: --sample '%s': give a shape, e.g. 3x32x32", o.sample);
     cw_model *model;

@@ -1,0 +1,36 @@
+/* model_mlp.c - `mlp` for tables: categories embedded in 8 numbers each, beside the numeric columns; three hidden
+ * layers of 256, 128 and 64. Cut i lies after hidden layer i and its activation. */
+#include <stdio.h>
+
+#include "nn/graph.h"
+
+void cwi_build_mlp(cwi_builder *b)
+{
+    enum { EMBEDDING = 8 };
+    static const int widths[] = {256, 128, 64};
+    static const char *const alias[] = {"shallow", "medium", "deep"};
+    const cwi_input *in = &b->model->input;
+    const cw_shape *s = &b->model->options.sample;
+    if (in->kind == CWI_TABLE && (s->ndim != 1 || s->dim[0] != in->numeric + in->field_count)) {
+        b->status = cwi_fail(b->err, CW_ERR_INVALID, "model mlp: a sample of this table has %d numbers",
+                             in->numeric + in->field_count);
+        return;
+    }
+    if (in->kind == CWI_TOKENS) {
+        b->status = cwi_fail(b->err, CW_ERR_INVALID, "model mlp: takes tables or images, not texts: use textcnn");
+        return;
+    }
+    if (in->kind == CWI_TABLE && in->field_count > 0)
+        cwi_build_embed(b, "embedding", EMBEDDING);
+    else if (s->ndim == 3)
+        cwi_build_flatten(b, "flatten");
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "layers.%d", 2 * i);
+        cwi_build_linear(b, name, widths[i], false);
+        snprintf(name, sizeof name, "layers.%d", 2 * i + 1);
+        cwi_build_activation(b, name);
+        cwi_build_cut(b, i + 1, alias[i]);
+    }
+    cwi_build_linear(b, "classifier", b->model->options.classes, true);
+}

@@ -1,0 +1,35 @@
+/* model_text.c - `textcnn`: words embedded, three convolutions over time, the maximum over time, a linear layer.
+ *
+ * A text of L words is a map of 1 x L with 128 channels; convolutions are 1 x 5 with batch norm. Cut i lies after
+ * convolution i and its activation.
+ */
+#include <stdio.h>
+
+#include "nn/graph.h"
+
+void cwi_build_textcnn(cwi_builder *b)
+{
+    enum { CHANNELS = 128, WINDOW = 5 };
+    static const char *const alias[] = {"shallow", "medium", "deep"};
+    const cw_shape *s = &b->model->options.sample;
+    if (b->model->input.kind != CWI_TOKENS || s->ndim != 1) {
+        b->status =
+            cwi_fail(b->err, CW_ERR_INVALID, "model textcnn: takes texts: input tokens:V and a sample of L words");
+        return;
+    }
+    cwi_build_embed(b, "embedding", CHANNELS);
+    for (int i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "features.%d", 3 * i);
+        cwi_build_conv_time(b, name, CHANNELS, WINDOW);
+        snprintf(name, sizeof name, "features.%d", 3 * i + 1);
+        cwi_build_batchnorm(b, name);
+        snprintf(name, sizeof name, "features.%d", 3 * i + 2);
+        cwi_build_activation(b, name);
+        cwi_build_cut(b, i + 1, alias[i]);
+    }
+    cwi_build_max_time(b, "pool");
+    cwi_build_flatten(b, "flatten");
+    cwi_build_dropout(b, "dropout", 0.5f);
+    cwi_build_linear(b, "classifier", b->model->options.classes, true);
+}

@@ -52,9 +52,13 @@ def check_rows(path, cuts):
 
 
 def figure2():
-    result = last_object(run("repro", "figure2", *TINY, "--cut", "2,deep", "--out", "f2", "--json"))
+    result = last_object(run("repro", "figure2", *TINY, "--cut", "2,deep", "--out", "f2", "--save-maps", "--json"))
     check_rows("f2/figure2.csv", ["2", "5"])
     assert [(m["cut"], m["mode"]) for m in result["maps"]] == [(2, "train"), (2, "eval"), (5, "train"), (5, "eval")]
+    # A saved map is what was measured.
+    again = last_object(run("codec", "roundtrip", "--codec", "qu:b=3", "--in", "f2/cut5-eval.npy", "--json"))
+    row = next(r for r in result["maps"][3]["rows"] if r["spec"] == "qu:b=3")
+    assert (again["shape"], again["l2_error"]) == ([16, 64, 7, 7], row["l2_error"]), (again, row)
     assert result["plotted"] == bool(shutil.which("gnuplot"))
     for mode in ("train", "eval"):
         assert os.path.exists(f"f2/figure2-{mode}.gp")

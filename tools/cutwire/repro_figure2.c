@@ -11,13 +11,13 @@ enum { MAX_CUTS = 64 };
 /* Keys of the training run that are options here as well. */
 static const char *const keys[] = {"data",  "data-dir", "model",       "activation", "precision", "epochs",
                                    "batch", "lr",       "train-limit", "test-limit", "seed",      "threads"};
-enum { KEYS = sizeof keys / sizeof keys[0], OWN_OPTIONS = 6 };
+enum { KEYS = sizeof keys / sizeof keys[0], OWN_OPTIONS = 7 };
 
 typedef struct options {
     const char *out, *run, *cuts;
     const char *key[KEYS];
     int samples;
-    bool json, quiet;
+    bool save_maps, json, quiet;
 } options;
 
 static const cw_config_option *describe(const char *key)
@@ -35,6 +35,7 @@ static int parse(options *o, int argc, char **argv)
         {"run", "DIR", "take the network of an earlier run instead of training one", CLI_STRING, &o->run},
         {"cut", "LIST", "cuts, as 2 or 2,4,6 or all [shallow,medium,deep]", CLI_STRING, &o->cuts},
         {"samples", "N", "samples in the batch that is compressed [256]", CLI_INT, &o->samples},
+        {"save-maps", NULL, "write the feature maps as .npy too, for `cutwire codec`", CLI_FLAG, &o->save_maps},
         {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o->json},
         {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
     };
@@ -99,13 +100,20 @@ static cw_status find_cuts(const cw_model *model, const char *list, cw_cut *cuts
     return CW_OK;
 }
 
+static cw_status save_map(const options *o, const figure2_map *map, const cw_tensor *x, cw_error *err)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/cut%d-%s.npy", o->out, map->cut.number, map->mode == CW_TRAIN ? "train" : "eval");
+    return cw_npy_save(path, x, err);
+}
+
 /* maps[2i] in training, maps[2i + 1] in evaluation. */
 static cw_status measure(const repro_net *net, const options *o, const cw_cut *cuts, size_t count, figure2_map *maps,
                          cw_error *err)
 {
     cli_progress progress;
     cli_progress_start(&progress, o->quiet);
-    cw_status status = CW_OK;
+    cw_status status = repro_folder(o->out, err);
     for (size_t i = 0; i < 2 * count && status == CW_OK; i++) {
         figure2_map *map = &maps[i];
         map->cut = cuts[i / 2];
@@ -113,6 +121,8 @@ static cw_status measure(const repro_net *net, const options *o, const cw_cut *c
         cw_tensor x;
         cli_progress_show(&progress, "measuring", i, 2 * count, "maps", "");
         status = repro_smashed(net, &map->cut, map->mode, (size_t)o->samples, &x, err);
+        if (status == CW_OK && o->save_maps)
+            status = save_map(o, map, &x, err);
         if (status == CW_OK)
             status = figure2_measure(&x, map, err);
         cw_tensor_free(&x);
@@ -124,9 +134,7 @@ static cw_status measure(const repro_net *net, const options *o, const cw_cut *c
 static int show(const repro_net *net, const options *o, const figure2_map *maps, size_t count)
 {
     cw_error err = {.message = ""};
-    cw_status status = repro_folder(o->out, &err);
-    if (status == CW_OK)
-        status = figure2_csv(maps, count, o->out, &err);
+    cw_status status = figure2_csv(maps, count, o->out, &err);
     if (status != CW_OK)
         return cli_fail_error("repro figure2", status, &err);
     bool plotted = figure2_plot(maps, count, &net->config, o->out);

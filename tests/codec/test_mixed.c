@@ -107,11 +107,21 @@ static void test_half(void **state)
     check_sizes("bf16");
 }
 
+static void test_others(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"sp:r=0.95875", "sp:r=0.5,scope=sample",   "sp:r=0.99,values=bf16", "rt:r=0.95",
+                                        "qu:b=3",       "qu:b=8,round=stochastic", "qu:b=1,scope=sample"};
+    for (size_t i = 0; i < CWI_COUNT(specs); i++)
+        check_sizes(specs[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_ms, restore),
         cmocka_unit_test_teardown(test_half, restore),
+        cmocka_unit_test_teardown(test_others, restore),
     };
     return cmocka_run_group_tests(tests, report_missing, NULL);
 }

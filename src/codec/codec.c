@@ -115,7 +115,8 @@ static bool describe(const cw_codec *codec, const cw_tensor *in, unsigned thread
 
 static bool payload_bound(const cw_codec *codec, const cwi_input *in, size_t *size)
 {
-    return codec->family->bound(in, size) && cwi_add_size(*size, cwi_header_size(codec->family, in->shape), size);
+    return codec->family->bound(in, size) &&
+           cwi_add_size(cwi_padded(*size, in->elements), cwi_header_size(codec->family, in->shape), size);
 }
 
 size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in)
@@ -188,7 +189,10 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
                           .capacity = capacity - header,
                           .err = err};
     CWI_TRY(encode_with(&job, &input, args));
-    cwi_header_put(codec, in->dtype, &in->shape, job.size, dst);
+    const size_t body = job.size;
+    CWI_TRY(cwi_reserve(&job, cwi_padded(body, elements)));
+    memset(job.body + body, 0, job.size - body);
+    cwi_header_put(codec, in->dtype, &in->shape, body, dst);
     cwi_payload_seal(dst, header + job.size);
     *size = header + job.size;
     return CW_OK;

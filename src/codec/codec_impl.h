@@ -131,6 +131,15 @@ typedef struct cwi_encode_job {
     cw_error *err;
 } cwi_encode_job;
 
+/* A short payload must not claim a huge tensor, or whoever allocates what it says is at its writer's mercy: zeros
+ * follow a body that has more than this many elements for each byte. */
+enum { CWI_MAX_CLAIM = 4096 };
+
+static inline size_t cwi_padded(size_t body, size_t elements)
+{
+    return CWI_MAX(body, elements / CWI_MAX_CLAIM);
+}
+
 /* Sets job->size, or fails with CW_ERR_TOO_SMALL: every encoder calls it before it writes its body. */
 cw_status cwi_reserve(cwi_encode_job *job, size_t size);
 

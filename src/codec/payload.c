@@ -133,12 +133,13 @@ cw_status cwi_payload_parse(const uint8_t *src, size_t size, cwi_payload *p, cw_
     CWI_TRY(parse_shape(src, size, p, err));
     CWI_TRY(parse_params(src, size, p, err));
     const uint64_t body = cwi_get_le(src + AT_BODY, 8);
-    if (size - p->header_size < body)
-        return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu of %llu bytes", size,
-                           (unsigned long long)body + p->header_size);
-    if (size - p->header_size > body)
-        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + body, "%llu bytes follow the end of the payload",
-                           (unsigned long long)(size - p->header_size - body));
+    const size_t left = size - p->header_size, wanted = cwi_padded((size_t)body, p->elements);
+    if (left < wanted)
+        return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, %zu are missing", size,
+                           wanted - left);
+    if (left > wanted)
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + wanted, "%zu bytes follow the end of the payload",
+                           left - wanted);
     p->body = src + p->header_size;
     p->body_size = (size_t)body;
     p->checksum = (uint32_t)cwi_get_le(src + AT_CRC, 4);

@@ -5,27 +5,17 @@
 
 enum { PREFIX = 8, FLAGS_AT = 7, FLAG_INDICES = 1 };
 
-/* Indices are used only while the tensor has at most this many elements for each byte of the body, so that a short
- * payload can never claim a huge tensor. */
-enum { MAX_ELEMENTS_PER_BYTE = 4096 };
-
 /* The body's size as the mask has it. */
 static bool body_size(const cwi_mask *m, size_t *size)
 {
     return cwi_mask_size(m, size) && cwi_add_size(*size, PREFIX, size);
 }
 
-static bool plausible(const cwi_mask *m, size_t size)
-{
-    return m->layout.elements / MAX_ELEMENTS_PER_BYTE <= size;
-}
-
 /* Bitmap or indices for the count of kept elements that the mask has. */
 static void choose_marks(cwi_mask *m)
 {
-    size_t bitmap = cwi_planes_size(m->layout.length, 1), size;
     m->index_size = cwi_index_size(m->layout.length);
-    if (cwi_mask_marks_size(m) >= bitmap || !body_size(m, &size) || !plausible(m, size))
+    if (cwi_mask_marks_size(m) >= cwi_planes_size(m->layout.length, 1))
         m->index_size = 0;
 }
 
@@ -98,10 +88,6 @@ cw_status cwi_sparse_check(const cwi_payload *p, cwi_mask m, cw_error *err)
     if (!body_size(&m, &size) || size != p->body_size)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
-    if (m.index_size && !plausible(&m, size))
-        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
-                           "%zu elements from a body of %zu bytes: no encoder writes more than %d for each byte",
-                           m.layout.elements, size, MAX_ELEMENTS_PER_BYTE);
     return CW_OK;
 }
 

@@ -71,20 +71,25 @@ static void figure1_top4_has_the_papers_error(void **state)
     free(p.bytes);
 }
 
-/* A payload may not claim far more elements than it has bytes, so there the bitmap is used though it is larger. */
-static void extreme_sparsity_falls_back_to_the_bitmap(void **state)
+/* A payload may not claim far more elements than it has bytes: zeros follow a body that is too short for its tensor. */
+static void extreme_sparsity_is_padded(void **state)
 {
     (void)state;
-    const size_t n = 1 << 20;
-    float *x = random_map(n, 0.5, false, 1);
+    const size_t n = 1 << 20, header = 24 + 8 + 16;
+    float *x = random_map(n, 0.5, false, 1), *y = cwi_alloc(n, 4);
     cw_tensor t = tensor_1d(x, n);
     packed a = encode("sp:r=0.9995", &t), b = encode("sp:r=0.99999", &t);
-    assert_true(has_indices(&a));
-    assert_false(has_indices(&b));
-    assert_true(b.size > n / 8);
+    assert_int_equal(a.size, header + 8 + 524 * 7);
+    assert_int_equal(b.size, header + n / 4096); /* its body has 8 + 10 * 7 bytes */
+    decode_floats(&b, &t, y);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        kept += y[i] != 0;
+    assert_int_equal(kept, 10);
     free(a.bytes);
     free(b.bytes);
     cwi_free(x);
+    cwi_free(y);
 }
 
 static void short_values_and_samples(void **state)
@@ -291,7 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sp_keeps_the_largest),
         cmocka_unit_test(figure1_top4_has_the_papers_error),
-        cmocka_unit_test(extreme_sparsity_falls_back_to_the_bitmap),
+        cmocka_unit_test(extreme_sparsity_is_padded),
         cmocka_unit_test(short_values_and_samples),
         cmocka_unit_test(indices_must_ascend_and_lie_inside),
         cmocka_unit_test(rt_draws_as_the_paper_says),

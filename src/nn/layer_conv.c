@@ -4,6 +4,7 @@
  * at its output on the way back is computed inside.
  */
 #include "nn/plan.h"
+#include "nn/tile.h"
 
 typedef struct cwi_conv_geometry {
     dnnl_dims_t strides, pad;
@@ -111,6 +112,63 @@ static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primit
     return cwi_plan_param_grad_done(p, i, CWI_WEIGHT, &dw, err);
 }
 
+/* The same from small images side by side (tile.h). */
+static cw_status tiled_pd(cwi_plan *p, int i, size_t per_row, dnnl_primitive_desc_t *pd, cw_error *err)
+{
+    const cwi_layer *l = cwi_layer_of(p, i);
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_conv_geometry g = geometry(p, l);
+    cwi_md src = cwi_tile_md(l, &l->in, &node->src.md, per_row), dst = cwi_tile_md(l, &l->out, &node->out.md, per_row);
+    g.weights.data_type = dnnl_f32;
+    dnnl_convolution_desc_t desc;
+    dnnl_primitive_desc_t hint;
+    cwi_md any_weights = geometry(p, l).weights;
+    CWI_DNNL(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, &src,
+                                                &any_weights, l->bias ? &g.bias : NULL, &dst, g.strides, g.pad, g.pad),
+             err);
+    CWI_TRY(cwi_plan_pd(p, &desc, NULL, NULL, &hint, err));
+    dnnl_status_t status = dnnl_convolution_backward_weights_desc_init(
+        &desc, dnnl_convolution_direct, &src, &g.weights, l->bias ? &g.bias : NULL, &dst, g.strides, g.pad, g.pad);
+    cw_status s = status == dnnl_success ? cwi_plan_pd(p, &desc, NULL, hint, pd, err)
+                                         : cwi_dnnl_fail(err, status, "dnnl_convolution_backward_weights_desc_init");
+    dnnl_primitive_desc_destroy(hint);
+    return s;
+}
+
+static cw_status tiled_step(cwi_plan *p, int i, const cwi_mem *dy, size_t per_row, dnnl_primitive_desc_t pd,
+                            cw_error *err)
+{
+    cwi_node *node = cwi_node_of(p, i);
+    cwi_md src_md = cwi_pd_md(pd, dnnl_query_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
+    cwi_md dw_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 0), db_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 1);
+    cwi_mem src, grad, dw, db;
+    CWI_TRY(cwi_tile_step(p, i, &node->src, per_row, &src_md, &src, err));
+    CWI_TRY(cwi_tile_step(p, i, dy, per_row, &dy_md, &grad, err));
+    CWI_TRY(cwi_plan_param_grad(p, i, CWI_WEIGHT, &dw_md, &dw, err));
+    CWI_TRY(cwi_plan_param_grad(p, i, CWI_BIAS, &db_md, &db, err));
+    cwi_arg args[] = {
+        {DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, grad}, {DNNL_ARG_DIFF_WEIGHTS, dw}, {DNNL_ARG_DIFF_BIAS, db}};
+    CWI_TRY(cwi_program_primitive(&p->net->program, CWI_WORK_CONV, i, pd, 4, args, err));
+    return cwi_plan_param_grad_done(p, i, CWI_WEIGHT, &dw, err);
+}
+
+static cw_status weights_tiled(cwi_plan *p, int i, const cwi_mem *dy, bool *done, cw_error *err)
+{
+    cwi_node *node = cwi_node_of(p, i);
+    size_t per_row = cwi_tile_images(cwi_layer_of(p, i), &node->src.md, &node->out.md);
+    dnnl_primitive_desc_t pd;
+    *done = false;
+    if (per_row < 2 || tiled_pd(p, i, per_row, &pd, NULL) != CW_OK)
+        return CW_OK;
+    cwi_md src_md = cwi_pd_md(pd, dnnl_query_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
+    cw_status s = CW_OK;
+    *done = !cwi_pd_is_slow(pd) && cwi_tile_fits(&node->src.md, &src_md) && cwi_tile_fits(&node->out.md, &dy_md);
+    if (*done)
+        s = tiled_step(p, i, dy, per_row, pd, err);
+    dnnl_primitive_desc_destroy(pd);
+    return s;
+}
+
 static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
 {
     cwi_md dx_md = cwi_pd_md(pd, dnnl_query_diff_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
@@ -129,9 +187,13 @@ static cw_status conv_backward(cwi_plan *p, int i, cw_error *err)
     cwi_mem dy;
     dnnl_primitive_desc_t pd;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
-    CWI_TRY(better_pd(p, i, weights_pd, &pd, err));
-    cw_status s = weights_step(p, i, &dy, pd, err);
-    dnnl_primitive_desc_destroy(pd);
+    bool tiled;
+    cw_status s = weights_tiled(p, i, &dy, &tiled, err);
+    if (s == CW_OK && !tiled) {
+        CWI_TRY(better_pd(p, i, weights_pd, &pd, err));
+        s = weights_step(p, i, &dy, pd, err);
+        dnnl_primitive_desc_destroy(pd);
+    }
     if (s != CW_OK || !cwi_plan_wants_grad(p, cwi_layer_of(p, i)->from))
         return s;
     CWI_TRY(better_pd(p, i, data_pd, &pd, err));

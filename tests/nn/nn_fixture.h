@@ -61,14 +61,16 @@ static inline bool fixture_has_bf16(void)
     return has;
 }
 
-/* Of the parts made below. */
+/* Of the parts made below. One thread unless a test is about two: oneDNN's threads wait for each other by spinning,
+ * which takes for ever on a machine that is busy with something else. */
+static int fixture_threads = 1;
 static cw_precision fixture_precision = CW_PRECISION_FP32;
 
 static inline cw_part *fixture_part(const cw_model *model, size_t first, size_t last, size_t max_batch)
 {
     cw_error err;
     cw_part *part;
-    cw_part_options o = {.max_batch = max_batch, .seed = 7, .threads = 2, .input_grad = first > 0};
+    cw_part_options o = {.max_batch = max_batch, .seed = 7, .threads = fixture_threads, .input_grad = first > 0};
     o.precision = fixture_precision;
     assert_ok_err(cw_part_create(model, first, last, &o, &part, &err), err);
     return part;

@@ -57,6 +57,17 @@ static void build_maxpool(cwi_builder *b)
     finish(b);
 }
 
+/* Maps of 2x2 and 3x3, whose images are laid side by side for the weights' gradient. */
+static void build_small_maps(cwi_builder *b)
+{
+    cwi_build_conv(b, "first", 16, 3, 1, 1, true);
+    cwi_build_maxpool(b, "pool", 3, 3, 0);
+    cwi_build_conv(b, "second", 32, 3, 1, 1, true);
+    cwi_build_activation(b, "act");
+    cwi_build_conv(b, "third", 16, 5, 1, 2, true);
+    finish(b);
+}
+
 static void build_avgpool(cwi_builder *b)
 {
     cwi_build_conv(b, "conv", 19, 3, 1, 1, true);
@@ -203,6 +214,7 @@ static void test_gradients(void **state)
         {{{"batchnorm-act", ""}, build_batchnorm_activation}, "tanh"},
         {{{"batchnorm-act", ""}, build_batchnorm_activation}, "silu"},
         {{{"maxpool", ""}, build_maxpool}, "relu"},
+        {{{"small-maps", ""}, build_small_maps}, "tanh"},
         {{{"avgpool", ""}, build_avgpool}, "relu"},
         {{{"residual", ""}, build_residual}, "relu"},
         {{{"residual", ""}, build_residual}, "gelu"},

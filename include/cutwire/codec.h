@@ -70,7 +70,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
 
 /* What a payload says of itself, checked for consistency but for the checksum and the body. */
 typedef struct cw_payload_info {
-    char codec[128]; /* canonical spec of the codec that made it */
+    char codec[192]; /* canonical spec of the codec that made it */
     cw_dtype dtype;  /* of the tensor that was encoded, and the default for decoding */
     cw_shape shape;
     size_t elements;

@@ -8,7 +8,7 @@
 
 /* In the order of the documentation. */
 static const cwi_family *const families[] = {&cwi_family_none, &cwi_family_fp16, &cwi_family_bf16, &cwi_family_ms,
-                                             &cwi_family_sp,   &cwi_family_rt,   &cwi_family_qu};
+                                             &cwi_family_sp,   &cwi_family_rt,   &cwi_family_qu,   &cwi_family_ec};
 
 size_t cwi_family_count(void)
 {
@@ -187,6 +187,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
                           .threads = input.threads,
                           .body = (uint8_t *)dst + header,
                           .capacity = capacity - header,
+                          .header_size = header,
                           .err = err};
     CWI_TRY(encode_with(&job, &input, args));
     const size_t body = job.size;

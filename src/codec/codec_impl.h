@@ -44,7 +44,7 @@ typedef struct cwi_family cwi_family;
 struct cw_codec {
     const cwi_family *family;
     cwi_value value[CWI_MAX_KEYS];
-    char spec[128];
+    char spec[192];
 };
 
 /* Writes the canonical spec of (family, values). */
@@ -127,7 +127,8 @@ typedef struct cwi_encode_job {
     uint8_t *work;    /* family->work_size() bytes */
     uint8_t *body;    /* out */
     size_t capacity;  /* bytes at body */
-    size_t size;      /* result: bytes used */
+    size_t header_size;
+    size_t size; /* result: bytes used */
     cw_error *err;
 } cwi_encode_job;
 
@@ -196,7 +197,7 @@ struct cwi_family {
 };
 
 extern const cwi_family cwi_family_none, cwi_family_fp16, cwi_family_bf16, cwi_family_ms, cwi_family_sp, cwi_family_rt,
-    cwi_family_qu;
+    cwi_family_qu, cwi_family_ec;
 
 size_t cwi_family_count(void);
 const cwi_family *cwi_family_at(size_t i);

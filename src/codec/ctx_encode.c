@@ -18,7 +18,7 @@ static size_t block_elements(const cwi_ctx_shape *s)
 
 static size_t stream_bound(const cwi_ctx_shape *s)
 {
-    return 2 * block_elements(s) + 4 * CWI_LANES;
+    return CWI_MAX(2 * block_elements(s) + 4 * CWI_LANES, cwi_ctx_tables_bound(s));
 }
 
 static size_t worker_size(const cwi_ctx_shape *s)
@@ -236,11 +236,15 @@ static uint8_t *encode_blocks(cwi_ctx_encoder *e, uint8_t *sizes, uint8_t *at, c
 bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *size)
 {
     const cwi_ctx_shape *s = &e->shape;
-    if (capacity < CWI_CTX_PREFIX + cwi_ctx_tables_bound(s) + 4 * s->blocks)
+    uint8_t *tables = scratch_of(e, 0).stream; /* not used yet */
+    const size_t length = (size_t)(cwi_ctx_tables_put(&e->tables, s, tables) - tables);
+    const size_t sizes = e->tables.model.symbols > 1 ? 4 * s->blocks : 0;
+    if (capacity < CWI_CTX_PREFIX + length + sizes)
         return false;
-    uint8_t *end = cwi_ctx_tables_put(&e->tables, s, out + CWI_CTX_PREFIX);
-    if (e->tables.model.symbols > 1)
-        end = encode_blocks(e, end, end + 4 * s->blocks, out + capacity);
+    uint8_t *end = out + CWI_CTX_PREFIX + length;
+    memcpy(out + CWI_CTX_PREFIX, tables, length);
+    if (sizes)
+        end = encode_blocks(e, end, end + sizes, out + capacity);
     if (!end)
         return false;
     *size = (size_t)(end - out);

@@ -9,6 +9,8 @@ static const char *const specs[] = {"none",
                                     "ms:r=0.9,b=5,recon=centroid,values=bf16,scope=sample",
                                     "ms:r=0.5,b=1,values=fp16",
                                     "ms:r=0.9,b=2,entropy=ctx",
+                                    "ec:err=0.2",
+                                    "ec:err=0.001,round=stochastic,scope=sample",
                                     "ms:r=0.9,b=6,recon=centroid,scope=sample,entropy=ctx",
                                     "sp:r=0.5,values=bf16", /* bitmap */
                                     "sp:r=0.9",             /* indices */

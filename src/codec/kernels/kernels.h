@@ -26,6 +26,7 @@
 
 #include "base/base.h"
 #include "codec/kernels/ctx_kernels.h"
+#include "codec/kernels/ec_kernels.h"
 
 #define CWI_KEY_INF UINT32_C(0x7f800000)
 
@@ -195,6 +196,7 @@ typedef struct cwi_kernels {
     bool (*from_bf16)(const uint8_t *in, size_t n, float *out);
 
     cwi_ctx_kernels ctx;
+    cwi_ec_kernels ec;
 } cwi_kernels;
 
 /* The table of cwi_cpu_selected(), filled once. Thread-safe. */
@@ -210,6 +212,7 @@ void cwi_scan_scalar(cwi_kernels *k);
 void cwi_planes_scalar(cwi_kernels *k);
 void cwi_convert_scalar(cwi_kernels *k);
 void cwi_ctx_scalar(cwi_kernels *k);
+void cwi_ec_scalar(cwi_kernels *k);
 #if defined(__x86_64__)
 void cwi_scan_avx2(cwi_kernels *k);
 void cwi_planes_avx2(cwi_kernels *k);
@@ -217,6 +220,7 @@ void cwi_convert_avx2(cwi_kernels *k);
 void cwi_scan_avx512(cwi_kernels *k);
 void cwi_planes_avx512(cwi_kernels *k);
 void cwi_convert_avx512(cwi_kernels *k);
+void cwi_ctx_avx512(cwi_kernels *k);
 #elif defined(__aarch64__)
 void cwi_scan_neon(cwi_kernels *k);
 void cwi_planes_neon(cwi_kernels *k);

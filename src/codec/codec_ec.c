@@ -1,0 +1,215 @@
+/* codec_ec.c - `ec`: uniform quantization, coded in the context of the neighbours; its body, and decoding.
+ *
+ * Body: flags (1 byte), number of levels (1), 2 zeros | step of each segment | levels | symbols (ctx.h) | signs | lower
+ * bits of large codes | escaped elements. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "codec/bits.h"
+#include "codec/codec_ec.h"
+#include "codec/mask.h"
+
+static const cwi_key keys[CWI_EC_KEYS] = {
+    [CWI_EC_ERR] = {.name = "err", .type = CWI_KEY_REAL, .min = 0, .max = 1},
+    [CWI_EC_BPE] = {.name = "bpe", .type = CWI_KEY_REAL, .min = 0, .max = 64},
+    [CWI_EC_BYTES] = {.name = "bytes", .type = CWI_KEY_REAL, .min = 0, .max = 0x1p48},
+    [CWI_EC_STEP] = {.name = "step", .type = CWI_KEY_REAL, .min = 0, .max = 4096},
+    [CWI_EC_ROUND] = {.name = "round", .type = CWI_KEY_CHOICE, .choices = "nearest|stochastic"},
+    [CWI_EC_SCOPE] = {.name = "scope", .type = CWI_KEY_CHOICE, .choices = CWI_SCOPE_CHOICES},
+};
+
+static void normalize(cwi_value *v)
+{
+    if (v[CWI_EC_ERR].real == 0 && v[CWI_EC_BPE].real == 0 && v[CWI_EC_BYTES].real == 0 && v[CWI_EC_STEP].real == 0)
+        v[CWI_EC_ERR].real = 0.25;
+}
+
+cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t elements)
+{
+    return cwi_layout_of(shape, elements, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
+}
+
+size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels)
+{
+    return CWI_EC_PREFIX + 4 * (l->segments + levels);
+}
+
+/* ---- decoding ---- */
+
+static float get_float(const uint8_t *in)
+{
+    uint32_t bits = (uint32_t)cwi_get_le(in, 4);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static cw_status check(const cwi_payload *p, cw_error *err)
+{
+    const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
+    cwi_ctx_shape shape;
+    cwi_ctx_shape_of(&p->shape, p->elements, &shape);
+    if (p->body_size < CWI_EC_PREFIX || (p->body_size - CWI_EC_PREFIX) / 4 < l.segments)
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
+    if (p->body[0] & ~CWI_EC_SIGNED || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
+        return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
+    cwi_value v[CWI_EC_KEYS];
+    memcpy(v, p->value, sizeof v);
+    normalize(v);
+    if (v[CWI_EC_ERR].real != p->value[CWI_EC_ERR].real)
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "an ec payload that has neither err, bpe, bytes nor step");
+    const size_t at = cwi_ec_fixed(&l, p->body[1]);
+    if (at > p->body_size || (p->elements == 0 && at != p->body_size) ||
+        !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
+    return CW_OK;
+}
+
+static cw_status check_levels(const cwi_payload *p, size_t count, cw_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const float level = get_float(p->body + CWI_EC_PREFIX + 4 * i);
+        if (!isfinite(level) || signbit(level))
+            return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + CWI_EC_PREFIX + 4 * i,
+                               "step or level %zu of the payload is %g: they are finite and not negative", i,
+                               (double)level);
+    }
+    return CW_OK;
+}
+
+/* Where the parts behind the symbols are read. */
+typedef struct parts {
+    cwi_bit_reader signs, lower;
+    const uint8_t *escaped, *end;
+    bool is_signed, has_large, finite;
+} parts;
+
+/* Counts what the symbols ask for; false when the body is not exactly as long. */
+static bool find_parts(const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
+{
+    uint64_t coded = 0, lower = 0, escaped = 0;
+    if (p->is_signed || p->has_large)
+        for (size_t i = 0; i < n; i++) {
+            const unsigned s = symbols[i];
+            coded += s != 0;
+            lower += s >= CWI_EC_EXACT && s < CWI_EC_ESCAPED ? s - CWI_EC_LOG_OFFSET : 0u;
+            escaped += s == CWI_EC_ESCAPED;
+        }
+    const uint64_t signs = p->is_signed ? (coded - escaped + 7) / 8 : 0, more = (lower + 7) / 8;
+    if (signs + more + 4 * escaped != (uint64_t)(p->end - at))
+        return false;
+    p->signs = (cwi_bit_reader){.next = at, .end = at + signs};
+    p->lower = (cwi_bit_reader){.next = at + signs, .end = at + signs + more};
+    p->escaped = at + signs + more;
+    return true;
+}
+
+static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const unsigned s = symbols[i];
+        if (s < CWI_EC_EXACT)
+            continue;
+        if (s == CWI_EC_ESCAPED) {
+            out[i] = get_float(p->escaped);
+            p->finite &= isfinite(out[i]) != 0;
+            p->escaped += 4;
+            continue;
+        }
+        const unsigned bits = s - CWI_EC_LOG_OFFSET;
+        const uint32_t q = (UINT32_C(1) << bits) + (uint32_t)cwi_bits_get(&p->lower, bits);
+        out[i] = CWI_MIN((float)q * step, FLT_MAX);
+    }
+}
+
+static void apply_signs(const uint8_t *symbols, size_t n, parts *p, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (symbols[i] == 0 || symbols[i] == CWI_EC_ESCAPED)
+            continue;
+        uint32_t bits;
+        memcpy(&bits, &out[i], sizeof bits);
+        bits |= (uint32_t)cwi_bits_get(&p->signs, 1) << 31;
+        memcpy(&out[i], &bits, sizeof bits);
+    }
+}
+
+static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, parts *p)
+{
+    float chunk[CWI_CHUNK], level[CWI_SYMBOLS] = {0};
+    const uint8_t *body = job->payload->body, *levels = body + cwi_ec_fixed(l, 0), *symbols = job->work;
+    const float step = get_float(body + CWI_EC_PREFIX + 4 * segment);
+    for (unsigned s = 1; s < CWI_EC_EXACT; s++)
+        level[s] = CWI_MIN((s <= body[1] ? get_float(levels + 4 * (s - 1)) : (float)s) * step, FLT_MAX);
+    for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
+        const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
+        float *out = cwi_sink_at(&job->sink, first, chunk);
+        job->kernels->ec.dequantize(symbols + first, n, level, out);
+        if (p->has_large)
+            fix_large(symbols + first, n, step, p, out);
+        if (p->is_signed)
+            apply_signs(symbols + first, n, p, out);
+        cwi_sink_put(&job->sink, first, n, out);
+    }
+}
+
+static size_t symbols_size(size_t elements)
+{
+    return (elements + 63) & ~(size_t)63;
+}
+
+static cw_status decode(cwi_decode_job *job)
+{
+    const cwi_payload *p = job->payload;
+    const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
+    const uint8_t *at = p->body + cwi_ec_fixed(&l, p->body[1]);
+    CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
+    if (p->elements == 0)
+        return CW_OK;
+    cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
+    cwi_ctx_shape_of(&p->shape, p->elements, &d.shape);
+    d.symbols = job->work;
+    d.work = job->work + symbols_size(p->elements);
+    const uint64_t offset = p->header_size + (uint64_t)(at - p->body);
+    if (!cwi_ctx_decode(&d))
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset, "the entropy-coded symbols of the payload are damaged");
+    parts rest = {.end = p->body + p->body_size, .finite = true};
+    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
+    rest.has_large = d.count > CWI_EC_EXACT;
+    if (!find_parts(job->work, p->elements, at + d.size, &rest))
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
+                           "the payload does not end with the signs and values that its symbols ask for");
+    for (size_t s = 0; s < l.segments; s++)
+        decode_segment(job, &l, s, &rest);
+    return rest.finite ? CW_OK
+                       : cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
+                                     "an escaped value is infinite or NaN, which no encoder writes");
+}
+
+static size_t decode_work(const cwi_payload *p, unsigned threads)
+{
+    cwi_ctx_shape shape;
+    cwi_ctx_shape_of(&p->shape, p->elements, &shape);
+    return p->elements ? symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) : 0;
+}
+
+const cwi_family cwi_family_ec = {
+    .info = {.name = "ec",
+             .summary = "uniform quantization coded in the context of the neighbours: to an error, a size or a step",
+             .keys = "err=[0,1) bpe=[0,64) bytes=[0,2^48) step=[0,4096) round=nearest|stochastic "
+                     "scope=" CWI_SCOPE_CHOICES},
+    .id = 8,
+    .keys = keys,
+    .key_count = CWI_EC_KEYS,
+    .normalize = normalize,
+    .bound = cwi_ec_bound,
+    .work_size = cwi_ec_work_size,
+    .encode = cwi_ec_encode,
+    .check = check,
+    .decode = decode,
+    .decode_work = decode_work,
+};

@@ -1,0 +1,18 @@
+/* codec_ec.h - what encoder and decoder of ec share. Internal. */
+#ifndef CWI_CODEC_EC_H
+#define CWI_CODEC_EC_H
+
+#include "codec/ctx.h"
+
+enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_KEYS };
+enum { CWI_EC_PREFIX = 4, CWI_EC_SIGNED = 1 };
+
+cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t elements);
+/* Bytes of the body before the symbols. */
+size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels);
+
+bool cwi_ec_bound(const cwi_input *in, size_t *size);
+size_t cwi_ec_work_size(const cwi_input *in);
+cw_status cwi_ec_encode(cwi_encode_job *job);
+
+#endif

@@ -1,0 +1,28 @@
+/* ec.h - the parts of codec ec: what it knows of a tensor, and the choice of its step. Internal. */
+#ifndef CWI_EC_H
+#define CWI_EC_H
+
+#include "codec/codec_impl.h"
+
+enum {
+    CWI_EC_BINS = CWI_HISTOGRAM_BINS, /* of 1/64 octave each, magnitudes 2^-16 .. 2^16 times the root mean square */
+    CWI_EC_SAMPLE = 1 << 16,
+};
+
+/* Number, sum and sum of squares of magnitudes, in units of their segment's root mean square. */
+typedef struct cwi_ec_stats {
+    double count[CWI_EC_BINS], sum[CWI_EC_BINS], square[CWI_EC_BINS];
+    double energy; /* of all */
+} cwi_ec_stats;
+
+/* The root mean square of each segment into rms. False when there is a NaN or infinity. */
+bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool *is_signed);
+/* Of all elements where there is one segment, else of a sample. */
+void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats);
+/* The relative 2-norm error (squared, as a part of 1) that step * rms makes, and where `level` is not NULL the mean
+ * magnitude of symbols 0 .. 7 in steps. Stochastic: the expected error, and no means. */
+double cwi_ec_error(const cwi_ec_stats *stats, double step, bool stochastic, float level[8]);
+/* The largest step with at most that relative error. */
+double cwi_ec_step_for(const cwi_ec_stats *stats, double error, bool stochastic);
+
+#endif

@@ -1,0 +1,300 @@
+/* ec_encode.c - the encoder of ec: chooses a step, quantizes, and keeps the payload within what was asked for. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "codec/bits.h"
+#include "codec/codec_ec.h"
+#include "codec/ec.h"
+
+/* ---- sizes ---- */
+
+bool cwi_ec_bound(const cwi_input *in, size_t *size)
+{
+    const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
+    cwi_ctx_shape s;
+    cwi_ctx_shape_of(in->shape, in->elements, &s);
+    /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
+    const size_t fixed = cwi_ec_fixed(&l, CWI_EC_EXACT) + CWI_CTX_PREFIX + cwi_ctx_tables_bound(&s) + 64;
+    return cwi_mul_size(in->elements, 5, size) && cwi_add_size(*size, fixed, size) &&
+           cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
+}
+
+static size_t rounded(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+size_t cwi_ec_work_size(const cwi_input *in)
+{
+    const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
+    cwi_ctx_shape s;
+    cwi_ctx_shape_of(in->shape, in->elements, &s);
+    return in->elements == 0 ? 0
+                             : rounded(in->elements) + rounded(l.segments * sizeof(double)) +
+                                   rounded(sizeof(cwi_ec_stats)) + cwi_ctx_work_size(&s, in->threads);
+}
+
+/* One call. */
+typedef struct encoding {
+    cwi_encode_job *job;
+    cwi_layout layout;
+    bool is_signed, stochastic;
+    double *rms;
+    cwi_ec_stats *stats;
+    cwi_ctx_encoder ctx;
+    uint8_t *symbols;
+    size_t cap; /* bytes that the body may have */
+    /* of the present step: */
+    double step; /* of the root mean square; infinite: all elements become 0 */
+    float level[CWI_EC_EXACT];
+    unsigned levels; /* sent */
+    size_t signs, lower, escaped;
+} encoding;
+
+static bool begin(encoding *e, cwi_encode_job *job)
+{
+    const cwi_value *v = job->codec->value;
+    *e = (encoding){.job = job, .layout = cwi_ec_layout(v, job->shape, job->elements)};
+    uint8_t *at = job->work + rounded(job->elements);
+    e->symbols = job->work;
+    e->stochastic = v[CWI_EC_ROUND].whole;
+    e->rms = (double *)(void *)at;
+    at += rounded(e->layout.segments * sizeof(double));
+    e->stats = (cwi_ec_stats *)(void *)at;
+    e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
+    e->ctx.work = at + rounded(sizeof(cwi_ec_stats));
+    cwi_ctx_shape_of(job->shape, job->elements, &e->ctx.shape);
+    return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
+}
+
+/* ---- quantizing ---- */
+
+static float step_of(const encoding *e, size_t segment)
+{
+    const double step = isinf(e->step) ? 0.0 : e->step * e->rms[segment];
+    return (float)CWI_MIN(step, (double)FLT_MAX);
+}
+
+static cwi_ec_quant quant_of(const encoding *e, size_t segment)
+{
+    const float step = step_of(e, segment);
+    cwi_ec_quant q = {.pre = 1, .stochastic = e->stochastic};
+    q.noise = cwi_rng_make(e->job->seed, CWI_STREAM_CODEC, 0, 0).key;
+    if (step > 0 && step < 0x1p-64f)
+        q.pre = 0x1p86f;
+    if (step > 0)
+        q.scale = 1.0f / (step * q.pre);
+    return q;
+}
+
+static void count_parts(encoding *e, const uint8_t *symbols, size_t n)
+{
+    size_t coded = 0, large = 0;
+    for (size_t i = 0; i < n; i++) {
+        coded += symbols[i] != 0;
+        large += symbols[i] >= CWI_EC_EXACT;
+    }
+    for (size_t i = 0; large && i < n; i++) {
+        const unsigned s = symbols[i];
+        e->escaped += s == CWI_EC_ESCAPED;
+        coded -= s == CWI_EC_ESCAPED;
+        e->lower += s >= CWI_EC_EXACT && s < CWI_EC_ESCAPED ? s - CWI_EC_LOG_OFFSET : 0u;
+    }
+    e->signs += e->is_signed ? coded : 0;
+}
+
+static void quantize(encoding *e, double step)
+{
+    float chunk[CWI_CHUNK];
+    const size_t length = e->layout.length;
+    e->step = step;
+    e->signs = e->lower = e->escaped = 0;
+    for (size_t s = 0; s < e->layout.segments; s++) {
+        const cwi_ec_quant q = quant_of(e, s);
+        for (size_t done = 0; done < length; done += CWI_CHUNK) {
+            const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
+            const float *x = cwi_source_get(&e->job->source, first, n, chunk);
+            e->job->kernels->ec.quantize(x, n, &q, first, e->symbols + first);
+            count_parts(e, e->symbols + first, n);
+        }
+    }
+}
+
+/* About the bytes of the body. */
+static size_t plan(encoding *e, double step)
+{
+    quantize(e, step);
+    const size_t coded = cwi_ctx_plan(&e->ctx);
+    const unsigned symbols = e->ctx.tables.model.symbols;
+    e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
+    return cwi_ec_fixed(&e->layout, e->levels) + coded + (e->signs + 7) / 8 + (e->lower + 7) / 8 + 4 * e->escaped;
+}
+
+/* ---- writing ---- */
+
+static void put_float(uint8_t *out, float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    cwi_put_le(out, bits, 4);
+}
+
+/* Behind the symbols; there is room. */
+static void put_parts(const encoding *e, uint8_t *at)
+{
+    float chunk[CWI_CHUNK];
+    const size_t length = e->layout.length;
+    cwi_bit_writer signs = {.next = at}, lower = {.next = at + (e->signs + 7) / 8};
+    uint8_t *escaped = lower.next + (e->lower + 7) / 8;
+    for (size_t s = 0; s < e->layout.segments && e->signs + e->lower + e->escaped; s++) {
+        const cwi_ec_quant q = quant_of(e, s);
+        for (size_t done = 0; done < length; done += CWI_CHUNK) {
+            const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
+            const float *x = cwi_source_get(&e->job->source, first, n, chunk);
+            const uint8_t *symbols = e->symbols + first;
+            for (size_t i = 0; i < n; i++) {
+                if (symbols[i] == 0)
+                    continue;
+                if (symbols[i] == CWI_EC_ESCAPED) {
+                    put_float(escaped, x[i]);
+                    escaped += 4;
+                    continue;
+                }
+                if (e->is_signed)
+                    cwi_bits_put(&signs, signbit(x[i]) != 0, 1);
+                if (symbols[i] >= CWI_EC_EXACT) {
+                    const unsigned bits = symbols[i] - CWI_EC_LOG_OFFSET;
+                    cwi_bits_put(&lower, cwi_ec_code(&q, x[i], first + i) - (UINT32_C(1) << bits), bits);
+                }
+            }
+        }
+    }
+    cwi_bits_finish(&signs);
+    cwi_bits_finish(&lower);
+}
+
+/* Of the step that was planned last. False when the body would be longer than `room`. */
+static bool write(encoding *e, size_t room, size_t *size)
+{
+    uint8_t *body = e->job->body;
+    const size_t fixed = cwi_ec_fixed(&e->layout, e->levels);
+    const size_t rest = (e->signs + 7) / 8 + (e->lower + 7) / 8 + 4 * e->escaped;
+    size_t coded;
+    if (room < fixed + rest || !cwi_ctx_encode(&e->ctx, body + fixed, room - fixed - rest, &coded))
+        return false;
+    memset(body, 0, CWI_EC_PREFIX);
+    body[0] = e->is_signed ? CWI_EC_SIGNED : 0;
+    body[1] = (uint8_t)e->levels;
+    cwi_ec_error(e->stats, isinf(e->step) ? 1.0 : e->step, e->stochastic, e->level);
+    for (size_t s = 0; s < e->layout.segments; s++)
+        put_float(body + CWI_EC_PREFIX + 4 * s, step_of(e, s));
+    for (unsigned i = 1; i <= e->levels; i++)
+        put_float(body + cwi_ec_fixed(&e->layout, i - 1), e->level[i]);
+    put_parts(e, body + fixed + coded);
+    *size = fixed + coded + rest;
+    return true;
+}
+
+/* ---- choosing the step ---- */
+
+/* The least that a body of this tensor can have. */
+static size_t least(const encoding *e)
+{
+    return cwi_padded(cwi_ec_fixed(&e->layout, 0) + CWI_CTX_PREFIX + 1, e->layout.elements);
+}
+
+static cw_status set_cap(encoding *e, size_t header)
+{
+    const cwi_value *v = e->job->codec->value;
+    const double bytes = v[CWI_EC_BYTES].real, bits = v[CWI_EC_BPE].real * (double)e->layout.elements;
+    e->cap = SIZE_MAX;
+    if (bits > 0) /* what cannot be had at all is not asked for */
+        e->cap = CWI_MAX((size_t)(bits / 8), header + least(e)) - header;
+    if (bytes > 0) {
+        if (bytes < (double)(header + least(e)))
+            return cwi_fail(e->job->err, CW_ERR_TOO_SMALL,
+                            "bytes=%.0f of codec ec: a payload of this tensor has at least %zu bytes", bytes,
+                            header + least(e));
+        e->cap = CWI_MIN(e->cap, (size_t)bytes - header);
+    }
+    return CW_OK;
+}
+
+/* The exponent a of size ~ step^-a about there: bits fall by one for each doubling where they are many, else in
+ * proportion. */
+static double exponent(double bytes, double elements)
+{
+    const double bits = 8 * bytes / elements;
+    return CWI_MIN(1.2, CWI_MAX(0.2, 1.44 / CWI_MAX(bits, 1e-3)));
+}
+
+/* A step whose planned size is close below the cap: `step` or a larger one, or any when `freely`. The plan of the step
+ * that is returned is the one that stands. */
+static double fit(encoding *e, double step, bool freely)
+{
+    double low = 0, high = INFINITY; /* a step known to be too fine, and one coarse enough */
+    const double most = 0.995 * (double)e->cap, n = (double)e->layout.elements;
+    for (int i = 0; i < 16; i++) {
+        const double size = (double)plan(e, step);
+        if (size > most)
+            low = step;
+        else
+            high = step;
+        if (size <= most && (!freely || size > 0.975 * most))
+            return step;
+        freely = true; /* once it has to be coarser, as little as will do */
+        const double wanted = step * pow(size / (0.987 * most), 1 / exponent(size, n));
+        if (low > 0 && isfinite(high))
+            step = i < 8 && wanted > low * 1.002 && wanted < high * 0.998 ? wanted : sqrt(low * high);
+        else
+            step = CWI_MIN(CWI_MAX(wanted, step / 64), step * 64);
+        if (low > 0 && high < low * 1.004)
+            break;
+    }
+    plan(e, high);
+    return high;
+}
+
+static double first_step(const encoding *e, bool *freely)
+{
+    const cwi_value *v = e->job->codec->value;
+    *freely = false;
+    if (v[CWI_EC_STEP].real > 0)
+        return v[CWI_EC_STEP].real;
+    if (v[CWI_EC_ERR].real > 0)
+        return cwi_ec_step_for(e->stats, 0.997 * v[CWI_EC_ERR].real, e->stochastic); /* bins are not exact */
+    *freely = true;
+    return 1.0;
+}
+
+cw_status cwi_ec_encode(cwi_encode_job *job)
+{
+    encoding e;
+    if (job->elements == 0) {
+        CWI_TRY(cwi_reserve(job, CWI_EC_PREFIX));
+        memset(job->body, 0, CWI_EC_PREFIX);
+        return CW_OK;
+    }
+    if (!begin(&e, job))
+        return cwi_source_nonfinite(&job->source, job->elements, job->err);
+    CWI_TRY(set_cap(&e, job->header_size));
+    cwi_ec_sample(&job->source, &e.layout, e.rms, e.stats);
+    bool freely;
+    double step = first_step(&e, &freely);
+    if (e.cap == SIZE_MAX)
+        plan(&e, step);
+    else
+        step = fit(&e, step, freely);
+    /* The plan is an estimate: where the body turns out longer, coarser steps, and at last all zeros. */
+    const size_t room = CWI_MIN(e.cap, job->capacity);
+    size_t size = 0;
+    for (int tries = 0; !write(&e, room, &size); tries++) {
+        if (e.cap == SIZE_MAX || isinf(step))
+            return cwi_fail(job->err, CW_ERR_TOO_SMALL,
+                            "the output has room for a body of %zu bytes, this one is longer", job->capacity);
+        step = tries < 10 ? step * (1.01 + 0.01 * tries) : INFINITY;
+        plan(&e, step);
+    }
+    return cwi_reserve(job, size);
+}

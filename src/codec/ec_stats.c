@@ -1,0 +1,171 @@
+/* ec_stats.c - how large a tensor's elements are, and what error a quantizer's step makes of them. */
+#include <math.h>
+#include <string.h>
+
+#include "codec/ec.h"
+
+enum { RUN = 64 /* elements of the sample that lie together */, BIN_SHIFT = 17 };
+
+/* ---- measuring ---- */
+
+typedef struct energy {
+    double part[8]; /* several, so that additions need not wait for each other */
+    const cwi_kernels *kernels;
+    cwi_range range;
+} energy;
+
+static void visit_energy(void *ctx, const float *x, size_t n)
+{
+    energy *e = ctx;
+    size_t i = 0;
+    e->kernels->range(x, n, &e->range);
+    for (; i + 8 <= n; i += 8)
+        for (size_t j = 0; j < 8; j++)
+            e->part[j] += (double)x[i + j] * (double)x[i + j];
+    for (; i < n; i++)
+        e->part[0] += (double)x[i] * (double)x[i];
+}
+
+bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool *is_signed)
+{
+    energy e = {.kernels = s->kernels, .range = CWI_RANGE_EMPTY};
+    for (size_t i = 0; i < l->segments; i++) {
+        double total = 0;
+        memset(e.part, 0, sizeof e.part);
+        cwi_source_each(s, i * l->length, l->length, visit_energy, &e);
+        for (size_t j = 0; j < 8; j++)
+            total += e.part[j];
+        rms[i] = sqrt(total / (double)l->length);
+    }
+    *is_signed = e.range.max_bits > UINT32_C(0x80000000);
+    return e.range.max_key < CWI_KEY_INF;
+}
+
+/* ---- one segment: all magnitudes ---- */
+
+typedef struct binning {
+    const cwi_kernels *kernels;
+    uint32_t base;
+    uint64_t bins[CWI_HISTOGRAM_BINS];
+} binning;
+
+static void visit_bins(void *ctx, const float *x, size_t n)
+{
+    binning *b = ctx;
+    b->kernels->histogram(x, n, b->base, BIN_SHIFT, b->bins);
+}
+
+static uint32_t key_of(double u)
+{
+    const float f = (float)u;
+    uint32_t key;
+    memcpy(&key, &f, sizeof key);
+    return key;
+}
+
+static void bin_all(const cwi_source *s, const cwi_layout *l, double rms, cwi_ec_stats *stats)
+{
+    binning b = {.kernels = s->kernels, .base = key_of(rms * 0x1p-16)};
+    cwi_source_each(s, 0, l->elements, visit_bins, &b);
+    for (size_t i = 0; i < CWI_EC_BINS; i++) {
+        const uint32_t middle = b.base + ((uint32_t)i << BIN_SHIFT) + (1u << (BIN_SHIFT - 1));
+        float value;
+        memcpy(&value, &middle, sizeof value);
+        const double u = b.bins[i] ? (double)value / rms : 0.0;
+        stats->count[i] = (double)b.bins[i];
+        stats->sum[i] = u * stats->count[i];
+        stats->square[i] = u * stats->sum[i];
+    }
+    stats->energy = (double)l->elements;
+}
+
+/* ---- several segments: a sample ---- */
+
+static void add(cwi_ec_stats *stats, double u)
+{
+    const int64_t bin = ((int64_t)key_of(u) - key_of(0x1p-16)) >> BIN_SHIFT;
+    const size_t at = (size_t)CWI_MIN(CWI_MAX(bin, 0), CWI_EC_BINS - 1);
+    stats->count[at]++;
+    stats->sum[at] += u;
+    stats->square[at] += u * u;
+}
+
+static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
+{
+    float chunk[CWI_CHUNK];
+    const size_t runs = (l->elements + RUN - 1) / RUN, wanted = CWI_MAX(runs / 8, (size_t)CWI_EC_SAMPLE / RUN);
+    const size_t stride = CWI_MAX(runs / wanted, (size_t)1);
+    const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, l->elements, 0);
+    for (size_t i = 0; i < runs; i += stride) {
+        /* at random, so that it does not keep step with rows or channels */
+        const size_t first = CWI_MIN(i + (size_t)(cwi_rng_at(&r, i) % stride), runs - 1) * RUN;
+        const size_t n = CWI_MIN((size_t)RUN, l->elements - first);
+        const float *x = cwi_source_get(s, first, n, chunk);
+        for (size_t k = 0; k < n; k++) {
+            const double unit = rms[(first + k) / l->length];
+            add(stats, unit > 0 ? fabs((double)x[k]) / unit : 0.0);
+        }
+    }
+    for (size_t b = 0; b < CWI_EC_BINS; b++)
+        stats->energy += stats->square[b];
+}
+
+void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    if (l->segments == 1)
+        bin_all(s, l, rms[0], stats);
+    else
+        sample(s, l, rms, stats);
+}
+
+/* ---- errors ---- */
+
+/* Of a bin whose values are far more than a step wide apart, or expected of random rounding. */
+static double spread_error(const cwi_ec_stats *s, size_t b, double v, double step, bool stochastic)
+{
+    const double q = floor(v + 0.5), part = v - floor(v);
+    if (stochastic)
+        return s->count[b] * step * step * (v < CWI_EC_EXACT ? part * (1 - part) : 1.0 / 6);
+    return s->count[b] * step * step * (v < 64 ? (v - q) * (v - q) : 1.0 / 12);
+}
+
+double cwi_ec_error(const cwi_ec_stats *s, double step, bool stochastic, float level[8])
+{
+    double count[8] = {0}, sum[8] = {0}, error = 0;
+    for (size_t b = 0; b < CWI_EC_BINS; b++) {
+        if (s->count[b] == 0)
+            continue;
+        const double v = s->sum[b] / s->count[b] / step;
+        const size_t q = (size_t)CWI_MIN(v + 0.5, (double)CWI_EC_ESCAPE);
+        if (q == CWI_EC_ESCAPE)
+            continue;
+        if (stochastic || q >= CWI_EC_EXACT) {
+            error += spread_error(s, b, v, step, stochastic);
+            continue;
+        }
+        count[q] += s->count[b];
+        sum[q] += s->sum[b];
+        error += s->square[b];
+    }
+    for (size_t q = 0; q < 8; q++) {
+        const double mean = q && count[q] > 0 ? sum[q] / count[q] : 0;
+        error -= mean * mean * count[q];
+        if (level)
+            level[q] = (float)(q && count[q] > 0 && !stochastic ? mean / step : (double)q);
+    }
+    return s->energy > 0 ? CWI_MAX(error, 0.0) / s->energy : 0;
+}
+
+double cwi_ec_step_for(const cwi_ec_stats *s, double error, bool stochastic)
+{
+    double low = -16, high = 12; /* logarithms */
+    for (int i = 0; i < 30; i++) {
+        const double middle = (low + high) / 2;
+        if (cwi_ec_error(s, exp2(middle), stochastic, NULL) <= error * error)
+            low = middle;
+        else
+            high = middle;
+    }
+    return exp2(low);
+}

@@ -67,9 +67,11 @@ static size_t mask_work(const cwi_mask *m, unsigned threads)
 static size_t work_size(const cwi_input *in)
 {
     cwi_mask m = describe(in->value, in->shape, in->elements);
-    const size_t size = mask_work(&m, in->threads);
+    size_t body, size = mask_work(&m, in->threads);
     m.is_signed = true;
-    return size + (is_coded(in->value, in->elements) ? cwi_mask_ctx_work(&m, in->shape, in->threads) : 0);
+    if (is_coded(in->value, in->elements) && body_size(&m, in->value, &body))
+        size += cwi_mask_ctx_work(&m, in->shape, in->threads) + body;
+    return size;
 }
 
 /* ---- encoding ---- */
@@ -170,7 +172,7 @@ static void encode_context(cwi_encode_job *job, const cwi_mask_encoder *e)
     job->size -= planes - coded;
 }
 
-static cw_status encode(cwi_encode_job *job)
+static cw_status encode_body(cwi_encode_job *job)
 {
     const cwi_value *v = job->codec->value;
     cwi_mask m = describe(v, job->shape, job->elements);
@@ -196,6 +198,28 @@ static cw_status encode(cwi_encode_job *job)
     cwi_mask_encode(&e);
     if (is_coded(v, job->elements))
         encode_context(job, &e);
+    return CW_OK;
+}
+
+/* The planes are there before their coded form is: an output that has no room for them must not matter. */
+static cw_status encode(cwi_encode_job *job)
+{
+    cwi_mask m = describe(job->codec->value, job->shape, job->elements);
+    const size_t used = mask_work(&m, job->threads), capacity = job->capacity;
+    uint8_t *body = job->body;
+    size_t plain;
+    m.is_signed = true;
+    if (!is_coded(job->codec->value, job->elements) || !body_size(&m, job->codec->value, &plain) || plain <= capacity)
+        return encode_body(job);
+    job->body = job->work + used + cwi_mask_ctx_work(&m, job->shape, job->threads);
+    job->capacity = plain;
+    const cw_status status = encode_body(job);
+    const uint8_t *made = job->body;
+    job->body = body;
+    job->capacity = capacity;
+    CWI_TRY(status);
+    CWI_TRY(cwi_reserve(job, job->size));
+    memcpy(body, made, job->size);
     return CW_OK;
 }
 

@@ -61,6 +61,13 @@ static void check_same(const char *plain, const cw_tensor *x, size_t n)
         if (a[i] != b[i]) /* 0 and -0 are the same */
             fail_msg("%s: element %zu is %g, not %g", coded, i, (double)b[i], (double)a[i]);
     assert_true(q.size <= p.size + 8);
+    cw_codec *codec = codec_of(coded); /* no more room than it takes is enough */
+    uint8_t *exact = malloc(q.size);
+    size_t size;
+    assert_ok(cw_encode(codec, x, NULL, exact, q.size, &size, NULL));
+    assert_memory_equal(exact, q.bytes, q.size);
+    cw_codec_destroy(&codec);
+    free(exact);
     free(p.bytes);
     free(q.bytes);
     cwi_free(a);

@@ -48,7 +48,7 @@ static const option options[] = {
     {{"train-limit", "N", "use at most N training samples in all; 0: all", "0", true}, T_INT, FIELD(train_limit), 0, 1e9},
     {{"test-limit", "N", "use at most N test samples in all; 0: all", "0", true}, T_INT, FIELD(test_limit), 0, 1e9},
     {{"seed", "N", "of weights, shuffling, shards, codecs", "1", true}, T_U64, FIELD(seed), 0, 0},
-    {{"threads", "N", "threads of the engine; 0: one per processor", "0", false}, T_INT, FIELD(threads), 0, 1024},
+    {{"threads", "N", "threads of the engine; 0: one per processor, shared among --processes", "0", false}, T_INT, FIELD(threads), 0, 1024},
     {{"loader-threads", "N", "threads that prepare batches ahead; 0: none", "1", false}, T_INT, FIELD(loader_threads), 0, 64},
     {{"timeout", "SECONDS", "give up on a peer that owes an answer for so long", "120", false}, T_DOUBLE, FIELD(timeout), 0.1, 1e6},
     {{"join-timeout", "SECONDS", "how long to wait for clients, or for the server", "60", false}, T_DOUBLE, FIELD(join_timeout), 0.1, 1e6},

@@ -1,5 +1,6 @@
 /* cmd_train.c - `cutwire train`: all roles on this machine. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "processes.h"
@@ -13,6 +14,14 @@ static const char examples[] = "  cutwire train --local --data fashion-mnist --m
                                "      this process is the server, every client its own process, over TCP on loopback\n"
                                "  cutwire train --split --resume runs/20261122-101500-cnn-train-4711\n"
                                "      goes on with a run that was stopped or killed, after its last whole epoch\n";
+
+/* Engine threads of a process that shares the machine: oneDNN's spin while they wait for each other, so more of them
+ * than processors cost several times the work itself. */
+static int shared_threads(int clients)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return processors > clients + 1 ? (int)(processors / (clients + 1)) : 1;
+}
 
 static cw_status train_processes(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err)
 {
@@ -63,6 +72,8 @@ int cmd_train(int argc, char **argv)
     if (local + split + processes > 1 && !(split && processes && !local))
         return cli_fail(CLI_USAGE, "train: --local, --split and --processes exclude each other: choose one");
     const char *mode = local ? "unsplit" : processes ? "processes" : "split";
+    if (processes && config.threads == 0)
+        config.threads = shared_threads(config.clients);
     train_output out;
     cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_result result = {0};

@@ -24,6 +24,8 @@ typedef struct torch_case {
     size_t n;
     int steps;
     double tolerance; /* of gradients: looser where a flipped kink is likely */
+    float lr;         /* one at which it trains: a run that diverges turns a flipped near-tie of a max pool into
+                         percents of the loss, in PyTorch's double precision too */
 } torch_case;
 
 typedef struct directory {
@@ -57,8 +59,8 @@ static void write_inputs(const directory *d, const torch_case *c, cw_part *part,
 static void run_torch(const directory *d, const torch_case *c)
 {
     char command[600];
-    snprintf(command, sizeof command, "/usr/bin/python3 %s %s %s %s %d", script, c->model, c->activation, d->path,
-             c->steps);
+    snprintf(command, sizeof command, "/usr/bin/python3 %s %s %s %s %d %.9g", script, c->model, c->activation, d->path,
+             c->steps, c->lr);
     if (system(command) != 0)
         fail_msg("the PyTorch reference failed for %s", c->model);
 }
@@ -145,7 +147,7 @@ static void train(const directory *d, const torch_case *c, cw_part *part, const 
         assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
         if (s == 0)
             check_gradients(d, c, part);
-        assert_ok(cw_sgd_step(sgd, 0.01f));
+        assert_ok(cw_sgd_step(sgd, c->lr));
         if (s > 0)
             continue;
         assert_ok_err(cw_part_forward(part, CW_EVAL, x, c->n, logits, &err), err);
@@ -199,9 +201,9 @@ static void test_cnn(void **state)
 {
     (void)state;
     static const torch_case cases[] = {
-        {"cnn", "relu", 1, 28, 32, 10, 1e-4},      {"cnn", "relu", 3, 32, 9, 10, 1e-4},
-        {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4}, {"cnn", "gelu", 1, 28, 8, 10, 1e-4},
-        {"cnn", "silu", 1, 28, 8, 10, 1e-4},       {"cnn", "tanh", 1, 28, 8, 10, 1e-4},
+        {"cnn", "relu", 1, 28, 32, 10, 1e-4, 0.01f},      {"cnn", "relu", 3, 32, 9, 10, 1e-4, 0.01f},
+        {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4, 0.01f}, {"cnn", "gelu", 1, 28, 8, 10, 1e-4, 0.01f},
+        {"cnn", "silu", 1, 28, 8, 10, 1e-4, 0.01f},       {"cnn", "tanh", 1, 28, 8, 10, 1e-4, 0.01f},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++)
         check_if_asked(&cases[i]);
@@ -209,17 +211,11 @@ static void test_cnn(void **state)
 
 static void test_paper_models(void **state)
 {
-    /* Minutes long, and vgg19 does not pass: its losses of three steps part from PyTorch's by 0.3%, while its gradients
-     * agree as well as the two precisions of PyTorch do. Not understood yet, so it is asked for by name. */
-    if (!getenv("CUTWIRE_TORCH_MODELS")) {
-        printf("SKIP: the large models against PyTorch: set CUTWIRE_TORCH_MODELS=1 to run them\n");
-        skip();
-    }
     (void)state;
     static const torch_case cases[] = {
-        {"vgg19", "gelu", 3, 32, 4, 3, 1e-4},     {"resnet18", "relu", 3, 32, 3, 10, 1e-4},
-        {"resnet34", "silu", 3, 64, 2, 3, 1e-4},  {"resnet20", "gelu", 3, 32, 6, 10, 1e-4},
-        {"resnet110", "silu", 3, 16, 4, 3, 1e-4},
+        {"vgg19", "gelu", 3, 32, 4, 3, 1e-4, 0.001f},    {"resnet18", "relu", 3, 32, 3, 10, 1e-4, 0.01f},
+        {"resnet34", "silu", 3, 64, 2, 3, 1e-4, 0.01f},  {"resnet20", "gelu", 3, 32, 6, 10, 1e-4, 0.01f},
+        {"resnet110", "silu", 3, 16, 4, 3, 1e-4, 0.01f},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++)
         check_if_asked(&cases[i]);

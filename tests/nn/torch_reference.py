@@ -1,10 +1,10 @@
 """The engine's models in PyTorch, from the same weights and the same batch: what test_torch.c compares with.
 
-    torch_reference.py MODEL ACTIVATION DIR STEPS
+    torch_reference.py MODEL ACTIVATION DIR STEPS RATE
 
 reads DIR/weights.safetensors, x.npy, labels.npy; writes logits.npy, grads.npy (flat, in the order of the weights file),
 eval.npy (logits in evaluation mode after one update), losses.npy (STEPS of SGD: momentum 0.9, weight decay 5e-4, rate
-0.01), and the same in double precision as *64.npy. Module names are torchvision's.
+RATE), and the same in double precision as *64.npy. Module names are torchvision's.
 """
 import json
 import sys
@@ -115,12 +115,12 @@ def build(name, sample, classes, act):
     raise SystemExit("no reference for " + name)
 
 
-def run(model, weights, x, labels, steps, dtype):
+def run(model, weights, x, labels, steps, rate, dtype):
     model.load_state_dict(weights, strict=False)
     model = model.to(dtype)
     x = x.to(dtype) if x.is_floating_point() else x
     model.train()
-    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    sgd = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
     named, losses = dict(model.named_parameters()), []
     for step in range(steps):
         sgd.zero_grad()
@@ -141,7 +141,7 @@ def run(model, weights, x, labels, steps, dtype):
 
 
 def main():
-    name, activation, where, steps = sys.argv[1:5]
+    name, activation, where, steps, rate = sys.argv[1:6]
     torch.set_num_threads(2)
     weights = read_safetensors(where + "/weights.safetensors")
     x = torch.from_numpy(np.load(where + "/x.npy"))
@@ -153,7 +153,7 @@ def main():
         absent = {k for k in model.state_dict() if not k.endswith("num_batches_tracked")} - set(weights)
         if missing or absent:
             raise SystemExit("names differ: only ours %s, only PyTorch's %s" % (sorted(missing), sorted(absent)))
-        for key, value in run(model, weights, x, labels, int(steps), dtype).items():
+        for key, value in run(model, weights, x, labels, int(steps), float(rate), dtype).items():
             np.save("%s/%s%s.npy" % (where, key, suffix), value.to(torch.float32 if key != "losses" else
                                                                    torch.float64).float().numpy())
 

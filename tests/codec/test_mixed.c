@@ -116,12 +116,26 @@ static void test_others(void **state)
         check_sizes(specs[i]);
 }
 
+static void test_coded(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"ms:r=0.99,b=2,entropy=ctx",
+                                        "ms:r=0.9,b=4,entropy=ctx,values=bf16",
+                                        "ec:err=0.25",
+                                        "ec:err=0.05,scope=sample",
+                                        "ec:bpe=1",
+                                        "ec:step=0.5,round=stochastic"};
+    for (size_t i = 0; i < CWI_COUNT(specs); i++)
+        check_sizes(specs[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_ms, restore),
         cmocka_unit_test_teardown(test_half, restore),
         cmocka_unit_test_teardown(test_others, restore),
+        cmocka_unit_test_teardown(test_coded, restore),
     };
     return cmocka_run_group_tests(tests, report_missing, NULL);
 }

@@ -94,6 +94,8 @@ typedef struct cw_part_options {
     bool inference;   /* no gradients will be asked for: less memory */
     bool input_grad;  /* cw_part_backward will be asked for dx */
     cw_precision precision;
+    float
+        label_smoothing; /* of the training loss: this share of the target is spread evenly over all classes, [0, 1) */
 } cw_part_options;
 
 /* Layers [first, last) of the model. CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_BACKEND (oneDNN, with the layer's name).
@@ -116,7 +118,7 @@ typedef enum cw_mode { CW_TRAIN, CW_EVAL } cw_mode;
 cw_status cw_part_forward(cw_part *part, cw_mode mode, const float *x, size_t n, float *y, cw_error *err);
 
 typedef struct cw_loss {
-    double mean;    /* cross-entropy, natural logarithm, mean over the batch */
+    double mean;    /* cross-entropy, natural logarithm, mean over the batch; in CW_TRAIN with label smoothing */
     size_t correct; /* samples whose arg-max is the label (ties: the lowest index) */
 } cw_loss;
 /* Softmax cross-entropy of the last forward's output (n x classes) against labels; prepares backward in CW_TRAIN.

@@ -42,6 +42,7 @@ typedef struct cw_config {
     double lr;
     double momentum;
     double weight_decay;
+    double label_smoothing;
     bool nesterov;
     bool flip;
     int crop_pad;

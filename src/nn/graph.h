@@ -130,6 +130,8 @@ void cwi_build_resnet34(cwi_builder *b);
 void cwi_build_resnet20(cwi_builder *b);
 void cwi_build_resnet56(cwi_builder *b);
 void cwi_build_resnet110(cwi_builder *b);
+void cwi_build_resnet9(cwi_builder *b);
+void cwi_build_resnet9s(cwi_builder *b);
 void cwi_build_textcnn(cwi_builder *b);
 void cwi_build_mlp(cwi_builder *b);
 

@@ -1,4 +1,7 @@
-/* loss.c - softmax cross-entropy over the logits, and its gradient. */
+/* loss.c - softmax cross-entropy over the logits, and its gradient.
+ *
+ * With label smoothing s, the target is 1 - s at the label plus s / classes everywhere (Szegedy et al., CVPR 2016,
+ * section 7; PyTorch's definition). */
 #include <math.h>
 
 #include "nn/part.h"
@@ -9,19 +12,23 @@ typedef struct cwi_row {
 } cwi_row;
 
 /* One sample: log-sum-exp about the largest logit, in double. dz is NULL when no gradient is wanted. */
-static cwi_row sample_loss(const float *z, size_t classes, size_t label, double scale, float *dz)
+static cwi_row sample_loss(const float *z, size_t classes, size_t label, double smoothing, double scale, float *dz)
 {
     size_t best = 0;
     for (size_t c = 1; c < classes; c++) {
         if (z[c] > z[best])
             best = c;
     }
-    double top = z[best], sum = 0.0;
-    for (size_t c = 0; c < classes; c++)
+    double top = z[best], sum = 0.0, total = 0.0;
+    for (size_t c = 0; c < classes; c++) {
         sum += exp((double)z[c] - top);
+        total += (double)z[c];
+    }
+    const double everywhere = smoothing / (double)classes, at_label = 1.0 - smoothing;
     for (size_t c = 0; dz && c < classes; c++)
-        dz[c] = (float)((exp((double)z[c] - top) / sum - (c == label ? 1.0 : 0.0)) * scale);
-    return (cwi_row){.loss = log(sum) + top - (double)z[label], .correct = best == label};
+        dz[c] = (float)((exp((double)z[c] - top) / sum - everywhere - (c == label ? at_label : 0.0)) * scale);
+    return (cwi_row){.loss = log(sum) + top - at_label * (double)z[label] - everywhere * total,
+                     .correct = best == label};
 }
 
 static cw_status check_loss(const cw_part *part, const int32_t *labels, size_t n, cw_error *err)
@@ -47,12 +54,13 @@ cw_status cw_part_loss(cw_part *part, const int32_t *labels, size_t n, cw_loss *
     CWI_TRY(check_loss(part, labels, n, err));
     size_t classes = (size_t)part->model->options.classes;
     bool gradient = part->forward_mode == CW_TRAIN;
-    double sum = 0.0;
+    double sum = 0.0, smoothing = gradient ? (double)part->options.label_smoothing : 0.0;
     *out = (cw_loss){0};
     part->loss_ready = false;
     for (size_t i = 0; i < n; i++) {
         float *dz = gradient ? part->dlogits + i * classes : NULL;
-        cwi_row row = sample_loss(part->logits + i * classes, classes, (size_t)labels[i], 1.0 / (double)n, dz);
+        cwi_row row =
+            sample_loss(part->logits + i * classes, classes, (size_t)labels[i], smoothing, 1.0 / (double)n, dz);
         sum += row.loss;
         out->correct += row.correct;
     }

@@ -13,6 +13,8 @@ static const cwi_model_family families[] = {
     {{"resnet20", "20-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet20},
     {{"resnet56", "56-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet56},
     {{"resnet110", "110-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet110},
+    {{"resnet9", "9-layer residual network that learns fast, for small images, 64 to 512 channels"}, cwi_build_resnet9},
+    {{"resnet9s", "resnet9 with three quarters of the channels"}, cwi_build_resnet9s},
     {{"textcnn", "words embedded, three convolutions over time, maximum over time; cuts 1..3"}, cwi_build_textcnn},
     {{"mlp", "tables (categories embedded) or small images, three hidden layers; cuts 1..3"}, cwi_build_mlp},
 };

@@ -6,6 +6,10 @@
  *
  * Cut numbers count convolutions along the main path, the stem's being 1: a block's end is at 3, 5, 7, ... The paper's
  * shallow cut "2" lies after the first pair of convolutions, which is the place that counting calls 3: both work.
+ *
+ * resnet9 is the fast one: three stages of a 3x3 convolution and a halving max pool, a basic block after the first and
+ * the third (after Page, "How to train your ResNet", 2018; the blocks and the end are the other networks'). resnet9s
+ * has three quarters of its channels, little over half of its work.
  */
 #include <stdio.h>
 
@@ -120,4 +124,49 @@ void cwi_build_resnet56(cwi_builder *b)
 void cwi_build_resnet110(cwi_builder *b)
 {
     build_small(b, 18);
+}
+
+/* ---- resnet9 ---- */
+
+static void pooled_stage(cwi_builder *b, int stage, int channels)
+{
+    char name[CWI_NAME_MAX];
+    conv_norm(b, stage, 0, "conv1", "bn1", channels, 3, 1);
+    named(name, sizeof name, stage, 0, "relu1");
+    cwi_build_activation(b, name);
+    named(name, sizeof name, stage, 0, "pool");
+    cwi_build_maxpool(b, name, 2, 2, 0);
+}
+
+static void build_fast(cwi_builder *b, int width)
+{
+    if (!cwi_build_needs_image(b, 16))
+        return;
+    cwi_build_conv(b, "conv1", width, 3, 1, 1, false);
+    cwi_build_batchnorm(b, "bn1");
+    cwi_build_activation(b, "relu");
+    cwi_build_cut(b, 1, NULL);
+    pooled_stage(b, 0, 2 * width);
+    cwi_build_cut(b, 2, "shallow");
+    basic_block(b, 0, 1, 2 * width, 1);
+    cwi_build_cut(b, 4, NULL);
+    pooled_stage(b, 1, 4 * width);
+    cwi_build_cut(b, 5, "medium");
+    pooled_stage(b, 2, 8 * width);
+    cwi_build_cut(b, 6, "deep");
+    basic_block(b, 2, 1, 8 * width, 1);
+    cwi_build_cut(b, 8, NULL);
+    cwi_build_avgpool(b, "avgpool");
+    cwi_build_flatten(b, "flatten");
+    cwi_build_linear(b, "fc", b->model->options.classes, true);
+}
+
+void cwi_build_resnet9(cwi_builder *b)
+{
+    build_fast(b, 64);
+}
+
+void cwi_build_resnet9s(cwi_builder *b)
+{
+    build_fast(b, 48);
 }

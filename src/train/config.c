@@ -37,6 +37,7 @@ static const option options[] = {
     {{"schedule", "SPEC", "learning rate over time: constant, cosine, multistep, onecycle", "onecycle", true}, T_STRING, FIELD(schedule), 0, 0},
     {{"momentum", "X", "SGD momentum", "0.9", true}, T_DOUBLE, FIELD(momentum), 0, 0.99999},
     {{"weight-decay", "X", "L2 penalty", "0.0005", true}, T_DOUBLE, FIELD(weight_decay), 0, 10},
+    {{"label-smoothing", "X", "share of the target spread evenly over all labels", "0", true}, T_DOUBLE, FIELD(label_smoothing), 0, 0.99},
     {{"nesterov", NULL, "Nesterov momentum", "0", true}, T_BOOL, FIELD(nesterov), 0, 1},
     {{"flip", NULL, "augment: random horizontal flips", "0", true}, T_BOOL, FIELD(flip), 0, 1},
     {{"crop-pad", "N", "augment: random crops after padding by N pixels", "0", true}, T_INT, FIELD(crop_pad), 0, 64},

@@ -17,6 +17,7 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
                                .seed = config->seed,
                                .threads = cwi_engine_threads(config),
                                .input_grad = first > 0,
+                               .label_smoothing = (float)config->label_smoothing,
                                .precision = precision};
     CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
     half->trainable = cw_part_trainable_size(half->part);

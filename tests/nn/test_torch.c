@@ -26,6 +26,7 @@ typedef struct torch_case {
     double tolerance; /* of gradients: looser where a flipped kink is likely */
     float lr;         /* one at which it trains: a run that diverges turns a flipped near-tie of a max pool into
                          percents of the loss, in PyTorch's double precision too */
+    float smoothing;  /* of labels */
 } torch_case;
 
 typedef struct directory {
@@ -59,8 +60,8 @@ static void write_inputs(const directory *d, const torch_case *c, cw_part *part,
 static void run_torch(const directory *d, const torch_case *c)
 {
     char command[600];
-    snprintf(command, sizeof command, "/usr/bin/python3 %s %s %s %s %d %.9g", script, c->model, c->activation, d->path,
-             c->steps, c->lr);
+    snprintf(command, sizeof command, "/usr/bin/python3 %s %s %s %s %d %.9g %.9g", script, c->model, c->activation,
+             d->path, c->steps, c->lr, c->smoothing);
     if (system(command) != 0)
         fail_msg("the PyTorch reference failed for %s", c->model);
 }
@@ -178,7 +179,9 @@ static void check_model(const torch_case *c)
     cw_model *model = fixture_model(c->model, c->channels, c->side, c->side, CLASSES, c->activation);
     for (size_t i = 0; i < model->layer_count; i++)
         model->layers[i].rate = 0; /* PyTorch draws other dropout masks */
-    cw_part *part = fixture_whole(model, c->n);
+    cw_part *part;
+    cw_part_options options = {.max_batch = c->n, .seed = 1, .label_smoothing = c->smoothing};
+    assert_ok(cw_part_create(model, 0, cw_model_layer_count(model), &options, &part, NULL));
     float *x = fixture_noise(c->n * (size_t)(c->channels * c->side * c->side), 1);
     int32_t *labels = fixture_labels(c->n, CLASSES, 2);
     write_inputs(&d, c, part, x, labels);
@@ -201,9 +204,9 @@ static void test_cnn(void **state)
 {
     (void)state;
     static const torch_case cases[] = {
-        {"cnn", "relu", 1, 28, 32, 10, 1e-4, 0.01f},      {"cnn", "relu", 3, 32, 9, 10, 1e-4, 0.01f},
-        {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4, 0.01f}, {"cnn", "gelu", 1, 28, 8, 10, 1e-4, 0.01f},
-        {"cnn", "silu", 1, 28, 8, 10, 1e-4, 0.01f},       {"cnn", "tanh", 1, 28, 8, 10, 1e-4, 0.01f},
+        {"cnn", "relu", 1, 28, 32, 10, 1e-4, 0.01f, 0},      {"cnn", "relu", 3, 32, 9, 10, 1e-4, 0.01f, 0},
+        {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4, 0.01f, 0}, {"cnn", "gelu", 1, 28, 8, 10, 1e-4, 0.01f, 0},
+        {"cnn", "silu", 1, 28, 8, 10, 1e-4, 0.01f, 0},       {"cnn", "tanh", 1, 28, 8, 10, 1e-4, 0.01f, 0},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++)
         check_if_asked(&cases[i]);
@@ -213,9 +216,10 @@ static void test_paper_models(void **state)
 {
     (void)state;
     static const torch_case cases[] = {
-        {"vgg19", "gelu", 3, 32, 4, 3, 1e-4, 0.001f},    {"resnet18", "relu", 3, 32, 3, 10, 1e-4, 0.01f},
-        {"resnet34", "silu", 3, 64, 2, 3, 1e-4, 0.01f},  {"resnet20", "gelu", 3, 32, 6, 10, 1e-4, 0.01f},
-        {"resnet110", "silu", 3, 16, 4, 3, 1e-4, 0.01f},
+        {"vgg19", "gelu", 3, 32, 4, 3, 1e-4, 0.001f, 0},    {"resnet18", "relu", 3, 32, 3, 10, 1e-4, 0.01f, 0},
+        {"resnet34", "silu", 3, 64, 2, 3, 1e-4, 0.01f, 0},  {"resnet20", "gelu", 3, 32, 6, 10, 1e-4, 0.01f, 0},
+        {"resnet110", "silu", 3, 16, 4, 3, 1e-4, 0.01f, 0}, {"resnet9", "relu", 3, 16, 4, 10, 1e-4, 0.01f, 0.2f},
+        {"resnet9s", "gelu", 3, 16, 4, 3, 1e-4, 0.01f, 0},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++)
         check_if_asked(&cases[i]);

@@ -1,10 +1,10 @@
 """The engine's models in PyTorch, from the same weights and the same batch: what test_torch.c compares with.
 
-    torch_reference.py MODEL ACTIVATION DIR STEPS RATE
+    torch_reference.py MODEL ACTIVATION DIR STEPS RATE SMOOTHING
 
 reads DIR/weights.safetensors, x.npy, labels.npy; writes logits.npy, grads.npy (flat, in the order of the weights file),
 eval.npy (logits in evaluation mode after one update), losses.npy (STEPS of SGD: momentum 0.9, weight decay 5e-4, rate
-RATE), and the same in double precision as *64.npy. Module names are torchvision's.
+RATE, label smoothing SMOOTHING), and the same in double precision as *64.npy. Module names are torchvision's.
 """
 import json
 import sys
@@ -101,6 +101,31 @@ class ResNet(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+class PooledStage(nn.Module):
+    def __init__(self, channels, width, act):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.bn1, self.act = nn.BatchNorm2d(width), act()
+
+    def forward(self, x):
+        return F.max_pool2d(self.act(self.bn1(self.conv1(x))), 2)
+
+
+class ResNet9(nn.Module):
+    def __init__(self, sample, classes, act, width):
+        super().__init__()
+        self.conv1 = nn.Conv2d(sample[0], width, 3, padding=1, bias=False)
+        self.bn1, self.act = nn.BatchNorm2d(width), act()
+        self.layer1 = nn.Sequential(PooledStage(width, 2 * width, act), BasicBlock(2 * width, 2 * width, 1, act))
+        self.layer2 = nn.Sequential(PooledStage(2 * width, 4 * width, act))
+        self.layer3 = nn.Sequential(PooledStage(4 * width, 8 * width, act), BasicBlock(8 * width, 8 * width, 1, act))
+        self.fc = nn.Linear(8 * width, classes)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(self.act(self.bn1(self.conv1(x))))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
 RESNETS = {"resnet18": ((2, 2, 2, 2), 64), "resnet34": ((3, 4, 6, 3), 64), "resnet20": ((3,) * 3, 16),
            "resnet56": ((9,) * 3, 16), "resnet110": ((18,) * 3, 16)}
 
@@ -112,10 +137,12 @@ def build(name, sample, classes, act):
         return Vgg19(sample, classes, act)
     if name in RESNETS:
         return ResNet(sample, classes, act, *RESNETS[name])
+    if name in ("resnet9", "resnet9s"):
+        return ResNet9(sample, classes, act, 64 if name == "resnet9" else 48)
     raise SystemExit("no reference for " + name)
 
 
-def run(model, weights, x, labels, steps, rate, dtype):
+def run(model, weights, x, labels, steps, rate, smoothing, dtype):
     model.load_state_dict(weights, strict=False)
     model = model.to(dtype)
     x = x.to(dtype) if x.is_floating_point() else x
@@ -125,7 +152,7 @@ def run(model, weights, x, labels, steps, rate, dtype):
     for step in range(steps):
         sgd.zero_grad()
         logits = model(x)
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         loss.backward()
         if step == 0:
             first = logits.detach()
@@ -141,7 +168,7 @@ def run(model, weights, x, labels, steps, rate, dtype):
 
 
 def main():
-    name, activation, where, steps, rate = sys.argv[1:6]
+    name, activation, where, steps, rate, smoothing = sys.argv[1:7]
     torch.set_num_threads(2)
     weights = read_safetensors(where + "/weights.safetensors")
     x = torch.from_numpy(np.load(where + "/x.npy"))
@@ -153,7 +180,7 @@ def main():
         absent = {k for k in model.state_dict() if not k.endswith("num_batches_tracked")} - set(weights)
         if missing or absent:
             raise SystemExit("names differ: only ours %s, only PyTorch's %s" % (sorted(missing), sorted(absent)))
-        for key, value in run(model, weights, x, labels, int(steps), float(rate), dtype).items():
+        for key, value in run(model, weights, x, labels, int(steps), float(rate), float(smoothing), dtype).items():
             np.save("%s/%s%s.npy" % (where, key, suffix), value.to(torch.float32 if key != "losses" else
                                                                    torch.float64).float().numpy())
 

@@ -50,7 +50,7 @@ typedef struct cw_config {
     double dirichlet;  /* <= 0: even shards */
     char sample[64];   /* shape of one input, "1x28x28"; "": as the data set has it */
     int classes;       /* 0: as the data set has it */
-    char input[256];   /* what a sample's floats are (cw_dataset_info.input); "": as the data set has it, or "image" */
+    char input[1024];  /* what a sample's floats are (cw_dataset_info.input); "": as the data set has it, or "image" */
     int train_limit;   /* samples in all; 0: all */
     int test_limit;
     /* how this process works; each role has its own */
@@ -61,6 +61,7 @@ typedef struct cw_config {
     bool allow_plaintext;
     bool own_data;        /* client: the whole local data set is its shard */
     char data_dir[256];   /* where the data set lies on this machine; "": the usual places, or data's DIR */
+    char recipe[512];     /* file with the recipe of texts or tables (data.h); "": the resumed run's, or learned anew */
     char out[512];        /* run directory; "": none is written */
     char resume[512];     /* folder of a run to go on with; "": none */
     int checkpoint_every; /* epochs; 0: no checkpoints */

@@ -242,11 +242,14 @@ static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
 {
     if (c->has_setup)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a second WELCOME");
-    CWI_TRY(cw_config_from_json(&c->config, (const char *)welcome->blob, welcome->blob_size, err));
-    if (c->expect_model && strcmp(c->expect_model, c->config.model) != 0)
+    char *recipe;
+    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, err));
+    if (c->expect_model && strcmp(c->expect_model, c->config.model) != 0) {
+        cwi_free(recipe);
         return cwi_fail(err, CW_ERR_MISMATCH, "the server trains model %s, this client is for %s", c->config.model,
                         c->expect_model);
-    CWI_TRY(cwi_setup_open(&c->config, &c->setup, err));
+    }
+    CWI_TRY(cwi_setup_open_with(&c->config, recipe, &c->setup, err));
     c->has_setup = true;
     uint64_t hash;
     CWI_TRY(cwi_setup_hash(&c->setup, &hash, err));

@@ -27,6 +27,10 @@ static cw_status check_data_shape(const cwi_setup *setup, const cw_dataset *ds, 
 {
     const cw_dataset_info *info = cw_dataset_get_info(ds);
     char have[64];
+    const char *input = *setup->config.input ? setup->config.input : "image";
+    if (strcmp(info->input, input) != 0)
+        return cwi_fail(err, CW_ERR_MISMATCH, "data set %s has samples of %s, this run is for %s", info->name,
+                        info->input, input);
     if (cw_shape_equal(&info->sample, &setup->sample) && info->classes == setup->config.classes)
         return CW_OK;
     return cwi_fail(err, CW_ERR_MISMATCH, "data set %s has samples of %s and %d classes, this run is for %s and %d",
@@ -37,7 +41,7 @@ static cw_status check_data_shape(const cwi_setup *setup, const cw_dataset *ds, 
 static cw_status open_train(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err)
 {
     const cw_config *config = &setup->config;
-    CWI_TRY(cwi_dataset_open_local(config, CW_SPLIT_TRAIN, &feed->train, err));
+    CWI_TRY(cwi_dataset_open_local(setup, CW_SPLIT_TRAIN, &feed->train, err));
     CWI_TRY(check_data_shape(setup, feed->train, err));
     cw_loader_options options = {.batch = (size_t)config->batch,
                                  .seed = config->seed,
@@ -64,7 +68,7 @@ static cw_status open_train(const cwi_setup *setup, size_t client, size_t client
 static cw_status open_test(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err)
 {
     const cw_config *config = &setup->config;
-    CWI_TRY(cwi_dataset_open_local(config, CW_SPLIT_TEST, &feed->test, err));
+    CWI_TRY(cwi_dataset_open_local(setup, CW_SPLIT_TEST, &feed->test, err));
     CWI_TRY(check_data_shape(setup, feed->test, err));
     size_t total = cw_dataset_get_info(feed->test)->count;
     if (config->test_limit > 0)

@@ -1,4 +1,4 @@
-/* report.c - writes config.json, metrics.jsonl, summary.json and model.safetensors, and calls the hooks. */
+/* report.c - writes config.json, recipe.txt, metrics.jsonl, summary.json and model.safetensors, and calls the hooks. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -40,8 +40,9 @@ static cw_status write_text(const char *folder, const char *file, const char *te
     return cw_file_write(path, text, strlen(text), err);
 }
 
-static cw_status open_files(const cw_config *config, const char *mode, cwi_report *report, cw_error *err)
+static cw_status open_files(const cwi_setup *setup, const char *mode, cwi_report *report, cw_error *err)
 {
+    const cw_config *config = &setup->config;
     CWI_TRY(make_folder(config->out, err));
     char path[PATH_SIZE], *json;
     CWI_TRY(cw_config_to_json(config, false, &json, err));
@@ -54,6 +55,8 @@ static cw_status open_files(const cw_config *config, const char *mode, cwi_repor
         return cwi_fail_memory(err, 0);
     cw_status status = write_text(config->out, "config.json", text, err);
     free(text);
+    if (status == CW_OK && setup->recipe)
+        status = write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err);
     if (status != CW_OK)
         return status;
     join_path(path, sizeof path, config->out, "metrics.jsonl");
@@ -63,9 +66,10 @@ static cw_status open_files(const cw_config *config, const char *mode, cwi_repor
     return CW_OK;
 }
 
-cw_status cwi_report_open(const cw_config *config, const char *mode, const cw_hooks *hooks, cwi_report *report,
+cw_status cwi_report_open(const cwi_setup *setup, const char *mode, const cw_hooks *hooks, cwi_report *report,
                           cw_error *err)
 {
+    const cw_config *config = &setup->config;
     static const cw_hooks silent;
     memset(report, 0, sizeof *report);
     report->hooks = hooks ? hooks : &silent;
@@ -74,7 +78,7 @@ cw_status cwi_report_open(const cw_config *config, const char *mode, const cw_ho
     if (!*config->out)
         return CW_OK;
     memcpy(report->result.out, config->out, sizeof report->result.out);
-    return open_files(config, mode, report, err);
+    return open_files(setup, mode, report, err);
 }
 
 /* ---- epochs as JSON ---- */

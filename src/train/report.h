@@ -15,8 +15,8 @@ typedef struct cwi_report {
     int epochs;
 } cwi_report;
 
-/* Makes the run's directory with config.json and an empty metrics.jsonl, unless config.out is "". */
-cw_status cwi_report_open(const cw_config *config, const char *mode, const cw_hooks *hooks, cwi_report *report,
+/* Makes the run's directory with config.json, the recipe and an empty metrics.jsonl, unless config.out is "". */
+cw_status cwi_report_open(const cwi_setup *setup, const char *mode, const cw_hooks *hooks, cwi_report *report,
                           cw_error *err);
 /* Writes summary.json; harmless after a failed open. */
 void cwi_report_close(cwi_report *report);

@@ -28,8 +28,8 @@ static cw_status open_server(cwi_server *s, const cw_config *config, const char 
                              cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &s->setup, err));
-    CWI_TRY(cwi_report_open(&s->setup.config, mode, hooks, &s->report, err));
-    CWI_TRY(cwi_setup_shared_json(&s->setup, &s->config_json, err));
+    CWI_TRY(cwi_report_open(&s->setup, mode, hooks, &s->report, err));
+    CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &s->welcome_size, err));
     CWI_TRY(cwi_setup_hash(&s->setup, &s->config_hash, err));
     size_t layers = cw_model_layer_count(s->setup.model), batch = (size_t)s->setup.config.batch;
     CWI_TRY(cwi_half_open(&s->setup, s->setup.cut.layer, layers, batch, &s->half, err));
@@ -82,7 +82,7 @@ void cwi_server_destroy(cwi_server **server)
     cwi_free(s->x);
     cwi_free(s->dx);
     cwi_free(s->labels);
-    cwi_free(s->config_json);
+    cwi_free(s->welcome);
     cwi_half_close(&s->half);
     cwi_half_close(&s->client);
     cwi_report_close(&s->report);
@@ -169,8 +169,8 @@ static void on_hello(cwi_server *s, const cw_frame *frame, const cw_msg *msg)
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
     welcome.clients = (uint32_t)s->slot_count;
     welcome.config_hash = s->config_hash;
-    welcome.blob = (const uint8_t *)s->config_json;
-    welcome.blob_size = strlen(s->config_json);
+    welcome.blob = s->welcome;
+    welcome.blob_size = s->welcome_size;
     cw_error err;
     cw_status status = cwi_outbox_send(&s->box, frame->peer, &welcome, &err);
     if (status != CW_OK)

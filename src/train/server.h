@@ -45,7 +45,8 @@ typedef struct cwi_server {
     cwi_setup setup;
     cwi_report report;
     cwi_outbox box;
-    char *config_json;
+    uint8_t *welcome; /* WELCOME's blob */
+    size_t welcome_size;
     uint64_t config_hash, session;
     cwi_half half;   /* the layers after the cut */
     cwi_half client; /* a copy of what every client has: weights, averaged buffers, optimizer */

@@ -22,31 +22,50 @@ static cw_status parse_sample(const char *text, cw_shape *shape, cw_error *err)
     }
 }
 
-cw_status cwi_dataset_open_local(const cw_config *config, cw_split split, cw_dataset **ds, cw_error *err)
+cw_status cwi_dataset_open_local(const cwi_setup *setup, cw_split split, cw_dataset **ds, cw_error *err)
 {
+    const cw_config *config = &setup->config;
     char spec[sizeof config->data + sizeof config->data_dir];
     int name = (int)strcspn(config->data, ":");
     if (*config->data_dir)
         snprintf(spec, sizeof spec, "%.*s:%s", name, config->data, config->data_dir);
     else
         snprintf(spec, sizeof spec, "%s", config->data);
-    return cw_dataset_open(spec, split, ds, err);
+    return cw_dataset_open_with(spec, split, setup->recipe, ds, err);
 }
 
-static cw_status find_sample_shape(cwi_setup *setup, cw_error *err)
+/* What the configuration leaves open, from the data set. */
+static cw_status take_from_data(cwi_setup *setup, const cw_dataset *ds, cw_error *err)
 {
     cw_config *config = &setup->config;
-    if (*config->sample && config->classes)
-        return parse_sample(config->sample, &setup->sample, err);
-    cw_dataset *ds;
-    CWI_TRY(cwi_dataset_open_local(config, CW_SPLIT_TEST, &ds, err));
     const cw_dataset_info *info = cw_dataset_get_info(ds);
-    setup->sample = info->sample;
-    config->classes = info->classes;
-    cw_shape_format(&info->sample, config->sample, sizeof config->sample);
-    snprintf(config->input, sizeof config->input, "%s", info->input);
-    cw_dataset_close(&ds);
+    if (!*config->sample || !config->classes) {
+        cw_shape_format(&info->sample, config->sample, sizeof config->sample);
+        config->classes = info->classes;
+        if (strlen(info->input) >= sizeof config->input)
+            return cwi_fail(err, CW_ERR_UNSUPPORTED, "data set %s has too many categorical columns", info->name);
+        memcpy(config->input, info->input, strlen(info->input) + 1);
+    }
+    const char *recipe = cw_dataset_recipe(ds);
+    if (recipe && !setup->recipe && !(setup->recipe = cwi_strdup(recipe)))
+        return cwi_fail_memory(err, strlen(recipe));
     return CW_OK;
+}
+
+static cw_status find_sample(cwi_setup *setup, cw_error *err)
+{
+    cw_config *config = &setup->config;
+    bool described = *config->sample && config->classes;
+    if (!described || (cwi_recipe_needed(config) && !setup->recipe)) {
+        cw_dataset *ds;
+        cw_status status = cwi_dataset_open_local(setup, CW_SPLIT_TEST, &ds, err);
+        if (status != CW_OK)
+            return described ? cwi_fail_prefix(err, status, "--recipe FILE is needed, or the data set") : status;
+        status = take_from_data(setup, ds, err);
+        cw_dataset_close(&ds);
+        CWI_TRY(status);
+    }
+    return parse_sample(config->sample, &setup->sample, err);
 }
 
 static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
@@ -62,7 +81,7 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     status = cw_codec_create(config->downlink, &setup->down, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "downlink");
-    CWI_TRY(find_sample_shape(setup, err));
+    CWI_TRY(find_sample(setup, err));
     CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
     cw_model_options options = {
         .sample = setup->sample, .classes = config->classes, .activation = config->activation, .input = config->input};
@@ -73,8 +92,17 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
 
 cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *err)
 {
+    char *recipe;
+    memset(setup, 0, sizeof *setup);
+    CWI_TRY(cwi_recipe_find(config, &recipe, err));
+    return cwi_setup_open_with(config, recipe, setup, err);
+}
+
+cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *setup, cw_error *err)
+{
     memset(setup, 0, sizeof *setup);
     setup->config = *config;
+    setup->recipe = recipe;
     cw_status status = open_parts_of_setup(setup, err);
     if (status != CW_OK)
         cwi_setup_close(setup);
@@ -86,6 +114,8 @@ void cwi_setup_close(cwi_setup *setup)
     cw_codec_destroy(&setup->up);
     cw_codec_destroy(&setup->down);
     cw_model_close(&setup->model);
+    cwi_free(setup->recipe);
+    setup->recipe = NULL;
 }
 
 cw_status cw_config_check(const cw_config *config, cw_error *err)
@@ -108,7 +138,7 @@ cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err)
 {
     char *json;
     CWI_TRY(cwi_setup_shared_json(setup, &json, err));
-    *hash = cwi_hash_string(json);
+    *hash = cwi_hash_string(json) ^ (setup->recipe ? cwi_hash_string(setup->recipe) : 0);
     cwi_free(json);
     for (size_t i = 0; i < setup->cut.layer; i++) {
         cw_layer_info layer = cw_model_layer(setup->model, i);

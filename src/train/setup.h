@@ -1,8 +1,9 @@
 /* setup.h - what every role derives from a configuration. Internal.
  *
- * setup.c   model, cut, codecs, schedule
- * half.c    the parts that train, and their state
- * feed.c    a client's data
+ * setup.c       model, cut, codecs, schedule
+ * run_recipe.c  how texts and tables become numbers: kept with the run, sent to clients
+ * half.c        the parts that train, and their state
+ * feed.c        a client's data
  */
 #ifndef CWI_TRAIN_SETUP_H
 #define CWI_TRAIN_SETUP_H
@@ -11,7 +12,8 @@
 #include "cutwire/train.h"
 
 typedef struct cwi_setup {
-    cw_config config; /* with sample and classes filled in */
+    cw_config config; /* with sample, classes and input filled in */
+    char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
     cw_model *model;
     cw_cut cut;
     cw_codec *up, *down;
@@ -21,18 +23,37 @@ typedef struct cwi_setup {
     size_t smashed_count; /* elements of one sample at the cut */
 } cwi_setup;
 
-/* One split of the configured data set as this machine has it: --data-dir comes before NAME:DIR. */
-cw_status cwi_dataset_open_local(const cw_config *config, cw_split split, cw_dataset **ds, cw_error *err);
+/* One split of the configured data set as this machine has it (--data-dir comes before NAME:DIR), by the setup's
+ * recipe. */
+cw_status cwi_dataset_open_local(const cwi_setup *setup, cw_split split, cw_dataset **ds, cw_error *err);
 
-/* Data shape and classes come from the configuration, or where it leaves them open from the data set's test split. */
+/* Data shape, classes and recipe come from the configuration, or where it leaves them open from the data set's test
+ * split. */
 cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *err);
+/* The same with the server's recipe (or NULL), which the setup takes over, also on failure. */
+cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *setup, cw_error *err);
 void cwi_setup_close(cwi_setup *setup);
 
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */
 cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *err);
 
-/* Identifies what client and server must agree on: the shared configuration and the layers of the client's half. */
+/* Identifies what client and server must agree on: the shared configuration, the recipe and the layers of the client's
+ * half. */
 cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err);
+
+#define CWI_RECIPE_FILE "recipe.txt" /* in a run's folder */
+
+/* Whether samples of this configuration need a recipe; false also while its input is not known. */
+bool cwi_recipe_needed(const cw_config *config);
+/* The recipe of the run to be resumed, else of the file that the configuration names, else NULL. Freed with cwi_free,
+ * as below. */
+cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err);
+/* A terminated copy; CW_ERR_CORRUPT when the bytes are no text. */
+cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_error *err);
+
+/* WELCOME's blob: the shared configuration and the recipe (docs/PROTOCOL.md). */
+cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);
 
 /* One half with its optimizer, or the whole network. */
 typedef struct cwi_half {

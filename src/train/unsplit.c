@@ -114,7 +114,7 @@ static cw_status evaluate(unsplit *u, cw_error *err)
 static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &u->setup, err));
-    CWI_TRY(cwi_report_open(&u->setup.config, "unsplit", hooks, &u->report, err));
+    CWI_TRY(cwi_report_open(&u->setup, "unsplit", hooks, &u->report, err));
     u->shards = (size_t)config->clients;
     u->feeds = cwi_calloc(u->shards, sizeof *u->feeds);
     if (!u->feeds)

@@ -91,6 +91,18 @@ cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **js
 /* Applies a JSON object of keys. Unknown keys are refused. CW_ERR_SPEC. */
 cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err);
 
+/* A recipe by name: data, model, epochs, batch, rate, schedule, decay, augmentation. 0 <= i < cw_preset_count(). Static
+ * storage. */
+typedef struct cw_preset {
+    const char *name;
+    const char *summary;
+    const char *settings; /* "KEY=VALUE KEY=VALUE ..." */
+} cw_preset;
+size_t cw_preset_count(void);
+const cw_preset *cw_preset_at(size_t i);
+/* Sets the keys that the preset names and leaves all others. CW_ERR_SPEC: unknown; err lists the known ones. */
+cw_status cw_config_apply_preset(cw_config *config, const char *name, cw_error *err);
+
 /* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
  * CW_ERR_CORRUPT. */
 cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);

@@ -37,6 +37,31 @@ def on_one_machine():
     assert table.count("ms:r=0.99,b=2") >= 2, table
 
 
+def by_preset():
+    """A preset sets what the command line does not, wherever its flags stand; the rest keeps its default."""
+    rest = ["--data", "fashion-mnist", "--model", "cnn", "--cut", "2", "--threads", "1", "--train-limit", "256",
+            "--test-limit", "64", "--json"]
+    local = last_object(run("train", "--epochs", "1", "--preset", "paper-cifar100", "--lr", "0.03", "--local", *rest))
+    with open(os.path.join(local["out"], "config.json")) as f:
+        config = json.load(f)
+    assert (config["epochs"], config["lr"], config["model"]) == (1, 0.03, "cnn"), config
+    assert (config["schedule"], config["batch"], config["crop-pad"]) == ("multistep:at=60/120/160,gamma=0.2", 256, 4)
+    assert (config["uplink"], config["seed"]) == ("ms:r=0.99,b=2", "1"), config
+    server = Process("server", "--listen", "tcp://127.0.0.1:*", *rest, "--preset", "paper-cifar10", "--epochs", "1",
+                     "--out", "by-preset")
+    endpoint = server.wait_for(r"listening on (tcp://127\.0\.0\.1:[0-9]+) ").group(1)
+    Process("client", "--connect", endpoint, "--threads", "1").finish()
+    server.finish()
+    with open("by-preset/config.json") as f:
+        assert json.load(f)["schedule"] == "cosine"
+    names = [line.split()[0] for line in run("train", "--preset", "list").splitlines() if not line.startswith(" ")]
+    assert {"paper-cifar10", "paper-cifar100", "paper-imagenet"} <= set(names), names
+    assert run("server", "--preset", "list") == run("train", "--preset", "list")
+    text = run("train", "--preset", "papers", code=2)
+    assert all(name in text for name in names), text
+    assert "exclude each other" in run("train", "--preset", names[0], "--resume", local["out"], code=2)
+
+
 def serve(clients, epochs, *more):
     server = Process("server", "--listen", "tcp://127.0.0.1:*", *SMALL, *MS, "--clients", str(clients), "--epochs",
                      str(epochs), "--json", *more)
@@ -86,6 +111,7 @@ def interrupted_server():
 skip_without_fashion()
 with Folder():
     on_one_machine()
+    by_preset()
     as_processes()
     client_dies()
     interrupted()

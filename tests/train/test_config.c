@@ -52,6 +52,64 @@ static void shared_json_leaves_local_keys_at_home(void **state)
     cwi_free(json);
 }
 
+static void presets_are_within_the_rules_and_leave_other_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < cw_preset_count(); i++) {
+        const cw_preset *p = cw_preset_at(i);
+        cw_config config;
+        cw_error err;
+        cw_config_init(&config);
+        config.seed = 77;
+        assert_ok_err(cw_config_apply_preset(&config, p->name, &err), err);
+        assert_int_equal(config.seed, 77);
+        assert_string_equal(config.uplink, "ms:r=0.99,b=2");
+        /* Everything fits together; the shape stands for the data set, which need not be here. */
+        assert_ok(cw_config_set(&config, "sample", strstr(config.data, "image") ? "3x224x224" : "3x32x32", NULL));
+        assert_ok(cw_config_set(&config, "classes", "10", NULL));
+        assert_ok_err(cw_config_check(&config, &err), err);
+    }
+    assert_null(cw_preset_at(cw_preset_count()));
+}
+
+static void the_papers_presets_are_the_papers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *model;
+        int epochs;
+        double weight_decay, at[6], rate[6]; /* rate in these epochs */
+    } paper[] = {
+        {"paper-cifar10", "vgg19", 200, 5e-4, {0, 100}, {0.1, 0.05}},
+        {"paper-cifar100", "resnet18", 200, 5e-4, {0, 59.9, 60, 120, 160, 199}, {0.1, 0.1, 0.02, 0.004, 8e-4, 8e-4}},
+        {"paper-imagenet", "resnet34", 90, 1e-4, {0, 29.9, 30, 60, 89.9}, {0.1, 0.1, 0.01, 0.001, 0.001}},
+    };
+    for (size_t i = 0; i < CWI_COUNT(paper); i++) {
+        cw_config config;
+        cw_schedule schedule;
+        cw_config_init(&config);
+        assert_ok(cw_config_apply_preset(&config, paper[i].name, NULL));
+        assert_string_equal(config.model, paper[i].model);
+        assert_true(config.epochs == paper[i].epochs && config.weight_decay == paper[i].weight_decay);
+        assert_true(config.batch == 256 && config.momentum == 0.9 && config.flip);
+        assert_ok(cw_schedule_parse(config.schedule, &schedule, NULL));
+        schedule.base_lr = config.lr;
+        for (size_t k = 0; k < 6 && paper[i].rate[k] > 0; k++)
+            assert_float_equal(cw_schedule_lr(&schedule, paper[i].at[k], config.epochs), paper[i].rate[k], 1e-6);
+    }
+}
+
+static void an_unknown_preset_is_answered_with_the_known(void **state)
+{
+    (void)state;
+    cw_config config;
+    cw_error err = {0};
+    cw_config_init(&config);
+    assert_status(cw_config_apply_preset(&config, "paper", &err), CW_ERR_SPEC);
+    for (size_t i = 0; i < cw_preset_count(); i++)
+        assert_non_null(strstr(err.message, cw_preset_at(i)->name));
+}
+
 static void refused(const char *key, const char *value, const char *word)
 {
     cw_config config;
@@ -128,6 +186,9 @@ int main(void)
         cmocka_unit_test(defaults_are_within_their_own_rules),
         cmocka_unit_test(json_round_trip_keeps_every_key),
         cmocka_unit_test(shared_json_leaves_local_keys_at_home),
+        cmocka_unit_test(presets_are_within_the_rules_and_leave_other_keys),
+        cmocka_unit_test(the_papers_presets_are_the_papers),
+        cmocka_unit_test(an_unknown_preset_is_answered_with_the_known),
         cmocka_unit_test(bad_values_are_named),
         cmocka_unit_test(bad_json_is_refused),
         cmocka_unit_test(what_does_not_fit_together_is_refused),

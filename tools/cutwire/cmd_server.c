@@ -17,13 +17,14 @@ int cmd_server(int argc, char **argv)
 {
     cw_config config;
     cw_config_init(&config);
-    const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL;
+    const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL;
     bool json = false, quiet = false;
     const cli_option options[] = {
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5555]; port * takes a free one", CLI_STRING,
          &listen},
         {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &key},
         {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &client_keys},
+        TRAIN_PRESET_OPTION(&preset),
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
         {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
     };
@@ -38,7 +39,7 @@ int cmd_server(int argc, char **argv)
         .keys = CLI_KEYS_ALL,
         .config = &config,
     };
-    int code = train_parse(&command, argc, argv);
+    int code = train_parse(&command, &preset, argc, argv);
     if (code != CLI_GO_ON)
         return code;
     cli_keyring keys;

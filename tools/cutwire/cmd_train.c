@@ -12,6 +12,8 @@ static const char examples[] = "  cutwire train --local --data fashion-mnist --m
                                "      server and clients in this process, over the in-process transport\n"
                                "  cutwire train --processes --clients 4 --uplink ms:r=0.99,b=2 --downlink bf16\n"
                                "      this process is the server, every client its own process, over TCP on loopback\n"
+                               "  cutwire train --preset paper-cifar100 --split --cut medium --clients 10 --batch 26\n"
+                               "      a recipe by name, with another batch; `cutwire train --preset list` shows all\n"
                                "  cutwire train --split --resume runs/20261122-101500-cnn-train-4711\n"
                                "      goes on with a run that was stopped or killed, after its last whole epoch\n";
 
@@ -48,11 +50,13 @@ int cmd_train(int argc, char **argv)
 {
     cw_config config;
     cw_config_init(&config);
+    const char *preset = NULL;
     bool local = false, split = false, processes = false, json = false, quiet = false;
     const cli_option options[] = {
         {"local", NULL, "train unsplit: the baseline", CLI_FLAG, &local},
         {"split", NULL, "train split, all roles in this process (the default)", CLI_FLAG, &split},
         {"processes", NULL, "train split over TCP, every client in its own process", CLI_FLAG, &processes},
+        TRAIN_PRESET_OPTION(&preset),
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
         {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
     };
@@ -66,7 +70,7 @@ int cmd_train(int argc, char **argv)
         .keys = CLI_KEYS_ALL,
         .config = &config,
     };
-    int code = train_parse(&command, argc, argv);
+    int code = train_parse(&command, &preset, argc, argv);
     if (code != CLI_GO_ON)
         return code;
     if (local + split + processes > 1 && !(split && processes && !local))

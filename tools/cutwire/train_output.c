@@ -120,22 +120,49 @@ static void default_folder(cw_config *config, const char *name)
     snprintf(config->out, sizeof config->out, "runs/%s-%s-%s-%d", stamp, config->model, name, (int)getpid());
 }
 
-int train_parse(const cli_command *command, int argc, char **argv)
+static int list_presets(void)
+{
+    for (size_t i = 0; i < cw_preset_count(); i++) {
+        const cw_preset *p = cw_preset_at(i);
+        printf("%-16s %s\n%16s %s\n", p->name, p->summary, "", p->settings);
+    }
+    return CLI_OK;
+}
+
+/* The configuration that the command line changes: the resumed run's or the preset's. */
+static int load_base(const cli_command *command, const char *preset)
+{
+    cw_config *config = command->config;
+    cw_error err;
+    char folder[sizeof config->resume];
+    memcpy(folder, config->resume, sizeof folder);
+    cw_config_init(config);
+    if (!*folder) {
+        cw_status status = cw_config_apply_preset(config, preset, &err);
+        return status == CW_OK ? CLI_GO_ON : cli_fail_error(command->name, status, &err);
+    }
+    cw_status status = cw_config_from_run(config, folder, &err);
+    if (status != CW_OK)
+        return cli_fail_error("--resume", status, &err);
+    memcpy(config->out, folder, sizeof folder);
+    return CLI_GO_ON;
+}
+
+int train_parse(const cli_command *command, const char **preset, int argc, char **argv)
 {
     cw_config *config = command->config;
     int code = cli_parse(command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON)
         return code;
-    if (*config->resume) {
-        char folder[sizeof config->resume];
-        memcpy(folder, config->resume, sizeof folder);
-        cw_config_init(config);
-        cw_error err;
-        cw_status status = cw_config_from_run(config, folder, &err);
-        if (status != CW_OK)
-            return cli_fail_error("--resume", status, &err);
-        memcpy(config->out, folder, sizeof folder);
-        code = cli_parse(command, argc, argv, NULL, NULL);
+    if (*preset && strcmp(*preset, "list") == 0)
+        return list_presets();
+    if (*preset && *config->resume)
+        return cli_fail(CLI_USAGE, "%s: --preset and --resume exclude each other: a run goes on with its own settings",
+                        command->name);
+    if (*preset || *config->resume) {
+        code = load_base(command, *preset);
+        if (code == CLI_GO_ON)
+            code = cli_parse(command, argc, argv, NULL, NULL);
     }
     if (!*config->out)
         default_folder(config, command->name);

@@ -16,8 +16,15 @@ cw_hooks train_output_hooks(train_output *out, bool json, bool quiet, const char
 /* The summary: for people on standard output, or with --json the JSON line. Returns the exit code. */
 int train_output_finish(train_output *out, const cw_config *config, const char *mode, const cw_result *result);
 
-/* cli_parse for a command that trains. With --resume the run's own configuration holds but for what the command line
- * says; the run's folder is runs/DATE-TIME-MODEL-NAME-PID, or the resumed one, unless the user named one. */
-int train_parse(const cli_command *command, int argc, char **argv);
+#define TRAIN_PRESET_OPTION(value)                                                                                     \
+    {                                                                                                                  \
+        "preset", "NAME", "a whole recipe by name; flags given beside it win (--preset list shows all)", CLI_STRING,   \
+            value                                                                                                      \
+    }
+
+/* cli_parse for a command that trains. *preset is where TRAIN_PRESET_OPTION puts its value. With --preset or --resume
+ * the preset's or the run's own configuration holds but for what the command line says, before it or behind it; the
+ * run's folder is runs/DATE-TIME-MODEL-NAME-PID, or the resumed one, unless the user named one. */
+int train_parse(const cli_command *command, const char **preset, int argc, char **argv);
 
 #endif

@@ -1,0 +1,58 @@
+/* preset.c - training recipes by name: the paper's full schedules, and short ones for a small machine. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "cutwire/train.h"
+
+/* clang-format off */
+static const cw_preset presets[] = {
+    {"paper-cifar10", "VGG19 on CIFAR-10 as in the paper: 200 epochs, cosine",
+     "data=cifar-10 model=vgg19 epochs=200 batch=256 lr=0.1 schedule=cosine momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
+    {"paper-cifar100", "ResNet18 on CIFAR-100 as in the paper: 200 epochs, x0.2 at 60, 120, 160",
+     "data=cifar-100 model=resnet18 epochs=200 batch=256 lr=0.1 schedule=multistep:at=60/120/160,gamma=0.2 momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
+    {"paper-imagenet", "ResNet34 on ImageNet (--data imagefolder:DIR) as in the paper: 90 epochs, x0.1 every 30",
+     "data=imagefolder model=resnet34 epochs=90 batch=256 lr=0.1 schedule=multistep:at=30/60,gamma=0.1 momentum=0.9 weight-decay=0.0001 flip=1 resized-crop=1"},
+    {"cifar10-study", "ResNet20 on CIFAR-10, 5 epochs in bf16: the recipe of bench/evidence",
+     "data=cifar-10 model=resnet20 precision=bf16 epochs=5 batch=128 lr=0.2 schedule=onecycle momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
+};
+/* clang-format on */
+
+size_t cw_preset_count(void)
+{
+    return CWI_COUNT(presets);
+}
+
+const cw_preset *cw_preset_at(size_t i)
+{
+    return i < CWI_COUNT(presets) ? &presets[i] : NULL;
+}
+
+/* settings: KEY=VALUE with single spaces between; keys whose value has spaces do not occur. */
+static cw_status apply(cw_config *config, const char *settings, cw_error *err)
+{
+    while (*settings) {
+        char pair[256];
+        size_t length = strcspn(settings, " ");
+        snprintf(pair, sizeof pair, "%.*s", (int)length, settings);
+        char *value = strchr(pair, '=');
+        if (!value)
+            return cwi_fail(err, CW_ERR_SPEC, "preset: '%s' is not KEY=VALUE", pair);
+        *value++ = '\0';
+        CWI_TRY(cw_config_set(config, pair, value, err));
+        settings += length + (settings[length] == ' ');
+    }
+    return CW_OK;
+}
+
+cw_status cw_config_apply_preset(cw_config *config, const char *name, cw_error *err)
+{
+    char list[400] = "";
+    for (size_t i = 0; i < CWI_COUNT(presets); i++) {
+        if (strcmp(presets[i].name, name) == 0)
+            return apply(config, presets[i].settings, err);
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", presets[i].name);
+    }
+    return cwi_fail(err, CW_ERR_SPEC, "unknown preset '%s'; known: %s", name, list);
+}

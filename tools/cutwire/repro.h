@@ -15,8 +15,24 @@ typedef struct repro_coded {
     double relative; /* the same over |x|; 0 for an all-zero x */
 } repro_coded;
 
-/* Encodes x (CW_F32) with `spec` and decodes it into back, which is as large as x and the caller's. */
-cw_status repro_through(const char *spec, const cw_tensor *x, float *back, repro_coded *out, cw_error *err);
+/* Encodes x (CW_F32) with `spec` and decodes it into back, which is as large as x and the caller's. `seed` is of codecs
+ * that draw random numbers. */
+cw_status repro_through(const char *spec, uint64_t seed, const cw_tensor *x, float *back, repro_coded *out,
+                        cw_error *err);
+
+/* ---- options ---- */
+
+/* Keys of the training run that are options of a figure as well. */
+enum { REPRO_KEYS = 12 };
+typedef struct repro_keys {
+    const char *value[REPRO_KEYS];
+} repro_keys;
+
+/* Fills table[0..REPRO_KEYS). */
+void repro_key_options(repro_keys *keys, cli_option *table);
+/* The configuration of the training run of figure `name` (for messages), with its folder in `out`. CLI_GO_ON, or an
+ * exit code. */
+int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, cw_config *config);
 
 /* ---- feature maps of a trained network ---- */
 
@@ -34,6 +50,21 @@ typedef struct repro_net {
 cw_status repro_net_open(const cw_config *config, const char *run, const cw_hooks *hooks, repro_net *net,
                          cw_error *err);
 void repro_net_close(repro_net *net);
+/* The first batch of the training (CW_TRAIN, augmented as in training) or the test split; to be closed in any case. */
+typedef struct repro_batch {
+    cw_dataset *ds;
+    cw_loader *loader;
+    cw_batch batch;
+} repro_batch;
+cw_status repro_batch_open(const repro_net *net, cw_mode mode, size_t size, repro_batch *out, cw_error *err);
+void repro_batch_close(repro_batch *b);
+
+/* Layers [first, last) with the trained weights, for batches of up to n samples, CW_TRAIN with gradients. */
+cw_status repro_part(const repro_net *net, size_t first, size_t last, cw_mode mode, size_t n, cw_part **out,
+                     cw_error *err);
+/* n samples at the cut, over data. */
+cw_tensor repro_smashed_view(const cw_cut *cut, size_t n, float *data);
+
 /* The smashed data of one batch at a cut: CW_TRAIN of the first training batch, as clients send it while training,
  * CW_EVAL of the first of the test set. *out owns its elements. */
 cw_status repro_smashed(const repro_net *net, const cw_cut *cut, cw_mode mode, size_t batch, cw_tensor *out,

@@ -25,8 +25,8 @@ static void compare(const float *x, const float *y, size_t count, repro_coded *o
     out->relative = norm > 0 ? sqrt(error / norm) : 0;
 }
 
-static cw_status encode_and_decode(const cw_codec *codec, const cw_tensor *x, float *back, repro_coded *out,
-                                   cw_error *err)
+static cw_status encode_and_decode(const cw_codec *codec, uint64_t seed, const cw_tensor *x, float *back,
+                                   repro_coded *out, cw_error *err)
 {
     size_t bound = cw_codec_bound(codec, x), size;
     uint8_t *bytes = malloc(bound ? bound : 1);
@@ -34,7 +34,8 @@ static cw_status encode_and_decode(const cw_codec *codec, const cw_tensor *x, fl
         return CW_ERR_NO_MEMORY;
     cw_payload_info info = {.header_bytes = 0};
     cw_tensor y = cw_tensor_view(CW_F32, &x->shape, back);
-    cw_status status = cw_encode(codec, x, NULL, bytes, bound, &size, err);
+    const cw_encode_args args = {.seed = seed};
+    cw_status status = cw_encode(codec, x, &args, bytes, bound, &size, err);
     if (status == CW_OK)
         status = cw_payload_inspect(bytes, size, &info, err);
     if (status == CW_OK)
@@ -45,7 +46,8 @@ static cw_status encode_and_decode(const cw_codec *codec, const cw_tensor *x, fl
     return status;
 }
 
-cw_status repro_through(const char *spec, const cw_tensor *x, float *back, repro_coded *out, cw_error *err)
+cw_status repro_through(const char *spec, uint64_t seed, const cw_tensor *x, float *back, repro_coded *out,
+                        cw_error *err)
 {
     cw_codec *codec;
     size_t count;
@@ -54,11 +56,47 @@ cw_status repro_through(const char *spec, const cw_tensor *x, float *back, repro
         status = cw_codec_create(spec, &codec, err);
     if (status != CW_OK)
         return status;
-    status = encode_and_decode(codec, x, back, out, err);
+    status = encode_and_decode(codec, seed, x, back, out, err);
     cw_codec_destroy(&codec);
     if (status == CW_OK)
         compare(x->data, back, count, out);
     return status;
+}
+
+/* ---- options ---- */
+
+static const char *const keys_offered[REPRO_KEYS] = {"data",        "data-dir",   "model", "activation",
+                                                     "precision",   "epochs",     "batch", "lr",
+                                                     "train-limit", "test-limit", "seed",  "threads"};
+
+static const cw_config_option *describe(const char *key)
+{
+    size_t i = 0;
+    while (strcmp(cw_config_option_at(i)->key, key) != 0)
+        i++;
+    return cw_config_option_at(i);
+}
+
+void repro_key_options(repro_keys *keys, cli_option *table)
+{
+    for (size_t i = 0; i < REPRO_KEYS; i++) {
+        const cw_config_option *d = describe(keys_offered[i]);
+        table[i] = (cli_option){d->key, d->metavar, d->help, CLI_STRING, &keys->value[i]};
+    }
+}
+
+int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, cw_config *config)
+{
+    cw_error err;
+    cw_config_init(config);
+    config->epochs = epochs;
+    config->batch = 128;
+    for (size_t i = 0; i < REPRO_KEYS; i++)
+        if (keys->value[i] && cw_config_set(config, keys_offered[i], keys->value[i], &err) != CW_OK)
+            return cli_fail(CLI_USAGE, "%s: --%s", name, err.message);
+    if ((size_t)snprintf(config->out, sizeof config->out, "%s/run", out) >= sizeof config->out)
+        return cli_fail(CLI_USAGE, "%s: --out: longer than %zu characters", name, sizeof config->out - 5);
+    return CLI_GO_ON;
 }
 
 /* ---- files ---- */

@@ -109,7 +109,7 @@ int repro_figure1(int argc, char **argv)
     const cw_tensor x = cw_tensor_view(CW_F32, &shape, input);
     for (int i = 0; i < count; i++) {
         cw_error err = {.message = ""};
-        cw_status status = repro_through(variants[i].spec, &x, variants[i].recovered, &variants[i].coded, &err);
+        cw_status status = repro_through(variants[i].spec, 0, &x, variants[i].recovered, &variants[i].coded, &err);
         if (status != CW_OK)
             return cli_fail_error(command.name, status, &err);
         read_codes(&variants[i]);

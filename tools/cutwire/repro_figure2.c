@@ -8,29 +8,18 @@
 
 enum { MAX_CUTS = 64 };
 
-/* Keys of the training run that are options here as well. */
-static const char *const keys[] = {"data",  "data-dir", "model",       "activation", "precision", "epochs",
-                                   "batch", "lr",       "train-limit", "test-limit", "seed",      "threads"};
-enum { KEYS = sizeof keys / sizeof keys[0], OWN_OPTIONS = 7 };
+enum { OWN_OPTIONS = 7 };
 
 typedef struct options {
     const char *out, *run, *cuts;
-    const char *key[KEYS];
+    repro_keys keys;
     int samples;
     bool save_maps, json, quiet;
 } options;
 
-static const cw_config_option *describe(const char *key)
-{
-    size_t i = 0;
-    while (strcmp(cw_config_option_at(i)->key, key) != 0)
-        i++;
-    return cw_config_option_at(i);
-}
-
 static int parse(options *o, int argc, char **argv)
 {
-    cli_option table[OWN_OPTIONS + KEYS] = {
+    cli_option table[OWN_OPTIONS + REPRO_KEYS] = {
         {"out", "DIR", "folder for CSV, pictures and the trained network [figure2]", CLI_STRING, &o->out},
         {"run", "DIR", "take the network of an earlier run instead of training one", CLI_STRING, &o->run},
         {"cut", "LIST", "cuts, as 2 or 2,4,6 or all [shallow,medium,deep]", CLI_STRING, &o->cuts},
@@ -39,10 +28,7 @@ static int parse(options *o, int argc, char **argv)
         {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o->json},
         {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
     };
-    for (size_t i = 0; i < KEYS; i++) {
-        const cw_config_option *d = describe(keys[i]);
-        table[OWN_OPTIONS + i] = (cli_option){d->key, d->metavar, d->help, CLI_STRING, &o->key[i]};
-    }
+    repro_key_options(&o->keys, table + OWN_OPTIONS);
     const cli_command command = {
         .name = "repro figure2",
         .args = "",
@@ -60,21 +46,6 @@ static int parse(options *o, int argc, char **argv)
     if (code == CLI_GO_ON && o->samples < 1)
         return cli_fail(CLI_USAGE, "repro figure2: --samples: at least 1 is needed");
     return code;
-}
-
-/* The configuration of the training run. */
-static int configure(const options *o, cw_config *config)
-{
-    cw_error err;
-    cw_config_init(config);
-    config->epochs = 2;
-    config->batch = 128;
-    for (size_t i = 0; i < KEYS; i++)
-        if (o->key[i] && cw_config_set(config, keys[i], o->key[i], &err) != CW_OK)
-            return cli_fail(CLI_USAGE, "repro figure2: --%s", err.message);
-    if ((size_t)snprintf(config->out, sizeof config->out, "%s/run", o->out) >= sizeof config->out)
-        return cli_fail(CLI_USAGE, "repro figure2: --out: longer than %zu characters", sizeof config->out - 5);
-    return CLI_GO_ON;
 }
 
 static cw_status find_cuts(const cw_model *model, const char *list, cw_cut *cuts, size_t *count, cw_error *err)
@@ -173,7 +144,7 @@ int repro_figure2(int argc, char **argv)
     int code = parse(&o, argc, argv);
     cw_config config;
     if (code == CLI_GO_ON)
-        code = configure(&o, &config);
+        code = repro_configure("repro figure2", &o.keys, 2, o.out, &config);
     if (code != CLI_GO_ON)
         return code;
     train_output out;

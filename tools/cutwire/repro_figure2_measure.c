@@ -29,7 +29,7 @@ typedef struct measurer {
 
 static cw_status through(measurer *m, figure2_row *row, cw_error *err)
 {
-    cw_status status = repro_through(row->spec, m->x, m->back, &row->coded, err);
+    cw_status status = repro_through(row->spec, 0, m->x, m->back, &row->coded, err);
     row->measured = status == CW_OK;
     row->bits = 8 * (double)row->coded.payload_bytes / m->elements;
     return status;

@@ -83,60 +83,75 @@ void repro_net_close(repro_net *net)
     cw_tensor_set_free(&net->weights);
 }
 
-/* ---- its maps ---- */
+/* ---- its batches, parts and maps ---- */
 
-static cw_status forward(const repro_net *net, const cw_cut *cut, cw_mode mode, const cw_batch *batch, cw_tensor *out,
-                         cw_error *err)
-{
-    cw_shape shape = {.ndim = cut->smashed.ndim + 1, .dim = {(int64_t)batch->n}};
-    memcpy(shape.dim + 1, cut->smashed.dim, (size_t)cut->smashed.ndim * sizeof shape.dim[0]);
-    cw_part_options options = {
-        .max_batch = batch->n, .seed = net->config.seed, .threads = net->config.threads, .inference = mode == CW_EVAL};
-    cw_part *part;
-    cw_status status = cw_precision_parse(net->config.precision, &options.precision, err);
-    if (status == CW_OK)
-        status = cw_part_create(net->model, 0, cut->layer, &options, &part, err);
-    if (status != CW_OK)
-        return status;
-    status = cw_part_state_import(part, &net->weights, err);
-    if (status == CW_OK)
-        status = cw_tensor_alloc(out, CW_F32, &shape);
-    if (status == CW_OK)
-        status = cw_part_forward(part, mode, batch->x, batch->n, out->data, err);
-    cw_part_destroy(&part);
-    return status;
-}
-
-static cw_status first_batch(const repro_net *net, cw_mode mode, const cw_dataset *ds, size_t size, cw_loader **loader,
-                             cw_batch *batch, cw_error *err)
+cw_status repro_batch_open(const repro_net *net, cw_mode mode, size_t size, repro_batch *out, cw_error *err)
 {
     const cw_config *c = &net->config;
+    memset(out, 0, sizeof *out);
+    cw_status status = open_split(c, mode == CW_TRAIN ? CW_SPLIT_TRAIN : CW_SPLIT_TEST, &out->ds, err);
+    if (status != CW_OK)
+        return status;
     cw_loader_options options = {.batch = size, .seed = c->seed, .shuffle = true};
     if (mode == CW_TRAIN) {
         options.flip = c->flip;
         options.crop_pad = c->crop_pad;
     }
-    cw_status status = cw_loader_create(ds, NULL, 0, &options, loader, err);
+    status = cw_loader_create(out->ds, NULL, 0, &options, &out->loader, err);
     if (status == CW_OK)
-        status = cw_loader_seek(*loader, 0, 0);
-    return status == CW_OK ? cw_loader_next(*loader, batch, err) : status;
+        status = cw_loader_seek(out->loader, 0, 0);
+    return status == CW_OK ? cw_loader_next(out->loader, &out->batch, err) : status;
+}
+
+void repro_batch_close(repro_batch *b)
+{
+    cw_loader_destroy(&b->loader);
+    cw_dataset_close(&b->ds);
+}
+
+cw_status repro_part(const repro_net *net, size_t first, size_t last, cw_mode mode, size_t n, cw_part **out,
+                     cw_error *err)
+{
+    cw_part_options options = {.max_batch = n,
+                               .seed = net->config.seed,
+                               .threads = net->config.threads,
+                               .inference = mode == CW_EVAL,
+                               .input_grad = mode == CW_TRAIN && first > 0};
+    *out = NULL;
+    cw_status status = cw_precision_parse(net->config.precision, &options.precision, err);
+    if (status == CW_OK)
+        status = cw_part_create(net->model, first, last, &options, out, err);
+    if (status == CW_OK)
+        status = cw_part_state_import(*out, &net->weights, err);
+    if (status != CW_OK)
+        cw_part_destroy(out);
+    return status;
+}
+
+cw_tensor repro_smashed_view(const cw_cut *cut, size_t n, float *data)
+{
+    cw_shape shape = {.ndim = cut->smashed.ndim + 1, .dim = {(int64_t)n}};
+    memcpy(shape.dim + 1, cut->smashed.dim, (size_t)cut->smashed.ndim * sizeof shape.dim[0]);
+    return cw_tensor_view(CW_F32, &shape, data);
 }
 
 cw_status repro_smashed(const repro_net *net, const cw_cut *cut, cw_mode mode, size_t batch, cw_tensor *out,
                         cw_error *err)
 {
     memset(out, 0, sizeof *out);
-    cw_dataset *ds;
-    cw_loader *loader = NULL;
-    cw_batch taken;
-    cw_status status = open_split(&net->config, mode == CW_TRAIN ? CW_SPLIT_TRAIN : CW_SPLIT_TEST, &ds, err);
-    if (status != CW_OK)
-        return status;
-    status = first_batch(net, mode, ds, batch, &loader, &taken, err);
+    repro_batch taken;
+    cw_part *part = NULL;
+    cw_status status = repro_batch_open(net, mode, batch, &taken, err);
     if (status == CW_OK)
-        status = forward(net, cut, mode, &taken, out, err);
-    cw_loader_destroy(&loader);
-    cw_dataset_close(&ds);
+        status = repro_part(net, 0, cut->layer, mode, taken.batch.n, &part, err);
+    if (status == CW_OK) {
+        const cw_shape shape = repro_smashed_view(cut, taken.batch.n, NULL).shape;
+        status = cw_tensor_alloc(out, CW_F32, &shape);
+    }
+    if (status == CW_OK)
+        status = cw_part_forward(part, mode, taken.batch.x, taken.batch.n, out->data, err);
+    cw_part_destroy(&part);
+    repro_batch_close(&taken);
     if (status != CW_OK)
         cw_tensor_free(out);
     return status;

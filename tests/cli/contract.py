@@ -6,7 +6,7 @@ import re
 
 from cli_run import FASHION, Folder, last_object, run, skip_without_fashion
 
-SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "inspect"], "repro": ["figure1", "figure2"],
+SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "inspect"], "repro": ["figure1", "figure2", "theorem1"],
                "bench": ["codec", "engine"], "data": ["list", "fetch", "verify"]}
 
 
@@ -41,7 +41,7 @@ def unknown_things():
         for option in options[:3]:
             text = run(*leaf, f"--{option}q", code=2)
             assert f"did you mean --{option}?" in text, text
-    assert "figure1 or figure2" in run("repro", "figure9", code=2)
+    assert "figure1, figure2 or theorem1" in run("repro", "figure9", code=2)
     assert "did you mean 'decode'" in run("codec", "decod", code=2)
 
 

@@ -74,8 +74,40 @@ def figure2():
     check_rows("all/figure2.csv", list("123456"))
 
 
+def theorem1():
+    """Unbiased on the uplink: the mean gradient stays off. On the downlink: it converges as the root of the seeds."""
+    result = last_object(run("repro", "theorem1", "--run", "f2/run", "--samples", "16", "--seeds", "60", "--threads", "1",
+                             "--out", "t1", "--quiet", "--json"))
+    rows = {(r["direction"], r["codec"]): r for r in result["rows"]}
+    assert len(rows) == 8, rows.keys()
+    for (direction, codec), row in rows.items():
+        if "stochastic" not in codec:
+            assert row["seeds"] == 1 and row["client"]["biased"] and row["client"]["spread"] == 0, row
+            continue
+        assert row["seeds"] == 64 and len(row["client"]["error_at_powers_of_2"]) == 7, row  # in eights
+        for half in ("client", "server") if direction == "uplink" else ("client",):
+            g = row[half]
+            chance = g["spread"] / math.sqrt(64)
+            if direction == "uplink":
+                assert g["biased"] and g["error_of_mean"] > 3 * chance and g["bias"] > 0.05, (codec, half, g)
+            else:
+                assert not g["biased"] and 0.6 < g["error_of_mean"] / chance < 1.6, (codec, half, g)
+                assert 4 < g["error_at_powers_of_2"][0] / g["error_of_mean"] < 16, (codec, half, g)
+        assert ("server" in row) == (direction == "uplink"), row
+    with open("t1/theorem1.csv") as f:
+        table = list(csv.DictReader(f))
+    assert len(table) == 3 * 2 * 7 + 3 * 2, len(table)
+    for kind in ("png", "svg") if result["plotted"] else ():
+        assert os.path.getsize(f"t1/theorem1.{kind}") > 5000
+    one = run("repro", "theorem1", "--run", "f2/run", "--samples", "8", "--seeds", "16", "--codec", "fp16", "--cut", "deep",
+              "--out", "one", "--quiet")
+    assert one.count("| `fp16` |") == 3, one
+    assert "from 16 to" in run("repro", "theorem1", "--seeds", "8", code=2)
+    assert "valid cuts are" in run("repro", "theorem1", "--run", "f2/run", "--cut", "99", code=2)
+
+
 def errors():
-    assert "choose figure1 or figure2" in run("repro", "figure3", code=2)
+    assert "choose figure1, figure2 or theorem1" in run("repro", "figure3", code=2)
     assert "valid cuts are" in run("repro", "figure2", "--run", "f2/run", "--cut", "99", code=2)
     assert "absent" in run("repro", "figure2", "--run", "absent", code=1)
     assert "--samples" in run("repro", "figure2", "--samples", "0", code=2)
@@ -85,5 +117,6 @@ with Folder():
     figure1()
     skip_without_fashion()
     figure2()
+    theorem1()
     errors()
 print("the figures are as they should be")

@@ -6,6 +6,7 @@
 
 int repro_figure1(int argc, char **argv);
 int repro_figure2(int argc, char **argv);
+int repro_theorem1(int argc, char **argv);
 
 /* ---- one tensor through one codec ---- */
 

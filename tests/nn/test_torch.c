@@ -180,7 +180,8 @@ static void check_model(const torch_case *c)
     for (size_t i = 0; i < model->layer_count; i++)
         model->layers[i].rate = 0; /* PyTorch draws other dropout masks */
     cw_part *part;
-    cw_part_options options = {.max_batch = c->n, .seed = 1, .label_smoothing = c->smoothing};
+    cw_part_options options = {
+        .max_batch = c->n, .seed = 7, .threads = fixture_threads, .label_smoothing = c->smoothing};
     assert_ok(cw_part_create(model, 0, cw_model_layer_count(model), &options, &part, NULL));
     float *x = fixture_noise(c->n * (size_t)(c->channels * c->side * c->side), 1);
     int32_t *labels = fixture_labels(c->n, CLASSES, 2);

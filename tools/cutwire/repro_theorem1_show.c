@@ -159,8 +159,8 @@ bool theorem1_plot(const theorem1_row *rows, size_t count, const cw_config *conf
 static const char *verdict(const theorem1_row *row, const theorem1_half *h)
 {
     if (!theorem1_biased(row, h))
-        return "none seen";
-    return row->seeds == 1 ? "all of it" : "stays";
+        return "no bias seen";
+    return row->seeds == 1 ? "all of it" : "the bias";
 }
 
 void theorem1_print(const theorem1_row *rows, size_t count)
@@ -171,7 +171,7 @@ void theorem1_print(const theorem1_row *rows, size_t count)
          "twice itself.\n");
     puts("| codec | on the | bits | error of what crosses | gradient of the | seeds | error of one | of the mean | "
          "with no "
-         "bias | bias | +- | bias |");
+         "bias | bias | +- | averaging leaves |");
     puts("|---|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---|");
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < halves(&rows[i]); k++) {

@@ -12,7 +12,13 @@
 
 #include "codec/codec_impl.h"
 
-enum { CWI_CTX_WIDTH = 4096, CWI_CTX_BLOCK = 1 << 18, CWI_CLASSES = 4, CWI_CTX_PREFIX = 12 };
+enum {
+    CWI_CTX_WIDTH = 4096,
+    CWI_CTX_BLOCK = 1 << 18,
+    CWI_CTX_STRIP = 512, /* positions handled at a time, in whole rows */
+    CWI_CLASSES = 4,
+    CWI_CTX_PREFIX = 12,
+};
 
 typedef struct cwi_ctx_shape {
     size_t planes, channels, height, width;
@@ -104,10 +110,20 @@ static inline size_t cwi_ctx_row(const cwi_ctx_shape *s)
 {
     return s->width * CWI_LANES;
 }
+/* Rows of a group in a strip. */
+static inline size_t cwi_ctx_strip(const cwi_ctx_shape *s)
+{
+    return CWI_MIN(s->height, CWI_MAX((size_t)CWI_CTX_STRIP / s->width, (size_t)1));
+}
 /* The base context of each lane of a group. */
 void cwi_ctx_bases(const cwi_ctx_shape *s, const uint8_t *classes, size_t group, uint8_t base[CWI_LANES]);
-/* Row y of a group as [x][lane], and back. */
-void cwi_ctx_gather(const cwi_ctx_shape *s, const uint8_t *symbols, size_t group, size_t y, uint8_t *row);
-void cwi_ctx_scatter(const cwi_ctx_shape *s, const uint8_t *row, size_t group, size_t y, uint8_t *symbols);
+/* `count` rows from row y on as [row][x][lane], and in front of them the one above. */
+void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t group, size_t y,
+                    size_t count, uint8_t *rows);
+/* The contexts of such rows. */
+void cwi_ctx_contexts(const uint8_t base[CWI_LANES], const uint8_t *rows, size_t width, size_t count, uint8_t *out);
+/* The inverse of gather. */
+void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t group, size_t y,
+                     size_t count, uint8_t *symbols);
 
 #endif

@@ -9,10 +9,16 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* Bytes of a worker's strip, with the row above it. */
+static size_t strip_size(const cwi_ctx_shape *s)
+{
+    return (cwi_ctx_strip(s) + 1) * cwi_ctx_row(s);
+}
+
 size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *s, unsigned threads)
 {
     const size_t workers = CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
-    return rounded(s->channels) + rounded(s->blocks * 2 * sizeof(size_t)) + workers * 3 * cwi_ctx_row(s);
+    return rounded(s->channels) + rounded(s->blocks * 2 * sizeof(size_t)) + workers * strip_size(s);
 }
 
 bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
@@ -30,25 +36,29 @@ bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
 typedef struct run {
     cwi_ctx_decoder *d;
     cwi_ctx_tables tables;
-    uint8_t *rows; /* three for each worker, the first all zeros */
+    uint8_t *rows; /* a strip for each worker */
     const uint8_t **stream;
     size_t *size;
     atomic_bool failed;
 } run;
 
-static bool decode_group(const run *r, uint8_t *rows, size_t group, cwi_ctx_lanes *lanes)
+static bool decode_group(const run *r, uint8_t *above, size_t group, cwi_ctx_lanes *lanes)
 {
     const cwi_ctx_shape *s = &r->d->shape;
-    const size_t size = cwi_ctx_row(s);
-    const uint8_t *up = rows;
+    const cwi_kernels *k = r->d->kernels;
+    const size_t row = cwi_ctx_row(s);
+    uint8_t *rows = above + row;
     cwi_ctx_bases(s, r->tables.classes, group, lanes->base);
     lanes->used = cwi_ctx_used(s, group);
-    for (size_t y = 0; y < s->height; y++) {
-        uint8_t *row = rows + size + (y & 1) * size;
-        if (!r->d->kernels->ctx.decode(lanes, row, up, s->width))
+    memset(above, 0, row);
+    for (size_t y = 0; y < s->height;) {
+        const size_t count = CWI_MIN(cwi_ctx_strip(s), s->height - y);
+        if (!k->ctx.decode(lanes, rows, s->width, count))
             return false;
-        cwi_ctx_scatter(s, row, group, y, r->d->symbols);
-        up = row;
+        cwi_ctx_scatter(k, s, rows, group, y, count, r->d->symbols);
+        y += count;
+        if (y < s->height)
+            memcpy(above, rows + (count - 1) * row, row);
     }
     return true;
 }
@@ -76,7 +86,7 @@ static bool decode_block(const run *r, uint8_t *rows, size_t block)
 static void block_task(void *ctx, unsigned worker, size_t block)
 {
     run *r = ctx;
-    uint8_t *rows = r->rows + worker * 3 * cwi_ctx_row(&r->d->shape);
+    uint8_t *rows = r->rows + worker * strip_size(&r->d->shape);
     if (!atomic_load(&r->failed) && !decode_block(r, rows, block))
         atomic_store(&r->failed, true);
 }
@@ -118,8 +128,6 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     }
     if (!find_streams(&r, at, end))
         return false;
-    for (size_t w = 0; w < workers; w++)
-        memset(r.rows + w * 3 * cwi_ctx_row(s), 0, cwi_ctx_row(s));
     cwi_parallel((unsigned)workers, s->blocks, block_task, &r);
     return !atomic_load(&r.failed);
 }

@@ -14,16 +14,20 @@ static size_t block_elements(const cwi_ctx_shape *s)
     return CWI_MIN(s->block_groups * CWI_LANES, s->planes) * s->height * s->width;
 }
 
-/* ---- scratch: classes and sums of the channels, then for each worker counts, three rows and a stream ---- */
+/* ---- scratch: classes and sums of the channels, then for each worker counts, a strip, its contexts and a stream ----
+ */
+
+/* Several of them, so that an addition need not wait for the one before. */
+enum { COUNTS = 4 };
 
 static size_t stream_bound(const cwi_ctx_shape *s)
 {
-    return CWI_MAX(2 * block_elements(s) + 4 * CWI_LANES, cwi_ctx_tables_bound(s));
+    return CWI_MAX(2 * block_elements(s) + 4 * CWI_LANES + CWI_CTX_SLACK, cwi_ctx_tables_bound(s));
 }
 
 static size_t worker_size(const cwi_ctx_shape *s)
 {
-    return sizeof(cwi_ctx_counts) + 3 * cwi_ctx_row(s) + rounded(stream_bound(s));
+    return COUNTS * sizeof(cwi_ctx_counts) + (2 * cwi_ctx_strip(s) + 1) * cwi_ctx_row(s) + rounded(stream_bound(s));
 }
 
 size_t cwi_ctx_work_size(const cwi_ctx_shape *s, unsigned threads)
@@ -43,20 +47,20 @@ static uint64_t *sums_of(const cwi_ctx_encoder *e)
 }
 
 typedef struct scratch {
-    uint32_t (*counts)[CWI_SYMBOLS];
-    uint8_t *zeros, *row[2], *stream;
+    cwi_ctx_counts *counts;
+    uint8_t *rows /* the row above is in front */, *contexts, *stream;
 } scratch;
 
 static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
 {
     const cwi_ctx_shape *s = &e->shape;
+    const size_t row = cwi_ctx_row(s), strip = cwi_ctx_strip(s) * row;
     uint8_t *at = e->work + rounded(s->channels) + 2 * rounded(s->channels * sizeof(uint64_t));
     at += worker * worker_size(s);
-    scratch w = {.counts = (uint32_t(*)[CWI_SYMBOLS])(void *)at};
-    w.zeros = at + sizeof(cwi_ctx_counts);
-    w.row[0] = w.zeros + cwi_ctx_row(s);
-    w.row[1] = w.row[0] + cwi_ctx_row(s);
-    w.stream = w.row[1] + cwi_ctx_row(s);
+    scratch w = {.counts = (cwi_ctx_counts *)(void *)at};
+    w.rows = at + COUNTS * sizeof(cwi_ctx_counts) + row;
+    w.contexts = w.rows + strip;
+    w.stream = w.contexts + strip;
     return w;
 }
 
@@ -67,18 +71,41 @@ static size_t group_end(const cwi_ctx_shape *s, size_t block)
 
 /* ---- classes: channels of equal number, by how much there is in them ---- */
 
+enum { COLUMNS = 512, ROWS = 85 };
+
+/* Of the same `width` columns of up to 85 rows: the sums fit a byte. */
+static void add_columns(const uint8_t *in, size_t stride, size_t rows, size_t width, uint8_t sum[COLUMNS])
+{
+    memset(sum, 0, COLUMNS);
+    for (; rows; rows--, in += stride) {
+        if (width == COLUMNS) /* a number that the compiler knows, for vectors */
+            for (size_t i = 0; i < COLUMNS; i++)
+                sum[i] += CWI_MIN(in[i], 3);
+        else
+            for (size_t i = 0; i < width; i++)
+                sum[i] += CWI_MIN(in[i], 3);
+    }
+}
+
+/* The tensor is rows of all channels' planes. */
 static void sum_channels(const cwi_ctx_encoder *e, uint64_t *sums)
 {
     const cwi_ctx_shape *s = &e->shape;
-    const size_t plane = s->height * s->width;
+    const size_t plane = s->height * s->width, stride = s->channels * plane, rows = s->planes / s->channels;
+    uint8_t sum[COLUMNS];
     memset(sums, 0, s->channels * sizeof *sums);
-    for (size_t p = 0, c = 0; p < s->planes; p++, c = c + 1 == s->channels ? 0 : c + 1) {
-        const uint8_t *symbols = e->symbols + p * plane;
-        uint32_t sum = 0;
-        for (size_t i = 0; i < plane; i++)
-            sum += CWI_MIN(symbols[i], 3);
-        sums[c] += sum;
-    }
+    for (size_t row = 0; row < rows; row += ROWS)
+        for (size_t at = 0; at < stride; at += COLUMNS) {
+            const size_t width = CWI_MIN(stride - at, (size_t)COLUMNS);
+            add_columns(e->symbols + row * stride + at, stride, CWI_MIN(rows - row, (size_t)ROWS), width, sum);
+            for (size_t i = 0, c = at / plane, left = plane - at % plane; i < width; c++, left = plane) {
+                const size_t end = CWI_MIN(i + left, width);
+                uint32_t total = 0;
+                for (; i < end; i++)
+                    total += sum[i];
+                sums[c] += total;
+            }
+        }
 }
 
 /* The k-th smallest of n, which are put in another order (Hoare's selection, middle pivots). */
@@ -127,6 +154,19 @@ static void classify(const cwi_ctx_encoder *e)
 
 /* ---- counting ---- */
 
+static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positions, unsigned used,
+                  cwi_ctx_counts counts[COUNTS])
+{
+    for (size_t i = 0; i < positions; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
+        unsigned l = 0;
+        for (; l + COUNTS <= used; l += COUNTS)
+            for (unsigned j = 0; j < COUNTS; j++)
+                counts[j][contexts[l + j]][symbols[l + j]]++;
+        for (; l < used; l++)
+            counts[0][contexts[l]][symbols[l]]++;
+    }
+}
+
 static void count_block(void *ctx, unsigned worker, size_t block)
 {
     const cwi_ctx_encoder *e = ctx;
@@ -134,15 +174,27 @@ static void count_block(void *ctx, unsigned worker, size_t block)
     const scratch w = scratch_of(e, worker);
     uint8_t base[CWI_LANES];
     for (size_t g = block * s->block_groups; g < group_end(s, block); g++) {
-        const uint8_t *up = w.zeros;
         cwi_ctx_bases(s, classes_of(e), g, base);
-        for (size_t y = 0; y < s->height; y++) {
-            uint8_t *row = w.row[y & 1];
-            cwi_ctx_gather(s, e->symbols, g, y, row);
-            e->kernels->ctx.count(row, up, s->width, base, cwi_ctx_used(s, g), w.counts);
-            up = row;
+        for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
+            const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
+            cwi_ctx_gather(e->kernels, s, e->symbols, g, y, rows, w.rows);
+            cwi_ctx_contexts(base, w.rows, s->width, rows, w.contexts);
+            count(w.contexts, w.rows, rows * s->width, cwi_ctx_used(s, g), w.counts);
         }
     }
+}
+
+/* Adds up the counts of all workers. */
+static uint32_t (*total_counts(const cwi_ctx_encoder *e, size_t workers))[CWI_SYMBOLS]
+{
+    uint32_t *total = scratch_of(e, 0).counts[0][0];
+    for (size_t w = 0; w < workers; w++)
+        for (unsigned j = 0; j < COUNTS; j++) {
+            const uint32_t *more = scratch_of(e, w).counts[j][0];
+            for (unsigned i = 0; more != total && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
+                total[i] += more[i];
+        }
+    return scratch_of(e, 0).counts[0];
 }
 
 size_t cwi_ctx_plan(cwi_ctx_encoder *e)
@@ -152,18 +204,11 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
         return 0;
     const size_t workers = CWI_MIN((size_t)e->threads, s->blocks);
     classify(e);
-    for (size_t t = 0; t < workers; t++) {
-        memset(scratch_of(e, t).counts, 0, sizeof(cwi_ctx_counts));
-        memset(scratch_of(e, t).zeros, 0, cwi_ctx_row(s));
-    }
+    for (size_t w = 0; w < workers; w++)
+        memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
     cwi_parallel((unsigned)workers, s->blocks, count_block, e);
-    uint32_t(*total)[CWI_SYMBOLS] = scratch_of(e, 0).counts;
-    for (size_t t = 1; t < workers; t++)
-        for (unsigned c = 0; c < CWI_CONTEXTS; c++)
-            for (unsigned i = 0; i < CWI_SYMBOLS; i++)
-                total[c][i] += scratch_of(e, t).counts[c][i];
     e->tables.classes = classes_of(e);
-    const double bits = cwi_ctx_choose(s, total, &e->tables);
+    const double bits = cwi_ctx_choose(s, total_counts(e, workers), &e->tables);
     if (!(e->tables.mode & CWI_CTX_BY_CLASS))
         memset(classes_of(e), 0, s->channels);
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0));
@@ -182,14 +227,15 @@ typedef struct wave {
 static void encode_group(const cwi_ctx_encoder *e, const scratch *w, size_t group, cwi_ctx_lanes *lanes)
 {
     const cwi_ctx_shape *s = &e->shape;
+    const size_t strip = cwi_ctx_strip(s);
     cwi_ctx_bases(s, classes_of(e), group, lanes->base);
     lanes->used = cwi_ctx_used(s, group);
-    cwi_ctx_gather(s, e->symbols, group, s->height - 1, w->row[(s->height - 1) & 1]);
-    for (size_t y = s->height; y-- > 0;) {
-        uint8_t *up = y ? w->row[(y - 1) & 1] : w->zeros;
-        if (y)
-            cwi_ctx_gather(s, e->symbols, group, y - 1, up);
-        e->kernels->ctx.encode(lanes, w->row[y & 1], up, s->width);
+    for (size_t y = (s->height - 1) / strip * strip + strip; y > 0;) {
+        y -= strip;
+        const size_t rows = CWI_MIN(strip, s->height - y);
+        cwi_ctx_gather(e->kernels, s, e->symbols, group, y, rows, w->rows);
+        cwi_ctx_contexts(lanes->base, w->rows, s->width, rows, w->contexts);
+        e->kernels->ctx.encode(lanes, w->contexts, w->rows, rows * s->width);
     }
 }
 

@@ -99,10 +99,13 @@ static unsigned symbols_in(cwi_ctx_counts counts)
 static void set_table(cwi_ctx_model *m, unsigned context, const table part)
 {
     uint32_t sum = 0;
-    for (unsigned s = 0; s <= CWI_SYMBOLS; s++) {
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
         m->start[s][context] = (uint16_t)sum;
-        sum += s < CWI_SYMBOLS ? part[s] : 0;
+        m->part[context][s] = sum | part[s] << 16;
+        sum += part[s];
+        m->next[context][s] = (uint16_t)sum;
     }
+    m->start[CWI_SYMBOLS][context] = (uint16_t)sum;
 }
 
 double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "codec/ctx.h"
+#include "codec/kernels/ctx_context.h"
 
 static void set_planes(const cw_shape *shape, cwi_ctx_shape *s)
 {
@@ -38,32 +39,50 @@ void cwi_ctx_bases(const cwi_ctx_shape *s, const uint8_t *classes, size_t group,
     }
 }
 
-void cwi_ctx_gather(const cwi_ctx_shape *s, const uint8_t *symbols, size_t group, size_t y, uint8_t *row)
+void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t group, size_t y,
+                    size_t count, uint8_t *rows)
 {
+    const size_t width = s->width, plane = s->height * width, row = cwi_ctx_row(s), above = y > 0;
+    const uint8_t *from = symbols + group * CWI_LANES * plane + (y - above) * width;
+    uint8_t *to = rows - above * row;
+    const size_t n = (count + above) * width;
     const unsigned used = cwi_ctx_used(s, group);
-    const size_t width = s->width, plane = s->height * width;
-    const uint8_t *from = symbols + group * CWI_LANES * plane + y * width;
+    if (!above)
+        memset(rows - row, 0, row);
     if (used < CWI_LANES)
-        memset(row, 0, cwi_ctx_row(s));
+        memset(to, 0, n * CWI_LANES);
     if (plane == 1) {
-        memcpy(row, from, used);
-        return;
+        memcpy(to, from, used);
+    } else if (used == CWI_LANES) {
+        k->ctx.to_lanes(from, plane, n, to);
+    } else {
+        for (unsigned l = 0; l < used; l++, from += plane)
+            for (size_t i = 0; i < n; i++)
+                to[i * CWI_LANES + l] = from[i];
     }
-    for (unsigned l = 0; l < used; l++, from += plane)
-        for (size_t x = 0; x < width; x++)
-            row[x * CWI_LANES + l] = from[x];
 }
 
-void cwi_ctx_scatter(const cwi_ctx_shape *s, const uint8_t *row, size_t group, size_t y, uint8_t *symbols)
+void cwi_ctx_contexts(const uint8_t base[CWI_LANES], const uint8_t *rows, size_t width, size_t count, uint8_t *out)
 {
+    static const uint8_t nothing[CWI_LANES];
+    for (size_t y = 0; y < count; y++)
+        for (size_t x = 0; x < width; x++, rows += CWI_LANES, out += CWI_LANES)
+            cwi_ctx_context(base, x ? rows - CWI_LANES : nothing, rows - width * CWI_LANES, out);
+}
+
+void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t group, size_t y,
+                     size_t count, uint8_t *symbols)
+{
+    const size_t width = s->width, plane = s->height * width, n = count * width;
     const unsigned used = cwi_ctx_used(s, group);
-    const size_t width = s->width, plane = s->height * width;
     uint8_t *to = symbols + group * CWI_LANES * plane + y * width;
     if (plane == 1) {
-        memcpy(to, row, used);
-        return;
+        memcpy(to, rows, used);
+    } else if (used == CWI_LANES) {
+        k->ctx.from_lanes(rows, plane, n, to);
+    } else {
+        for (unsigned l = 0; l < used; l++, to += plane)
+            for (size_t i = 0; i < n; i++)
+                to[i] = rows[i * CWI_LANES + l];
     }
-    for (unsigned l = 0; l < used; l++, to += plane)
-        for (size_t x = 0; x < width; x++)
-            to[x] = row[x * CWI_LANES + l];
 }

@@ -3,7 +3,9 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "codec/kernels/ctx_context.h"
 #include "codec/kernels/kernels.h"
+#include "codec/kernels/lanes_simd.h"
 
 typedef struct tables {
     __m512i low[CWI_SYMBOLS + 1], high[CWI_SYMBOLS + 1]; /* start of each symbol in contexts 0..31 and 32..63 */
@@ -24,18 +26,6 @@ CWI_INLINE __m512i look_up(const tables *t, unsigned s, __m512i context)
     return _mm512_permutex2var_epi16(t->low[s], context, t->high[s]);
 }
 
-CWI_INLINE __m256i capped(__m256i symbols)
-{
-    return _mm256_min_epu8(symbols, _mm256_set1_epi8(3));
-}
-
-/* All symbols are below 16, so that shifts of 16-bit lanes stay within their bytes. */
-CWI_INLINE __m512i contexts(__m256i base, __m256i left, __m256i up)
-{
-    const __m256i c = _mm256_add_epi8(_mm256_slli_epi16(capped(left), 2), capped(up));
-    return _mm512_cvtepu8_epi16(_mm256_add_epi8(base, c));
-}
-
 CWI_INLINE __m256i bytes_at(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
@@ -46,42 +36,28 @@ CWI_INLINE __mmask32 first_lanes(unsigned used)
     return used < CWI_LANES ? (__mmask32)((UINT32_C(1) << used) - 1) : UINT32_MAX;
 }
 
-/* ---- counting ---- */
-
-/* Contexts and symbols of a position at once, the counters one by one. */
-static void count(const uint8_t *row, const uint8_t *up, size_t width, const uint8_t *base, unsigned used,
-                  uint32_t counts[CWI_CONTEXTS][CWI_SYMBOLS])
-{
-    const __m256i bases = bytes_at(base);
-    __m256i left = _mm256_setzero_si256();
-    uint16_t index[CWI_LANES];
-    uint32_t *flat = &counts[0][0];
-    for (size_t x = 0; x < width; x++, row += CWI_LANES, up += CWI_LANES) {
-        const __m256i symbols = bytes_at(row);
-        const __m512i context = contexts(bases, left, bytes_at(up));
-        const __m512i at = _mm512_add_epi16(_mm512_slli_epi16(context, 4), _mm512_cvtepu8_epi16(symbols));
-        _mm512_storeu_si512(index, at);
-        for (unsigned l = 0; l < used; l++)
-            flat[index[l]]++;
-        left = symbols;
-    }
-}
-
 /* ---- encoding ---- */
 
-/* One renormalization and one symbol in 16 lanes; *low gets what `full` lanes put out. */
+/* x / f, and what is left. x < 2^20 f: in floats the quotient is right to 1/8, so that it is one off at most. */
+CWI_INLINE __m512i divide(__m512i x, __m512i f, __m512i *rest)
+{
+    const __m512i one = _mm512_set1_epi32(1);
+    __m512i q = _mm512_cvttps_epu32(_mm512_div_ps(_mm512_cvtepu32_ps(x), _mm512_cvtepu32_ps(f)));
+    __m512i r = _mm512_sub_epi32(x, _mm512_mullo_epi32(q, f));
+    const __mmask16 over = _mm512_movepi32_mask(r);
+    q = _mm512_mask_sub_epi32(q, over, q, one);
+    r = _mm512_mask_add_epi32(r, over, r, f);
+    const __mmask16 under = _mm512_cmpge_epi32_mask(r, f);
+    *rest = _mm512_mask_sub_epi32(r, under, r, f);
+    return _mm512_mask_add_epi32(q, under, q, one);
+}
+
+/* One renormalization and one symbol in 16 lanes; *full gets which lanes put out their low halves. */
 CWI_INLINE __m512i encode_step(__m512i state, __m512i start, __m512i f, __mmask16 used, __mmask16 *full)
 {
     *full = _mm512_mask_cmpge_epu32_mask(used, _mm512_srli_epi32(state, 32 - CWI_CTX_BITS), f);
-    const __m512i x = _mm512_mask_srli_epi32(state, *full, state, 16);
-    /* quotients below 2^32 are exact in double precision: x / f is never within 2^-12 below a whole number */
-    const __m512d low =
-        _mm512_div_pd(_mm512_cvtepu32_pd(_mm512_castsi512_si256(x)), _mm512_cvtepu32_pd(_mm512_castsi512_si256(f)));
-    const __m512d high = _mm512_div_pd(_mm512_cvtepu32_pd(_mm512_extracti64x4_epi64(x, 1)),
-                                       _mm512_cvtepu32_pd(_mm512_extracti64x4_epi64(f, 1)));
-    const __m512i q =
-        _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epu32(low)), _mm512_cvttpd_epu32(high), 1);
-    const __m512i rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(q, f));
+    __m512i rest;
+    const __m512i q = divide(_mm512_mask_srli_epi32(state, *full, state, 16), f, &rest);
     const __m512i next = _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(q, CWI_CTX_BITS), rest), start);
     return _mm512_mask_mov_epi32(state, used, next);
 }
@@ -96,17 +72,15 @@ CWI_INLINE __m512i narrow(__m512i low, __m512i high)
     return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(low)), _mm512_cvtepi32_epi16(high), 1);
 }
 
-static void encode(cwi_ctx_lanes *c, const uint8_t *row, const uint8_t *up, size_t width)
+static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *row, size_t positions)
 {
     tables t;
     load_tables(c->model, &t);
-    const __m256i base = bytes_at(c->base);
     const __mmask32 used = first_lanes(c->used);
     __m512i low = _mm512_loadu_si512(c->state), high = _mm512_loadu_si512(c->state + 16);
-    for (size_t x = width; x-- > 0;) {
-        const __m256i left = x ? bytes_at(row + (x - 1) * CWI_LANES) : _mm256_setzero_si256();
-        const __m512i context = contexts(base, left, bytes_at(up + x * CWI_LANES));
-        const __m512i symbols = _mm512_cvtepu8_epi16(bytes_at(row + x * CWI_LANES));
+    for (size_t i = positions; i-- > 0;) {
+        const __m512i context = _mm512_cvtepu8_epi16(bytes_at(contexts + i * CWI_LANES));
+        const __m512i symbols = _mm512_cvtepu8_epi16(bytes_at(row + i * CWI_LANES));
         __m512i start = _mm512_setzero_si512(), end = look_up(&t, 1, context);
         for (unsigned s = 1; s < t.symbols; s++) {
             const __mmask32 more = _mm512_cmpge_epu16_mask(symbols, _mm512_set1_epi16((short)s));
@@ -148,48 +122,61 @@ CWI_INLINE bool fetch(cwi_ctx_lanes *c, __mmask32 wanting, __m512i *words)
     return true;
 }
 
-static bool decode(cwi_ctx_lanes *c, uint8_t *row, const uint8_t *up, size_t width)
+/* The states of all lanes. */
+typedef struct states {
+    __m512i low, high;
+} states;
+
+CWI_INLINE bool decode_position(cwi_ctx_lanes *c, const tables *t, states *v, __m512i context, uint8_t *out)
 {
-    tables t;
-    load_tables(c->model, &t);
-    const __m256i base = bytes_at(c->base);
     const __mmask32 used = first_lanes(c->used);
     const __m512i one = _mm512_set1_epi16(1), limit = _mm512_set1_epi32((int)CWI_CTX_LOW);
-    __m512i low = _mm512_loadu_si512(c->state), high = _mm512_loadu_si512(c->state + 16);
-    __m256i left = _mm256_setzero_si256();
-    for (size_t x = 0; x < width; x++, row += CWI_LANES, up += CWI_LANES) {
-        const __m512i context = contexts(base, left, bytes_at(up));
-        const __m512i slot = _mm512_and_si512(narrow(low, high), _mm512_set1_epi16(CWI_CTX_WHOLE - 1));
-        __m512i symbols = _mm512_setzero_si512(), start = symbols, end = look_up(&t, 1, context);
-        for (unsigned s = 1; s < t.symbols; s++) {
-            const __mmask32 more = _mm512_cmpge_epu16_mask(slot, end);
-            if (!(more & used))
-                break;
-            symbols = _mm512_mask_add_epi16(symbols, more, symbols, one);
-            start = _mm512_mask_mov_epi16(start, more, end);
-            end = _mm512_mask_mov_epi16(end, more, look_up(&t, s + 1, context));
-        }
-        const __m512i f = _mm512_sub_epi16(end, start);
-        const __m512i next_low = decode_step(low, wide(slot, 0), wide(start, 0), wide(f, 0));
-        const __m512i next_high = decode_step(high, wide(slot, 1), wide(start, 1), wide(f, 1));
-        const __mmask16 short_low = _mm512_mask_cmplt_epu32_mask((__mmask16)used, next_low, limit);
-        const __mmask16 short_high = _mm512_mask_cmplt_epu32_mask((__mmask16)(used >> 16), next_high, limit);
-        __m512i words;
-        if (!fetch(c, _mm512_kunpackw(short_high, short_low), &words))
-            return false;
-        low = _mm512_mask_or_epi32(_mm512_mask_mov_epi32(low, (__mmask16)used, next_low), short_low,
-                                   _mm512_slli_epi32(next_low, 16), wide(words, 0));
-        high = _mm512_mask_or_epi32(_mm512_mask_mov_epi32(high, (__mmask16)(used >> 16), next_high), short_high,
-                                    _mm512_slli_epi32(next_high, 16), wide(words, 1));
-        left = _mm512_maskz_cvtepi16_epi8(used, symbols);
-        _mm256_storeu_si256((__m256i *)(void *)row, left);
+    const __m512i slot = _mm512_and_si512(narrow(v->low, v->high), _mm512_set1_epi16(CWI_CTX_WHOLE - 1));
+    __m512i symbols = _mm512_setzero_si512(), start = symbols, end = look_up(t, 1, context);
+    for (unsigned s = 1; s < t->symbols; s++) {
+        const __mmask32 more = _mm512_mask_cmpge_epu16_mask(used, slot, end);
+        if (!more)
+            break;
+        symbols = _mm512_mask_add_epi16(symbols, more, symbols, one);
+        start = _mm512_mask_mov_epi16(start, more, end);
+        end = _mm512_mask_mov_epi16(end, more, look_up(t, s + 1, context));
     }
-    _mm512_storeu_si512(c->state, low);
-    _mm512_storeu_si512(c->state + 16, high);
+    const __m512i f = _mm512_sub_epi16(end, start);
+    const __m512i next_low = decode_step(v->low, wide(slot, 0), wide(start, 0), wide(f, 0));
+    const __m512i next_high = decode_step(v->high, wide(slot, 1), wide(start, 1), wide(f, 1));
+    const __mmask16 short_low = _mm512_mask_cmplt_epu32_mask((__mmask16)used, next_low, limit);
+    const __mmask16 short_high = _mm512_mask_cmplt_epu32_mask((__mmask16)(used >> 16), next_high, limit);
+    __m512i words;
+    if (!fetch(c, _mm512_kunpackw(short_high, short_low), &words))
+        return false;
+    v->low = _mm512_mask_or_epi32(_mm512_mask_mov_epi32(v->low, (__mmask16)used, next_low), short_low,
+                                  _mm512_slli_epi32(next_low, 16), wide(words, 0));
+    v->high = _mm512_mask_or_epi32(_mm512_mask_mov_epi32(v->high, (__mmask16)(used >> 16), next_high), short_high,
+                                   _mm512_slli_epi32(next_high, 16), wide(words, 1));
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm512_maskz_cvtepi16_epi8(used, symbols));
+    return true;
+}
+
+static bool decode(cwi_ctx_lanes *c, uint8_t *rows, size_t width, size_t height)
+{
+    static const uint8_t nothing[CWI_LANES];
+    tables t;
+    load_tables(c->model, &t);
+    states v = {_mm512_loadu_si512(c->state), _mm512_loadu_si512(c->state + 16)};
+    uint8_t contexts[CWI_LANES];
+    for (size_t y = 0; y < height; y++) {
+        for (size_t x = 0; x < width; x++, rows += CWI_LANES) {
+            cwi_ctx_context(c->base, x ? rows - CWI_LANES : nothing, rows - width * CWI_LANES, contexts);
+            if (!decode_position(c, &t, &v, _mm512_cvtepu8_epi16(bytes_at(contexts)), rows))
+                return false;
+        }
+    }
+    _mm512_storeu_si512(c->state, v.low);
+    _mm512_storeu_si512(c->state + 16, v.high);
     return true;
 }
 
 void cwi_ctx_avx512(cwi_kernels *k)
 {
-    k->ctx = (cwi_ctx_kernels){.count = count, .encode = encode, .decode = decode};
+    k->ctx = (cwi_ctx_kernels){.encode = encode, .decode = decode, .to_lanes = to_lanes, .from_lanes = from_lanes};
 }

@@ -1,33 +1,15 @@
 /* ctx_scalar.c - the entropy coder's inner loops, by definition. */
 #include <string.h>
 
+#include "codec/kernels/ctx_context.h"
 #include "codec/kernels/kernels.h"
 
-/* What is left of the first position. */
-static const uint8_t nothing[CWI_LANES];
-
-CWI_INLINE unsigned context(unsigned base, unsigned left, unsigned up)
-{
-    return base + 4 * CWI_MIN(left, 3u) + CWI_MIN(up, 3u);
-}
-
-static void count(const uint8_t *row, const uint8_t *up, size_t width, const uint8_t *base, unsigned used,
-                  uint32_t counts[CWI_CONTEXTS][CWI_SYMBOLS])
-{
-    const uint8_t *left = nothing;
-    for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, up += CWI_LANES)
-        for (unsigned l = 0; l < used; l++)
-            counts[context(base[l], left[l], up[l])][row[l]]++;
-}
-
-static void encode(cwi_ctx_lanes *c, const uint8_t *row, const uint8_t *up, size_t width)
+static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
 {
     const cwi_ctx_model *m = c->model;
-    for (size_t x = width; x-- > 0;) {
-        const uint8_t *here = row + x * CWI_LANES, *above = up + x * CWI_LANES;
-        const uint8_t *left = x ? here - CWI_LANES : nothing;
+    for (size_t i = positions; i-- > 0;) {
         for (unsigned l = c->used; l-- > 0;) {
-            const unsigned ctx = context(c->base[l], left[l], above[l]), s = here[l];
+            const unsigned ctx = contexts[i * CWI_LANES + l], s = symbols[i * CWI_LANES + l];
             const uint32_t start = m->start[s][ctx], f = m->start[s + 1][ctx] - start;
             uint32_t state = c->state[l];
             if (state >> (32 - CWI_CTX_BITS) >= f) {
@@ -40,34 +22,60 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *row, const uint8_t *up, size
     }
 }
 
-static bool decode(cwi_ctx_lanes *c, uint8_t *row, const uint8_t *up, size_t width)
+static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, uint8_t *symbols)
 {
     const cwi_ctx_model *m = c->model;
-    memset(row, 0, width * CWI_LANES);
-    const uint8_t *left = nothing;
-    for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, up += CWI_LANES) {
-        for (unsigned l = 0; l < c->used; l++) {
-            const unsigned ctx = context(c->base[l], left[l], up[l]);
-            const uint32_t slot = c->state[l] % CWI_CTX_WHOLE;
-            unsigned s = 0;
-            while (slot >= m->start[s + 1][ctx])
-                s++;
-            const uint32_t start = m->start[s][ctx];
-            uint32_t state = (m->start[s + 1][ctx] - start) * (c->state[l] >> CWI_CTX_BITS) + slot - start;
-            if (state < CWI_CTX_LOW) {
-                if (c->end - c->get < 2)
-                    return false;
-                state = state << 16 | (uint32_t)cwi_get_le(c->get, 2);
-                c->get += 2;
-            }
-            c->state[l] = state;
-            row[l] = (uint8_t)s;
+    for (unsigned l = 0; l < c->used; l++) {
+        const unsigned ctx = contexts[l];
+        const uint32_t slot = c->state[l] % CWI_CTX_WHOLE;
+        unsigned s = 0;
+        while (slot >= m->start[s + 1][ctx])
+            s++;
+        const uint32_t start = m->start[s][ctx];
+        uint32_t state = (m->start[s + 1][ctx] - start) * (c->state[l] >> CWI_CTX_BITS) + slot - start;
+        if (state < CWI_CTX_LOW) {
+            if (c->end - c->get < 2)
+                return false;
+            state = state << 16 | (uint32_t)cwi_get_le(c->get, 2);
+            c->get += 2;
+        }
+        c->state[l] = state;
+        symbols[l] = (uint8_t)s;
+    }
+    return true;
+}
+
+static bool decode(cwi_ctx_lanes *c, uint8_t *rows, size_t width, size_t height)
+{
+    static const uint8_t nothing[CWI_LANES];
+    const size_t row = width * CWI_LANES;
+    uint8_t contexts[CWI_LANES];
+    memset(rows, 0, row * height);
+    for (size_t y = 0; y < height; y++) {
+        for (size_t x = 0; x < width; x++, rows += CWI_LANES) {
+            cwi_ctx_context(c->base, x ? rows - CWI_LANES : nothing, rows - row, contexts);
+            if (!decode_position(c, contexts, rows))
+                return false;
         }
     }
     return true;
 }
 
+static void to_lanes(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes)
+{
+    for (unsigned l = 0; l < CWI_LANES; l++, planes += stride)
+        for (size_t i = 0; i < n; i++)
+            lanes[i * CWI_LANES + l] = planes[i];
+}
+
+static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes)
+{
+    for (unsigned l = 0; l < CWI_LANES; l++, planes += stride)
+        for (size_t i = 0; i < n; i++)
+            planes[i] = lanes[i * CWI_LANES + l];
+}
+
 void cwi_ctx_scalar(cwi_kernels *k)
 {
-    k->ctx = (cwi_ctx_kernels){.count = count, .encode = encode, .decode = decode};
+    k->ctx = (cwi_ctx_kernels){.encode = encode, .decode = decode, .to_lanes = to_lanes, .from_lanes = from_lanes};
 }

@@ -22,6 +22,17 @@ static inline void cwi_bits_put(cwi_bit_writer *w, uint64_t v, unsigned n)
         *w->next++ = (uint8_t)w->held;
 }
 
+/* n <= 64; v < 2^n. */
+static inline void cwi_bits_put_word(cwi_bit_writer *w, uint64_t v, unsigned n)
+{
+    if (n > 32) {
+        cwi_bits_put(w, v & UINT32_MAX, 32);
+        v >>= 32;
+        n -= 32;
+    }
+    cwi_bits_put(w, v, n);
+}
+
 /* Fills up the last byte; returns the end. */
 static inline uint8_t *cwi_bits_finish(cwi_bit_writer *w)
 {
@@ -54,6 +65,13 @@ static inline uint64_t cwi_bits_get(cwi_bit_reader *r, unsigned n)
     r->held >>= n;
     r->count -= n;
     return v;
+}
+
+/* n <= 64. */
+static inline uint64_t cwi_bits_get_word(cwi_bit_reader *r, unsigned n)
+{
+    const uint64_t low = cwi_bits_get(r, CWI_MIN(n, 32u));
+    return n > 32 ? low | cwi_bits_get(r, n - 32) << 32 : low;
 }
 
 /* v >= 1 in 2 floor(log2 v) + 1 bits (Elias gamma): as many zeros as v has bits but one, a one, and those bits. */

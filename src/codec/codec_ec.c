@@ -89,31 +89,25 @@ typedef struct parts {
 } parts;
 
 /* Counts what the symbols ask for; false when the body is not exactly as long. */
-static bool find_parts(const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
+static bool find_parts(const cwi_kernels *k, const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
 {
-    uint64_t coded = 0, lower = 0, escaped = 0;
+    cwi_ec_tally t = {0};
     if (p->is_signed || p->has_large)
-        for (size_t i = 0; i < n; i++) {
-            const unsigned s = symbols[i];
-            coded += s != 0;
-            lower += s >= CWI_EC_EXACT && s < CWI_EC_ESCAPED ? s - CWI_EC_LOG_OFFSET : 0u;
-            escaped += s == CWI_EC_ESCAPED;
-        }
-    const uint64_t signs = p->is_signed ? (coded - escaped + 7) / 8 : 0, more = (lower + 7) / 8;
-    if (signs + more + 4 * escaped != (uint64_t)(p->end - at))
+        k->ec.tally(symbols, n, &t);
+    const uint64_t signs = p->is_signed ? (t.coded + 7) / 8 : 0, more = (t.lower + 7) / 8;
+    if (signs + more + 4 * t.escaped != (uint64_t)(p->end - at))
         return false;
     p->signs = (cwi_bit_reader){.next = at, .end = at + signs};
     p->lower = (cwi_bit_reader){.next = at + signs, .end = at + signs + more};
     p->escaped = at + signs + more;
+    p->has_large = t.lower + t.escaped > 0;
     return true;
 }
 
 static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, float *out)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && cwi_ec_large(symbols, n, &i); i++) {
         const unsigned s = symbols[i];
-        if (s < CWI_EC_EXACT)
-            continue;
         if (s == CWI_EC_ESCAPED) {
             out[i] = get_float(p->escaped);
             p->finite &= isfinite(out[i]) != 0;
@@ -123,18 +117,6 @@ static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, fl
         const unsigned bits = s - CWI_EC_LOG_OFFSET;
         const uint32_t q = (UINT32_C(1) << bits) + (uint32_t)cwi_bits_get(&p->lower, bits);
         out[i] = CWI_MIN((float)q * step, FLT_MAX);
-    }
-}
-
-static void apply_signs(const uint8_t *symbols, size_t n, parts *p, float *out)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (symbols[i] == 0 || symbols[i] == CWI_EC_ESCAPED)
-            continue;
-        uint32_t bits;
-        memcpy(&bits, &out[i], sizeof bits);
-        bits |= (uint32_t)cwi_bits_get(&p->signs, 1) << 31;
-        memcpy(&out[i], &bits, sizeof bits);
     }
 }
 
@@ -152,7 +134,7 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
         if (p->has_large)
             fix_large(symbols + first, n, step, p, out);
         if (p->is_signed)
-            apply_signs(symbols + first, n, p, out);
+            job->kernels->ec.set_signs(symbols + first, n, &p->signs, out);
         cwi_sink_put(&job->sink, first, n, out);
     }
 }
@@ -180,7 +162,7 @@ static cw_status decode(cwi_decode_job *job)
     parts rest = {.end = p->body + p->body_size, .finite = true};
     rest.is_signed = p->body[0] & CWI_EC_SIGNED;
     rest.has_large = d.count > CWI_EC_EXACT;
-    if (!find_parts(job->work, p->elements, at + d.size, &rest))
+    if (!find_parts(job->kernels, job->work, p->elements, at + d.size, &rest))
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
                            "the payload does not end with the signs and values that its symbols ask for");
     for (size_t s = 0; s < l.segments; s++)

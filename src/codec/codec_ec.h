@@ -11,6 +11,16 @@ cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t eleme
 /* Bytes of the body before the symbols. */
 size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels);
 
+/* Moves *i on to the next of n symbols that is CWI_EC_EXACT or more; false when there is none. */
+static inline bool cwi_ec_large(const uint8_t *symbols, size_t n, size_t *i)
+{
+    while (n - *i >= 8 && !(cwi_get_le(symbols + *i, 8) & UINT64_C(0x0808080808080808)))
+        *i += 8;
+    while (*i < n && symbols[*i] < CWI_EC_EXACT)
+        ++*i;
+    return *i < n;
+}
+
 bool cwi_ec_bound(const cwi_input *in, size_t *size);
 size_t cwi_ec_work_size(const cwi_input *in);
 cw_status cwi_ec_encode(cwi_encode_job *job);

@@ -7,6 +7,11 @@
 #include "codec/codec_ec.h"
 #include "codec/ec.h"
 
+enum {
+    SOME = 8,         /* one sample in this many is tried first when a size is asked for */
+    ENOUGH = 1 << 17, /* elements of those, at least */
+};
+
 /* ---- sizes ---- */
 
 bool cwi_ec_bound(const cwi_input *in, size_t *size)
@@ -49,7 +54,7 @@ typedef struct encoding {
     double step; /* of the root mean square; infinite: all elements become 0 */
     float level[CWI_EC_EXACT];
     unsigned levels; /* sent */
-    size_t signs, lower, escaped;
+    cwi_ec_tally tally;
 } encoding;
 
 static bool begin(encoding *e, cwi_encode_job *job)
@@ -88,47 +93,43 @@ static cwi_ec_quant quant_of(const encoding *e, size_t segment)
     return q;
 }
 
-static void count_parts(encoding *e, const uint8_t *symbols, size_t n)
+/* `n` elements from `first` on, to `symbols`. */
+static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
 {
-    size_t coded = 0, large = 0;
-    for (size_t i = 0; i < n; i++) {
-        coded += symbols[i] != 0;
-        large += symbols[i] >= CWI_EC_EXACT;
-    }
-    for (size_t i = 0; large && i < n; i++) {
-        const unsigned s = symbols[i];
-        e->escaped += s == CWI_EC_ESCAPED;
-        coded -= s == CWI_EC_ESCAPED;
-        e->lower += s >= CWI_EC_EXACT && s < CWI_EC_ESCAPED ? s - CWI_EC_LOG_OFFSET : 0u;
-    }
-    e->signs += e->is_signed ? coded : 0;
-}
-
-static void quantize(encoding *e, double step)
-{
-    float chunk[CWI_CHUNK];
+    const cwi_kernels *k = e->job->kernels;
     const size_t length = e->layout.length;
-    e->step = step;
-    e->signs = e->lower = e->escaped = 0;
-    for (size_t s = 0; s < e->layout.segments; s++) {
-        const cwi_ec_quant q = quant_of(e, s);
-        for (size_t done = 0; done < length; done += CWI_CHUNK) {
-            const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
-            const float *x = cwi_source_get(&e->job->source, first, n, chunk);
-            e->job->kernels->ec.quantize(x, n, &q, first, e->symbols + first);
-            count_parts(e, e->symbols + first, n);
+    float chunk[CWI_CHUNK];
+    while (n > 0) {
+        const cwi_ec_quant q = quant_of(e, first / length);
+        for (size_t left = CWI_MIN(n, length - first % length); left > 0;) {
+            const size_t m = CWI_MIN((size_t)CWI_CHUNK, left);
+            k->ec.quantize(cwi_source_get(&e->job->source, first, m, chunk), m, &q, first, symbols);
+            k->ec.tally(symbols, m, &e->tally);
+            first += m;
+            symbols += m;
+            left -= m;
+            n -= m;
         }
     }
+}
+
+/* Bytes behind the symbols. */
+static size_t rest_of(const encoding *e)
+{
+    const cwi_ec_tally *t = &e->tally;
+    return (size_t)((e->is_signed ? (t->coded + 7) / 8 : 0) + (t->lower + 7) / 8 + 4 * t->escaped);
 }
 
 /* About the bytes of the body. */
 static size_t plan(encoding *e, double step)
 {
-    quantize(e, step);
+    e->step = step;
+    e->tally = (cwi_ec_tally){0};
+    quantize(e, 0, e->layout.elements, e->symbols);
     const size_t coded = cwi_ctx_plan(&e->ctx);
     const unsigned symbols = e->ctx.tables.model.symbols;
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
-    return cwi_ec_fixed(&e->layout, e->levels) + coded + (e->signs + 7) / 8 + (e->lower + 7) / 8 + 4 * e->escaped;
+    return cwi_ec_fixed(&e->layout, e->levels) + coded + rest_of(e);
 }
 
 /* ---- writing ---- */
@@ -140,38 +141,50 @@ static void put_float(uint8_t *out, float x)
     cwi_put_le(out, bits, 4);
 }
 
-/* Behind the symbols; there is room. */
+/* Where the parts behind the symbols are written. */
+typedef struct parts {
+    cwi_bit_writer signs, lower;
+    uint8_t *escaped;
+} parts;
+
+/* Symbols of 8 and more. */
+static void put_large(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, uint64_t first, parts *p)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!cwi_ec_large(symbols, n, &i))
+            return;
+        if (symbols[i] == CWI_EC_ESCAPED) {
+            put_float(p->escaped, x[i]);
+            p->escaped += 4;
+        } else {
+            const unsigned bits = symbols[i] - CWI_EC_LOG_OFFSET;
+            cwi_bits_put(&p->lower, cwi_ec_code(q, x[i], first + i) - (UINT32_C(1) << bits), bits);
+        }
+    }
+}
+
+/* There is room. */
 static void put_parts(const encoding *e, uint8_t *at)
 {
     float chunk[CWI_CHUNK];
     const size_t length = e->layout.length;
-    cwi_bit_writer signs = {.next = at}, lower = {.next = at + (e->signs + 7) / 8};
-    uint8_t *escaped = lower.next + (e->lower + 7) / 8;
-    for (size_t s = 0; s < e->layout.segments && e->signs + e->lower + e->escaped; s++) {
+    const bool large = e->tally.lower + e->tally.escaped > 0;
+    parts p = {.signs = {.next = at}};
+    p.lower.next = at + (e->is_signed ? (e->tally.coded + 7) / 8 : 0);
+    p.escaped = p.lower.next + (e->tally.lower + 7) / 8;
+    for (size_t s = 0; s < e->layout.segments && rest_of(e) > 0; s++) {
         const cwi_ec_quant q = quant_of(e, s);
         for (size_t done = 0; done < length; done += CWI_CHUNK) {
             const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
             const float *x = cwi_source_get(&e->job->source, first, n, chunk);
-            const uint8_t *symbols = e->symbols + first;
-            for (size_t i = 0; i < n; i++) {
-                if (symbols[i] == 0)
-                    continue;
-                if (symbols[i] == CWI_EC_ESCAPED) {
-                    put_float(escaped, x[i]);
-                    escaped += 4;
-                    continue;
-                }
-                if (e->is_signed)
-                    cwi_bits_put(&signs, signbit(x[i]) != 0, 1);
-                if (symbols[i] >= CWI_EC_EXACT) {
-                    const unsigned bits = symbols[i] - CWI_EC_LOG_OFFSET;
-                    cwi_bits_put(&lower, cwi_ec_code(&q, x[i], first + i) - (UINT32_C(1) << bits), bits);
-                }
-            }
+            if (e->is_signed)
+                e->job->kernels->ec.put_signs(x, e->symbols + first, n, &p.signs);
+            if (large)
+                put_large(x, e->symbols + first, n, &q, first, &p);
         }
     }
-    cwi_bits_finish(&signs);
-    cwi_bits_finish(&lower);
+    cwi_bits_finish(&p.signs);
+    cwi_bits_finish(&p.lower);
 }
 
 /* Of the step that was planned last. False when the body would be longer than `room`. */
@@ -179,14 +192,15 @@ static bool write(encoding *e, size_t room, size_t *size)
 {
     uint8_t *body = e->job->body;
     const size_t fixed = cwi_ec_fixed(&e->layout, e->levels);
-    const size_t rest = (e->signs + 7) / 8 + (e->lower + 7) / 8 + 4 * e->escaped;
+    const size_t rest = rest_of(e);
     size_t coded;
     if (room < fixed + rest || !cwi_ctx_encode(&e->ctx, body + fixed, room - fixed - rest, &coded))
         return false;
     memset(body, 0, CWI_EC_PREFIX);
     body[0] = e->is_signed ? CWI_EC_SIGNED : 0;
     body[1] = (uint8_t)e->levels;
-    cwi_ec_error(e->stats, isinf(e->step) ? 1.0 : e->step, e->stochastic, e->level);
+    if (e->levels)
+        cwi_ec_error(e->stats, isinf(e->step) ? 1.0 : e->step, false, e->level);
     for (size_t s = 0; s < e->layout.segments; s++)
         put_float(body + CWI_EC_PREFIX + 4 * s, step_of(e, s));
     for (unsigned i = 1; i <= e->levels; i++)
@@ -229,22 +243,51 @@ static double exponent(double bytes, double elements)
     return CWI_MIN(1.2, CWI_MAX(0.2, 1.44 / CWI_MAX(bits, 1e-3)));
 }
 
-/* A step whose planned size is close below the cap: `step` or a larger one, or any when `freely`. The plan of the step
- * that is returned is the one that stands. */
-static double fit(encoding *e, double step, bool freely)
+/* ---- the step for a size: searched for in some of the samples, put right by all of them ---- */
+
+/* Of how many samples (indices of dimension 0), or 0 where it takes all of them. */
+static size_t some_of(const encoding *e)
+{
+    const cw_shape *shape = e->job->shape;
+    const size_t all = (size_t)shape->dim[0];
+    if (shape->ndim < 2 || all < 2 * SOME)
+        return 0;
+    const size_t enough = ENOUGH / (e->layout.elements / all) + 1, some = CWI_MAX(all / SOME, enough);
+    return some <= all / 2 ? some : 0;
+}
+
+/* As plan(), from what `some` samples take. */
+static size_t plan_some(encoding *e, double step, size_t some)
+{
+    const size_t all = (size_t)e->job->shape->dim[0], sample = e->layout.elements / all;
+    cw_shape shape = *e->job->shape;
+    cwi_ctx_encoder ctx = e->ctx;
+    e->step = step;
+    e->tally = (cwi_ec_tally){0};
+    for (size_t i = 0; i < some; i++)
+        quantize(e, i * all / some * sample, sample, e->symbols + i * sample);
+    shape.dim[0] = (int64_t)some;
+    cwi_ctx_shape_of(&shape, some * sample, &ctx.shape);
+    const double size = (double)(cwi_ctx_plan(&ctx) + rest_of(e));
+    return (size_t)(size * (double)all / (double)some) + cwi_ec_fixed(&e->layout, 0);
+}
+
+/* A step whose planned size is close below `most`: `step` or a larger one, or any when `freely`. The plan of the step
+ * that is returned is the one that stands; its size is *size. */
+static double search(encoding *e, size_t some, double most, double step, bool freely, double *size)
 {
     double low = 0, high = INFINITY; /* a step known to be too fine, and one coarse enough */
-    const double most = 0.995 * (double)e->cap, n = (double)e->layout.elements;
+    const double n = (double)e->layout.elements;
     for (int i = 0; i < 16; i++) {
-        const double size = (double)plan(e, step);
-        if (size > most)
+        *size = (double)(some ? plan_some(e, step, some) : plan(e, step));
+        if (*size > most)
             low = step;
         else
             high = step;
-        if (size <= most && (!freely || size > 0.975 * most))
+        if (*size <= most && (!freely || *size > 0.975 * most))
             return step;
         freely = true; /* once it has to be coarser, as little as will do */
-        const double wanted = step * pow(size / (0.987 * most), 1 / exponent(size, n));
+        const double wanted = step * pow(*size / (0.987 * most), 1 / exponent(*size, n));
         if (low > 0 && isfinite(high))
             step = i < 8 && wanted > low * 1.002 && wanted < high * 0.998 ? wanted : sqrt(low * high);
         else
@@ -252,8 +295,34 @@ static double fit(encoding *e, double step, bool freely)
         if (low > 0 && high < low * 1.004)
             break;
     }
-    plan(e, high);
+    *size = (double)(some ? plan_some(e, high, some) : plan(e, high));
     return high;
+}
+
+/* The same with all samples, which are planned once or twice where some of them resemble the others. */
+static double fit(encoding *e, double step, bool freely)
+{
+    const double most = 0.995 * (double)e->cap;
+    const size_t some = some_of(e);
+    double size, of_some;
+    if (!freely && (double)plan(e, step) <= most)
+        return step;
+    double ratio = 1;
+    for (int i = 0; some && i < 3; i++) {
+        step = search(e, some, most / ratio, step, true, &of_some);
+        size = (double)plan(e, step);
+        if (size <= most && size > 0.97 * most)
+            return step;
+        ratio = size / of_some;
+    }
+    return search(e, 0, most, step, true, &size);
+}
+
+/* Whether anything is asked of the magnitudes' distribution: an error, or the levels. */
+static bool wants_stats(const encoding *e)
+{
+    const cwi_value *v = e->job->codec->value;
+    return !e->stochastic || (v[CWI_EC_STEP].real == 0 && v[CWI_EC_ERR].real > 0);
 }
 
 static double first_step(const encoding *e, bool *freely)
@@ -279,7 +348,8 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     if (!begin(&e, job))
         return cwi_source_nonfinite(&job->source, job->elements, job->err);
     CWI_TRY(set_cap(&e, job->header_size));
-    cwi_ec_sample(&job->source, &e.layout, e.rms, e.stats);
+    if (wants_stats(&e))
+        cwi_ec_sample(&job->source, &e.layout, e.rms, e.stats);
     bool freely;
     double step = first_step(&e, &freely);
     if (e.cap == SIZE_MAX)

@@ -17,13 +17,8 @@ typedef struct energy {
 static void visit_energy(void *ctx, const float *x, size_t n)
 {
     energy *e = ctx;
-    size_t i = 0;
     e->kernels->range(x, n, &e->range);
-    for (; i + 8 <= n; i += 8)
-        for (size_t j = 0; j < 8; j++)
-            e->part[j] += (double)x[i + j] * (double)x[i + j];
-    for (; i < n; i++)
-        e->part[0] += (double)x[i] * (double)x[i];
+    e->kernels->ec.energy(x, n, e->part);
 }
 
 bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool *is_signed)
@@ -81,13 +76,18 @@ static void bin_all(const cwi_source *s, const cwi_layout *l, double rms, cwi_ec
 
 /* ---- several segments: a sample ---- */
 
-static void add(cwi_ec_stats *stats, double u)
+/* Magnitudes of elements whose segment's root mean square is 1 / per. */
+static void add(cwi_ec_stats *stats, const float *x, size_t n, double per)
 {
-    const int64_t bin = ((int64_t)key_of(u) - key_of(0x1p-16)) >> BIN_SHIFT;
-    const size_t at = (size_t)CWI_MIN(CWI_MAX(bin, 0), CWI_EC_BINS - 1);
-    stats->count[at]++;
-    stats->sum[at] += u;
-    stats->square[at] += u * u;
+    const uint32_t least = key_of(0x1p-16);
+    for (size_t i = 0; i < n; i++) {
+        const double u = fabs((double)x[i]) * per;
+        const uint32_t key = key_of(u);
+        const size_t at = CWI_MIN((key > least ? key - least : 0) >> BIN_SHIFT, (uint32_t)CWI_EC_BINS - 1);
+        stats->count[at]++;
+        stats->sum[at] += u;
+        stats->square[at] += u * u;
+    }
 }
 
 static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
@@ -101,9 +101,10 @@ static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
         const size_t first = CWI_MIN(i + (size_t)(cwi_rng_at(&r, i) % stride), runs - 1) * RUN;
         const size_t n = CWI_MIN((size_t)RUN, l->elements - first);
         const float *x = cwi_source_get(s, first, n, chunk);
-        for (size_t k = 0; k < n; k++) {
-            const double unit = rms[(first + k) / l->length];
-            add(stats, unit > 0 ? fabs((double)x[k]) / unit : 0.0);
+        for (size_t k = 0; k < n;) {
+            const size_t segment = (first + k) / l->length, m = CWI_MIN(n - k, (segment + 1) * l->length - first - k);
+            add(stats, x + k, m, rms[segment] > 0 ? 1 / rms[segment] : 0.0);
+            k += m;
         }
     }
     for (size_t b = 0; b < CWI_EC_BINS; b++)

@@ -4,8 +4,6 @@
 #include "codec/bits.h"
 #include "codec/mask_ctx.h"
 
-#define LOW_OF_EACH UINT64_C(0x0101010101010101)
-
 enum { SYMBOL_BITS = 4 };
 
 static size_t rounded(size_t bytes)
@@ -47,72 +45,80 @@ size_t cwi_mask_ctx_work(const cwi_mask *m, const cw_shape *shape, unsigned thre
     return third_at(m) + CWI_MAX(cwi_ctx_work_size(&s, threads), cwi_ctx_decode_work_size(&s, threads));
 }
 
-/* ---- eight elements at a time ---- */
+/* ---- signs, and lower bits of codes ---- */
 
-/* Bit i of a byte to the lowest bit of byte i. */
-static uint64_t spread(uint64_t byte)
+/* The planes of a group of n elements: element i of each is bit i. */
+typedef struct group {
+    uint64_t plane[CWI_MAX_BITS], signs;
+    size_t n;
+} group;
+
+static group load(const cwi_mask *m, const uint8_t *planes, size_t n)
 {
-    const uint64_t bits = byte * LOW_OF_EACH & UINT64_C(0x8040201008040201);
-    return (bits + LOW_OF_EACH * 0x7f) >> 7 & LOW_OF_EACH;
-}
-
-static uint8_t collect(uint64_t bytes)
-{
-    return (uint8_t)((bytes & LOW_OF_EACH) * UINT64_C(0x0102040810204080) >> 56);
-}
-
-/* Codes and signs (bit 0 of each byte) of up to eight elements. */
-typedef struct eight {
-    uint64_t codes, signs;
-} eight;
-
-static eight load(const cwi_mask *m, const uint8_t *group, size_t run, size_t j)
-{
-    eight e = {0, 0};
+    const unsigned run = (unsigned)(n + 7) / 8;
+    group g = {.n = n};
     for (unsigned p = 0; p < m->bits; p++)
-        e.codes |= spread(group[p * run + j]) << p;
+        g.plane[p] = cwi_get_le(planes + p * run, run);
     if (m->is_signed)
-        e.signs = spread(group[m->bits * run + j]);
-    return e;
+        g.signs = cwi_get_le(planes + m->bits * run, run);
+    return g;
 }
 
-static void store(const cwi_mask *m, eight e, uint8_t *group, size_t run, size_t j)
+static void store(const cwi_mask *m, const group *g, unsigned planes_of_codes, uint8_t *planes)
 {
-    for (unsigned p = 0; p < m->bits; p++)
-        group[p * run + j] = collect(e.codes >> p);
+    const unsigned run = (unsigned)(g->n + 7) / 8;
+    for (unsigned p = 0; p < planes_of_codes; p++)
+        cwi_put_le(planes + p * run, g->plane[p], run);
     if (m->is_signed)
-        group[m->bits * run + j] = collect(e.signs);
+        cwi_put_le(planes + m->bits * run, g->signs, run);
 }
 
-/* ---- bits ---- */
-
-static bool has_sign(const cwi_mask_ctx *c, unsigned code)
+/* Which elements of a group have a sign that is not known otherwise. */
+static uint64_t have_signs(const cwi_mask_ctx *c, const group *g)
 {
-    return c->mask->is_signed && code != (1u << c->mask->bits) - 1 && (code || c->signed_zero);
+    uint64_t any = c->signed_zero ? UINT64_MAX : 0, all = UINT64_MAX;
+    for (unsigned p = 0; p < c->mask->bits; p++) {
+        any |= g->plane[p];
+        all &= g->plane[p];
+    }
+    const uint64_t here = g->n < CWI_GROUP ? (UINT64_C(1) << g->n) - 1 : UINT64_MAX;
+    return c->mask->is_signed ? any & ~all & here : 0;
 }
 
-static void put_bits(const cwi_mask_ctx *c, eight e, size_t n, cwi_bit_writer *w)
+static void put_bits(const cwi_mask_ctx *c, const group *g, cwi_bit_writer *w)
 {
     const unsigned low = low_bits(c->mask);
-    for (size_t i = 0; i < n; i++, e.codes >>= 8, e.signs >>= 8) {
-        const unsigned code = e.codes & 0xff;
-        cwi_bits_put(w, code & ((1u << low) - 1), low);
-        if (has_sign(c, code))
-            cwi_bits_put(w, e.signs & 1, 1);
+    const uint64_t with = have_signs(c, g);
+    if (low == 0) {
+        cwi_bits_put_word(w, c->kernels->extract(g->signs, with), (unsigned)__builtin_popcountll(with));
+        return;
+    }
+    for (size_t i = 0; i < g->n; i++) {
+        for (unsigned p = 0; p < low; p++)
+            cwi_bits_put(w, g->plane[p] >> i & 1, 1);
+        if (with >> i & 1)
+            cwi_bits_put(w, g->signs >> i & 1, 1);
     }
 }
 
-static eight get_bits(const cwi_mask_ctx *c, uint64_t symbols, size_t n, cwi_bit_reader *r)
+/* Fills in lower planes and signs. */
+static void get_bits(const cwi_mask_ctx *c, group *g, cwi_bit_reader *r)
 {
     const unsigned low = low_bits(c->mask);
-    eight e = {0, 0};
-    for (size_t i = 0; i < n; i++) {
-        uint64_t code = (symbols >> 8 * i & 0xff) << low | cwi_bits_get(r, low);
-        e.codes |= code << 8 * i;
-        if (has_sign(c, (unsigned)code))
-            e.signs |= cwi_bits_get(r, 1) << 8 * i;
+    uint64_t with = have_signs(c, g);
+    if (low == 0) {
+        g->signs = c->kernels->deposit(cwi_bits_get_word(r, (unsigned)__builtin_popcountll(with)), with);
+        return;
     }
-    return e;
+    for (size_t i = 0; i < g->n; i++) {
+        group one = {.n = 1};
+        for (unsigned p = 0; p < c->mask->bits; p++) {
+            one.plane[p] = p < low ? cwi_bits_get(r, 1) : g->plane[p] >> i & 1;
+            g->plane[p] |= one.plane[p] << i;
+        }
+        if (have_signs(c, &one))
+            g->signs |= cwi_bits_get(r, 1) << i;
+    }
 }
 
 /* ---- a segment ---- */
@@ -120,33 +126,27 @@ static eight get_bits(const cwi_mask_ctx *c, uint64_t symbols, size_t n, cwi_bit
 static void unpack(const cwi_mask_ctx *c, const uint8_t *planes, uint8_t *symbols, cwi_bit_writer *w)
 {
     const cwi_mask *m = c->mask;
-    const unsigned low = low_bits(m);
-    for (size_t first = 0; first < m->layout.length; first += CWI_GROUP) {
-        const size_t n = CWI_MIN(m->layout.length - first, (size_t)CWI_GROUP), run = (n + 7) / 8;
-        for (size_t j = 0; j < run; j++) {
-            const eight e = load(m, planes, run, j);
-            const uint64_t top = e.codes >> low & LOW_OF_EACH * ((1u << (m->bits - low)) - 1);
-            cwi_put_le(symbols + first + 8 * j, top, (unsigned)CWI_MIN(n - 8 * j, (size_t)8));
-            if (has_bits(m))
-                put_bits(c, e, CWI_MIN(n - 8 * j, (size_t)8), w);
-        }
-        planes += run * cwi_mask_planes(m);
+    const unsigned count = cwi_mask_planes(m), low = low_bits(m);
+    c->kernels->codes_of_planes(planes, m->layout.length, count, low, m->bits - low, symbols);
+    for (size_t first = 0; has_bits(m) && first < m->layout.length; first += CWI_GROUP) {
+        const group g = load(m, planes, CWI_MIN(m->layout.length - first, (size_t)CWI_GROUP));
+        put_bits(c, &g, w);
+        planes += cwi_planes_size(g.n, count);
     }
 }
 
 static void pack(const cwi_mask_ctx *c, const uint8_t *symbols, cwi_bit_reader *r, uint8_t *planes)
 {
     const cwi_mask *m = c->mask;
-    for (size_t first = 0; first < m->layout.length; first += CWI_GROUP) {
-        const size_t n = CWI_MIN(m->layout.length - first, (size_t)CWI_GROUP), run = (n + 7) / 8;
-        for (size_t j = 0; j < run; j++) {
-            const size_t here = CWI_MIN(n - 8 * j, (size_t)8);
-            eight e = {cwi_get_le(symbols + first + 8 * j, (unsigned)here), 0};
-            if (has_bits(m))
-                e = get_bits(c, e.codes, here, r);
-            store(m, e, planes, run, j);
-        }
-        planes += run * cwi_mask_planes(m);
+    const unsigned count = cwi_mask_planes(m), low = low_bits(m);
+    if (has_bits(m)) /* lower planes and signs are not known yet, but read with the others */
+        memset(planes, 0, cwi_planes_size(m->layout.length, count));
+    c->kernels->planes_of_codes(symbols, m->layout.length, count, low, m->bits - low, planes);
+    for (size_t first = 0; has_bits(m) && first < m->layout.length; first += CWI_GROUP) {
+        group g = load(m, planes, CWI_MIN(m->layout.length - first, (size_t)CWI_GROUP));
+        get_bits(c, &g, r);
+        store(m, &g, low, planes);
+        planes += cwi_planes_size(g.n, count);
     }
 }
 

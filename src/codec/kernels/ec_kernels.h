@@ -7,6 +7,7 @@
 #define CWI_EC_KERNELS_H
 
 #include "base/base.h"
+#include "codec/bits.h"
 
 enum {
     CWI_EC_EXACT = 8,      /* symbols below it stand for themselves */
@@ -24,11 +25,31 @@ typedef struct cwi_ec_quant {
 /* q before it becomes a symbol; `i` is the element's number in its tensor. */
 uint32_t cwi_ec_code(const cwi_ec_quant *q, float x, uint64_t i);
 
+static inline uint8_t cwi_ec_symbol(uint32_t q)
+{
+    return (uint8_t)(q < CWI_EC_EXACT ? q : CWI_EC_LOG_OFFSET + 31 - (unsigned)__builtin_clz(q));
+}
+
+/* What symbols ask for besides themselves. */
+typedef struct cwi_ec_tally {
+    uint64_t coded;   /* symbols that are neither 0 nor escaped: these have a sign */
+    uint64_t lower;   /* lower bits: symbol - CWI_EC_LOG_OFFSET for those from CWI_EC_EXACT on that are not escaped */
+    uint64_t escaped; /* symbols CWI_EC_ESCAPED */
+} cwi_ec_tally;
+
 typedef struct cwi_ec_kernels {
-    /* x is element `first` of the tensor. NaN gives any symbol. */
+    /* part[i % 8] += the square of x[i], in double precision, in order; what is left of n / 8 adds to part[0]. */
+    void (*energy)(const float *x, size_t n, double part[8]);
+    /* x is element `first` of the tensor. NaN gives CWI_EC_ESCAPED. */
     void (*quantize)(const float *x, size_t n, const cwi_ec_quant *q, uint64_t first, uint8_t *symbols);
-    /* out[i] = level[symbols[i]]; symbols are below 16. */
+    /* Adds to *t; symbols are below 16, here and below. */
+    void (*tally)(const uint8_t *symbols, size_t n, cwi_ec_tally *t);
+    /* One bit for each symbol that has a sign. */
+    void (*put_signs)(const float *x, const uint8_t *symbols, size_t n, cwi_bit_writer *w);
+    /* out[i] = level[symbols[i]]. */
     void (*dequantize)(const uint8_t *symbols, size_t n, const float level[16], float *out);
+    /* Sets the sign bits of `out`, which are 0, from one bit for each symbol that has a sign. */
+    void (*set_signs)(const uint8_t *symbols, size_t n, cwi_bit_reader *r, float *out);
 } cwi_ec_kernels;
 
 #endif

@@ -195,9 +195,23 @@ typedef struct cwi_kernels {
     bool (*from_f16)(const uint8_t *in, size_t n, float *out);
     bool (*from_bf16)(const uint8_t *in, size_t n, float *out);
 
+    /* Of groups of `planes` planes, the `bits` (up to 4) from plane `first` on as codes of one byte each; and codes
+     * into those planes, the others left as they are. */
+    void (*codes_of_planes)(const uint8_t *in, size_t n, unsigned planes, unsigned first, unsigned bits,
+                            uint8_t *codes);
+    void (*planes_of_codes)(const uint8_t *codes, size_t n, unsigned planes, unsigned first, unsigned bits,
+                            uint8_t *out);
+    /* The bits of `word` where `mask` has ones, moved together; and the inverse, zeros where mask has zeros. */
+    uint64_t (*extract)(uint64_t word, uint64_t mask);
+    uint64_t (*deposit)(uint64_t bits, uint64_t mask);
+
     cwi_ctx_kernels ctx;
     cwi_ec_kernels ec;
 } cwi_kernels;
+
+/* The scalar ones, also for variants whose processors have no such instruction. */
+uint64_t cwi_extract(uint64_t word, uint64_t mask);
+uint64_t cwi_deposit(uint64_t bits, uint64_t mask);
 
 /* The table of cwi_cpu_selected(), filled once. Thread-safe. */
 const cwi_kernels *cwi_kernels_get(void);

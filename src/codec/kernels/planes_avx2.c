@@ -82,23 +82,85 @@ CWI_INLINE __m256i noise_bits(__m256i h, __m256i after)
     return _mm256_xor_si256(h, _mm256_srli_epi32(h, 13));
 }
 
+/* The random numbers of 8 elements from first + skip on, whose numbers' high half is that of `first`. */
+CWI_INLINE __m256 noise_from(uint64_t key, uint64_t first, unsigned skip)
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i number = _mm256_add_epi32(_mm256_set1_epi32((int32_t)(first + skip)), lanes);
+    const __m256i h = noise_bits(_mm256_xor_si256(number, _mm256_set1_epi32((int32_t)key)),
+                                 _mm256_set1_epi32((int32_t)cwi_noise_high(key, first)));
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(h, 8)), _mm256_set1_ps(0x1p-24f));
+}
+
 CWI_INLINE v_codes v_quantize_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
 {
-    const __m256i after = _mm256_set1_epi32((int32_t)cwi_noise_high(key, first));
-    const __m256i low_key = _mm256_set1_epi32((int32_t)key);
-    __m256i number = _mm256_add_epi32(_mm256_set1_epi32((int32_t)first), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     v_codes codes;
-    for (int h = 0; h < 2; h++, x += 32) {
+    for (unsigned h = 0; h < 2; h++, x += 32) {
         __m256i v[4];
-        for (int i = 0; i < 4; i++) {
-            const __m256i random = _mm256_srli_epi32(noise_bits(_mm256_xor_si256(number, low_key), after), 8);
-            const __m256 u = _mm256_mul_ps(_mm256_cvtepi32_ps(random), _mm256_set1_ps(0x1p-24f));
-            v[i] = code_of(scale(_mm256_loadu_ps(x + 8 * i), q), u, q);
-            number = _mm256_add_epi32(number, _mm256_set1_epi32(8));
-        }
+        for (unsigned i = 0; i < 4; i++)
+            v[i] = code_of(scale(_mm256_loadu_ps(x + 8 * i), q), noise_from(key, first, 32 * h + 8 * i), q);
         codes.half[h] = pack_codes(v);
     }
     return codes;
+}
+
+/* ---- symbols of ec ---- */
+
+/* The exponent of a sum of 8 and more is 130 and more; of smaller ones it is larger than their whole part, or wraps. */
+CWI_INLINE __m256i symbol_of(__m256 scaled, __m256 add, const v_quant *q)
+{
+    const __m256 sum = _mm256_min_ps(_mm256_add_ps(scaled, add), q->top);
+    const __m256i exponent = _mm256_srli_epi32(_mm256_castps_si256(sum), 23);
+    return _mm256_min_epu32(_mm256_cvttps_epi32(sum),
+                            _mm256_sub_epi32(exponent, _mm256_set1_epi32(127 - CWI_EC_LOG_OFFSET)));
+}
+
+CWI_INLINE __m256 magnitude(const float *x, const v_quant *q)
+{
+    return scale(_mm256_castsi256_ps(keys_of(x)), q);
+}
+
+CWI_INLINE v_codes v_symbols(const float *x, const v_quant *q)
+{
+    v_codes codes;
+    for (int h = 0; h < 2; h++, x += 32) {
+        __m256i v[4];
+        for (int i = 0; i < 4; i++)
+            v[i] = symbol_of(magnitude(x + 8 * i, q), q->half, q);
+        codes.half[h] = pack_codes(v);
+    }
+    return codes;
+}
+
+CWI_INLINE v_codes v_symbols_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+{
+    v_codes codes;
+    for (unsigned h = 0; h < 2; h++, x += 32) {
+        __m256i v[4];
+        for (unsigned i = 0; i < 4; i++)
+            v[i] = symbol_of(magnitude(x + 8 * i, q), noise_from(key, first, 32 * h + 8 * i), q);
+        codes.half[h] = pack_codes(v);
+    }
+    return codes;
+}
+
+CWI_INLINE v_codes v_load_codes(const uint8_t *p)
+{
+    return (v_codes){{load(p), load(p + 32)}};
+}
+
+CWI_INLINE void v_store_codes(v_codes codes, uint8_t *p)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, codes.half[0]);
+    _mm256_storeu_si256((__m256i *)(void *)(p + 32), codes.half[1]);
+}
+
+CWI_INLINE uint64_t v_nonzero(const v_codes *codes)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const uint32_t low = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(codes->half[0], zero));
+    const uint32_t high = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(codes->half[1], zero));
+    return ~((uint64_t)high << 32 | low);
 }
 
 CWI_INLINE v_codes v_quantize_ms(const float *x, const v_quant *q, unsigned bits, int32_t cut)
@@ -242,8 +304,11 @@ CWI_INLINE void v_set_signs(uint64_t signs, float *out)
 }
 
 #include "codec/kernels/planes_simd.h"
+/* after it */
+#include "codec/kernels/ec_simd.h"
 
 void cwi_planes_avx2(cwi_kernels *k)
 {
     planes_fill(k);
+    ec_fill(k);
 }

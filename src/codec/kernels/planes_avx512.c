@@ -69,19 +69,69 @@ CWI_INLINE __m512i noise_bits(__m512i h, __m512i after)
     return _mm512_xor_si512(h, _mm512_srli_epi32(h, 13));
 }
 
-CWI_INLINE v_codes v_quantize_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+/* The random numbers of 16 elements from first + skip on, whose numbers' high half is that of `first`. */
+CWI_INLINE __m512 noise_from(uint64_t key, uint64_t first, unsigned skip)
 {
     const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i low_key = _mm512_set1_epi32((int32_t)key);
-    const __m512i after = _mm512_set1_epi32((int32_t)cwi_noise_high(key, first));
+    const __m512i number = _mm512_add_epi32(_mm512_set1_epi32((int32_t)(first + skip)), lanes);
+    const __m512i h = noise_bits(_mm512_xor_si512(number, _mm512_set1_epi32((int32_t)key)),
+                                 _mm512_set1_epi32((int32_t)cwi_noise_high(key, first)));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(h, 8)), _mm512_set1_ps(0x1p-24f));
+}
+
+CWI_INLINE v_codes v_quantize_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+{
     __m512i v[4];
-    for (int i = 0; i < 4; i++) {
-        __m512i number = _mm512_add_epi32(_mm512_set1_epi32((int32_t)(first + 16 * (unsigned)i)), lanes);
-        __m512i h = noise_bits(_mm512_xor_si512(number, low_key), after);
-        __m512 u = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(h, 8)), _mm512_set1_ps(0x1p-24f));
-        v[i] = code_of(scale(_mm512_loadu_ps(x + 16 * i), q), u, q);
-    }
+    for (unsigned i = 0; i < 4; i++)
+        v[i] = code_of(scale(_mm512_loadu_ps(x + 16 * i), q), noise_from(key, first, 16 * i), q);
     return pack_codes(v);
+}
+
+/* ---- symbols of ec ---- */
+
+/* The exponent of a sum of 8 and more is 130 and more; of smaller ones it is larger than their whole part, or wraps. */
+CWI_INLINE __m512i symbol_of(__m512 scaled, __m512 add, const v_quant *q)
+{
+    const __m512 sum = _mm512_min_ps(_mm512_add_ps(scaled, add), q->top);
+    const __m512i exponent = _mm512_srli_epi32(_mm512_castps_si512(sum), 23);
+    return _mm512_min_epu32(_mm512_cvttps_epi32(sum),
+                            _mm512_sub_epi32(exponent, _mm512_set1_epi32(127 - CWI_EC_LOG_OFFSET)));
+}
+
+CWI_INLINE __m512 magnitude(const float *x, const v_quant *q)
+{
+    return scale(_mm512_castsi512_ps(keys_of(x)), q);
+}
+
+CWI_INLINE v_codes v_symbols(const float *x, const v_quant *q)
+{
+    __m512i v[4];
+    for (int i = 0; i < 4; i++)
+        v[i] = symbol_of(magnitude(x + 16 * i, q), q->half, q);
+    return pack_codes(v);
+}
+
+CWI_INLINE v_codes v_symbols_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+{
+    __m512i v[4];
+    for (int i = 0; i < 4; i++)
+        v[i] = symbol_of(magnitude(x + 16 * i, q), noise_from(key, first, 16 * (unsigned)i), q);
+    return pack_codes(v);
+}
+
+CWI_INLINE v_codes v_load_codes(const uint8_t *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+CWI_INLINE void v_store_codes(v_codes codes, uint8_t *p)
+{
+    _mm512_storeu_si512(p, codes);
+}
+
+CWI_INLINE uint64_t v_nonzero(const v_codes *codes)
+{
+    return _mm512_test_epi8_mask(*codes, *codes);
 }
 
 CWI_INLINE v_codes v_quantize_ms(const float *x, const v_quant *q, unsigned bits, int32_t cut)
@@ -191,8 +241,11 @@ CWI_INLINE const uint8_t *v_unpack(const uint8_t *in, uint64_t keep, float *out)
 }
 
 #include "codec/kernels/planes_simd.h"
+/* after it */
+#include "codec/kernels/ec_simd.h"
 
 void cwi_planes_avx512(cwi_kernels *k)
 {
     planes_fill(k);
+    ec_fill(k);
 }

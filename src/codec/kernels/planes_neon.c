@@ -80,20 +80,62 @@ CWI_INLINE uint32x4_t noise_bits(uint32x4_t h, uint32x4_t after)
     return veorq_u32(h, vshrq_n_u32(h, 13));
 }
 
-CWI_INLINE v_codes v_quantize_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+/* The random numbers of 4 elements from first + skip on, whose numbers' high half is that of `first`. */
+CWI_INLINE float32x4_t noise_from(uint64_t key, uint64_t first, unsigned skip)
 {
     static const uint32_t lanes[4] = {0, 1, 2, 3};
-    const uint32x4_t after = vdupq_n_u32(cwi_noise_high(key, first)), low_key = vdupq_n_u32((uint32_t)key);
-    uint32x4_t number = vaddq_u32(vdupq_n_u32((uint32_t)first), vld1q_u32(lanes));
+    const uint32x4_t number = vaddq_u32(vdupq_n_u32((uint32_t)first + skip), vld1q_u32(lanes));
+    const uint32x4_t h =
+        noise_bits(veorq_u32(number, vdupq_n_u32((uint32_t)key)), vdupq_n_u32(cwi_noise_high(key, first)));
+    return vmulq_n_f32(vcvtq_f32_u32(vshrq_n_u32(h, 8)), 0x1p-24f);
+}
+
+CWI_INLINE v_codes v_quantize_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+{
+    v_codes codes;
+    for (unsigned part = 0; part < PARTS; part++, x += 16) {
+        uint32x4_t v[4];
+        for (unsigned i = 0; i < 4; i++)
+            v[i] = code_of(scale(vld1q_f32(x + 4 * i), q), noise_from(key, first, 16 * part + 4 * i), q);
+        codes.part[part] = pack_codes(v);
+    }
+    return codes;
+}
+
+/* ---- symbols of ec ---- */
+
+/* The exponent of a sum of 8 and more is 130 and more; of smaller ones it is larger than their whole part, or wraps. */
+CWI_INLINE uint32x4_t symbol_of(float32x4_t scaled, float32x4_t add, const v_quant *q)
+{
+    const float32x4_t sum = vminnmq_f32(vaddq_f32(scaled, add), q->top);
+    const uint32x4_t exponent = vshrq_n_u32(vreinterpretq_u32_f32(sum), 23);
+    return vminq_u32(vcvtq_u32_f32(sum), vsubq_u32(exponent, vdupq_n_u32(127 - CWI_EC_LOG_OFFSET)));
+}
+
+CWI_INLINE float32x4_t magnitude(const float *x, const v_quant *q)
+{
+    return scale(vabsq_f32(vld1q_f32(x)), q);
+}
+
+CWI_INLINE v_codes v_symbols(const float *x, const v_quant *q)
+{
     v_codes codes;
     for (int part = 0; part < PARTS; part++, x += 16) {
         uint32x4_t v[4];
-        for (int i = 0; i < 4; i++) {
-            const uint32x4_t random = vshrq_n_u32(noise_bits(veorq_u32(number, low_key), after), 8);
-            const float32x4_t u = vmulq_n_f32(vcvtq_f32_u32(random), 0x1p-24f);
-            v[i] = code_of(scale(vld1q_f32(x + 4 * i), q), u, q);
-            number = vaddq_u32(number, vdupq_n_u32(4));
-        }
+        for (int i = 0; i < 4; i++)
+            v[i] = symbol_of(magnitude(x + 4 * i, q), q->half, q);
+        codes.part[part] = pack_codes(v);
+    }
+    return codes;
+}
+
+CWI_INLINE v_codes v_symbols_noise(const float *x, const v_quant *q, uint64_t key, uint64_t first)
+{
+    v_codes codes;
+    for (unsigned part = 0; part < PARTS; part++, x += 16) {
+        uint32x4_t v[4];
+        for (unsigned i = 0; i < 4; i++)
+            v[i] = symbol_of(magnitude(x + 4 * i, q), noise_from(key, first, 16 * part + 4 * i), q);
         codes.part[part] = pack_codes(v);
     }
     return codes;
@@ -134,6 +176,28 @@ CWI_INLINE uint64_t mask_of(const uint8x16_t byte[PARTS])
         bit[i] = vandq_u8(byte[i], bit_of_lane());
     const uint8x16_t sum = vpaddq_u8(vpaddq_u8(bit[0], bit[1]), vpaddq_u8(bit[2], bit[3]));
     return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sum, sum)), 0);
+}
+
+CWI_INLINE uint64_t v_nonzero(const v_codes *codes)
+{
+    uint8x16_t byte[PARTS];
+    for (int i = 0; i < PARTS; i++)
+        byte[i] = vtstq_u8(codes->part[i], codes->part[i]);
+    return mask_of(byte);
+}
+
+CWI_INLINE v_codes v_load_codes(const uint8_t *p)
+{
+    v_codes codes;
+    for (int i = 0; i < PARTS; i++)
+        codes.part[i] = vld1q_u8(p + 16 * i);
+    return codes;
+}
+
+CWI_INLINE void v_store_codes(v_codes codes, uint8_t *p)
+{
+    for (int i = 0; i < PARTS; i++)
+        vst1q_u8(p + 16 * i, codes.part[i]);
 }
 
 CWI_INLINE uint64_t v_plane(const v_codes *codes, unsigned p)
@@ -251,8 +315,11 @@ CWI_INLINE void v_set_signs(uint64_t signs, float *out)
 }
 
 #include "codec/kernels/planes_simd.h"
+/* after it */
+#include "codec/kernels/ec_simd.h"
 
 void cwi_planes_neon(cwi_kernels *k)
 {
     planes_fill(k);
+    ec_fill(k);
 }

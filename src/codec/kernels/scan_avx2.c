@@ -195,10 +195,33 @@ static void histogram(const float *x, size_t n, uint32_t base, unsigned shift, u
     histogram_block(x, n, base, shift, bins);
 }
 
+/* ---- energy ---- */
+
+CWI_INLINE __m256d squares(const float *x)
+{
+    const __m256d v = _mm256_cvtps_pd(_mm_loadu_ps(x));
+    return _mm256_mul_pd(v, v);
+}
+
+static void energy(const float *x, size_t n, double part[8])
+{
+    __m256d low = _mm256_loadu_pd(part), high = _mm256_loadu_pd(part + 4);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        low = _mm256_add_pd(low, squares(x + i));
+        high = _mm256_add_pd(high, squares(x + i + 4));
+    }
+    _mm256_storeu_pd(part, low);
+    _mm256_storeu_pd(part + 4, high);
+    for (; i < n; i++)
+        part[0] += (double)x[i] * (double)x[i];
+}
+
 void cwi_scan_avx2(cwi_kernels *k)
 {
     k->range = range;
     k->window = window;
     k->count = count;
     k->histogram = histogram;
+    k->ec.energy = energy;
 }

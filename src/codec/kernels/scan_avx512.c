@@ -169,10 +169,26 @@ static void histogram(const float *x, size_t n, uint32_t base, unsigned shift, u
     histogram_block(x, n, base, shift, bins);
 }
 
+/* ---- energy ---- */
+
+static void energy(const float *x, size_t n, double part[8])
+{
+    __m512d sum = _mm512_loadu_pd(part);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m512d v = _mm512_cvtps_pd(_mm256_loadu_ps(x + i));
+        sum = _mm512_add_pd(sum, _mm512_mul_pd(v, v));
+    }
+    _mm512_storeu_pd(part, sum);
+    for (; i < n; i++)
+        part[0] += (double)x[i] * (double)x[i];
+}
+
 void cwi_scan_avx512(cwi_kernels *k)
 {
     k->range = range;
     k->window = window;
     k->count = count;
     k->histogram = histogram;
+    k->ec.energy = energy;
 }

@@ -154,9 +154,30 @@ static void count(const float *x, size_t n, uint32_t t, uint64_t *above, uint64_
     }
 }
 
+/* ---- energy ---- */
+
+static void energy(const float *x, size_t n, double part[8])
+{
+    float64x2_t sum[4];
+    for (int j = 0; j < 4; j++)
+        sum[j] = vld1q_f64(part + 2 * j);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        for (size_t j = 0; j < 4; j++) {
+            const float64x2_t v = vcvt_f64_f32(vld1_f32(x + i + 2 * j));
+            sum[j] = vaddq_f64(sum[j], vmulq_f64(v, v));
+        }
+    }
+    for (int j = 0; j < 4; j++)
+        vst1q_f64(part + 2 * j, sum[j]);
+    for (; i < n; i++)
+        part[0] += (double)x[i] * (double)x[i];
+}
+
 void cwi_scan_neon(cwi_kernels *k)
 {
     k->range = range;
     k->window = window;
     k->count = count; /* the scalar histogram is as good as any */
+    k->ec.energy = energy;
 }

@@ -1,0 +1,226 @@
+/* ec_simd.h - the kernels of ec and of coded masks for every SIMD variant, written over groups of 64 elements as
+ * planes_simd.h is, which comes before. Besides what that asks for:
+ *
+ *     v_codes v_symbols(x, &vq)                   ec's symbols of 64 floats
+ *     v_codes v_symbols_noise(x, &vq, key, i)     the same with noise, as v_quantize_noise
+ *     v_codes v_load_codes(p)                     64 bytes
+ *     void v_store_codes(codes, p)
+ *     uint64_t v_nonzero(&codes)
+ */
+#ifndef CWI_EC_SIMD_H
+#define CWI_EC_SIMD_H
+
+#include "codec/bits.h"
+
+/* ---- some bits of a word, moved together, and back ---- */
+
+CWI_INLINE uint64_t extract_bits(uint64_t word, uint64_t mask)
+{
+#ifdef __BMI2__
+    return _pext_u64(word, mask);
+#else
+    return cwi_extract(word, mask);
+#endif
+}
+
+CWI_INLINE uint64_t deposit_bits(uint64_t bits, uint64_t mask)
+{
+#ifdef __BMI2__
+    return _pdep_u64(bits, mask);
+#else
+    return cwi_deposit(bits, mask);
+#endif
+}
+
+static uint64_t extract(uint64_t word, uint64_t mask)
+{
+    return extract_bits(word, mask);
+}
+
+static uint64_t deposit(uint64_t bits, uint64_t mask)
+{
+    return deposit_bits(bits, mask);
+}
+
+/* ---- floats to symbols ---- */
+
+/* A group in which the low half of the element number starts again at 0. */
+static __attribute__((noinline)) void symbols_across(const float *x, size_t n, const cwi_ec_quant *q, uint64_t first,
+                                                     uint8_t *symbols)
+{
+    for (size_t i = 0; i < n; i++)
+        symbols[i] = cwi_ec_symbol(cwi_ec_code(q, x[i], first + i));
+}
+
+CWI_INLINE void quantize_group(const float *x, const v_quant *vq, const cwi_ec_quant *q, uint64_t first,
+                               uint8_t *symbols)
+{
+    if (!q->stochastic)
+        v_store_codes(v_symbols(x, vq), symbols);
+    else if ((uint32_t)first <= UINT32_MAX - CWI_GROUP)
+        v_store_codes(v_symbols_noise(x, vq, q->noise, first), symbols);
+    else
+        symbols_across(x, CWI_GROUP, q, first, symbols);
+}
+
+static void ec_quantize(const float *x, size_t n, const cwi_ec_quant *q, uint64_t first, uint8_t *symbols)
+{
+    const cwi_quant plain = {.pre = q->pre, .scale = q->scale, .half = 0.5f, .top = CWI_EC_ESCAPE};
+    const v_quant vq = v_quant_of(&plain);
+    size_t i = 0;
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP)
+        quantize_group(x + i, &vq, q, first + i, symbols + i);
+    if (i < n) {
+        float last[CWI_GROUP] = {0};
+        uint8_t group[CWI_GROUP];
+        memcpy(last, x + i, (n - i) * sizeof *x);
+        quantize_group(last, &vq, q, first + i, group);
+        memcpy(symbols + i, group, n - i);
+    }
+}
+
+/* ---- what symbols ask for besides ---- */
+
+/* Which symbols of a group have a sign: neither 0 nor 15. */
+CWI_INLINE uint64_t signed_ones(const v_codes *codes)
+{
+    uint64_t all = UINT64_MAX;
+    for (unsigned p = 0; p < 4; p++)
+        all &= v_plane(codes, p);
+    return v_nonzero(codes) & ~all;
+}
+
+CWI_INLINE unsigned ones_in(uint64_t word)
+{
+    return (unsigned)__builtin_popcountll(word);
+}
+
+CWI_INLINE void tally_group(const v_codes *codes, cwi_ec_tally *t)
+{
+    const uint64_t any = v_nonzero(codes), big = v_plane(codes, 3);
+    t->coded += ones_in(any);
+    if (big) {
+        const uint64_t a = v_plane(codes, 0), b = v_plane(codes, 1), c = v_plane(codes, 2), escaped = a & b & c & big;
+        const uint64_t large = big & ~escaped;
+        t->coded -= ones_in(escaped);
+        t->escaped += ones_in(escaped);
+        t->lower += (8 - CWI_EC_LOG_OFFSET) * ones_in(large) + ones_in(a & large) + 2 * ones_in(b & large);
+        t->lower += 4 * ones_in(c & large);
+    }
+}
+
+static void ec_tally(const uint8_t *symbols, size_t n, cwi_ec_tally *t)
+{
+    cwi_ec_tally sum = *t;
+    size_t i = 0;
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP) {
+        const v_codes codes = v_load_codes(symbols + i);
+        tally_group(&codes, &sum);
+    }
+    if (i < n) {
+        uint8_t last[CWI_GROUP] = {0};
+        memcpy(last, symbols + i, n - i);
+        const v_codes codes = v_load_codes(last);
+        tally_group(&codes, &sum);
+    }
+    *t = sum;
+}
+
+static void ec_put_signs(const float *x, const uint8_t *symbols, size_t n, cwi_bit_writer *w)
+{
+    cwi_bit_writer to = *w;
+    for (size_t i = 0; i < n; i += CWI_GROUP) {
+        const size_t m = CWI_MIN(n - i, (size_t)CWI_GROUP);
+        float last[CWI_GROUP] = {0};
+        uint8_t group[CWI_GROUP] = {0};
+        const v_codes codes = v_load_codes(m < CWI_GROUP ? memcpy(group, symbols + i, m) : symbols + i);
+        const uint64_t coded = signed_ones(&codes);
+        const uint64_t signs = v_signs(m < CWI_GROUP ? memcpy(last, x + i, m * sizeof *x) : x + i);
+        cwi_bits_put_word(&to, extract_bits(signs, coded), ones_in(coded));
+    }
+    *w = to;
+}
+
+/* ---- symbols to floats ---- */
+
+static void ec_dequantize(const uint8_t *symbols, size_t n, const float level[CWI_SYMBOLS], float *out)
+{
+    enum { BITS = 4 };
+    const v_levels levels = v_levels_of(level, BITS);
+    size_t i = 0;
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP) {
+        const v_codes codes = v_load_codes(symbols + i);
+        v_lookup(&codes, &levels, BITS, out + i);
+    }
+    for (; i < n; i++)
+        out[i] = level[symbols[i]];
+}
+
+static void ec_set_signs(const uint8_t *symbols, size_t n, cwi_bit_reader *r, float *out)
+{
+    for (size_t i = 0; i < n; i += CWI_GROUP) {
+        const size_t m = CWI_MIN(n - i, (size_t)CWI_GROUP);
+        float last[CWI_GROUP];
+        uint8_t group[CWI_GROUP] = {0};
+        const v_codes codes = v_load_codes(m < CWI_GROUP ? memcpy(group, symbols + i, m) : symbols + i);
+        const uint64_t coded = signed_ones(&codes);
+        const uint64_t signs = deposit_bits(cwi_bits_get_word(r, ones_in(coded)), coded);
+        if (m == CWI_GROUP) {
+            v_set_signs(signs, out + i);
+            continue;
+        }
+        memset(last, 0, sizeof last);
+        memcpy(last, out + i, m * sizeof *out);
+        v_set_signs(signs, last);
+        memcpy(out + i, last, m * sizeof *out);
+    }
+}
+
+/* ---- planes to bytes ---- */
+
+static void codes_of_planes(const uint8_t *in, size_t n, unsigned planes, unsigned first, unsigned bits, uint8_t *codes)
+{
+    size_t i = 0;
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP, in += WORD * planes)
+        v_store_codes(v_unplane(in + WORD * first, bits), codes + i);
+    if (i < n) {
+        uint8_t group[GROUP_MOST], last[CWI_GROUP];
+        lengthen(in + (n - i + 7) / 8 * first, bits, n - i, group);
+        v_store_codes(v_unplane(group, bits), last);
+        memcpy(codes + i, last, n - i);
+    }
+}
+
+static void planes_of_codes(const uint8_t *codes, size_t n, unsigned planes, unsigned first, unsigned bits,
+                            uint8_t *out)
+{
+    size_t i = 0;
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP, out += WORD * planes) {
+        const v_codes v = v_load_codes(codes + i);
+        store_codes(&v, bits, out + WORD * first);
+    }
+    if (i < n) {
+        uint8_t group[GROUP_MOST], last[CWI_GROUP] = {0};
+        memcpy(last, codes + i, n - i);
+        const v_codes v = v_load_codes(last);
+        store_codes(&v, bits, group);
+        shorten(group, bits, n - i, out + (n - i + 7) / 8 * first);
+    }
+}
+
+/* ---- the table's entries ---- */
+
+static void ec_fill(cwi_kernels *k)
+{
+    k->ec.quantize = ec_quantize;
+    k->ec.tally = ec_tally;
+    k->ec.put_signs = ec_put_signs;
+    k->ec.dequantize = ec_dequantize;
+    k->ec.set_signs = ec_set_signs;
+    k->codes_of_planes = codes_of_planes;
+    k->planes_of_codes = planes_of_codes;
+    k->extract = extract;
+    k->deposit = deposit;
+}
+
+#endif

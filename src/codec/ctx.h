@@ -2,11 +2,14 @@
  * Internal.
  *
  * The symbols lie in memory as the tensor's elements do. A tensor of 3 dimensions or more whose last one is at most
- * CWI_CTX_WIDTH is taken as planes of the last two, any other as planes of one element. Plane i is of channel i % C,
- * where C is dimension 1 of a tensor of 4 dimensions taken as planes, or of 2; otherwise there is one channel. 32
- * planes make a group (one lane each), whole groups of CWI_CTX_BLOCK elements or more a block, which is a stream of its
- * own, so that blocks can be coded by several threads.
- */
+ * CWI_CTX_WIDTH is taken as planes of the last two, any other as planes of one element. Plane i is of channel i % C
+ * and sample i / C, where C is dimension 1 of a tensor of 4 dimensions taken as planes, or of 2; otherwise there is
+ * one channel. 32 planes make a group, one in each lane:
+ *   - with 16 samples or more, planes of one channel; groups that follow each other are the channels of the same
+ *     samples, which is a section, and later ones may be predicted from earlier ones;
+ *   - with fewer, all samples of several channels.
+ * Whole sections of CWI_CTX_BLOCK elements or more are a block, which is a stream of its own, so that blocks can be
+ * coded by several threads. */
 #ifndef CWI_CTX_H
 #define CWI_CTX_H
 
@@ -16,27 +19,60 @@ enum {
     CWI_CTX_WIDTH = 4096,
     CWI_CTX_BLOCK = 1 << 18,
     CWI_CTX_STRIP = 512, /* positions handled at a time, in whole rows */
-    CWI_CLASSES = 4,
     CWI_CTX_PREFIX = 12,
+    CWI_CTX_SHARED = 8,      /* most sets of weights that channels share */
+    CWI_CTX_OWN_LEAST = 64,  /* a channel has a set of its own only from this many elements on */
+    CWI_CTX_OWN_MOST = 65536 /* and only with at most this many channels */
 };
 
 typedef struct cwi_ctx_shape {
     size_t planes, channels, height, width;
     size_t elements;
-    size_t block_groups; /* in each block, the last one may have fewer */
+    size_t samples;
+    size_t lanes;          /* samples in a group; the last section may have fewer */
+    size_t beside;         /* channels in a group */
+    size_t groups;         /* in a section */
+    size_t sections;       /* in all */
+    size_t block_sections; /* in each block, the last one may have fewer */
     size_t blocks;
 } cwi_ctx_shape;
 
 void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *out);
 
-/* What contexts tell apart; each context that others are merged into has a table of its own. */
-enum { CWI_CTX_BY_NEIGHBOURS = 1, CWI_CTX_BY_CLASS = 2 };
+/* How a channel is predicted; ref[] are channels before it. */
+typedef struct cwi_ctx_set {
+    int16_t bias, weight[CWI_CTX_WEIGHTS];
+    uint16_t refs, ref[CWI_CTX_REFS];
+} cwi_ctx_set;
+
+typedef enum cwi_ctx_mode {
+    CWI_CTX_PLAIN, /* one table for all; no weights */
+    CWI_CTX_SHARE, /* each channel has one of a few sets */
+    CWI_CTX_OWN,   /* each channel has its own */
+} cwi_ctx_mode;
 
 typedef struct cwi_ctx_tables {
     cwi_ctx_model model;
-    unsigned mode;
-    const uint8_t *classes; /* of each channel */
+    bool fresh[CWI_CONTEXTS]; /* whether a context has a table of its own, or that of the one before */
+    cwi_ctx_mode mode;
+    unsigned shared;   /* how many sets, with CWI_CTX_SHARE */
+    cwi_ctx_set *sets; /* cwi_ctx_most_sets() */
+    uint8_t *of;       /* with CWI_CTX_SHARE each channel's set */
 } cwi_ctx_tables;
+
+static inline bool cwi_ctx_may_own(const cwi_ctx_shape *s)
+{
+    return s->channels <= CWI_CTX_OWN_MOST && s->elements >= CWI_CTX_OWN_LEAST * s->channels && s->elements > 0;
+}
+/* Whether groups may be predicted from others: their lanes are the same samples. */
+static inline bool cwi_ctx_may_refer(const cwi_ctx_shape *s)
+{
+    return s->beside == 1;
+}
+static inline size_t cwi_ctx_most_sets(const cwi_ctx_shape *s)
+{
+    return cwi_ctx_may_own(s) ? CWI_MAX(s->channels, (size_t)CWI_CTX_SHARED) : CWI_CTX_SHARED;
+}
 
 /* ---- encoding ---- */
 
@@ -51,7 +87,7 @@ typedef struct cwi_ctx_encoder {
 } cwi_ctx_encoder;
 
 size_t cwi_ctx_work_size(const cwi_ctx_shape *shape, unsigned threads);
-/* Counts, chooses tables, and returns about how many bytes it will take. */
+/* Counts, chooses weights and tables, and returns about how many bytes it will take. */
 size_t cwi_ctx_plan(cwi_ctx_encoder *e);
 /* After cwi_ctx_plan. False when `capacity` is not enough. */
 bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *size);
@@ -81,29 +117,39 @@ size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Takes exactly the `size` bytes, or is false. */
 bool cwi_ctx_decode(cwi_ctx_decoder *d);
 
-/* ---- what both need (ctx_model.c, ctx_rows.c) ---- */
+/* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
+
+/* Chooses mode and weights for these symbols; `work` has cwi_ctx_fit_size() bytes. */
+void cwi_ctx_fit(const cwi_ctx_shape *s, const uint8_t *symbols, uint8_t *work, cwi_ctx_tables *t);
+size_t cwi_ctx_fit_size(const cwi_ctx_shape *s);
+/* The bits that the weights take. */
+size_t cwi_ctx_weights_bits(const cwi_ctx_tables *t, const cwi_ctx_shape *s);
+struct cwi_bit_writer;
+struct cwi_bit_reader;
+void cwi_ctx_weights_put(const cwi_ctx_tables *t, const cwi_ctx_shape *s, struct cwi_bit_writer *w);
+/* Of t->mode; false when they are no such. */
+bool cwi_ctx_weights_get(struct cwi_bit_reader *r, const cwi_ctx_shape *s, cwi_ctx_tables *t);
+
+/* ---- tables (ctx_model.c) ---- */
 
 typedef uint32_t cwi_ctx_counts[CWI_CONTEXTS][CWI_SYMBOLS];
 
-/* The row of tables that context c is merged into, and how many there are. */
-unsigned cwi_ctx_table_of(unsigned mode, unsigned context);
-unsigned cwi_ctx_table_count(unsigned mode);
-/* Chooses a mode, fills in the model; returns the bits that symbols and tables will take. */
+/* Merges contexts, fills in the model, and where one table is as good sets CWI_CTX_PLAIN; returns the bits that
+ * symbols, weights and tables will take. */
 double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t);
-/* Mode, classes and tables; returns the end. At most cwi_ctx_tables_bound() bytes. */
+/* Mode, weights and tables; returns the end. At most cwi_ctx_tables_bound() bytes. */
 uint8_t *cwi_ctx_tables_put(const cwi_ctx_tables *t, const cwi_ctx_shape *shape, uint8_t *out);
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape);
-/* Where they end, or NULL when they are no such. `classes` has room for one byte for each channel. */
-const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, uint8_t *classes,
-                                  cwi_ctx_tables *t);
+/* Where they end, or NULL when they are no such. t->sets and t->of have room. */
+const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, cwi_ctx_tables *t);
 
-static inline size_t cwi_ctx_groups(const cwi_ctx_shape *s)
+/* ---- rows (ctx_rows.c) ---- */
+
+static inline size_t cwi_ctx_used(const cwi_ctx_shape *s, size_t section, size_t group)
 {
-    return (s->planes + CWI_LANES - 1) / CWI_LANES;
-}
-static inline unsigned cwi_ctx_used(const cwi_ctx_shape *s, size_t group)
-{
-    return (unsigned)CWI_MIN((size_t)CWI_LANES, s->planes - group * CWI_LANES);
+    if (s->beside == 1)
+        return CWI_MIN(s->lanes, s->samples - section * s->lanes);
+    return (s->channels - group + s->groups - 1) / s->groups * s->lanes;
 }
 /* Bytes of a row of a group. */
 static inline size_t cwi_ctx_row(const cwi_ctx_shape *s)
@@ -115,15 +161,18 @@ static inline size_t cwi_ctx_strip(const cwi_ctx_shape *s)
 {
     return CWI_MIN(s->height, CWI_MAX((size_t)CWI_CTX_STRIP / s->width, (size_t)1));
 }
-/* The base context of each lane of a group. */
-void cwi_ctx_bases(const cwi_ctx_shape *s, const uint8_t *classes, size_t group, uint8_t base[CWI_LANES]);
-/* `count` rows from row y on as [row][x][lane], and in front of them the one above. */
-void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t group, size_t y,
-                    size_t count, uint8_t *rows);
-/* The contexts of such rows. */
-void cwi_ctx_contexts(const uint8_t base[CWI_LANES], const uint8_t *rows, size_t width, size_t count, uint8_t *out);
-/* The inverse of gather. */
-void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t group, size_t y,
-                     size_t count, uint8_t *symbols);
+/* Bytes for the rows that are at hand at a time: of a whole section where groups may refer, else of a strip and the
+ * row above it. */
+size_t cwi_ctx_rows_size(const cwi_ctx_shape *s);
+/* `count` rows of a group from row y on as [row][x][lane], and back. */
+void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t section, size_t group,
+                    size_t y, size_t count, uint8_t *rows);
+void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t section, size_t group,
+                     size_t y, size_t count, uint8_t *symbols);
+/* The weights of a group's lanes. */
+void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t group, cwi_ctx_mix *m);
+/* What row y of a group, at `row`, is predicted from; `rows` are the section's where groups may refer. */
+cwi_ctx_near cwi_ctx_near_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, const uint8_t *rows, const uint8_t *row,
+                             size_t group, size_t y);
 
 #endif

@@ -9,16 +9,27 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-/* Bytes of a worker's strip, with the row above it. */
-static size_t strip_size(const cwi_ctx_shape *s)
+/* ---- scratch: sets, which channel has which, where streams are; then rows and acc for each worker ---- */
+
+typedef struct places {
+    size_t of, streams, workers, acc, worker, all;
+} places;
+
+static places places_in(const cwi_ctx_shape *s, unsigned threads)
 {
-    return (cwi_ctx_strip(s) + 1) * cwi_ctx_row(s);
+    places p;
+    p.of = rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
+    p.streams = p.of + rounded(s->channels);
+    p.workers = p.streams + rounded(s->blocks * 2 * sizeof(size_t));
+    p.acc = rounded(cwi_ctx_rows_size(s));
+    p.worker = p.acc + cwi_ctx_row(s) * sizeof(int16_t);
+    p.all = p.workers + p.worker * CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
+    return p;
 }
 
 size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *s, unsigned threads)
 {
-    const size_t workers = CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
-    return rounded(s->channels) + rounded(s->blocks * 2 * sizeof(size_t)) + workers * strip_size(s);
+    return places_in(s, threads).all;
 }
 
 bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
@@ -36,29 +47,41 @@ bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
 typedef struct run {
     cwi_ctx_decoder *d;
     cwi_ctx_tables tables;
-    uint8_t *rows; /* a strip for each worker */
+    places places;
     const uint8_t **stream;
     size_t *size;
     atomic_bool failed;
 } run;
 
-static bool decode_group(const run *r, uint8_t *above, size_t group, cwi_ctx_lanes *lanes)
+/* The rows of a strip: their own in a section; else behind the row above, which the last strip left there. */
+static uint8_t *strip_at(const cwi_ctx_shape *s, uint8_t *rows, size_t group, size_t y)
+{
+    const size_t row = cwi_ctx_row(s);
+    if (cwi_ctx_may_refer(s))
+        return rows + (group * s->height + y) * row;
+    if (y > 0)
+        memcpy(rows, rows + cwi_ctx_strip(s) * row, row);
+    return rows + row;
+}
+
+static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t group, cwi_ctx_lanes *lanes)
 {
     const cwi_ctx_shape *s = &r->d->shape;
-    const cwi_kernels *k = r->d->kernels;
-    const size_t row = cwi_ctx_row(s);
-    uint8_t *rows = above + row;
-    cwi_ctx_bases(s, r->tables.classes, group, lanes->base);
-    lanes->used = cwi_ctx_used(s, group);
-    memset(above, 0, row);
-    for (size_t y = 0; y < s->height;) {
+    const cwi_ctx_kernels *k = &r->d->kernels->ctx;
+    int16_t *acc = (int16_t *)(void *)(rows + r->places.acc);
+    cwi_ctx_mix mix;
+    cwi_ctx_mix_of(&r->tables, s, group, &mix);
+    lanes->used = (unsigned)cwi_ctx_used(s, section, group);
+    for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
         const size_t count = CWI_MIN(cwi_ctx_strip(s), s->height - y);
-        if (!k->ctx.decode(lanes, rows, s->width, count))
-            return false;
-        cwi_ctx_scatter(k, s, rows, group, y, count, r->d->symbols);
-        y += count;
-        if (y < s->height)
-            memcpy(above, rows + (count - 1) * row, row);
+        uint8_t *first = strip_at(s, rows, group, y), *row = first;
+        for (size_t i = 0; i < count; i++, row += cwi_ctx_row(s)) {
+            const cwi_ctx_near near = cwi_ctx_near_of(&r->tables, s, rows, row, group, y + i);
+            k->mix(&mix, &near, s->width, acc);
+            if (!k->decode(lanes, &mix, acc, row, s->width))
+                return false;
+        }
+        cwi_ctx_scatter(r->d->kernels, s, first, section, group, y, count, r->d->symbols);
     }
     return true;
 }
@@ -66,18 +89,19 @@ static bool decode_group(const run *r, uint8_t *above, size_t group, cwi_ctx_lan
 static bool decode_block(const run *r, uint8_t *rows, size_t block)
 {
     const cwi_ctx_shape *s = &r->d->shape;
-    const size_t begin = block * s->block_groups, end = CWI_MIN(begin + s->block_groups, cwi_ctx_groups(s));
-    const unsigned used = cwi_ctx_used(s, begin);
+    const size_t begin = block * s->block_sections, end = CWI_MIN(begin + s->block_sections, s->sections);
+    const size_t used = cwi_ctx_used(s, begin, 0);
     cwi_ctx_lanes lanes = {.model = &r->tables.model, .get = r->stream[block]};
     lanes.end = lanes.get + r->size[block];
     if (r->size[block] < 4 * used)
         return false;
-    for (unsigned l = 0; l < used; l++, lanes.get += 4)
+    for (size_t l = 0; l < used; l++, lanes.get += 4)
         lanes.state[l] = (uint32_t)cwi_get_le(lanes.get, 4);
-    for (size_t g = begin; g < end; g++)
-        if (!decode_group(r, rows, g, &lanes))
-            return false;
-    for (unsigned l = 0; l < used; l++)
+    for (size_t section = begin; section < end; section++)
+        for (size_t g = 0; g < s->groups; g++)
+            if (!decode_group(r, rows, section, g, &lanes))
+                return false;
+    for (size_t l = 0; l < used; l++)
         if (lanes.state[l] != CWI_CTX_LOW)
             return false;
     return lanes.get == lanes.end;
@@ -86,7 +110,7 @@ static bool decode_block(const run *r, uint8_t *rows, size_t block)
 static void block_task(void *ctx, unsigned worker, size_t block)
 {
     run *r = ctx;
-    uint8_t *rows = r->rows + worker * strip_size(&r->d->shape);
+    uint8_t *rows = r->d->work + r->places.workers + worker * r->places.worker;
     if (!atomic_load(&r->failed) && !decode_block(r, rows, block))
         atomic_store(&r->failed, true);
 }
@@ -114,11 +138,13 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     if (s->elements == 0)
         return d->size == 0;
     const size_t workers = CWI_MAX(CWI_MIN((size_t)d->threads, s->blocks), (size_t)1);
-    run r = {.d = d, .rows = d->work + rounded(s->channels) + rounded(s->blocks * 2 * sizeof(size_t))};
-    r.stream = (const uint8_t **)(void *)(d->work + rounded(s->channels));
+    run r = {.d = d, .places = places_in(s, d->threads)};
+    r.tables.sets = (cwi_ctx_set *)(void *)d->work;
+    r.tables.of = d->work + r.places.of;
+    r.stream = (const uint8_t **)(void *)(d->work + r.places.streams);
     r.size = (size_t *)(void *)(r.stream + s->blocks);
     const uint8_t *end = d->in + d->size;
-    const uint8_t *at = cwi_ctx_tables_get(d->in + CWI_CTX_PREFIX, end, s, d->work, &r.tables);
+    const uint8_t *at = cwi_ctx_tables_get(d->in + CWI_CTX_PREFIX, end, s, &r.tables);
     if (!at)
         return false;
     d->count = r.tables.model.symbols;

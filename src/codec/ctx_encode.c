@@ -11,11 +11,12 @@ static size_t rounded(size_t bytes)
 /* Elements of a full block. */
 static size_t block_elements(const cwi_ctx_shape *s)
 {
-    return CWI_MIN(s->block_groups * CWI_LANES, s->planes) * s->height * s->width;
+    const size_t samples = CWI_MIN(s->block_sections * s->lanes, s->samples);
+    return samples * s->channels * s->height * s->width;
 }
 
-/* ---- scratch: classes and sums of the channels, then for each worker counts, a strip, its contexts and a stream ----
- */
+/* ---- scratch: sets, which channel has which; then what fitting wants, or for each worker counts, rows, the acc of
+ * one and the contexts of a strip, and a stream ---- */
 
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
@@ -27,129 +28,73 @@ static size_t stream_bound(const cwi_ctx_shape *s)
 
 static size_t worker_size(const cwi_ctx_shape *s)
 {
-    return COUNTS * sizeof(cwi_ctx_counts) + (2 * cwi_ctx_strip(s) + 1) * cwi_ctx_row(s) + rounded(stream_bound(s));
+    return COUNTS * sizeof(cwi_ctx_counts) + cwi_ctx_row(s) * (sizeof(int16_t) + cwi_ctx_strip(s)) +
+           rounded(cwi_ctx_rows_size(s)) + rounded(stream_bound(s));
+}
+
+static size_t sets_size(const cwi_ctx_shape *s)
+{
+    return rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set)) + rounded(s->channels);
 }
 
 size_t cwi_ctx_work_size(const cwi_ctx_shape *s, unsigned threads)
 {
     const size_t workers = CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
-    return rounded(s->channels) + 2 * rounded(s->channels * sizeof(uint64_t)) + workers * worker_size(s);
-}
-
-static uint8_t *classes_of(const cwi_ctx_encoder *e)
-{
-    return e->work;
-}
-
-static uint64_t *sums_of(const cwi_ctx_encoder *e)
-{
-    return (uint64_t *)(void *)(e->work + rounded(e->shape.channels));
+    return sets_size(s) + CWI_MAX(workers * worker_size(s), cwi_ctx_fit_size(s));
 }
 
 typedef struct scratch {
     cwi_ctx_counts *counts;
-    uint8_t *rows /* the row above is in front */, *contexts, *stream;
+    int16_t *acc;
+    uint8_t *contexts, *rows, *stream;
 } scratch;
 
 static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
 {
     const cwi_ctx_shape *s = &e->shape;
-    const size_t row = cwi_ctx_row(s), strip = cwi_ctx_strip(s) * row;
-    uint8_t *at = e->work + rounded(s->channels) + 2 * rounded(s->channels * sizeof(uint64_t));
-    at += worker * worker_size(s);
+    uint8_t *at = e->work + sets_size(s) + worker * worker_size(s);
     scratch w = {.counts = (cwi_ctx_counts *)(void *)at};
-    w.rows = at + COUNTS * sizeof(cwi_ctx_counts) + row;
-    w.contexts = w.rows + strip;
-    w.stream = w.contexts + strip;
+    w.acc = (int16_t *)(void *)(at + COUNTS * sizeof(cwi_ctx_counts));
+    w.contexts = (uint8_t *)(w.acc + cwi_ctx_row(s));
+    w.rows = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
+    w.stream = w.rows + rounded(cwi_ctx_rows_size(s));
     return w;
 }
 
-static size_t group_end(const cwi_ctx_shape *s, size_t block)
+static size_t section_end(const cwi_ctx_shape *s, size_t block)
 {
-    return CWI_MIN((block + 1) * s->block_groups, cwi_ctx_groups(s));
+    return CWI_MIN((block + 1) * s->block_sections, s->sections);
 }
 
-/* ---- classes: channels of equal number, by how much there is in them ---- */
+/* ---- rows and their contexts ---- */
 
-enum { COLUMNS = 512, ROWS = 85 };
-
-/* Of the same `width` columns of up to 85 rows: the sums fit a byte. */
-static void add_columns(const uint8_t *in, size_t stride, size_t rows, size_t width, uint8_t sum[COLUMNS])
-{
-    memset(sum, 0, COLUMNS);
-    for (; rows; rows--, in += stride) {
-        if (width == COLUMNS) /* a number that the compiler knows, for vectors */
-            for (size_t i = 0; i < COLUMNS; i++)
-                sum[i] += CWI_MIN(in[i], 3);
-        else
-            for (size_t i = 0; i < width; i++)
-                sum[i] += CWI_MIN(in[i], 3);
-    }
-}
-
-/* The tensor is rows of all channels' planes. */
-static void sum_channels(const cwi_ctx_encoder *e, uint64_t *sums)
+/* What is fetched once for a section. */
+static void fetch_section(const cwi_ctx_encoder *e, const scratch *w, size_t section)
 {
     const cwi_ctx_shape *s = &e->shape;
-    const size_t plane = s->height * s->width, stride = s->channels * plane, rows = s->planes / s->channels;
-    uint8_t sum[COLUMNS];
-    memset(sums, 0, s->channels * sizeof *sums);
-    for (size_t row = 0; row < rows; row += ROWS)
-        for (size_t at = 0; at < stride; at += COLUMNS) {
-            const size_t width = CWI_MIN(stride - at, (size_t)COLUMNS);
-            add_columns(e->symbols + row * stride + at, stride, CWI_MIN(rows - row, (size_t)ROWS), width, sum);
-            for (size_t i = 0, c = at / plane, left = plane - at % plane; i < width; c++, left = plane) {
-                const size_t end = CWI_MIN(i + left, width);
-                uint32_t total = 0;
-                for (; i < end; i++)
-                    total += sum[i];
-                sums[c] += total;
-            }
-        }
+    for (size_t g = 0; cwi_ctx_may_refer(s) && g < s->groups; g++)
+        cwi_ctx_gather(e->kernels, s, e->symbols, section, g, 0, s->height, w->rows + g * s->height * cwi_ctx_row(s));
 }
 
-/* The k-th smallest of n, which are put in another order (Hoare's selection, middle pivots). */
-static uint64_t smallest(uint64_t *v, size_t n, size_t k)
+/* The rows of a strip, and their contexts into w->contexts. */
+static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, const cwi_ctx_mix *mix, size_t section,
+                                  size_t group, size_t y, size_t count)
 {
-    size_t low = 0, high = n - 1;
-    while (low < high) {
-        const uint64_t pivot = v[low + (high - low) / 2];
-        size_t i = low, j = high;
-        for (;; i++, j--) {
-            while (v[i] < pivot)
-                i++;
-            while (v[j] > pivot)
-                j--;
-            if (i >= j)
-                break;
-            uint64_t t = v[i];
-            v[i] = v[j];
-            v[j] = t;
-        }
-        if (k <= j && j < high)
-            high = j;
-        else if (k > j)
-            low = j + 1;
-        else
-            break;
+    const cwi_ctx_shape *s = &e->shape;
+    const size_t size = cwi_ctx_row(s), above = y > 0;
+    const uint8_t *first = w->rows + size, *row;
+    if (cwi_ctx_may_refer(s))
+        first = w->rows + (group * s->height + y) * size;
+    else
+        cwi_ctx_gather(e->kernels, s, e->symbols, section, group, y - above, count + above,
+                       w->rows + (1 - above) * size);
+    row = first;
+    for (size_t i = 0; i < count; i++, row += size) {
+        const cwi_ctx_near near = cwi_ctx_near_of(&e->tables, s, w->rows, row, group, y + i);
+        e->kernels->ctx.mix(mix, &near, s->width, w->acc);
+        e->kernels->ctx.contexts(mix, w->acc, row, s->width, w->contexts + i * size);
     }
-    return v[k];
-}
-
-static void classify(const cwi_ctx_encoder *e)
-{
-    const size_t n = e->shape.channels;
-    uint64_t *sums = sums_of(e), *sorted = sums + rounded(n * sizeof *sums) / sizeof *sums, edge[CWI_CLASSES - 1];
-    memset(classes_of(e), 0, n);
-    if (n < CWI_CLASSES)
-        return;
-    sum_channels(e, sums);
-    memcpy(sorted, sums, n * sizeof *sums);
-    for (size_t i = 0; i < CWI_CLASSES - 1; i++)
-        edge[i] = smallest(sorted, n, (i + 1) * n / CWI_CLASSES);
-    for (size_t c = 0; c < n; c++)
-        for (size_t i = 0; i < CWI_CLASSES - 1; i++)
-            classes_of(e)[c] += sums[c] >= edge[i];
+    return first;
 }
 
 /* ---- counting ---- */
@@ -167,20 +112,28 @@ static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positi
     }
 }
 
+static void count_group(const cwi_ctx_encoder *e, const scratch *w, size_t section, size_t group)
+{
+    const cwi_ctx_shape *s = &e->shape;
+    const unsigned used = (unsigned)cwi_ctx_used(s, section, group);
+    cwi_ctx_mix mix;
+    cwi_ctx_mix_of(&e->tables, s, group, &mix);
+    for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
+        const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
+        const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
+        count(w->contexts, symbols, rows * s->width, used, w->counts);
+    }
+}
+
 static void count_block(void *ctx, unsigned worker, size_t block)
 {
     const cwi_ctx_encoder *e = ctx;
     const cwi_ctx_shape *s = &e->shape;
     const scratch w = scratch_of(e, worker);
-    uint8_t base[CWI_LANES];
-    for (size_t g = block * s->block_groups; g < group_end(s, block); g++) {
-        cwi_ctx_bases(s, classes_of(e), g, base);
-        for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
-            const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
-            cwi_ctx_gather(e->kernels, s, e->symbols, g, y, rows, w.rows);
-            cwi_ctx_contexts(base, w.rows, s->width, rows, w.contexts);
-            count(w.contexts, w.rows, rows * s->width, cwi_ctx_used(s, g), w.counts);
-        }
+    for (size_t section = block * s->block_sections; section < section_end(s, block); section++) {
+        fetch_section(e, &w, section);
+        for (size_t g = 0; g < s->groups; g++)
+            count_group(e, &w, section, g);
     }
 }
 
@@ -203,15 +156,14 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
     if (s->elements == 0)
         return 0;
     const size_t workers = CWI_MIN((size_t)e->threads, s->blocks);
-    classify(e);
+    e->tables.sets = (cwi_ctx_set *)(void *)e->work;
+    e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
+    cwi_ctx_fit(s, e->symbols, e->work + sets_size(s), &e->tables);
     for (size_t w = 0; w < workers; w++)
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
     cwi_parallel((unsigned)workers, s->blocks, count_block, e);
-    e->tables.classes = classes_of(e);
     const double bits = cwi_ctx_choose(s, total_counts(e, workers), &e->tables);
-    if (!(e->tables.mode & CWI_CTX_BY_CLASS))
-        memset(classes_of(e), 0, s->channels);
-    const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0));
+    const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
     return CWI_CTX_PREFIX + 1 + streams + (size_t)(bits / 8);
 }
 
@@ -224,18 +176,18 @@ typedef struct wave {
     uint8_t *stream[CWI_MAX_THREADS]; /* in the scratch of a worker */
 } wave;
 
-static void encode_group(const cwi_ctx_encoder *e, const scratch *w, size_t group, cwi_ctx_lanes *lanes)
+static void encode_group(const cwi_ctx_encoder *e, const scratch *w, size_t section, size_t group, cwi_ctx_lanes *lanes)
 {
     const cwi_ctx_shape *s = &e->shape;
     const size_t strip = cwi_ctx_strip(s);
-    cwi_ctx_bases(s, classes_of(e), group, lanes->base);
-    lanes->used = cwi_ctx_used(s, group);
+    cwi_ctx_mix mix;
+    cwi_ctx_mix_of(&e->tables, s, group, &mix);
+    lanes->used = (unsigned)cwi_ctx_used(s, section, group);
     for (size_t y = (s->height - 1) / strip * strip + strip; y > 0;) {
         y -= strip;
         const size_t rows = CWI_MIN(strip, s->height - y);
-        cwi_ctx_gather(e->kernels, s, e->symbols, group, y, rows, w->rows);
-        cwi_ctx_contexts(lanes->base, w->rows, s->width, rows, w->contexts);
-        e->kernels->ctx.encode(lanes, w->contexts, w->rows, rows * s->width);
+        const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
+        e->kernels->ctx.encode(lanes, w->contexts, symbols, rows * s->width);
     }
 }
 
@@ -245,14 +197,17 @@ static void encode_block(void *ctx, unsigned worker, size_t index)
     wave *v = ctx;
     const cwi_ctx_shape *s = &v->e->shape;
     const scratch w = scratch_of(v->e, index);
-    const size_t block = v->first + index, begin = block * s->block_groups;
+    const size_t block = v->first + index, begin = block * s->block_sections;
     uint8_t *end = w.stream + stream_bound(s);
     cwi_ctx_lanes lanes = {.model = &v->e->tables.model, .put = end};
     for (unsigned l = 0; l < CWI_LANES; l++)
         lanes.state[l] = CWI_CTX_LOW;
-    for (size_t g = group_end(s, block); g-- > begin;)
-        encode_group(v->e, &w, g, &lanes);
-    for (unsigned l = cwi_ctx_used(s, begin); l-- > 0;) {
+    for (size_t section = section_end(s, block); section-- > begin;) {
+        fetch_section(v->e, &w, section);
+        for (size_t g = s->groups; g-- > 0;)
+            encode_group(v->e, &w, section, g, &lanes);
+    }
+    for (size_t l = cwi_ctx_used(s, begin, 0); l-- > 0;) {
         lanes.put -= 4;
         cwi_put_le(lanes.put, lanes.state[l], 4);
     }

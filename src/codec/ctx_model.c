@@ -4,20 +4,7 @@
 #include "codec/bits.h"
 #include "codec/ctx.h"
 
-enum { CLASS_SIZE = CWI_CONTEXTS / CWI_CLASSES, GAMMA_MOST = CWI_CTX_BITS };
-
-unsigned cwi_ctx_table_of(unsigned mode, unsigned context)
-{
-    const unsigned class = context / CLASS_SIZE, neighbours = context % CLASS_SIZE;
-    if (mode & CWI_CTX_BY_NEIGHBOURS)
-        return mode & CWI_CTX_BY_CLASS ? context : neighbours;
-    return mode & CWI_CTX_BY_CLASS ? class : 0;
-}
-
-unsigned cwi_ctx_table_count(unsigned mode)
-{
-    return cwi_ctx_table_of(mode, CWI_CONTEXTS - 1) + 1;
-}
+enum { GAMMA_MOST = CWI_CTX_BITS };
 
 /* ---- one table ---- */
 
@@ -65,27 +52,87 @@ static double cost(const table count, const table part, unsigned symbols)
     return bits;
 }
 
-/* ---- all of them ---- */
+/* ---- merging neighbouring contexts while that makes the whole shorter ---- */
 
-static void merge(cwi_ctx_counts counts, unsigned mode, table merged[CWI_CONTEXTS])
+typedef struct runs {
+    unsigned symbols, count;
+    unsigned first[CWI_CONTEXTS]; /* context of each run */
+    table counts[CWI_CONTEXTS];
+    double bits[CWI_CONTEXTS]; /* of each run */
+    double gain[CWI_CONTEXTS]; /* of merging it with the next one */
+} runs;
+
+static double bits_of(const runs *r, const table counts)
 {
-    memset(merged, 0, CWI_CONTEXTS * sizeof *merged);
-    for (unsigned c = 0; c < CWI_CONTEXTS; c++)
-        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
-            merged[cwi_ctx_table_of(mode, c)][s] += counts[c][s];
+    table part;
+    normalize(counts, part);
+    return cost(counts, part, r->symbols);
 }
 
-static double cost_of_mode(const cwi_ctx_shape *shape, cwi_ctx_counts counts, unsigned mode, unsigned symbols)
+static void add(table a, const table b)
 {
-    table merged[CWI_CONTEXTS], part;
-    double bits = mode & CWI_CTX_BY_CLASS ? 2.0 * (double)shape->channels : 0.0;
-    merge(counts, mode, merged);
-    for (unsigned t = 0; t < cwi_ctx_table_count(mode); t++) {
-        normalize(merged[t], part);
-        bits += cost(merged[t], part, symbols);
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        a[s] += b[s];
+}
+
+static void set_gain(runs *r, unsigned i)
+{
+    table both;
+    memcpy(both, r->counts[i], sizeof both);
+    add(both, r->counts[i + 1]);
+    r->gain[i] = r->bits[i] + r->bits[i + 1] - bits_of(r, both);
+}
+
+static void merge_with_next(runs *r, unsigned i)
+{
+    add(r->counts[i], r->counts[i + 1]);
+    r->bits[i] = bits_of(r, r->counts[i]);
+    r->count--;
+    for (unsigned j = i + 1; j < r->count; j++) {
+        r->first[j] = r->first[j + 1];
+        memcpy(r->counts[j], r->counts[j + 1], sizeof(table));
+        r->bits[j] = r->bits[j + 1];
+        r->gain[j] = r->gain[j + 1];
     }
-    return bits;
+    if (i > 0)
+        set_gain(r, i - 1);
+    if (i + 1 < r->count)
+        set_gain(r, i);
 }
+
+/* Contexts that do not occur belong to the one before. */
+static void begin_runs(runs *r, cwi_ctx_counts counts, unsigned symbols)
+{
+    memset(r, 0, sizeof *r);
+    r->symbols = symbols;
+    for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
+        uint32_t total = 0;
+        for (unsigned s = 0; s < symbols; s++)
+            total += counts[c][s];
+        if (total == 0 && r->count)
+            continue;
+        r->first[r->count] = r->count ? c : 0;
+        memcpy(r->counts[r->count], counts[c], sizeof(table));
+        r->bits[r->count] = bits_of(r, counts[c]);
+        r->count++;
+    }
+    for (unsigned i = 0; i + 1 < r->count; i++)
+        set_gain(r, i);
+}
+
+static void merge_runs(runs *r)
+{
+    while (r->count > 1) {
+        unsigned best = 0;
+        for (unsigned i = 1; i + 1 < r->count; i++)
+            best = r->gain[i] > r->gain[best] ? i : best;
+        if (r->gain[best] < 0)
+            return;
+        merge_with_next(r, best);
+    }
+}
+
+/* ---- the model ---- */
 
 static unsigned symbols_in(cwi_ctx_counts counts)
 {
@@ -108,38 +155,49 @@ static void set_table(cwi_ctx_model *m, unsigned context, const table part)
     m->start[CWI_SYMBOLS][context] = (uint16_t)sum;
 }
 
+static void set_model(cwi_ctx_tables *t, const runs *r)
+{
+    table part;
+    memset(t->fresh, 0, sizeof t->fresh);
+    for (unsigned i = 0; i < r->count; i++) {
+        const unsigned end = i + 1 < r->count ? r->first[i + 1] : CWI_CONTEXTS;
+        t->fresh[r->first[i]] = true;
+        normalize(r->counts[i], part);
+        for (unsigned c = r->first[i]; c < end; c++)
+            set_table(&t->model, c, part);
+    }
+}
+
 double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t)
 {
-    table merged[CWI_CONTEXTS], part;
-    double best = INFINITY;
+    runs r;
     t->model.symbols = symbols_in(counts);
-    for (unsigned mode = 0; mode < 4; mode++) {
-        const double bits = cost_of_mode(shape, counts, mode, t->model.symbols);
-        if (bits < best) {
-            best = bits;
-            t->mode = mode;
-        }
+    begin_runs(&r, counts, t->model.symbols);
+    double plain = 0, bits = (double)cwi_ctx_weights_bits(t, shape) + CWI_CONTEXTS - 1;
+    merge_runs(&r);
+    for (unsigned i = 0; i < r.count; i++)
+        bits += r.bits[i];
+    runs one = r;
+    while (one.count > 1)
+        merge_with_next(&one, 0);
+    plain = one.bits[0];
+    if (plain <= bits) {
+        t->mode = CWI_CTX_PLAIN;
+        r = one;
+        bits = plain;
     }
-    merge(counts, t->mode, merged);
-    for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
-        normalize(merged[cwi_ctx_table_of(t->mode, c)], part);
-        set_table(&t->model, c, part);
-    }
-    return best;
+    set_model(t, &r);
+    return bits;
 }
 
-/* The context of class 0 or more that stands for a table. */
-static unsigned context_of(unsigned mode, unsigned t)
-{
-    return mode == CWI_CTX_BY_CLASS ? t * CLASS_SIZE : t;
-}
-
-/* ---- bytes: mode and symbols | for each channel its class, 2 bits | for each table 4 bits, and gammas ---- */
+/* ---- bytes: mode and symbols | weights | which contexts have tables | for each table 4 bits, and gammas ---- */
 
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape)
 {
-    const size_t bits = CWI_CONTEXTS * (4 + (CWI_SYMBOLS - 1) * (2 * CWI_CTX_BITS + 1));
-    return 2 + shape->channels / 4 + bits / 8 + 1;
+    const size_t number = 16, table_bits = 4 + (CWI_SYMBOLS - 1) * (2 * CWI_CTX_BITS + 1);
+    const size_t set = CWI_CTX_REFS * 16 + 3 + (CWI_CTX_WEIGHTS + 1) * number;
+    const size_t weights = cwi_ctx_may_own(shape) ? shape->channels * set : 3 * shape->channels;
+    return 64 + (weights + CWI_CTX_SHARED * set + CWI_CONTEXTS * (table_bits + 1)) / 8;
 }
 
 static void put_table(cwi_bit_writer *w, const cwi_ctx_model *m, unsigned context)
@@ -161,10 +219,12 @@ uint8_t *cwi_ctx_tables_put(const cwi_ctx_tables *t, const cwi_ctx_shape *shape,
     cwi_bits_put(&w, t->model.symbols - 1, 4);
     if (t->model.symbols == 1)
         return cwi_bits_finish(&w);
-    for (size_t c = 0; t->mode & CWI_CTX_BY_CLASS && c < shape->channels; c++)
-        cwi_bits_put(&w, t->classes[c], 2);
-    for (unsigned i = 0; i < cwi_ctx_table_count(t->mode); i++)
-        put_table(&w, &t->model, context_of(t->mode, i));
+    cwi_ctx_weights_put(t, shape, &w);
+    for (unsigned c = 1; c < CWI_CONTEXTS && t->mode != CWI_CTX_PLAIN; c++)
+        cwi_bits_put(&w, t->fresh[c], 1);
+    for (unsigned c = 0; c < CWI_CONTEXTS; c++)
+        if (t->fresh[c])
+            put_table(&w, &t->model, c);
     return cwi_bits_finish(&w);
 }
 
@@ -188,25 +248,26 @@ static bool get_table(cwi_bit_reader *r, unsigned symbols, table part)
     return true;
 }
 
-const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, uint8_t *classes,
-                                  cwi_ctx_tables *t)
+const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, cwi_ctx_tables *t)
 {
-    table parts[CWI_CONTEXTS];
+    table part;
     cwi_bit_reader r = {.next = in, .end = end};
-    t->mode = (unsigned)cwi_bits_get(&r, 4);
+    const unsigned mode = (unsigned)cwi_bits_get(&r, 4);
     t->model.symbols = (unsigned)cwi_bits_get(&r, 4) + 1;
-    t->classes = classes;
-    if (t->mode > 3 || r.short_of)
+    if (mode > CWI_CTX_OWN || r.short_of)
         return NULL;
-    memset(classes, 0, shape->channels);
+    t->mode = (cwi_ctx_mode)mode;
     if (t->model.symbols == 1)
         return r.next;
-    for (size_t c = 0; t->mode & CWI_CTX_BY_CLASS && c < shape->channels; c++)
-        classes[c] = (uint8_t)cwi_bits_get(&r, 2);
-    for (unsigned i = 0; i < cwi_ctx_table_count(t->mode); i++)
-        if (!get_table(&r, t->model.symbols, parts[i]))
+    if (!cwi_ctx_weights_get(&r, shape, t))
+        return NULL;
+    t->fresh[0] = true;
+    for (unsigned c = 1; c < CWI_CONTEXTS; c++)
+        t->fresh[c] = mode != CWI_CTX_PLAIN && cwi_bits_get(&r, 1);
+    for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
+        if (t->fresh[c] && !get_table(&r, t->model.symbols, part))
             return NULL;
-    for (unsigned c = 0; c < CWI_CONTEXTS; c++)
-        set_table(&t->model, c, parts[cwi_ctx_table_of(t->mode, c)]);
+        set_table(&t->model, c, part);
+    }
     return r.short_of ? NULL : r.next;
 }

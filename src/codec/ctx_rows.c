@@ -2,7 +2,8 @@
 #include <string.h>
 
 #include "codec/ctx.h"
-#include "codec/kernels/ctx_context.h"
+
+enum { ONE_CHANNEL_LEAST = CWI_LANES / 2 }; /* samples from which on a group is of one channel */
 
 static void set_planes(const cw_shape *shape, cwi_ctx_shape *s)
 {
@@ -24,65 +25,101 @@ void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *s)
     if (elements == 0)
         return;
     set_planes(shape, s);
-    const size_t plane = s->height * s->width;
-    s->planes = elements / plane;
-    s->block_groups = (CWI_CTX_BLOCK + plane * CWI_LANES - 1) / (plane * CWI_LANES);
-    s->blocks = (cwi_ctx_groups(s) + s->block_groups - 1) / s->block_groups;
+    s->planes = elements / (s->height * s->width);
+    s->samples = s->planes / s->channels;
+    s->lanes = CWI_MIN(s->samples, (size_t)CWI_LANES);
+    s->beside = s->samples >= ONE_CHANNEL_LEAST ? 1 : CWI_MIN(s->channels, CWI_LANES / s->lanes);
+    s->groups = (s->channels + s->beside - 1) / s->beside;
+    s->sections = (s->samples + s->lanes - 1) / s->lanes;
+    const size_t section = s->lanes * s->channels * s->height * s->width;
+    s->block_sections = (CWI_CTX_BLOCK + section - 1) / section;
+    s->blocks = (s->sections + s->block_sections - 1) / s->block_sections;
 }
 
-void cwi_ctx_bases(const cwi_ctx_shape *s, const uint8_t *classes, size_t group, uint8_t base[CWI_LANES])
+size_t cwi_ctx_rows_size(const cwi_ctx_shape *s)
 {
-    size_t channel = group * CWI_LANES % s->channels;
-    for (unsigned l = 0; l < CWI_LANES; l++) {
-        base[l] = (uint8_t)(classes[channel] * (CWI_CONTEXTS / CWI_CLASSES));
-        channel = channel + 1 == s->channels ? 0 : channel + 1;
+    return cwi_ctx_row(s) * (cwi_ctx_may_refer(s) ? s->groups * s->height : cwi_ctx_strip(s) + 1);
+}
+
+/* The number of the plane in a lane. */
+static size_t plane_of(const cwi_ctx_shape *s, size_t section, size_t group, size_t lane)
+{
+    const size_t channel = lane / s->lanes * s->groups + group, sample = section * s->lanes + lane % s->lanes;
+    return sample * s->channels + channel;
+}
+
+/* How far apart the planes of the lanes are, where that is the same for all 32; else 0. */
+static size_t stride_of(const cwi_ctx_shape *s, size_t section, size_t group)
+{
+    if (cwi_ctx_used(s, section, group) < CWI_LANES || (s->beside > 1 && s->lanes > 1))
+        return 0;
+    return (s->beside == 1 ? s->channels : s->groups) * s->height * s->width;
+}
+
+void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t section, size_t group,
+                    size_t y, size_t count, uint8_t *rows)
+{
+    const size_t plane = s->height * s->width, n = count * s->width, stride = stride_of(s, section, group);
+    const uint8_t *from = symbols + y * s->width;
+    if (stride) {
+        k->ctx.to_lanes(from + plane_of(s, section, group, 0) * plane, stride, n, rows);
+        return;
+    }
+    memset(rows, 0, n * CWI_LANES);
+    for (size_t l = 0; l < cwi_ctx_used(s, section, group); l++) {
+        const uint8_t *lane = from + plane_of(s, section, group, l) * plane;
+        for (size_t i = 0; i < n; i++)
+            rows[i * CWI_LANES + l] = lane[i];
     }
 }
 
-void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t group, size_t y,
-                    size_t count, uint8_t *rows)
+void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t section, size_t group,
+                     size_t y, size_t count, uint8_t *symbols)
 {
-    const size_t width = s->width, plane = s->height * width, row = cwi_ctx_row(s), above = y > 0;
-    const uint8_t *from = symbols + group * CWI_LANES * plane + (y - above) * width;
-    uint8_t *to = rows - above * row;
-    const size_t n = (count + above) * width;
-    const unsigned used = cwi_ctx_used(s, group);
-    if (!above)
-        memset(rows - row, 0, row);
-    if (used < CWI_LANES)
-        memset(to, 0, n * CWI_LANES);
-    if (plane == 1) {
-        memcpy(to, from, used);
-    } else if (used == CWI_LANES) {
-        k->ctx.to_lanes(from, plane, n, to);
-    } else {
-        for (unsigned l = 0; l < used; l++, from += plane)
-            for (size_t i = 0; i < n; i++)
-                to[i * CWI_LANES + l] = from[i];
+    const size_t plane = s->height * s->width, n = count * s->width, stride = stride_of(s, section, group);
+    uint8_t *to = symbols + y * s->width;
+    if (stride) {
+        k->ctx.from_lanes(rows, stride, n, to + plane_of(s, section, group, 0) * plane);
+        return;
+    }
+    for (size_t l = 0; l < cwi_ctx_used(s, section, group); l++) {
+        uint8_t *lane = to + plane_of(s, section, group, l) * plane;
+        for (size_t i = 0; i < n; i++)
+            lane[i] = rows[i * CWI_LANES + l];
     }
 }
 
-void cwi_ctx_contexts(const uint8_t base[CWI_LANES], const uint8_t *rows, size_t width, size_t count, uint8_t *out)
+static const cwi_ctx_set *set_of(const cwi_ctx_tables *t, size_t channel)
 {
-    static const uint8_t nothing[CWI_LANES];
-    for (size_t y = 0; y < count; y++)
-        for (size_t x = 0; x < width; x++, rows += CWI_LANES, out += CWI_LANES)
-            cwi_ctx_context(base, x ? rows - CWI_LANES : nothing, rows - width * CWI_LANES, out);
+    return &t->sets[t->mode == CWI_CTX_OWN ? channel : t->of[channel]];
 }
 
-void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t group, size_t y,
-                     size_t count, uint8_t *symbols)
+void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t group, cwi_ctx_mix *m)
 {
-    const size_t width = s->width, plane = s->height * width, n = count * width;
-    const unsigned used = cwi_ctx_used(s, group);
-    uint8_t *to = symbols + group * CWI_LANES * plane + y * width;
-    if (plane == 1) {
-        memcpy(to, rows, used);
-    } else if (used == CWI_LANES) {
-        k->ctx.from_lanes(rows, plane, n, to);
-    } else {
-        for (unsigned l = 0; l < used; l++, to += plane)
-            for (size_t i = 0; i < n; i++)
-                to[i] = rows[i * CWI_LANES + l];
+    memset(m, 0, sizeof *m);
+    if (t->mode == CWI_CTX_PLAIN)
+        return;
+    for (size_t first = 0, c = group; first < s->beside * s->lanes && c < s->channels; first += s->lanes) {
+        const cwi_ctx_set *set = set_of(t, c);
+        const size_t end = s->beside == 1 ? CWI_LANES : first + s->lanes;
+        m->refs = t->mode == CWI_CTX_OWN ? set->refs : 0;
+        for (size_t l = first; l < end; l++)
+            m->bias[l] = set->bias;
+        for (unsigned i = 0; i < CWI_CTX_NEAR + m->refs; i++)
+            for (size_t l = first; l < end; l++)
+                m->weight[i][l] = set->weight[i];
+        c += s->groups;
     }
+}
+
+cwi_ctx_near cwi_ctx_near_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, const uint8_t *rows, const uint8_t *row,
+                             size_t group, size_t y)
+{
+    cwi_ctx_near n = {.up = y ? row - cwi_ctx_row(s) : NULL};
+    if (t->mode != CWI_CTX_OWN)
+        return n;
+    const cwi_ctx_set *set = &t->sets[group];
+    for (unsigned r = 0; r < set->refs; r++)
+        n.ref[r] = rows + (set->ref[r] * s->height + y) * cwi_ctx_row(s);
+    return n;
 }

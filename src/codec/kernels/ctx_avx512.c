@@ -3,7 +3,6 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "codec/kernels/ctx_context.h"
 #include "codec/kernels/kernels.h"
 #include "codec/kernels/lanes_simd.h"
 
@@ -127,7 +126,9 @@ typedef struct states {
     __m512i low, high;
 } states;
 
-CWI_INLINE bool decode_position(cwi_ctx_lanes *c, const tables *t, states *v, __m512i context, uint8_t *out)
+/* *found gets the symbols, 0 in unused lanes. */
+CWI_INLINE bool decode_position(cwi_ctx_lanes *c, const tables *t, states *v, __m512i context, uint8_t *out,
+                                __m512i *found)
 {
     const __mmask32 used = first_lanes(c->used);
     const __m512i one = _mm512_set1_epi16(1), limit = _mm512_set1_epi32((int)CWI_CTX_LOW);
@@ -153,24 +154,71 @@ CWI_INLINE bool decode_position(cwi_ctx_lanes *c, const tables *t, states *v, __
                                   _mm512_slli_epi32(next_low, 16), wide(words, 0));
     v->high = _mm512_mask_or_epi32(_mm512_mask_mov_epi32(v->high, (__mmask16)(used >> 16), next_high), short_high,
                                    _mm512_slli_epi32(next_high, 16), wide(words, 1));
-    _mm256_storeu_si256((__m256i *)(void *)out, _mm512_maskz_cvtepi16_epi8(used, symbols));
+    *found = symbols; /* unused lanes have had none counted */
+    _mm256_storeu_si256((__m256i *)(void *)out, _mm512_cvtepi16_epi8(symbols));
     return true;
 }
 
-static bool decode(cwi_ctx_lanes *c, uint8_t *rows, size_t width, size_t height)
+/* ---- what contexts come from: 32 lanes of 16 bits ---- */
+
+CWI_INLINE __m512i symbols_at(const uint8_t *p)
 {
-    static const uint8_t nothing[CWI_LANES];
+    return _mm512_cvtepu8_epi16(bytes_at(p));
+}
+
+CWI_INLINE __m512i weighted(const int16_t weight[CWI_LANES], const uint8_t *p)
+{
+    return _mm512_mullo_epi16(_mm512_loadu_si512(weight), symbols_at(p));
+}
+
+static void mix(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t width, int16_t *acc)
+{
+    const __m512i bias = _mm512_loadu_si512(m->bias);
+    for (size_t x = 0; x < width; x++, acc += CWI_LANES) {
+        __m512i sum = bias;
+        if (n->up) {
+            const uint8_t *up = n->up + x * CWI_LANES;
+            sum = _mm512_add_epi16(sum, weighted(m->weight[1], up));
+            if (x > 0)
+                sum = _mm512_add_epi16(sum, weighted(m->weight[2], up - CWI_LANES));
+            if (x + 1 < width)
+                sum = _mm512_add_epi16(sum, weighted(m->weight[3], up + CWI_LANES));
+        }
+        for (unsigned r = 0; r < m->refs; r++)
+            sum = _mm512_add_epi16(sum, weighted(m->weight[CWI_CTX_NEAR + r], n->ref[r] + x * CWI_LANES));
+        _mm512_storeu_si512(acc, sum);
+    }
+}
+
+/* The context of a position whose left neighbours are these. */
+CWI_INLINE __m512i context_of(const int16_t *acc, __m512i weight, __m512i left)
+{
+    const __m512i sum = _mm512_add_epi16(_mm512_loadu_si512(acc), _mm512_mullo_epi16(weight, left));
+    const __m512i least = _mm512_max_epi16(_mm512_srai_epi16(sum, CWI_CTX_SHIFT), _mm512_setzero_si512());
+    return _mm512_min_epi16(least, _mm512_set1_epi16(CWI_CONTEXTS - 1));
+}
+
+static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t width, uint8_t *out)
+{
+    const __m512i weight = _mm512_loadu_si512(m->weight[0]);
+    __m512i left = _mm512_setzero_si512();
+    for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES, out += CWI_LANES) {
+        const __m256i bytes = _mm512_cvtepi16_epi8(context_of(acc, weight, left));
+        _mm256_storeu_si256((__m256i *)(void *)out, bytes);
+        left = symbols_at(row);
+    }
+}
+
+static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
+{
     tables t;
     load_tables(c->model, &t);
+    const __m512i weight = _mm512_loadu_si512(m->weight[0]);
     states v = {_mm512_loadu_si512(c->state), _mm512_loadu_si512(c->state + 16)};
-    uint8_t contexts[CWI_LANES];
-    for (size_t y = 0; y < height; y++) {
-        for (size_t x = 0; x < width; x++, rows += CWI_LANES) {
-            cwi_ctx_context(c->base, x ? rows - CWI_LANES : nothing, rows - width * CWI_LANES, contexts);
-            if (!decode_position(c, &t, &v, _mm512_cvtepu8_epi16(bytes_at(contexts)), rows))
-                return false;
-        }
-    }
+    __m512i left = _mm512_setzero_si512();
+    for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES)
+        if (!decode_position(c, &t, &v, context_of(acc, weight, left), row, &left))
+            return false;
     _mm512_storeu_si512(c->state, v.low);
     _mm512_storeu_si512(c->state + 16, v.high);
     return true;
@@ -178,5 +226,10 @@ static bool decode(cwi_ctx_lanes *c, uint8_t *rows, size_t width, size_t height)
 
 void cwi_ctx_avx512(cwi_kernels *k)
 {
-    k->ctx = (cwi_ctx_kernels){.encode = encode, .decode = decode, .to_lanes = to_lanes, .from_lanes = from_lanes};
+    k->ctx = (cwi_ctx_kernels){.mix = mix,
+                               .contexts = contexts,
+                               .encode = encode,
+                               .decode = decode,
+                               .to_lanes = to_lanes,
+                               .from_lanes = from_lanes};
 }

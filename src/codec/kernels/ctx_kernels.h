@@ -2,8 +2,12 @@
  * Internal.
  *
  * A group is CWI_LANES planes of the same width and height, one in each lane. Kernels see rows of it as bytes
- * [x][lane], so that a vector holds the same position of all planes. What the context of a symbol is, ctx_context.h
- * says.
+ * [x][lane], so that a vector holds the same position of all planes. The context of a symbol comes from a linear
+ * prediction of it:
+ *     acc = bias + weight[1] * up + weight[2] * upper left + weight[3] * upper right + weight[4 ..] * references
+ *     context = min(max(floor((acc + weight[0] * left) / 4), 0), CWI_CONTEXTS - 1)
+ * with 0 beyond the plane's edge. References are the symbols at the same place of groups that came earlier. acc does
+ * not depend on the row itself: it is made for a row at a time, before the row is decoded.
  *
  * A lane is a 32-bit rANS state x (Duda 2013), 16 bits moved at a time, probabilities in units of 1/4096. With
  * f = start[s + 1] - start[s] of the symbol's context:
@@ -23,6 +27,12 @@ enum {
     CWI_SYMBOLS = 16,
     CWI_CTX_BITS = 12,
     CWI_CTX_WHOLE = 1 << CWI_CTX_BITS,
+    CWI_CTX_NEAR = 4, /* weights of neighbours: left, up, upper left, upper right */
+    CWI_CTX_REFS = 4, /* most references */
+    CWI_CTX_WEIGHTS = CWI_CTX_NEAR + CWI_CTX_REFS,
+    CWI_CTX_WEIGHT_MOST = 127, /* magnitudes, so that 16 bits hold every sum: 8 * 127 * 15 + 4095 */
+    CWI_CTX_BIAS_MOST = 4095,
+    CWI_CTX_SHIFT = 2,  /* of acc */
     CWI_CTX_SLACK = 16, /* bytes that encode() may scribble below what it has put */
 };
 #define CWI_CTX_LOW (UINT32_C(1) << 16) /* every lane's state is at least this between symbols */
@@ -36,11 +46,22 @@ typedef struct cwi_ctx_model {
     uint32_t part[CWI_CONTEXTS][CWI_SYMBOLS]; /* start[s][c], and 2^16 times what s has */
 } cwi_ctx_model;
 
+/* The weights of a group's lanes. */
+typedef struct cwi_ctx_mix {
+    int16_t bias[CWI_LANES], weight[CWI_CTX_WEIGHTS][CWI_LANES];
+    unsigned refs; /* how many references there are */
+} cwi_ctx_mix;
+
+/* What a row is predicted from: rows of [width][CWI_LANES] bytes. */
+typedef struct cwi_ctx_near {
+    const uint8_t *up; /* NULL where there is none */
+    const uint8_t *ref[CWI_CTX_REFS];
+} cwi_ctx_near;
+
 typedef struct cwi_ctx_lanes {
     const cwi_ctx_model *model;
     uint32_t state[CWI_LANES];
-    uint8_t base[CWI_LANES]; /* of the contexts (decoder) */
-    unsigned used;           /* only lanes below this one have planes in this group */
+    unsigned used; /* only lanes below this one have planes in this group */
     /* Encoder: where the last 16 bits were put; the caller made room for the worst case, 2 bytes for each symbol and
      * CWI_CTX_SLACK. Decoder: where the next 16 bits are, little-endian; `end` is not passed. */
     uint8_t *put;
@@ -49,11 +70,15 @@ typedef struct cwi_ctx_lanes {
 
 /* Symbols are below model->symbols, contexts below CWI_CONTEXTS, in unused lanes too. */
 typedef struct cwi_ctx_kernels {
+    /* acc of a row, [width][CWI_LANES]. */
+    void (*mix)(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t width, int16_t *acc);
+    /* The contexts of a row from its acc and symbols. */
+    void (*contexts)(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t width, uint8_t *contexts);
     /* `contexts` and `symbols` are [positions][CWI_LANES]. */
     void (*encode)(cwi_ctx_lanes *l, const uint8_t *contexts, const uint8_t *symbols, size_t positions);
-    /* Fills `rows` [height][width][CWI_LANES]; what is above the first row lies before it. Bytes of unused lanes are
-     * set to 0. False when more bits are wanted than there are. */
-    bool (*decode)(cwi_ctx_lanes *l, uint8_t *rows, size_t width, size_t height);
+    /* Fills a row [width][CWI_LANES], whose acc are given. Bytes of unused lanes are set to 0. False when more bits
+     * are wanted than there are. */
+    bool (*decode)(cwi_ctx_lanes *l, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width);
     /* n elements each of CWI_LANES planes, `stride` bytes apart, to [n][CWI_LANES], and back. */
     void (*to_lanes)(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes);
     void (*from_lanes)(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes);

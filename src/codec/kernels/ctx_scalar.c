@@ -1,7 +1,7 @@
 /* ctx_scalar.c - the entropy coder's inner loops, by definition. */
 #include <string.h>
 
-#include "codec/kernels/ctx_context.h"
+#include "codec/kernels/ctx_mix.h"
 #include "codec/kernels/kernels.h"
 
 static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
@@ -45,18 +45,15 @@ static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, uint8_t *
     return true;
 }
 
-static bool decode(cwi_ctx_lanes *c, uint8_t *rows, size_t width, size_t height)
+static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
 {
-    static const uint8_t nothing[CWI_LANES];
-    const size_t row = width * CWI_LANES;
-    uint8_t contexts[CWI_LANES];
-    memset(rows, 0, row * height);
-    for (size_t y = 0; y < height; y++) {
-        for (size_t x = 0; x < width; x++, rows += CWI_LANES) {
-            cwi_ctx_context(c->base, x ? rows - CWI_LANES : nothing, rows - row, contexts);
-            if (!decode_position(c, contexts, rows))
-                return false;
-        }
+    const uint8_t *left = cwi_nothing_left;
+    uint8_t found[CWI_LANES];
+    memset(row, 0, width * CWI_LANES);
+    for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {
+        contexts_at(m, acc, left, found);
+        if (!decode_position(c, found, row))
+            return false;
     }
     return true;
 }
@@ -77,5 +74,10 @@ static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *p
 
 void cwi_ctx_scalar(cwi_kernels *k)
 {
-    k->ctx = (cwi_ctx_kernels){.encode = encode, .decode = decode, .to_lanes = to_lanes, .from_lanes = from_lanes};
+    k->ctx = (cwi_ctx_kernels){.mix = mix,
+                               .contexts = contexts,
+                               .encode = encode,
+                               .decode = decode,
+                               .to_lanes = to_lanes,
+                               .from_lanes = from_lanes};
 }

@@ -148,7 +148,7 @@ static void set_table(cwi_ctx_model *m, unsigned context, const table part)
     uint32_t sum = 0;
     for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
         m->start[s][context] = (uint16_t)sum;
-        m->part[context][s] = sum | part[s] << 16;
+        m->part[context][s] = sum | s << CWI_CTX_BITS | part[s] << 16;
         sum += part[s];
         m->next[context][s] = (uint16_t)sum;
     }

@@ -43,7 +43,7 @@ typedef struct cwi_ctx_model {
     /* start[s][c]: in context c, the probabilities of all symbols before s; from start[symbols][c] on CWI_CTX_WHOLE. */
     uint16_t start[CWI_SYMBOLS + 1][CWI_CONTEXTS];
     uint16_t next[CWI_CONTEXTS][CWI_SYMBOLS]; /* start[s + 1][c] */
-    uint32_t part[CWI_CONTEXTS][CWI_SYMBOLS]; /* start[s][c], and 2^16 times what s has */
+    uint32_t part[CWI_CONTEXTS][CWI_SYMBOLS]; /* start[s][c] + 4096 s + 65536 times what s has; any where that is 0 */
 } cwi_ctx_model;
 
 /* The weights of a group's lanes. */

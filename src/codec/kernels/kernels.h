@@ -234,11 +234,13 @@ void cwi_convert_avx2(cwi_kernels *k);
 void cwi_scan_avx512(cwi_kernels *k);
 void cwi_planes_avx512(cwi_kernels *k);
 void cwi_convert_avx512(cwi_kernels *k);
+void cwi_ctx_avx2(cwi_kernels *k);
 void cwi_ctx_avx512(cwi_kernels *k);
 #elif defined(__aarch64__)
 void cwi_scan_neon(cwi_kernels *k);
 void cwi_planes_neon(cwi_kernels *k);
 void cwi_convert_neon(cwi_kernels *k);
+void cwi_ctx_neon(cwi_kernels *k);
 #endif
 
 #endif

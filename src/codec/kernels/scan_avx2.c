@@ -168,11 +168,13 @@ static void count(const float *x, size_t n, uint32_t t, uint64_t *above, uint64_
 /* ---- histogram ---- */
 
 /* Two histograms side by side, so that a run of equal keys does not wait for one counter all the time. Keys outside go
- * to a counter of their own. */
+ * to counters of their own, one for each lane. */
 static void histogram_block(const float *x, size_t n, uint32_t base, unsigned shift, uint64_t *bins)
 {
     uint32_t part[2][CWI_HISTOGRAM_BINS + LANES] = {{0}}, index[LANES];
-    const __m256i from = _mm256_set1_epi32((int32_t)base), outside = _mm256_set1_epi32(CWI_HISTOGRAM_BINS);
+    const __m256i from = _mm256_set1_epi32((int32_t)base),
+                  outside = _mm256_add_epi32(_mm256_set1_epi32(CWI_HISTOGRAM_BINS),
+                                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     const __m128i by = _mm_cvtsi32_si128((int)shift);
     for (size_t i = 0; i < n; i += LANES) {
         const __m256i lanes = first_lanes(n - i), key = key_of(load_first(x + i, lanes));

@@ -17,6 +17,7 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
         cwi_scan_avx2(out);
         cwi_planes_avx2(out);
         cwi_convert_avx2(out);
+        cwi_ctx_avx2(out);
     } else if (cpu == CWI_CPU_AVX512) {
         cwi_scan_avx512(out);
         cwi_planes_avx512(out);
@@ -28,6 +29,7 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
         cwi_scan_neon(out);
         cwi_planes_neon(out);
         cwi_convert_neon(out);
+        cwi_ctx_neon(out);
     }
 #endif
     out->cpu = cpu;

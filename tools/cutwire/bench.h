@@ -44,6 +44,7 @@ typedef struct bench_plan {
     double zeros[4];
     size_t zero_count;
     const char *codec; /* NULL: all */
+    const char *input; /* .npy to measure instead of sizes and densities, or NULL */
     int threads;
     double seconds; /* for each case, about */
 } bench_plan;

@@ -14,7 +14,7 @@
 enum { PATH_SIZE = 4096, SKIPPED = 77 };
 
 typedef struct options {
-    const char *variant, *codec, *out;
+    const char *variant, *codec, *input, *out;
     int threads;
     double seconds;
     bool quick, no_peers, rows, json;
@@ -31,6 +31,7 @@ static bench_plan plan_of(const options *o)
     bench_plan quick = {.bytes = {1 << 20, 16 << 20}, .byte_count = 2, .zeros = {0.5}, .zero_count = 1};
     bench_plan plan = o->quick ? quick : full;
     plan.codec = o->codec;
+    plan.input = o->input;
     plan.threads = o->threads;
     plan.seconds = o->seconds > 0 ? o->seconds : o->quick ? 0.2 : 0.4;
     return plan;
@@ -105,6 +106,10 @@ static int run_variant(const options *o, const char *variant, bench_rows *rows)
     if (o->codec) {
         argv[count++] = unconst("--codec");
         argv[count++] = unconst(o->codec);
+    }
+    if (o->input) {
+        argv[count++] = unconst("--input");
+        argv[count++] = unconst(o->input);
     }
     const int code = run_for_rows(argv, variant, rows);
     if (code == SKIPPED)
@@ -198,6 +203,7 @@ static int parse(options *o, int argc, char **argv)
     const cli_option table[] = {
         {"quick", NULL, "two sizes and one density only", CLI_FLAG, &o->quick},
         {"codec", "SPEC", "this codec only [all, at the settings that the paper compares]", CLI_STRING, &o->codec},
+        {"input", "FILE", "measure this .npy, a map of your own [maps of random numbers]", CLI_STRING, &o->input},
         {"variant", "NAME", "scalar, avx2, avx512 or neon only [all that this machine has]", CLI_STRING, &o->variant},
         {"threads", "N", "threads inside one call [1]", CLI_INT, &o->threads},
         {"seconds", "S", "time for each case, about [0.4; 0.2 with --quick]", CLI_DOUBLE, &o->seconds},
@@ -214,6 +220,7 @@ static int parse(options *o, int argc, char **argv)
                    "ReLU leaves them: GB/s of fp32 input, and time against memcpy of the same array in the same run.",
         .examples = "  cutwire bench codec --quick --json\n"
                     "  cutwire bench codec --out bench/results\n"
+                    "  cutwire bench codec --input map.npy --codec ec:err=0.1\n"
                     "  cutwire bench codec --codec ms:r=0.99,b=2 --variant avx2 --no-peers\n",
         .options = table,
         .option_count = sizeof table / sizeof table[0],
@@ -257,7 +264,7 @@ int bench_codec(int argc, char **argv)
                : (code = bench_codec_measure(&plan, stdout)) == CLI_GO_ON ? CLI_OK
                                                                           : code;
     code = measure_all(&o, &rows);
-    if (code == CLI_GO_ON && !o.no_peers) {
+    if (code == CLI_GO_ON && !o.no_peers && !o.input) { /* peers make maps of their own */
         fputs("measuring peers\n", stderr);
         run_peers(&plan, &peers);
     }

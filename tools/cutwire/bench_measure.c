@@ -7,16 +7,26 @@
 #include "bench_data.h"
 #include "bench_timing.h"
 
-/* The settings that the paper compares at one size; other families run with their defaults. */
-static const char *const settings[] = {"ms:r=0.99,b=2", "sp:r=0.95875", "rt:r=0.95875", "qu:b=3"};
+/* What is measured: the settings that the paper compares at one size, the coded ones at a few rates, and a gradient's
+ * codec, which gets numbers of both signs. */
+static const char *const settings[] = {
+    "none",
+    "fp16",
+    "bf16",
+    "ms:r=0.99,b=2",
+    "ms:r=0.99,b=2,entropy=ctx",
+    "sp:r=0.95875",
+    "rt:r=0.95875",
+    "qu:b=3",
+    "ec:err=0.25",
+    "ec:err=0.1",
+    "ec:bpe=0.5",
+    "ec:step=2,round=stochastic",
+};
 
-static const char *setting_of(const char *family)
+static bool of_gradients(const char *spec)
 {
-    const size_t length = strlen(family);
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        if (strncmp(settings[i], family, length) == 0 && settings[i][length] == ':')
-            return settings[i];
-    return family;
+    return strstr(spec, "round=stochastic") != NULL;
 }
 
 /* Everything one case needs, allocated before the clock starts. */
@@ -24,8 +34,9 @@ typedef struct bench_case {
     const char *spec;
     const bench_plan *plan;
     double zeros;
-    const cw_tensor *x;
-    cw_tensor copy, back, payload, work;
+    const cw_tensor *x; /* map or gradient */
+    const cw_tensor *map, *gradient;
+    cw_tensor copy, back, payload, work, decode_work;
     cw_codec *codec;
     cw_encode_args encode;
     cw_decode_args decode;
@@ -50,7 +61,18 @@ static cw_status case_prepare(bench_case *c, cw_error *err)
         status = bytes_of(&c->work, cw_codec_work_size(c->codec, c->x) * (size_t)c->plan->threads + 1);
     c->encode = (cw_encode_args){.threads = c->plan->threads, .work = c->work.data};
     c->encode.work_size = (size_t)c->work.shape.dim[0];
-    c->decode = (cw_decode_args){.threads = c->plan->threads};
+    return status;
+}
+
+/* Scratch for decoding, once there is a payload. */
+static cw_status case_prepare_decode(bench_case *c, cw_error *err)
+{
+    cw_payload_info info;
+    cw_status status = cw_payload_inspect(c->payload.data, c->size, &info, err);
+    if (status == CW_OK)
+        status = bytes_of(&c->decode_work, cw_decode_work_size(&info) + 1);
+    c->decode = (cw_decode_args){.threads = c->plan->threads, .work = c->decode_work.data};
+    c->decode.work_size = status == CW_OK ? (size_t)c->decode_work.shape.dim[0] : 0;
     return status;
 }
 
@@ -59,6 +81,7 @@ static void case_free(bench_case *c)
     cw_codec_destroy(&c->codec);
     cw_tensor_free(&c->payload);
     cw_tensor_free(&c->work);
+    cw_tensor_free(&c->decode_work);
 }
 
 static cw_status encode_once(bench_case *c, cw_error *err)
@@ -73,6 +96,8 @@ static cw_status case_run(bench_case *c, size_t bytes, bench_row *row, cw_error 
     double (*const ticks)(void) = c->plan->threads == 1 ? bench_busy : bench_now;
     const double end = bench_now() + c->plan->seconds;
     cw_status status = encode_once(c, err);
+    if (status == CW_OK)
+        status = case_prepare_decode(c, err);
     size_t runs = 0;
     for (; status == CW_OK && runs < BENCH_MAX_RUNS && (runs < BENCH_MIN_RUNS || bench_now() < end); runs++) {
         const double t0 = ticks();
@@ -117,12 +142,10 @@ static int measure_one(bench_case *c, size_t bytes, FILE *out)
 
 static int measure_codecs(bench_case c, size_t bytes, FILE *out)
 {
-    if (c.plan->codec) {
-        c.spec = c.plan->codec;
-        return measure_one(&c, bytes, out);
-    }
-    for (size_t i = 0; i < cw_codec_family_count(); i++) {
-        c.spec = setting_of(cw_codec_family_at(i)->name);
+    const size_t count = c.plan->codec ? 1 : sizeof settings / sizeof settings[0];
+    for (size_t i = 0; i < count; i++) {
+        c.spec = c.plan->codec ? c.plan->codec : settings[i];
+        c.x = of_gradients(c.spec) && c.gradient ? c.gradient : c.map;
         const int code = measure_one(&c, bytes, out);
         if (code != CLI_GO_ON)
             return code;
@@ -130,21 +153,67 @@ static int measure_codecs(bench_case c, size_t bytes, FILE *out)
     return CLI_GO_ON;
 }
 
+static int out_of_memory(size_t bytes)
+{
+    return cli_fail(CLI_FAILURE, "bench codec: out of memory for 4 x %zu bytes", bytes);
+}
+
 static int measure_size(const bench_plan *plan, size_t bytes, FILE *out)
 {
     const int64_t samples = (int64_t)(bytes / sizeof(float) / BENCH_SAMPLE);
     const cw_shape shape = cw_shape_of(4, (int64_t[]){samples, BENCH_CHANNELS, BENCH_SIDE, BENCH_SIDE});
-    cw_tensor x = {0};
-    bench_case c = {.plan = plan, .x = &x};
+    cw_tensor x = {0}, gradient = {0};
+    bench_case c = {.plan = plan, .map = &x, .gradient = &gradient};
     int code = CLI_GO_ON;
-    if (cw_tensor_alloc(&x, CW_F32, &shape) != CW_OK || cw_tensor_alloc(&c.copy, CW_F32, &shape) != CW_OK ||
-        cw_tensor_alloc(&c.back, CW_F32, &shape) != CW_OK)
-        code = cli_fail(CLI_FAILURE, "bench codec: out of memory for 3 x %zu bytes", bytes);
+    if (cw_tensor_alloc(&x, CW_F32, &shape) != CW_OK || cw_tensor_alloc(&gradient, CW_F32, &shape) != CW_OK ||
+        cw_tensor_alloc(&c.copy, CW_F32, &shape) != CW_OK || cw_tensor_alloc(&c.back, CW_F32, &shape) != CW_OK)
+        code = out_of_memory(bytes);
     for (size_t z = 0; code == CLI_GO_ON && z < plan->zero_count; z++) {
         c.zeros = plan->zeros[z];
         bench_fill(x.data, bytes / sizeof(float), c.zeros);
+        bench_fill_gradient(gradient.data, bytes / sizeof(float), c.zeros);
         memset(c.copy.data, 0, bytes);
         memset(c.back.data, 0, bytes);
+        code = measure_codecs(c, bytes, out);
+    }
+    cw_tensor_free(&x);
+    cw_tensor_free(&gradient);
+    cw_tensor_free(&c.copy);
+    cw_tensor_free(&c.back);
+    return code;
+}
+
+/* In hundredths; n > 0. */
+static double share_of_zeros(const cw_tensor *x, size_t n)
+{
+    size_t zeros = 0;
+    for (size_t i = 0; i < n; i++)
+        zeros += ((const float *)x->data)[i] == 0;
+    return floor(100 * (double)zeros / (double)n + 0.5) / 100;
+}
+
+/* A tensor of the user's. */
+static int measure_input(const bench_plan *plan, FILE *out)
+{
+    cw_tensor x = {0};
+    cw_error err = {0};
+    bench_case c = {.plan = plan, .map = &x};
+    int code = CLI_GO_ON;
+    size_t bytes = sizeof(float);
+    cw_status status = cw_npy_load(plan->input, &x, &err);
+    if (status != CW_OK)
+        return cli_fail_error("bench codec", status, &err);
+    for (int i = 0; i < x.shape.ndim; i++)
+        bytes *= (size_t)x.shape.dim[i];
+    if (x.dtype != CW_F32 || bytes == 0)
+        code =
+            cli_fail(CLI_FAILURE, "bench codec: %s holds no f32 elements: only such tensors are measured", plan->input);
+    else if (cw_tensor_alloc(&c.copy, CW_F32, &x.shape) != CW_OK || cw_tensor_alloc(&c.back, CW_F32, &x.shape) != CW_OK)
+        code = out_of_memory(bytes);
+    if (code == CLI_GO_ON) {
+        memset(c.copy.data, 0, bytes);
+        memset(c.back.data, 0, bytes);
+        c.zeros = share_of_zeros(&x, bytes / sizeof(float));
         code = measure_codecs(c, bytes, out);
     }
     cw_tensor_free(&x);
@@ -156,6 +225,8 @@ static int measure_size(const bench_plan *plan, size_t bytes, FILE *out)
 int bench_codec_measure(const bench_plan *plan, FILE *out)
 {
     int code = CLI_GO_ON;
+    if (plan->input)
+        return measure_input(plan, out);
     for (size_t s = 0; code == CLI_GO_ON && s < plan->byte_count; s++)
         code = measure_size(plan, plan->bytes[s], out);
     return code;

@@ -84,7 +84,7 @@ static double against_pytorch(const bench_rows *rows, const bench_row *torch)
     double best = 0;
     for (size_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
-        if (strcmp(r->codec, "ms:r=0.99,b=2") == 0 && r->bytes == torch->bytes && r->zeros == torch->zeros &&
+        if (r != torch && strcmp(r->codec, torch->codec) == 0 && r->bytes == torch->bytes && r->zeros == torch->zeros &&
             (best == 0 || r->encode_s < best))
             best = r->encode_s;
     }
@@ -94,11 +94,11 @@ static double against_pytorch(const bench_rows *rows, const bench_row *torch)
 void bench_codec_report(const bench_rows *rows, FILE *out)
 {
     char size[32];
-    fprintf(out, "%-8s %-26s %9s %5s %8s %7s  %-15s %-15s\n", "variant", "codec", "input", "zeros", "ratio", "memcpy",
+    fprintf(out, "%-8s %-28s %9s %5s %8s %7s  %-15s %-15s\n", "variant", "codec", "input", "zeros", "ratio", "memcpy",
             "   encode", "   decode");
     for (size_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
-        fprintf(out, "%-8s %-26s %9s %5g %8.2f %7.1f  %6.2f %6.2f x %6.2f %6.2f x\n", r->variant, r->codec,
+        fprintf(out, "%-8s %-28s %9s %5g %8.2f %7.1f  %6.2f %6.2f x %6.2f %6.2f x\n", r->variant, r->codec,
                 cli_bytes((double)r->bytes, size, sizeof size), r->zeros, (double)r->bytes / (double)r->payload_bytes,
                 gigabytes(r, r->memcpy_s), gigabytes(r, r->encode_s), r->encode_s / r->memcpy_s,
                 gigabytes(r, r->decode_s), r->decode_s / r->memcpy_s);

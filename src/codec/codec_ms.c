@@ -10,11 +10,12 @@
 #include "codec/codec_impl.h"
 #include "codec/mask.h"
 #include "codec/mask_ctx.h"
+#include "codec/mask_values.h"
 
 enum { KEY_R, KEY_B, KEY_ROUND, KEY_RECON, KEY_VALUES, KEY_SCOPE, KEY_ENTROPY, KEY_COUNT };
 enum { RECON_EDGE, RECON_CENTROID };
 enum { ENTROPY_NONE, ENTROPY_CTX };
-enum { PREFIX = 8, FLAGS_AT = 7, FLAG_SIGNED = 1, FLAG_CODED = 2 };
+enum { PREFIX = 8, FLAGS_AT = 7, FLAG_SIGNED = 1, FLAG_CODED = 2, FLAG_PACKED = 4 };
 
 static const cwi_key keys[KEY_COUNT] = {
     [KEY_R] = {.name = "r", .type = CWI_KEY_REAL, .min = 0, .max = 1, .standard = 0.99},
@@ -64,13 +65,19 @@ static size_t mask_work(const cwi_mask *m, unsigned threads)
     return (cwi_mask_work_size(&m->layout, threads) + 63) & ~(size_t)63;
 }
 
+/* What coded bodies want beside: rooms for values, packed or not, and for what the mask wants. */
+static size_t coded_work(const cwi_mask *m, const cw_shape *shape, unsigned threads)
+{
+    return cwi_mask_ctx_work(m, shape, threads) + ((m->layout.segments * cwi_mask_values_size(m) + 63) & ~(size_t)63);
+}
+
 static size_t work_size(const cwi_input *in)
 {
     cwi_mask m = describe(in->value, in->shape, in->elements);
     size_t body, size = mask_work(&m, in->threads);
     m.is_signed = true;
     if (is_coded(in->value, in->elements) && body_size(&m, in->value, &body))
-        size += cwi_mask_ctx_work(&m, in->shape, in->threads) + body;
+        size += coded_work(&m, in->shape, in->threads) + body;
     return size;
 }
 
@@ -150,7 +157,8 @@ static void put_levels(const averaging *a, bool centroid)
         put_float(a->levels + 4 * s, cwi_mask_limit(a->mask, &a->work->picks[s]));
 }
 
-/* Codes the planes, and moves the values behind them; or leaves all as it is when that is no smaller. */
+/* Codes the planes, and puts the values, packed if that helps, before them; or leaves all as it is when that is no
+ * smaller. */
 static void encode_context(cwi_encode_job *job, const cwi_mask_encoder *e)
 {
     const cwi_value *v = job->codec->value;
@@ -166,10 +174,14 @@ static void encode_context(cwi_encode_job *job, const cwi_mask_encoder *e)
         cwi_mask_encode(e);
         return;
     }
-    const size_t planes = (size_t)(e->values - e->marks);
-    job->body[FLAGS_AT] |= FLAG_CODED;
-    memmove(e->marks + coded, e->values, m->layout.segments * cwi_mask_values_size(m));
-    job->size -= planes - coded;
+    const size_t planes = (size_t)(e->values - e->marks), plain = m->layout.segments * cwi_mask_values_size(m);
+    const size_t packed = cwi_values_pack(m, e->values, c.work), values = packed ? packed : plain;
+    job->body[FLAGS_AT] |= packed ? FLAG_CODED | FLAG_PACKED : FLAG_CODED;
+    if (!packed)
+        memcpy(c.work, e->values, plain);
+    memmove(e->marks + values, e->marks, coded);
+    memcpy(e->marks, c.work, values);
+    job->size -= planes - coded + plain - values;
 }
 
 static cw_status encode_body(cwi_encode_job *job)
@@ -211,7 +223,7 @@ static cw_status encode(cwi_encode_job *job)
     m.is_signed = true;
     if (!is_coded(job->codec->value, job->elements) || !body_size(&m, job->codec->value, &plain) || plain <= capacity)
         return encode_body(job);
-    job->body = job->work + used + cwi_mask_ctx_work(&m, job->shape, job->threads);
+    job->body = job->work + used + coded_work(&m, job->shape, job->threads);
     job->capacity = plain;
     const cw_status status = encode_body(job);
     const uint8_t *made = job->body;
@@ -242,22 +254,27 @@ static cwi_mask described(const cwi_payload *p)
     return m;
 }
 
-/* Where the planes are, coded or not. */
-static size_t planes_at(const cwi_payload *p, const cwi_mask *m)
+/* Where the levels end. */
+static size_t levels_end(const cwi_payload *p, const cwi_mask *m)
 {
     return PREFIX + m->layout.segments * levels_of_segment(p->value) * 4;
 }
 
 static cw_status check_coded(const cwi_payload *p, const cwi_mask *m, cw_error *err)
 {
-    size_t size, values;
+    size_t size, values = m->layout.segments * cwi_mask_values_size(m);
     if (!body_size(m, p->value, &size) || size <= p->body_size)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, more than without entropy coding", p->body_size);
-    values = m->layout.segments * cwi_mask_values_size(m);
-    const size_t at = planes_at(p, m);
-    if (p->body_size < at || p->body_size - at < values ||
-        !cwi_mask_ctx_check(m, &p->shape, p->body + at, p->body_size - at - values))
+    const size_t at = levels_end(p, m);
+    /* r says how many are kept, and that how much scratch there is */
+    bool fits = at <= p->body_size && m->kept == describe(p->value, &p->shape, p->elements).kept;
+    if (fits && p->body[FLAGS_AT] & FLAG_PACKED) {
+        values = cwi_values_packed(m, p->body + at, p->body_size - at);
+        fits = values > 0;
+    }
+    if (!fits || p->body_size - at < values ||
+        !cwi_mask_ctx_check(m, &p->shape, p->body + at + values, p->body_size - at - values))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
     return CW_OK;
@@ -269,7 +286,8 @@ static cw_status check(const cwi_payload *p, cw_error *err)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ms payload has %zu bytes, %d is the least", p->body_size, PREFIX);
     const unsigned coded = is_coded(p->value, p->elements) ? FLAG_CODED : 0;
-    if (p->body[FLAGS_AT] & ~(FLAG_SIGNED | coded))
+    const unsigned packed = p->body[FLAGS_AT] & coded ? FLAG_PACKED : 0;
+    if (p->body[FLAGS_AT] & ~(FLAG_SIGNED | coded | packed))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + FLAGS_AT, "unknown flags %02x in an ms payload",
                            p->body[FLAGS_AT]);
     cwi_mask m = described(p);
@@ -325,20 +343,33 @@ static size_t blocks_work(size_t elements, unsigned threads)
     return (cwi_decode_work_blocks(elements, threads) + 63) & ~(size_t)63;
 }
 
-/* Decodes the planes, and has *planes point to them. */
-static cw_status decode_context(const cwi_decode_job *job, const cwi_mask *m, const uint8_t **planes, size_t size)
+/* Decodes values and planes, into the job's scratch. */
+static cw_status decode_context(const cwi_decode_job *job, cwi_mask_decoder *d)
 {
     const cwi_payload *p = job->payload;
-    const cwi_mask_ctx c = {.mask = m,
-                            .signed_zero = p->value[KEY_RECON].whole == RECON_CENTROID,
-                            .kernels = job->kernels,
-                            .shape = &p->shape,
-                            .threads = job->threads,
-                            .work = job->work + blocks_work(p->elements, job->threads)};
-    const size_t at = p->header_size + (size_t)(*planes - p->body);
-    *planes = cwi_mask_ctx_decode(&c, *planes, size);
-    return *planes ? CW_OK
-                   : cwi_fail_at(job->err, CW_ERR_CORRUPT, at, "the entropy-coded codes of the payload are damaged");
+    const cwi_mask *m = d->mask;
+    cwi_mask_ctx c = {.mask = m,
+                      .signed_zero = p->value[KEY_RECON].whole == RECON_CENTROID,
+                      .kernels = job->kernels,
+                      .shape = &p->shape,
+                      .threads = job->threads};
+    const size_t at = levels_end(p, m);
+    size_t values = m->layout.segments * cwi_mask_values_size(m);
+    uint8_t *unpacked = job->work + blocks_work(p->elements, job->threads);
+    c.work = unpacked + ((values + 63) & ~(size_t)63);
+    d->values = p->body + at;
+    if (p->body[FLAGS_AT] & FLAG_PACKED) {
+        values = cwi_values_packed(m, d->values, p->body_size - at);
+        if (!cwi_values_unpack(m, d->values, values, unpacked))
+            return cwi_fail_at(job->err, CW_ERR_CORRUPT, p->header_size + at,
+                               "the packed values of the payload are damaged");
+        d->values = unpacked;
+    }
+    const uint8_t *marks = p->body + at + values;
+    d->marks = cwi_mask_ctx_decode(&c, marks, (size_t)(p->body + p->body_size - marks));
+    return d->marks ? CW_OK
+                    : cwi_fail_at(job->err, CW_ERR_CORRUPT, p->header_size + at + values,
+                                  "the entropy-coded codes of the payload are damaged");
 }
 
 static cw_status decode(cwi_decode_job *job)
@@ -349,10 +380,12 @@ static cw_status decode(cwi_decode_job *job)
     const reading r = {p, &m};
     cwi_mask_decoder d = {.job = job, .mask = &m, .ctx = &r};
     d.levels = p->value[KEY_RECON].whole == RECON_CENTROID ? centroid_levels : edge_levels;
-    d.marks = p->body + planes_at(p, &m);
-    d.values = p->body + p->body_size - m.layout.segments * cwi_mask_values_size(&m);
-    if (p->body[FLAGS_AT] & FLAG_CODED)
-        CWI_TRY(decode_context(job, &m, &d.marks, (size_t)(d.values - d.marks)));
+    if (p->body[FLAGS_AT] & FLAG_CODED) {
+        CWI_TRY(decode_context(job, &d));
+    } else {
+        d.marks = p->body + levels_end(p, &m);
+        d.values = p->body + p->body_size - m.layout.segments * cwi_mask_values_size(&m);
+    }
     return cwi_mask_decode(&d);
 }
 
@@ -361,7 +394,7 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
     cwi_mask m = describe(p->value, &p->shape, p->elements);
     m.is_signed = true;
     const size_t size = blocks_work(p->elements, threads);
-    return size + (is_coded(p->value, p->elements) ? cwi_mask_ctx_work(&m, &p->shape, threads) : 0);
+    return size + (is_coded(p->value, p->elements) ? coded_work(&m, &p->shape, threads) : 0);
 }
 
 const cwi_family cwi_family_ms = {

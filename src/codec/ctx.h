@@ -120,7 +120,8 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d);
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
 
 /* Chooses mode and weights for these symbols; `work` has cwi_ctx_fit_size() bytes. */
-void cwi_ctx_fit(const cwi_ctx_shape *s, const uint8_t *symbols, uint8_t *work, cwi_ctx_tables *t);
+void cwi_ctx_fit(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *symbols, uint8_t *work,
+                 cwi_ctx_tables *t);
 size_t cwi_ctx_fit_size(const cwi_ctx_shape *s);
 /* The bits that the weights take. */
 size_t cwi_ctx_weights_bits(const cwi_ctx_tables *t, const cwi_ctx_shape *s);

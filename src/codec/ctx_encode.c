@@ -158,7 +158,7 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
     const size_t workers = CWI_MIN((size_t)e->threads, s->blocks);
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    cwi_ctx_fit(s, e->symbols, e->work + sets_size(s), &e->tables);
+    cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
     for (size_t w = 0; w < workers; w++)
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
     cwi_parallel((unsigned)workers, s->blocks, count_block, e);

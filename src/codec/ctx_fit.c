@@ -7,42 +7,45 @@
 #include <string.h>
 
 #include "codec/ctx.h"
-#include "codec/ctx_moments.h"
 
 enum {
-    POSITIONS = 2048,     /* of each channel in the sample, or more by less than a row */
-    SAMPLE = 1 << 20,     /* elements of the sample where there are many channels, */
-    LEAST_POSITIONS = 64, /* but not fewer of each than these */
-    CANDIDATES = 128,     /* earlier channels that are looked at */
-    SHORTLIST = 8,        /* and at more closely */
-    RESIDUAL_ONE = 8,     /* an error of 1 in whole numbers */
-    OWN_BITS = 8,         /* about what a weight takes */
+    POSITIONS = 2048,             /* of each channel in the sample, or more by less than a row */
+    LEAST_POSITIONS = 512,        /* where there are so many */
+    WORK = 128,                   /* products for each element of the tensor, by which the sample is limited, too */
+    CANDIDATES = 128,             /* earlier channels that are looked at */
+    SHORTLIST = 2 * CWI_CTX_REFS, /* and at more closely */
+    REFER_LEAST = 256,            /* elements of a channel */
+    RESIDUAL_ONE = 8,             /* an error of 1 in whole numbers */
+    NUMBER_BITS = 8,              /* about what a weight takes */
     FINEST = 32,
     COARSEST = 2, /* contexts for a difference of 1 */
+    CLASS_BITS = 3,
     /* variables of the regression: */
     ONE = 0,
     NEAR = 1,
-    FIRST = NEAR + CWI_CTX_NEAR, /* of the shortlist */
+    TARGET = NEAR + CWI_CTX_NEAR,
+    FIRST, /* of the shortlist */
     VARIABLES = FIRST + SHORTLIST,
 };
 
-/* sum of products: of two variables, and of a variable and the target */
-typedef struct moments {
-    double n, with[VARIABLES][VARIABLES], target[VARIABLES], square;
-} moments;
+/* Sums of products of the variables; both halves. */
+typedef double near_moments[FIRST][FIRST];
+typedef double moments[VARIABLES][VARIABLES];
 
 typedef struct fit {
     const cwi_ctx_shape *shape;
+    const cwi_kernels *kernels;
     const uint8_t *symbols;
     cwi_ctx_tables *tables;
-    size_t rows, n;                  /* of each channel in the sample: rows, and elements in them */
-    double whole;                    /* elements of a channel */
-    double scale;                    /* what a weight of 1 is in whole numbers */
-    uint8_t *sample;                 /* [channel][n] */
-    uint8_t *near;                   /* [CWI_CTX_NEAR][n] of the channel at hand */
-    int8_t *residual;                /* [n] of the channel at hand */
-    uint64_t *sum, *square, *sorted; /* of each channel */
-    moments shared[CWI_CTX_SHARED];
+    size_t rows, n;                   /* of each channel in the sample: rows, and elements in them */
+    double whole;                     /* elements of a channel */
+    double scale;                     /* what a weight of 1 is in whole numbers */
+    uint64_t *sum, *square, *sorted;  /* of each channel */
+    uint32_t (*products)[CANDIDATES]; /* of channels, and those 1 .. CANDIDATES before them */
+    uint8_t *sample;                  /* [channel][n] */
+    uint8_t *near;                    /* [CWI_CTX_NEAR][n] of the channel at hand */
+    int8_t *residual;                 /* [n] of the channel at hand */
+    near_moments shared[CWI_CTX_SHARED];
     double own_bits;
 } fit;
 
@@ -51,37 +54,61 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+static bool may_refer(const cwi_ctx_shape *s)
+{
+    return cwi_ctx_may_refer(s) && cwi_ctx_may_own(s) && s->elements / s->channels >= REFER_LEAST;
+}
+
 static size_t sample_rows(const cwi_ctx_shape *s)
 {
-    const size_t all = s->samples * s->height;
-    const size_t positions = CWI_MAX(CWI_MIN((size_t)POSITIONS, SAMPLE / s->channels), (size_t)LEAST_POSITIONS);
-    return CWI_MIN(all, (positions + s->width - 1) / s->width);
+    const size_t products = 2 * CWI_MIN(s->channels, (size_t)CANDIDATES) + CWI_CTX_NEAR * (SHORTLIST + CWI_CTX_NEAR);
+    const size_t affordable = WORK * (s->elements / s->channels) / products;
+    const size_t positions = CWI_MAX(CWI_MIN((size_t)POSITIONS, affordable), (size_t)LEAST_POSITIONS);
+    return CWI_MIN(s->samples * s->height, (positions + s->width - 1) / s->width);
+}
+
+/* Where the parts of the scratch are. */
+typedef struct places {
+    size_t sum, square, sorted, products, sample, near, all;
+} places;
+
+static places places_in(const cwi_ctx_shape *s)
+{
+    const size_t n = sample_rows(s) * s->width, per_channel = rounded(s->channels * sizeof(uint64_t));
+    places p = {.sum = rounded(sizeof(fit))};
+    p.square = p.sum + per_channel;
+    p.sorted = p.square + per_channel;
+    p.products = p.sorted + per_channel;
+    p.sample = p.products + (may_refer(s) ? s->channels * CANDIDATES * sizeof(uint32_t) : 0);
+    p.near = p.sample + rounded(s->channels * n);
+    p.all = p.near + rounded((CWI_CTX_NEAR + 1) * n);
+    return p;
 }
 
 size_t cwi_ctx_fit_size(const cwi_ctx_shape *s)
 {
-    const size_t n = sample_rows(s) * s->width;
-    return rounded(s->channels * n) + rounded((CWI_CTX_NEAR + 1) * n) + 3 * rounded(s->channels * sizeof(uint64_t)) +
-           rounded(sizeof(fit));
+    return places_in(s).all;
 }
 
-static fit *begin(const cwi_ctx_shape *s, const uint8_t *symbols, uint8_t *work, cwi_ctx_tables *t)
+static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *symbols, uint8_t *work,
+                  cwi_ctx_tables *t)
 {
-    const size_t per_channel = rounded(s->channels * sizeof(uint64_t));
+    const places p = places_in(s);
     fit *f = (fit *)(void *)work;
     memset(f, 0, sizeof *f);
     f->shape = s;
+    f->kernels = k;
     f->symbols = symbols;
     f->tables = t;
     f->rows = sample_rows(s);
     f->n = f->rows * s->width;
     f->whole = (double)(s->elements / s->channels);
-    work += rounded(sizeof *f);
-    f->sum = (uint64_t *)(void *)work;
-    f->square = (uint64_t *)(void *)(work + per_channel);
-    f->sorted = (uint64_t *)(void *)(work + 2 * per_channel);
-    f->sample = work + 3 * per_channel;
-    f->near = f->sample + rounded(s->channels * f->n);
+    f->sum = (uint64_t *)(void *)(work + p.sum);
+    f->square = (uint64_t *)(void *)(work + p.square);
+    f->sorted = (uint64_t *)(void *)(work + p.sorted);
+    f->products = (uint32_t(*)[CANDIDATES])(void *)(work + p.products);
+    f->sample = work + p.sample;
+    f->near = work + p.near;
     f->residual = (int8_t *)(f->near + CWI_CTX_NEAR * f->n);
     return f;
 }
@@ -98,6 +125,19 @@ static const uint8_t *row_of(const fit *f, size_t channel, size_t i, bool *has_u
     return f->symbols + ((sample * s->channels + channel) * s->height + y) * s->width;
 }
 
+static uint32_t product(const fit *f, const uint8_t *a, const uint8_t *b)
+{
+    return f->kernels->ctx.products(a, b, f->n);
+}
+
+static uint64_t sum_of(const fit *f, const uint8_t *a)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < f->n; i++)
+        sum += a[i];
+    return sum;
+}
+
 static void take_sample(fit *f)
 {
     const size_t width = f->shape->width;
@@ -107,8 +147,8 @@ static void take_sample(fit *f)
         bool has_up;
         for (size_t i = 0; i < f->rows; i++)
             memcpy(to + i * width, row_of(f, c, i, &has_up), width);
-        f->sum[c] = cwi_sum_symbols(to, f->n);
-        f->square[c] = cwi_sum_products(to, to, f->n);
+        f->sum[c] = sum_of(f, to);
+        f->square[c] = product(f, to, to);
         sum += (double)f->sum[c];
         square += (double)f->square[c];
     }
@@ -136,41 +176,59 @@ static void take_near(fit *f, size_t channel)
     }
 }
 
-/* ---- regression ---- */
+/* ---- regression, by elimination: what is left of the other variables once some are known ---- */
 
-typedef struct solution {
-    unsigned count, variable[1 + CWI_CTX_WEIGHTS];
-    double weight[1 + CWI_CTX_WEIGHTS];
-    double error; /* what is left of the target's square, for each element */
-} solution;
+typedef struct regression {
+    unsigned variables; /* that `left` has */
+    unsigned count, chosen[1 + CWI_CTX_WEIGHTS];
+    double n;
+    moments left; /* rows of chosen variables stay as they were when chosen */
+} regression;
 
-/* Fills in s->weight and s->error (Cholesky's decomposition; a trace is added to the diagonal). */
-static void solve(const moments *m, solution *s)
+static void set_up(regression *r, double n, unsigned variables)
 {
-    double l[1 + CWI_CTX_WEIGHTS][1 + CWI_CTX_WEIGHTS], *w = s->weight;
-    const unsigned k = s->count;
-    double left = m->square;
-    for (unsigned i = 0; i < k; i++) {
-        for (unsigned j = 0; j <= i; j++) {
-            const unsigned a = s->variable[i], b = s->variable[j];
-            double v = m->with[CWI_MAX(a, b)][CWI_MIN(a, b)];
-            v += i == j ? 1e-4 * v + 1e-2 : 0;
-            for (unsigned h = 0; h < j; h++)
-                v -= l[i][h] * l[j][h];
-            l[i][j] = i == j ? sqrt(CWI_MAX(v, 1e-6)) : v / l[j][j];
-        }
-        w[i] = m->target[s->variable[i]];
-        for (unsigned h = 0; h < i; h++)
-            w[i] -= l[i][h] * w[h];
-        w[i] /= l[i][i];
-        left -= w[i] * w[i];
+    r->variables = variables;
+    r->count = 0;
+    r->n = n;
+    for (unsigned i = 0; i < variables; i++)
+        r->left[i][i] += i == TARGET ? 0 : 1e-4 * r->left[i][i] + 1e-2;
+}
+
+static void choose(regression *r, unsigned v)
+{
+    r->chosen[r->count++] = v;
+    for (unsigned i = 0; i < r->variables; i++) {
+        bool known = false;
+        for (unsigned j = 0; j < r->count; j++)
+            known |= r->chosen[j] == i;
+        const double part = known ? 0 : r->left[i][v] / r->left[v][v];
+        for (unsigned j = 0; part != 0 && j < r->variables; j++)
+            r->left[i][j] -= part * r->left[v][j];
     }
-    for (unsigned i = k; i-- > 0;) {
-        for (unsigned h = i + 1; h < k; h++)
-            w[i] -= l[h][i] * w[h];
-        w[i] /= l[i][i];
+}
+
+static void choose_near(regression *r)
+{
+    for (unsigned v = 0; v < TARGET; v++)
+        choose(r, v);
+}
+
+/* Of the target, for each element. */
+static double error_of(const regression *r)
+{
+    return CWI_MAX(r->left[TARGET][TARGET], 0.0) / r->n;
+}
+
+/* Of the chosen variables, in their order. */
+static void weights_of(const regression *r, double weight[1 + CWI_CTX_WEIGHTS])
+{
+    for (unsigned i = r->count; i-- > 0;) {
+        const double *row = r->left[r->chosen[i]];
+        weight[i] = row[TARGET];
+        for (unsigned j = i + 1; j < r->count; j++)
+            weight[i] -= row[r->chosen[j]] * weight[j];
+        weight[i] /= row[r->chosen[i]];
     }
-    s->error = CWI_MAX(left, 0.0) / m->n;
 }
 
 /* About the bits of an element whose prediction has this mean square error: measured on feature maps. */
@@ -184,61 +242,68 @@ static int16_t whole(double v, int most)
     return (int16_t)CWI_MAX(CWI_MIN(floor(v + 0.5), (double)most), (double)-most);
 }
 
-static void put_set(const fit *f, const solution *s, const size_t *channels, cwi_ctx_set *set)
+static void put_set(const fit *f, const regression *r, const size_t *channels, cwi_ctx_set *set)
 {
+    double weight[1 + CWI_CTX_WEIGHTS];
+    weights_of(r, weight);
     memset(set, 0, sizeof *set);
-    for (unsigned i = 0; i < s->count; i++) {
-        const unsigned v = s->variable[i];
-        const double weight = s->weight[i] * f->scale;
+    for (unsigned i = 0; i < r->count; i++) {
+        const unsigned v = r->chosen[i];
+        const double w = weight[i] * f->scale;
         if (v == ONE) {
-            set->bias = whole(weight, CWI_CTX_BIAS_MOST);
-        } else if (v < FIRST) {
-            set->weight[v - NEAR] = whole(weight, CWI_CTX_WEIGHT_MOST);
+            set->bias = whole(w, CWI_CTX_BIAS_MOST);
+        } else if (v < TARGET) {
+            set->weight[v - NEAR] = whole(w, CWI_CTX_WEIGHT_MOST);
         } else {
-            set->weight[CWI_CTX_NEAR + set->refs] = whole(weight, CWI_CTX_WEIGHT_MOST);
+            set->weight[CWI_CTX_NEAR + set->refs] = whole(w, CWI_CTX_WEIGHT_MOST);
             set->ref[set->refs++] = (uint16_t)channels[v - FIRST];
         }
     }
 }
 
-static solution of_neighbours(const moments *m)
+static void set_both(moments m, unsigned i, unsigned j, double v)
 {
-    solution s = {.count = FIRST};
-    for (unsigned i = 0; i < FIRST; i++)
-        s.variable[i] = i;
-    solve(m, &s);
-    return s;
+    m[i][j] = m[j][i] = v;
 }
 
-static void near_moments(const fit *f, size_t channel, moments *m)
+static void measure_near(const fit *f, size_t channel, moments m)
 {
     const uint8_t *target = f->sample + channel * f->n;
-    m->n = m->with[ONE][ONE] = (double)f->n;
-    m->target[ONE] = (double)f->sum[channel];
-    m->square = (double)f->square[channel];
-    for (unsigned i = NEAR; i < FIRST; i++) {
+    m[ONE][ONE] = (double)f->n;
+    set_both(m, ONE, TARGET, (double)f->sum[channel]);
+    m[TARGET][TARGET] = (double)f->square[channel];
+    for (unsigned i = NEAR; i < TARGET; i++) {
         const uint8_t *a = f->near + (i - NEAR) * f->n;
-        m->with[i][ONE] = (double)cwi_sum_symbols(a, f->n);
-        m->target[i] = (double)cwi_sum_products(a, target, f->n);
+        set_both(m, ONE, i, (double)sum_of(f, a));
+        set_both(m, i, TARGET, product(f, a, target));
         for (unsigned j = NEAR; j <= i; j++)
-            m->with[i][j] = (double)cwi_sum_products(a, f->near + (j - NEAR) * f->n, f->n);
+            set_both(m, i, j, product(f, a, f->near + (j - NEAR) * f->n));
     }
 }
 
 /* ---- references ---- */
 
-static void take_residual(const fit *f, size_t channel, const solution *s)
+/* What of the channel's elements its neighbours do not foretell. */
+static void take_residual(const fit *f, size_t channel, const regression *r)
 {
-    const uint8_t *target = f->sample + channel * f->n;
-    int32_t weight[FIRST];
-    for (unsigned i = 0; i < FIRST; i++)
-        weight[i] = (int32_t)floor(s->weight[i] * 256 * RESIDUAL_ONE + 0.5);
+    const uint8_t *target = f->sample + channel * f->n, *near[CWI_CTX_NEAR];
+    double weight[1 + CWI_CTX_WEIGHTS];
+    int32_t w[TARGET];
+    weights_of(r, weight);
+    for (unsigned i = 0; i < TARGET; i++)
+        w[i] = (int32_t)floor(weight[i] * 256 * RESIDUAL_ONE + 0.5);
+    for (unsigned i = 0; i < CWI_CTX_NEAR; i++)
+        near[i] = f->near + i * f->n;
     for (size_t i = 0; i < f->n; i++) {
-        int32_t r = 256 * RESIDUAL_ONE * target[i] - weight[ONE];
-        for (unsigned j = NEAR; j < FIRST; j++)
-            r -= weight[j] * f->near[(j - NEAR) * f->n + i];
-        f->residual[i] = (int8_t)CWI_MAX(CWI_MIN(r / 256, 127), -127);
+        const int32_t p = w[ONE] + w[1] * near[0][i] + w[2] * near[1][i] + w[3] * near[2][i] + w[4] * near[3][i];
+        const int32_t left = (256 * RESIDUAL_ONE * target[i] - p) / 256;
+        f->residual[i] = (int8_t)CWI_MAX(CWI_MIN(left, 127), -127);
     }
+}
+
+static size_t first_candidate(size_t channel)
+{
+    return channel > CANDIDATES ? channel - CANDIDATES : 0;
 }
 
 /* The earlier channels that correlate most with the residual, best first; returns how many. */
@@ -246,10 +311,10 @@ static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIS
 {
     double score[SHORTLIST];
     unsigned count = 0;
-    for (size_t c = channel > CANDIDATES ? channel - CANDIDATES : 0; c < channel; c++) {
+    for (size_t c = first_candidate(channel); c < channel; c++) {
         const double n = (double)f->n, sum = (double)f->sum[c], spread = n * (double)f->square[c] - sum * sum;
-        const double product = (double)cwi_sum_signed(f->residual, f->sample + c * f->n, f->n);
-        const double s = spread > 0 ? product * product / spread : 0;
+        const double both = f->kernels->ctx.signed_products(f->residual, f->sample + c * f->n, f->n);
+        const double s = spread > 0 ? both * both / spread : 0;
         unsigned at = count;
         if (s <= 0 || (count == SHORTLIST && s <= score[count - 1]))
             continue;
@@ -265,45 +330,65 @@ static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIS
     return count;
 }
 
-static void shortlist_moments(const fit *f, size_t channel, const size_t *channels, unsigned count, moments *m)
+static double product_of(const fit *f, size_t a, size_t b)
+{
+    const size_t later = CWI_MAX(a, b), back = later - CWI_MIN(a, b);
+    return back ? (double)f->products[later][back - 1] : (double)f->square[a];
+}
+
+static void measure_shortlist(const fit *f, size_t channel, const size_t *channels, unsigned count, moments m)
 {
     for (unsigned i = 0; i < count; i++) {
         const uint8_t *a = f->sample + channels[i] * f->n;
-        double *row = m->with[FIRST + i];
-        m->target[FIRST + i] = (double)cwi_sum_products(a, f->sample + channel * f->n, f->n);
-        row[ONE] = (double)f->sum[channels[i]];
+        set_both(m, FIRST + i, TARGET, product_of(f, channel, channels[i]));
+        set_both(m, FIRST + i, ONE, (double)f->sum[channels[i]]);
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
-            row[NEAR + j] = (double)cwi_sum_products(a, f->near + j * f->n, f->n);
-        for (unsigned j = 0; j < i; j++)
-            row[FIRST + j] = (double)cwi_sum_products(a, f->sample + channels[j] * f->n, f->n);
-        row[FIRST + i] = (double)f->square[channels[i]];
+            set_both(m, FIRST + i, NEAR + j, product(f, a, f->near + j * f->n));
+        for (unsigned j = 0; j <= i; j++)
+            set_both(m, FIRST + i, FIRST + j, product_of(f, channels[i], channels[j]));
     }
 }
 
-/* Adds references one by one, each time the best, while they save more than they take. */
-static solution with_references(const fit *f, size_t channel, solution s, moments *m, size_t channels[SHORTLIST])
+/* Of those that are not chosen the one that leaves least of the target; 0 when none leaves less. */
+static unsigned best_of_shortlist(const regression *r, const double *spread)
 {
-    take_residual(f, channel, &s);
-    const unsigned count = shortlist(f, channel, channels);
-    shortlist_moments(f, channel, channels, count, m);
-    bool used[SHORTLIST] = {false};
-    const double price = log2((double)channel) + OWN_BITS;
-    while (s.count < 1 + CWI_CTX_WEIGHTS) {
-        solution best = s;
-        for (unsigned i = 0; i < count; i++) {
-            solution more = s;
-            more.variable[more.count++] = FIRST + i;
-            if (!used[i])
-                solve(m, &more);
-            if (!used[i] && more.error < best.error)
-                best = more;
-        }
-        if (best.count == s.count || f->whole * (rate(s.error) - rate(best.error)) < price)
-            break;
-        s = best;
-        used[s.variable[s.count - 1] - FIRST] = true;
+    unsigned best = 0;
+    double most = 0;
+    for (unsigned v = FIRST; v < r->variables; v++) {
+        bool known = false;
+        for (unsigned j = 0; j < r->count; j++)
+            known |= r->chosen[j] == v;
+        const double foretold = r->left[v][TARGET] * r->left[v][TARGET] / r->left[v][v];
+        if (known || r->left[v][v] < 1e-3 * spread[v] || foretold <= most)
+            continue;
+        most = foretold;
+        best = v;
     }
-    return s;
+    return best;
+}
+
+/* Adds references one by one, each time the best, while they save more than they take. `m` has the neighbours'
+ * moments. */
+static void add_references(const fit *f, size_t channel, moments m, regression *r, size_t channels[SHORTLIST])
+{
+    for (size_t c = first_candidate(channel); c < channel; c++)
+        f->products[channel][channel - c - 1] = product(f, f->sample + channel * f->n, f->sample + c * f->n);
+    take_residual(f, channel, r);
+    const unsigned count = shortlist(f, channel, channels);
+    measure_shortlist(f, channel, channels, count, m);
+    double spread[VARIABLES];
+    const double price = log2((double)channel) + NUMBER_BITS;
+    memcpy(r->left, m, sizeof r->left);
+    for (unsigned v = 0; v < VARIABLES; v++)
+        spread[v] = m[v][v];
+    set_up(r, (double)f->n, FIRST + count);
+    choose_near(r);
+    for (unsigned v; r->count <= CWI_CTX_WEIGHTS && (v = best_of_shortlist(r, spread)) != 0;) {
+        const double all = r->left[TARGET][TARGET], foretold = r->left[v][TARGET] * r->left[v][TARGET];
+        if (f->whole * (rate(error_of(r)) - rate((all - foretold / r->left[v][v]) / r->n)) < price)
+            break;
+        choose(r, v);
+    }
 }
 
 /* ---- channels that share ---- */
@@ -352,30 +437,25 @@ static void classify(const fit *f)
             f->tables->of[c] += f->sum[c] >= edge[i];
 }
 
-static void add_moments(moments *a, const moments *b)
+/* One set for 2^merge classes, the i-th of these. */
+static void share_set(const fit *f, unsigned merge, unsigned i, regression *r)
 {
-    a->n += b->n;
-    a->square += b->square;
-    for (unsigned i = 0; i < FIRST; i++) {
-        a->target[i] += b->target[i];
-        for (unsigned j = 0; j <= i; j++)
-            a->with[i][j] += b->with[i][j];
-    }
+    memset(r->left, 0, sizeof r->left);
+    for (unsigned c = i << merge; c < (i + 1) << merge; c++)
+        for (unsigned a = 0; a < FIRST; a++)
+            for (unsigned b = 0; b < FIRST; b++)
+                r->left[a][b] += f->shared[c][a][b];
+    set_up(r, CWI_MAX(r->left[ONE][ONE], 1.0), FIRST);
+    choose_near(r);
 }
 
-/* What the classes' sets would take, when 2^merge classes share one. */
 static double shared_bits(const fit *f, unsigned merge)
 {
-    const unsigned sets = CWI_CTX_SHARED >> merge;
-    const double per_element = f->whole / (double)f->n; /* of the sample */
-    double bits = (double)f->shape->channels * (3 - merge);
-    for (unsigned i = 0; i < sets; i++) {
-        moments m = {0};
-        for (unsigned j = i << merge; j < (i + 1) << merge; j++)
-            add_moments(&m, &f->shared[j]);
-        if (m.n > 0)
-            bits += m.n * per_element * rate(of_neighbours(&m).error);
-        bits += OWN_BITS * FIRST;
+    regression r;
+    double bits = (double)f->shape->channels * (CLASS_BITS - merge);
+    for (unsigned i = 0; i < (unsigned)CWI_CTX_SHARED >> merge; i++) {
+        share_set(f, merge, i, &r);
+        bits += r.n * f->whole / (double)f->n * rate(error_of(&r)) + NUMBER_BITS * TARGET;
     }
     return bits;
 }
@@ -383,17 +463,14 @@ static double shared_bits(const fit *f, unsigned merge)
 static void share(fit *f, unsigned merge)
 {
     cwi_ctx_tables *t = f->tables;
+    regression r;
     t->mode = CWI_CTX_SHARE;
-    t->shared = CWI_CTX_SHARED >> merge;
+    t->shared = (unsigned)CWI_CTX_SHARED >> merge;
     for (size_t c = 0; c < f->shape->channels; c++)
         t->of[c] = (uint8_t)(t->of[c] >> merge);
     for (unsigned i = 0; i < t->shared; i++) {
-        moments m = {0};
-        for (unsigned j = i << merge; j < (i + 1) << merge; j++)
-            add_moments(&m, &f->shared[j]);
-        m.n = CWI_MAX(m.n, 1.0);
-        const solution s = of_neighbours(&m);
-        put_set(f, &s, NULL, &t->sets[i]);
+        share_set(f, merge, i, &r);
+        put_set(f, &r, NULL, &t->sets[i]);
     }
 }
 
@@ -401,30 +478,37 @@ static void share(fit *f, unsigned merge)
 
 static void fit_channel(fit *f, size_t channel)
 {
-    moments m = {0};
+    moments m = {{0}};
+    regression r;
     size_t channels[SHORTLIST];
     take_near(f, channel);
-    near_moments(f, channel, &m);
-    add_moments(&f->shared[f->tables->of[channel]], &m);
+    measure_near(f, channel, m);
+    double(*total)[FIRST] = f->shared[f->tables->of[channel]];
+    for (unsigned a = 0; a < FIRST; a++)
+        for (unsigned b = 0; b < FIRST; b++)
+            total[a][b] += m[a][b];
     if (!cwi_ctx_may_own(f->shape))
         return;
-    solution s = of_neighbours(&m);
-    if (cwi_ctx_may_refer(f->shape) && channel > 0)
-        s = with_references(f, channel, s, &m, channels);
-    f->own_bits += f->whole * rate(s.error);
-    put_set(f, &s, channels, &f->tables->sets[channel]);
+    memcpy(r.left, m, sizeof r.left);
+    set_up(&r, (double)f->n, FIRST);
+    choose_near(&r);
+    if (may_refer(f->shape) && channel > 0)
+        add_references(f, channel, m, &r, channels);
+    f->own_bits += f->whole * rate(error_of(&r));
+    put_set(f, &r, channels, &f->tables->sets[channel]);
 }
 
-void cwi_ctx_fit(const cwi_ctx_shape *shape, const uint8_t *symbols, uint8_t *work, cwi_ctx_tables *t)
+void cwi_ctx_fit(const cwi_ctx_shape *shape, const cwi_kernels *k, const uint8_t *symbols, uint8_t *work,
+                 cwi_ctx_tables *t)
 {
-    fit *f = begin(shape, symbols, work, t);
+    fit *f = begin(shape, k, symbols, work, t);
     take_sample(f);
     classify(f);
     for (size_t c = 0; c < shape->channels; c++)
         fit_channel(f, c);
     double least = INFINITY;
     unsigned best = 0;
-    for (unsigned merge = shape->channels < CWI_CTX_SHARED ? 3 : 0; merge <= 3; merge++) {
+    for (unsigned merge = shape->channels < CWI_CTX_SHARED ? CLASS_BITS : 0; merge <= CLASS_BITS; merge++) {
         const double bits = shared_bits(f, merge);
         if (bits < least) {
             least = bits;

@@ -2,7 +2,7 @@
 #include "codec/bits.h"
 #include "codec/ctx.h"
 
-enum { SHARED_BITS = 3, REFS_BITS = 3, LOW_BITS = 3, GAMMA_MOST = 12 };
+enum { SHARED_BITS = 3, REFS_BITS = 4, LOW_BITS = 3, GAMMA_MOST = 12 };
 
 /* Bits of numbers below n. */
 static unsigned bits_below(size_t n)

@@ -175,6 +175,13 @@ static void decode_blocks(run *r)
         report(r, CWI_WRONG_COUNT);
 }
 
+/* 0 for what was decoded by itself, into scratch. */
+static uint64_t offset_in(const cwi_payload *p, const uint8_t *part)
+{
+    const bool there = part >= p->body && part <= p->body + p->body_size;
+    return there ? (uint64_t)(part - p->body) : 0;
+}
+
 cw_status cwi_mask_decode(const cwi_mask_decoder *d)
 {
     run r = {.d = d, .trouble = CWI_FINE};
@@ -183,9 +190,7 @@ cw_status cwi_mask_decode(const cwi_mask_decoder *d)
     else
         cwi_parallel(d->job->threads, d->mask->layout.segments, decode_segment, &r);
     const cwi_payload *p = d->job->payload;
-    const bool there = d->marks >= p->body && d->marks <= d->values; /* and not decoded by themselves, into scratch */
-    const uint64_t marks = p->header_size + (there ? (uint64_t)(d->marks - p->body) : 0);
-    const uint64_t values = p->header_size + (uint64_t)(d->values - p->body);
+    const uint64_t marks = p->header_size + offset_in(p, d->marks), values = p->header_size + offset_in(p, d->values);
     switch (atomic_load(&r.trouble)) {
     case CWI_BAD_INDEX:
         return cwi_fail_at(d->job->err, CW_ERR_CORRUPT, marks,

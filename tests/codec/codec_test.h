@@ -32,6 +32,29 @@ static inline float *random_map(size_t n, double zeros, bool negatives, uint64_t
     return x;
 }
 
+/* Maps whose channels foretell each other: each but the first two of a sample is a mixture of two before it, and a
+ * little noise; smooth in their planes. As after a ReLU, or signed. */
+static inline float *related_map(size_t samples, size_t channels, size_t height, size_t width, bool negatives)
+{
+    const size_t plane = height * width;
+    float *x = cwi_alloc(samples * channels * plane + 1, sizeof *x);
+    cwi_rng r = cwi_rng_make(5, CWI_STREAM_TEST, channels, plane);
+    for (size_t p = 0; p < samples * channels; p++) {
+        const double phase = 6 * cwi_rng_double(&r);
+        const size_t c = p % channels;
+        const float *one = x + (c >= 4 ? p - 1 : p) * plane, *other = x + (c >= 4 ? p - 2 - c % 3 : p) * plane;
+        for (size_t i = 0; i < plane; i++) {
+            double v = sin((double)(i / width) * 0.5 + phase) + sin((double)(i % width) * 0.7 + phase) - 0.4;
+            if (c >= 4)
+                v = 0.9 * (double)one[i] - 0.6 * (double)other[i];
+            x[p * plane + i] = (float)(v + 0.15 * cwi_rng_normal(&r));
+        }
+    }
+    for (size_t i = 0; !negatives && i < samples * channels * plane; i++)
+        x[i] = x[i] > 0 ? x[i] : 0;
+    return x;
+}
+
 static inline cw_codec *codec_of(const char *spec)
 {
     cw_codec *codec;

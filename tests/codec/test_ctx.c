@@ -23,19 +23,10 @@ typedef struct sample {
     int64_t dim[5];
 } sample;
 
-static const sample samples[] = {{0, {0}},
-                                 {1, {1}},
-                                 {1, {1000}},
-                                 {2, {3, 500}},
-                                 {2, {64, 40}},
-                                 {3, {2, 31, 17}},
-                                 {3, {1, 2, 5000}},
-                                 {4, {2, 5, 1, 1}},
-                                 {4, {9, 5, 2, 2}},
-                                 {4, {3, 37, 7, 5}},
-                                 {4, {1, 3, 40, 50}},
-                                 {4, {5, 100, 26, 26}},
-                                 {5, {2, 3, 2, 8, 8}}};
+static const sample samples[] = {{0, {0}},           {1, {1}},           {1, {1000}},         {2, {3, 500}},
+                                 {2, {64, 40}},      {3, {2, 31, 17}},   {3, {1, 2, 5000}},   {4, {2, 5, 1, 1}},
+                                 {4, {9, 5, 2, 2}},  {4, {3, 37, 7, 5}}, {4, {1, 3, 40, 50}}, {4, {5, 100, 26, 26}},
+                                 {4, {18, 6, 8, 8}}, {4, {67, 5, 4, 4}}, {5, {2, 3, 2, 8, 8}}};
 
 static const char *const kinds[] = {"ms:r=0.99,b=2",  "ms:r=0.9,b=1",  "ms:r=0.95,b=3,recon=centroid,scope=sample",
                                     "ms:r=0.5,b=4",   "ms:r=0.99,b=8", "ms:r=0.9,b=6,recon=centroid,values=bf16",
@@ -74,6 +65,14 @@ static void check_same(const char *plain, const cw_tensor *x, size_t n)
     cwi_free(b);
 }
 
+static float *map_of(const sample *s, size_t n, bool negatives, uint64_t seed)
+{
+    const int64_t *d = s->dim;
+    if (s->ndim == 4)
+        return related_map((size_t)d[0], (size_t)d[1], (size_t)d[2], (size_t)d[3], negatives);
+    return n >= 2000 ? smooth_map(n / 20 + 1, 4, 4, 5, negatives) : random_map(n, 0.6, negatives, seed);
+}
+
 static void coded_masks_decode_to_the_same(void **state)
 {
     (void)state;
@@ -81,7 +80,7 @@ static void coded_masks_decode_to_the_same(void **state)
         const cw_shape shape = cw_shape_of(samples[s].ndim, samples[s].dim);
         const size_t n = count_of(&samples[s]);
         for (int negatives = 0; negatives < 2; negatives++) {
-            float *x = n >= 2000 ? smooth_map(n / 20 + 1, 4, 4, 5, negatives) : random_map(n, 0.6, negatives, s);
+            float *x = map_of(&samples[s], n, negatives, s);
             cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
             for (size_t k = 0; k < CWI_COUNT(kinds); k++)
                 check_same(kinds[k], &t, n);
@@ -119,6 +118,56 @@ static void structure_is_exploited(void **state)
     free(p.bytes);
     free(q.bytes);
     cwi_free(x);
+}
+
+/* The same planes, but each channel with those of another sample: nothing foretells it then. */
+static float *mixed_up(const float *x, size_t count, size_t channels, size_t plane)
+{
+    float *y = cwi_alloc(count * channels * plane, sizeof *y);
+    for (size_t n = 0; n < count; n++)
+        for (size_t c = 0; c < channels; c++)
+            memcpy(y + (n * channels + c) * plane, x + ((n + c) % count * channels + c) * plane, plane * sizeof *y);
+    return y;
+}
+
+static void channels_foretell_each_other(void **state)
+{
+    (void)state;
+    enum { SAMPLES = 40, CHANNELS = 24, SIDE = 12 };
+    static const char *const specs[] = {"ms:entropy=ctx,values=bf16", "ec:err=0.2"};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){SAMPLES, CHANNELS, SIDE, SIDE});
+    float *x = related_map(SAMPLES, CHANNELS, SIDE, SIDE, false), *y = mixed_up(x, SAMPLES, CHANNELS, SIDE * SIDE);
+    cw_tensor together = cw_tensor_view(CW_F32, &shape, x), apart = cw_tensor_view(CW_F32, &shape, y);
+    for (size_t i = 0; i < CWI_COUNT(specs); i++) {
+        packed p = encode(specs[i], &together), q = encode(specs[i], &apart);
+        assert_true(p.size < 0.8 * (double)q.size);
+        free(p.bytes);
+        free(q.bytes);
+    }
+    cwi_free(x);
+    cwi_free(y);
+}
+
+/* Values of few bits take few: what bf16 keeps of them is all there is. */
+static void values_take_the_bits_they_have(void **state)
+{
+    (void)state;
+    const size_t n = 100000;
+    float *x = random_map(n, 0.5, true, 3), *y = cwi_alloc(n, sizeof *y);
+    cw_tensor t = tensor_1d(x, n);
+    packed all = encode("ms:r=0.9,entropy=ctx", &t), half = encode("bf16", &t);
+    decode_floats(&half, &t, y);
+    memcpy(x, y, n * sizeof *x);
+    packed few = encode("ms:r=0.9,entropy=ctx", &t);
+    decode_floats(&few, &t, y);
+    assert_true(few.size + n / 10 * 15 / 8 < all.size);
+    for (size_t i = 0, kept = 0; i < n; i++, kept += x[i] == y[i])
+        assert_true(i + 1 < n || kept >= n / 10);
+    free(all.bytes);
+    free(half.bytes);
+    free(few.bytes);
+    cwi_free(x);
+    cwi_free(y);
 }
 
 static void bytes_do_not_depend_on_threads(void **state)
@@ -176,6 +225,8 @@ int main(void)
         cmocka_unit_test(coded_masks_decode_to_the_same),
         cmocka_unit_test(empty_and_constant_maps_decode_to_the_same),
         cmocka_unit_test(structure_is_exploited),
+        cmocka_unit_test(channels_foretell_each_other),
+        cmocka_unit_test(values_take_the_bits_they_have),
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(damaged_streams_are_refused_or_decoded),
     };

@@ -25,7 +25,8 @@ static int report_missing(void **state)
 
 static void decode_everywhere(const packed *p, const cw_tensor *shape, const char *spec)
 {
-    const size_t n = (size_t)shape->shape.dim[0] * (size_t)shape->shape.dim[1];
+    size_t n;
+    assert_ok(cw_shape_count(&shape->shape, &n));
     float *first = NULL;
     for (size_t i = 0; i < CWI_COUNT(cpus); i++) {
         if (!cwi_kernels_force(cpus[i]))
@@ -44,11 +45,11 @@ static void decode_everywhere(const packed *p, const cw_tensor *shape, const cha
     cwi_free(first);
 }
 
-/* x as 2 samples. */
-static void check(const char *spec, float *x, size_t n)
+static void check_shape(const char *spec, float *x, const cw_shape *shape)
 {
-    const cw_shape shape = cw_shape_of(2, (int64_t[]){2, (int64_t)n / 2});
-    const cw_tensor in = cw_tensor_view(CW_F32, &shape, x);
+    const cw_tensor in = cw_tensor_view(CW_F32, shape, x);
+    size_t n;
+    assert_ok(cw_shape_count(shape, &n));
     const cw_encode_args args = {.seed = 7};
     packed first = {NULL, 0};
     for (size_t i = 0; i < CWI_COUNT(cpus); i++) {
@@ -65,6 +66,13 @@ static void check(const char *spec, float *x, size_t n)
     }
     decode_everywhere(&first, &in, spec);
     free(first.bytes);
+}
+
+/* x as 2 samples. */
+static void check(const char *spec, float *x, size_t n)
+{
+    const cw_shape shape = cw_shape_of(2, (int64_t[]){2, (int64_t)n / 2});
+    check_shape(spec, x, &shape);
 }
 
 static void check_sizes(const char *spec)
@@ -116,6 +124,20 @@ static void test_others(void **state)
         check_sizes(specs[i]);
 }
 
+/* Samples by which lanes are shared out differently, full groups and not, and channels that refer to others. */
+static void check_planes(const char *spec)
+{
+    static const int64_t shapes[][4] = {{1, 40, 5, 5},  {3, 7, 9, 2},   {16, 12, 6, 6}, {20, 140, 4, 4},
+                                        {32, 9, 3, 17}, {70, 13, 8, 8}, {33, 5, 1, 1},  {300, 6, 2, 2}};
+    for (size_t i = 0; i < CWI_COUNT(shapes); i++) {
+        const int64_t *d = shapes[i];
+        const cw_shape shape = cw_shape_of(4, d);
+        float *x = related_map((size_t)d[0], (size_t)d[1], (size_t)d[2], (size_t)d[3], i % 2);
+        check_shape(spec, x, &shape);
+        cwi_free(x);
+    }
+}
+
 static void test_coded(void **state)
 {
     (void)state;
@@ -125,8 +147,10 @@ static void test_coded(void **state)
                                         "ec:err=0.05,scope=sample",
                                         "ec:bpe=1",
                                         "ec:step=0.5,round=stochastic"};
-    for (size_t i = 0; i < CWI_COUNT(specs); i++)
+    for (size_t i = 0; i < CWI_COUNT(specs); i++) {
         check_sizes(specs[i]);
+        check_planes(specs[i]);
+    }
 }
 
 int main(void)

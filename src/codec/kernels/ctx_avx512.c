@@ -224,6 +224,39 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
     return true;
 }
 
+/* ---- sums of products: pairs in 16 bits (at most 2 * 127 * 15), then fours in 32 ---- */
+
+CWI_INLINE __m512i add_products(__m512i sum, __m512i symbols, __m512i numbers)
+{
+    const __m512i pairs = _mm512_maddubs_epi16(symbols, numbers);
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+
+CWI_INLINE int32_t sum_products(const void *numbers, const uint8_t *symbols, size_t n)
+{
+    const uint8_t *a = numbers;
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t i = 0;
+    for (; i + 128 <= n; i += 128)
+        for (size_t j = 0; j < 2; j++)
+            sum[j] = add_products(sum[j], _mm512_loadu_si512(symbols + i + 64 * j), _mm512_loadu_si512(a + i + 64 * j));
+    for (; i < n; i += 64) {
+        const __mmask64 here = n - i < 64 ? (__mmask64)((UINT64_C(1) << (n - i)) - 1) : UINT64_MAX;
+        sum[0] = add_products(sum[0], _mm512_maskz_loadu_epi8(here, symbols + i), _mm512_maskz_loadu_epi8(here, a + i));
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(sum[0], sum[1]));
+}
+
+static uint32_t products(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    return (uint32_t)sum_products(a, b, n);
+}
+
+static int32_t signed_products(const int8_t *a, const uint8_t *b, size_t n)
+{
+    return sum_products(a, b, n);
+}
+
 void cwi_ctx_avx512(cwi_kernels *k)
 {
     k->ctx = (cwi_ctx_kernels){.mix = mix,
@@ -231,5 +264,7 @@ void cwi_ctx_avx512(cwi_kernels *k)
                                .encode = encode,
                                .decode = decode,
                                .to_lanes = to_lanes,
-                               .from_lanes = from_lanes};
+                               .from_lanes = from_lanes,
+                               .products = products,
+                               .signed_products = signed_products};
 }

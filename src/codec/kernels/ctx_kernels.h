@@ -28,9 +28,9 @@ enum {
     CWI_CTX_BITS = 12,
     CWI_CTX_WHOLE = 1 << CWI_CTX_BITS,
     CWI_CTX_NEAR = 4, /* weights of neighbours: left, up, upper left, upper right */
-    CWI_CTX_REFS = 4, /* most references */
+    CWI_CTX_REFS = 8, /* most references */
     CWI_CTX_WEIGHTS = CWI_CTX_NEAR + CWI_CTX_REFS,
-    CWI_CTX_WEIGHT_MOST = 127, /* magnitudes, so that 16 bits hold every sum: 8 * 127 * 15 + 4095 */
+    CWI_CTX_WEIGHT_MOST = 127, /* magnitudes, so that 16 bits hold every sum: 12 * 127 * 15 + 4095 */
     CWI_CTX_BIAS_MOST = 4095,
     CWI_CTX_SHIFT = 2,  /* of acc */
     CWI_CTX_SLACK = 16, /* bytes that encode() may scribble below what it has put */
@@ -82,6 +82,9 @@ typedef struct cwi_ctx_kernels {
     /* n elements each of CWI_LANES planes, `stride` bytes apart, to [n][CWI_LANES], and back. */
     void (*to_lanes)(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes);
     void (*from_lanes)(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes);
+    /* Sums of a[i] * b[i], of symbols; and of numbers of magnitude 127 at most and symbols. n <= 2^20. */
+    uint32_t (*products)(const uint8_t *a, const uint8_t *b, size_t n);
+    int32_t (*signed_products)(const int8_t *a, const uint8_t *b, size_t n);
 } cwi_ctx_kernels;
 
 #endif

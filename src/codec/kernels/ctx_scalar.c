@@ -72,6 +72,22 @@ static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *p
             planes[i] = lanes[i * CWI_LANES + l];
 }
 
+static uint32_t products(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (uint32_t)a[i] * b[i];
+    return sum;
+}
+
+static int32_t signed_products(const int8_t *a, const uint8_t *b, size_t n)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
 void cwi_ctx_scalar(cwi_kernels *k)
 {
     k->ctx = (cwi_ctx_kernels){.mix = mix,
@@ -79,5 +95,7 @@ void cwi_ctx_scalar(cwi_kernels *k)
                                .encode = encode,
                                .decode = decode,
                                .to_lanes = to_lanes,
-                               .from_lanes = from_lanes};
+                               .from_lanes = from_lanes,
+                               .products = products,
+                               .signed_products = signed_products};
 }

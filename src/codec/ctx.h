@@ -82,6 +82,7 @@ typedef struct cwi_ctx_encoder {
     const uint8_t *symbols; /* shape.elements of them, each < CWI_SYMBOLS */
     unsigned threads;
     uint8_t *work; /* cwi_ctx_work_size() bytes, 64-byte aligned */
+    bool keep;     /* whether the weights of the last plan are taken again where it had any */
     /* set by cwi_ctx_plan */
     cwi_ctx_tables tables;
 } cwi_ctx_encoder;
@@ -89,6 +90,8 @@ typedef struct cwi_ctx_encoder {
 size_t cwi_ctx_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Counts, chooses weights and tables, and returns about how many bytes it will take. */
 size_t cwi_ctx_plan(cwi_ctx_encoder *e);
+/* The bytes of those for weights and tables. */
+size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e);
 /* After cwi_ctx_plan. False when `capacity` is not enough. */
 bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *size);
 

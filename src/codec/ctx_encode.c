@@ -158,13 +158,20 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
     const size_t workers = CWI_MIN((size_t)e->threads, s->blocks);
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
+    if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
+        cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
     for (size_t w = 0; w < workers; w++)
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
     cwi_parallel((unsigned)workers, s->blocks, count_block, e);
     const double bits = cwi_ctx_choose(s, total_counts(e, workers), &e->tables);
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
     return CWI_CTX_PREFIX + 1 + streams + (size_t)(bits / 8);
+}
+
+size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e)
+{
+    uint8_t *to = scratch_of(e, 0).stream;
+    return (size_t)(cwi_ctx_tables_put(&e->tables, &e->shape, to) - to);
 }
 
 /* ---- coding ---- */

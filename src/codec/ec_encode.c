@@ -9,6 +9,7 @@
 
 enum {
     SOME = 8,         /* one sample in this many is tried first when a size is asked for */
+    LEAST = 16,       /* samples of those, at least: with fewer contexts are other ones */
     ENOUGH = 1 << 17, /* elements of those, at least */
 };
 
@@ -51,7 +52,8 @@ typedef struct encoding {
     uint8_t *symbols;
     size_t cap; /* bytes that the body may have */
     /* of the present step: */
-    double step; /* of the root mean square; infinite: all elements become 0 */
+    double step;   /* of the root mean square; infinite: all elements become 0 */
+    double fitted; /* the one that the contexts' weights were chosen for */
     float level[CWI_EC_EXACT];
     unsigned levels; /* sent */
     cwi_ec_tally tally;
@@ -126,6 +128,8 @@ static size_t plan(encoding *e, double step)
     e->step = step;
     e->tally = (cwi_ec_tally){0};
     quantize(e, 0, e->layout.elements, e->symbols);
+    e->ctx.keep = step < 1.1 * e->fitted && e->fitted < 1.1 * step;
+    e->fitted = e->ctx.keep ? e->fitted : step;
     const size_t coded = cwi_ctx_plan(&e->ctx);
     const unsigned symbols = e->ctx.tables.model.symbols;
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
@@ -235,14 +239,6 @@ static cw_status set_cap(encoding *e, size_t header)
     return CW_OK;
 }
 
-/* The exponent a of size ~ step^-a about there: bits fall by one for each doubling where they are many, else in
- * proportion. */
-static double exponent(double bytes, double elements)
-{
-    const double bits = 8 * bytes / elements;
-    return CWI_MIN(1.2, CWI_MAX(0.2, 1.44 / CWI_MAX(bits, 1e-3)));
-}
-
 /* ---- the step for a size: searched for in some of the samples, put right by all of them ---- */
 
 /* Of how many samples (indices of dimension 0), or 0 where it takes all of them. */
@@ -250,44 +246,67 @@ static size_t some_of(const encoding *e)
 {
     const cw_shape *shape = e->job->shape;
     const size_t all = (size_t)shape->dim[0];
-    if (shape->ndim < 2 || all < 2 * SOME)
+    if (shape->ndim < 2 || all < 2 * LEAST)
         return 0;
-    const size_t enough = ENOUGH / (e->layout.elements / all) + 1, some = CWI_MAX(all / SOME, enough);
+    const size_t enough = ENOUGH / (e->layout.elements / all) + 1;
+    const size_t some = CWI_MAX(CWI_MAX(all / SOME, enough), (size_t)LEAST);
     return some <= all / 2 ? some : 0;
 }
 
-/* As plan(), from what `some` samples take. */
-static size_t plan_some(encoding *e, double step, size_t some)
+/* As plan(), from what `some` samples take; by `ctx`. */
+static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *ctx)
 {
     const size_t all = (size_t)e->job->shape->dim[0], sample = e->layout.elements / all;
     cw_shape shape = *e->job->shape;
-    cwi_ctx_encoder ctx = e->ctx;
     e->step = step;
     e->tally = (cwi_ec_tally){0};
     for (size_t i = 0; i < some; i++)
         quantize(e, i * all / some * sample, sample, e->symbols + i * sample);
     shape.dim[0] = (int64_t)some;
-    cwi_ctx_shape_of(&shape, some * sample, &ctx.shape);
-    const double size = (double)(cwi_ctx_plan(&ctx) + rest_of(e));
-    return (size_t)(size * (double)all / (double)some) + cwi_ec_fixed(&e->layout, 0);
+    cwi_ctx_shape_of(&shape, some * sample, &ctx->shape);
+    const size_t coded = cwi_ctx_plan(ctx), tables = CWI_MIN(cwi_ctx_plan_tables(ctx), coded);
+    ctx->keep = true;
+    e->fitted = 0;
+    const double size = (double)(coded - tables + rest_of(e));
+    return (size_t)(size * (double)all / (double)some) + tables + cwi_ec_fixed(&e->layout, 0);
+}
+
+/* What is known of size ~ step^-exponent about there. */
+typedef struct slope {
+    double exponent; /* 0: nothing */
+    double step, size;
+} slope;
+
+static void learn(slope *s, double step, double size, double elements)
+{
+    if (s->step > 0 && fabs(log(step / s->step)) > 0.002)
+        s->exponent = CWI_MIN(CWI_MAX(log(s->size / size) / log(step / s->step), 0.2), 1.5);
+    else if (s->exponent == 0) /* bits fall by one for each doubling where they are many, else in proportion */
+        s->exponent = CWI_MIN(1.0, CWI_MAX(0.2, 1.44 * elements / CWI_MAX(8 * size, 1.0)));
+    s->step = step;
+    s->size = size;
 }
 
 /* A step whose planned size is close below `most`: `step` or a larger one, or any when `freely`. The plan of the step
- * that is returned is the one that stands; its size is *size. */
-static double search(encoding *e, size_t some, double most, double step, bool freely, double *size)
+ * that is returned is the one that stands. */
+static double search(encoding *e, size_t some, double most, double step, bool freely, double *exponent)
 {
     double low = 0, high = INFINITY; /* a step known to be too fine, and one coarse enough */
-    const double n = (double)e->layout.elements;
+    cwi_ctx_encoder ctx = e->ctx;
+    slope s = {.exponent = *exponent};
+    ctx.keep = false;
     for (int i = 0; i < 16; i++) {
-        *size = (double)(some ? plan_some(e, step, some) : plan(e, step));
-        if (*size > most)
+        const double size = (double)(some ? plan_some(e, step, some, &ctx) : plan(e, step));
+        if (size > most)
             low = step;
         else
             high = step;
-        if (*size <= most && (!freely || *size > 0.975 * most))
+        if (size <= most && (!freely || size > 0.975 * most))
             return step;
         freely = true; /* once it has to be coarser, as little as will do */
-        const double wanted = step * pow(*size / (0.987 * most), 1 / exponent(*size, n));
+        learn(&s, step, size, (double)e->layout.elements);
+        *exponent = s.exponent;
+        const double wanted = step * pow(size / (0.987 * most), 1 / s.exponent);
         if (low > 0 && isfinite(high))
             step = i < 8 && wanted > low * 1.002 && wanted < high * 0.998 ? wanted : sqrt(low * high);
         else
@@ -295,27 +314,23 @@ static double search(encoding *e, size_t some, double most, double step, bool fr
         if (low > 0 && high < low * 1.004)
             break;
     }
-    *size = (double)(some ? plan_some(e, high, some) : plan(e, high));
+    if (some)
+        return high;
+    plan(e, high);
     return high;
 }
 
-/* The same with all samples, which are planned once or twice where some of them resemble the others. */
+/* Where some samples tell about how coarse it has to be, one or two plans of all are enough. */
 static double fit(encoding *e, double step, bool freely)
 {
     const double most = 0.995 * (double)e->cap;
     const size_t some = some_of(e);
-    double size, of_some;
-    if (!freely && (double)plan(e, step) <= most)
+    double exponent = 0;
+    if (!freely && some && (double)plan(e, step) <= most)
         return step;
-    double ratio = 1;
-    for (int i = 0; some && i < 3; i++) {
-        step = search(e, some, most / ratio, step, true, &of_some);
-        size = (double)plan(e, step);
-        if (size <= most && size > 0.97 * most)
-            return step;
-        ratio = size / of_some;
-    }
-    return search(e, 0, most, step, true, &size);
+    if (some)
+        step = search(e, some, most, step, true, &exponent);
+    return search(e, 0, most, step, freely || some, &exponent);
 }
 
 /* Whether anything is asked of the magnitudes' distribution: an error, or the levels. */

@@ -218,6 +218,29 @@ static void test_coder(void **state)
     }
 }
 
+/* ---- sums of products ---- */
+
+static void test_products(void **state)
+{
+    (void)state;
+    for (size_t v = 0; v < variants; v++) {
+        for (size_t n = 0; n < 700; n++) {
+            uint8_t *a = place(0, n, n & 1, 0), *b = place(1, n, !(n & 1), 0);
+            random_bytes(a, n, n % 3 ? CWI_SYMBOLS : 1);
+            random_bytes(b, n, CWI_SYMBOLS);
+            if (n % 5 == 0) { /* the largest sums */
+                memset(a, CWI_SYMBOLS - 1, n);
+                memset(b, CWI_SYMBOLS - 1, n);
+            }
+            assert_int_equal(variant[v].ctx.products(a, b, n), scalar.ctx.products(a, b, n));
+            int8_t *numbers = place(0, n, !(n & 1), 0);
+            for (size_t i = 0; i < n; i++)
+                numbers[i] = n % 5 ? (int8_t)((int)cwi_rng_below(&rng, 255) - 127) : n & 1 ? 127 : -127;
+            assert_int_equal(variant[v].ctx.signed_products(numbers, b, n), scalar.ctx.signed_products(numbers, b, n));
+        }
+    }
+}
+
 /* ---- floats and symbols of ec ---- */
 
 static void check_energy(const cwi_kernels *k, pattern p, size_t n, bool at_end)
@@ -348,9 +371,9 @@ static void test_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lanes),  cmocka_unit_test(test_contexts), cmocka_unit_test(test_coder),
-        cmocka_unit_test(test_energy), cmocka_unit_test(test_ec),       cmocka_unit_test(test_planes),
-        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_lanes),    cmocka_unit_test(test_contexts), cmocka_unit_test(test_coder),
+        cmocka_unit_test(test_products), cmocka_unit_test(test_energy),   cmocka_unit_test(test_ec),
+        cmocka_unit_test(test_planes),   cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, find_variants, NULL);
 }

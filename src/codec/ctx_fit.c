@@ -19,6 +19,7 @@ enum {
     NUMBER_BITS = 8,              /* about what a weight takes */
     FINEST = 32,
     COARSEST = 2, /* contexts for a difference of 1 */
+    SHORT = 16,   /* bytes */
     CLASS_BITS = 3,
     /* variables of the regression: */
     ONE = 0,
@@ -42,8 +43,10 @@ typedef struct fit {
     double scale;                     /* what a weight of 1 is in whole numbers */
     uint64_t *sum, *square, *sorted;  /* of each channel */
     uint32_t (*products)[CANDIDATES]; /* of channels, and those 1 .. CANDIDATES before them */
+    size_t *row;                      /* twice where each row of channel 0 begins, and 1 where there is one above */
     uint8_t *sample;                  /* [channel][n] */
-    uint8_t *near;                    /* [CWI_CTX_NEAR][n] of the channel at hand */
+    uint8_t *near;                    /* [CWI_CTX_NEAR][n] of the channel at hand, */
+    uint8_t *ones;                    /* [n] */
     int8_t *residual;                 /* [n] of the channel at hand */
     near_moments shared[CWI_CTX_SHARED];
     double own_bits;
@@ -69,7 +72,7 @@ static size_t sample_rows(const cwi_ctx_shape *s)
 
 /* Where the parts of the scratch are. */
 typedef struct places {
-    size_t sum, square, sorted, products, sample, near, all;
+    size_t sum, square, sorted, products, row, sample, near, all;
 } places;
 
 static places places_in(const cwi_ctx_shape *s)
@@ -79,9 +82,10 @@ static places places_in(const cwi_ctx_shape *s)
     p.square = p.sum + per_channel;
     p.sorted = p.square + per_channel;
     p.products = p.sorted + per_channel;
-    p.sample = p.products + (may_refer(s) ? s->channels * CANDIDATES * sizeof(uint32_t) : 0);
+    p.row = p.products + (may_refer(s) ? s->channels * CANDIDATES * sizeof(uint32_t) : 0);
+    p.sample = p.row + rounded(sample_rows(s) * sizeof(size_t));
     p.near = p.sample + rounded(s->channels * n);
-    p.all = p.near + rounded((CWI_CTX_NEAR + 1) * n);
+    p.all = p.near + rounded((CWI_CTX_NEAR + 2) * n);
     return p;
 }
 
@@ -107,22 +111,32 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *s
     f->square = (uint64_t *)(void *)(work + p.square);
     f->sorted = (uint64_t *)(void *)(work + p.sorted);
     f->products = (uint32_t(*)[CANDIDATES])(void *)(work + p.products);
+    f->row = (size_t *)(void *)(work + p.row);
     f->sample = work + p.sample;
     f->near = work + p.near;
-    f->residual = (int8_t *)(f->near + CWI_CTX_NEAR * f->n);
+    f->ones = f->near + CWI_CTX_NEAR * f->n;
+    f->residual = (int8_t *)(f->ones + f->n);
+    memset(f->ones, 1, f->n);
     return f;
 }
 
 /* ---- the sample ---- */
 
-/* Row i of the sample: spread over all, at varying heights. */
-static const uint8_t *row_of(const fit *f, size_t channel, size_t i, bool *has_up)
+/* The rows of the sample: spread over all, at varying heights. */
+static void choose_rows(const fit *f)
 {
     const cwi_ctx_shape *s = f->shape;
     const size_t all = s->samples * s->height, span = all / f->rows;
-    const size_t row = i * span + i * 5 % span, sample = row / s->height, y = row % s->height;
-    *has_up = y > 0;
-    return f->symbols + ((sample * s->channels + channel) * s->height + y) * s->width;
+    for (size_t i = 0; i < f->rows; i++) {
+        const size_t row = i * span + i * 5 % span, sample = row / s->height, y = row % s->height;
+        f->row[i] = 2 * (sample * s->channels * s->height + y) * s->width + (y > 0);
+    }
+}
+
+/* Where channel `channel` begins in a sample. */
+static const uint8_t *plane_of(const fit *f, size_t channel)
+{
+    return f->symbols + channel * f->shape->height * f->shape->width;
 }
 
 static uint32_t product(const fit *f, const uint8_t *a, const uint8_t *b)
@@ -130,12 +144,19 @@ static uint32_t product(const fit *f, const uint8_t *a, const uint8_t *b)
     return f->kernels->ctx.products(a, b, f->n);
 }
 
-static uint64_t sum_of(const fit *f, const uint8_t *a)
+static uint32_t sum_of(const fit *f, const uint8_t *a)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < f->n; i++)
-        sum += a[i];
-    return sum;
+    return product(f, a, f->ones);
+}
+
+/* Rows are often so short that calls would take most of the time. */
+static void copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (n >= SHORT)
+        memcpy(to, from, n);
+    else
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
 }
 
 static void take_sample(fit *f)
@@ -144,9 +165,8 @@ static void take_sample(fit *f)
     double sum = 0, square = 0;
     for (size_t c = 0; c < f->shape->channels; c++) {
         uint8_t *to = f->sample + c * f->n;
-        bool has_up;
         for (size_t i = 0; i < f->rows; i++)
-            memcpy(to + i * width, row_of(f, c, i, &has_up), width);
+            copy(to + i * width, plane_of(f, c) + f->row[i] / 2, width);
         f->sum[c] = sum_of(f, to);
         f->square[c] = product(f, to, to);
         sum += (double)f->sum[c];
@@ -162,16 +182,19 @@ static void take_sample(fit *f)
 static void take_near(fit *f, size_t channel)
 {
     const size_t width = f->shape->width, n = f->n;
-    memset(f->near, 0, CWI_CTX_NEAR * n);
     for (size_t i = 0; i < f->rows; i++) {
-        bool has_up;
-        const uint8_t *row = row_of(f, channel, i, &has_up), *up = row - (has_up ? width : 0);
+        const uint8_t *row = plane_of(f, channel) + f->row[i] / 2;
         uint8_t *to = f->near + i * width;
-        memcpy(to + 1, row, width - 1);
-        if (has_up) {
-            memcpy(to + n, up, width);
-            memcpy(to + 2 * n + 1, up, width - 1);
-            memcpy(to + 3 * n, up + 1, width - 1);
+        to[0] = to[2 * n] = to[3 * n + width - 1] = 0;
+        copy(to + 1, row, width - 1);
+        if (f->row[i] & 1) {
+            const uint8_t *up = row - width;
+            copy(to + n, up, width);
+            copy(to + 2 * n + 1, up, width - 1);
+            copy(to + 3 * n, up + 1, width - 1);
+        } else {
+            for (unsigned j = 1; j < CWI_CTX_NEAR; j++)
+                memset(to + j * n, 0, width);
         }
     }
 }
@@ -502,6 +525,7 @@ void cwi_ctx_fit(const cwi_ctx_shape *shape, const cwi_kernels *k, const uint8_t
                  cwi_ctx_tables *t)
 {
     fit *f = begin(shape, k, symbols, work, t);
+    choose_rows(f);
     take_sample(f);
     classify(f);
     for (size_t c = 0; c < shape->channels; c++)

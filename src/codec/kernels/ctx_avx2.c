@@ -19,6 +19,20 @@ CWI_INLINE unsigned v_search(const uint16_t row[CWI_SYMBOLS], const uint32_t *sl
     return (unsigned)__builtin_ctz((unsigned)_mm256_movemask_epi8(above)) / 2;
 }
 
+CWI_INLINE __m256i v_widen(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+typedef int16_t v_words __attribute__((vector_size(32)));
+
+CWI_INLINE void v_shorten(v_words words, uint8_t *p)
+{
+    const __m256i v = (__m256i)words;
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storeu_si128((__m128i *)(void *)p, bytes);
+}
+
 CWI_INLINE unsigned v_mask(v_u32 v)
 {
     return (unsigned)_mm256_movemask_ps((__m256)v);

@@ -1,6 +1,6 @@
 /* ctx_mix.h - what predicts a row's symbols, for every variant that has nothing better: in GNU C's vectors, which
  * compilers turn into the best that the file's instruction set has. Included by ctx_*.c, which may define MIXED, how
- * many lanes are handled at a time. */
+ * many lanes are handled at a time, with v_widen() and v_shorten() for so many bytes to 16 bits each, and back. */
 #ifndef CWI_CTX_MIX_H
 #define CWI_CTX_MIX_H
 
@@ -24,9 +24,24 @@ CWI_INLINE mixed_words words_at(const int16_t *p)
 
 CWI_INLINE mixed_words symbols_at(const uint8_t *p)
 {
+#if MIXED == 16
+    return (mixed_words)v_widen(p);
+#else
     mixed_bytes v;
     memcpy(&v, p, sizeof v);
     return __builtin_convertvector(v, mixed_words);
+#endif
+}
+
+/* Numbers below 256. */
+CWI_INLINE void put_bytes(mixed_words v, uint8_t *p)
+{
+#if MIXED == 16
+    v_shorten(v, p);
+#else
+    const mixed_bytes bytes = __builtin_convertvector(v, mixed_bytes);
+    memcpy(p, &bytes, sizeof bytes);
+#endif
 }
 
 CWI_INLINE mixed_words weighted(mixed_words weight, const uint8_t *row)
@@ -74,8 +89,7 @@ CWI_INLINE void contexts_at(const cwi_ctx_mix *m, const int16_t *acc, const uint
         const mixed_words above = c > most;
         c = (c & ~above) | (most & above);
         c &= c > zero;
-        const mixed_bytes bytes = __builtin_convertvector(c, mixed_bytes);
-        memcpy(out + l, &bytes, sizeof bytes);
+        put_bytes(c, out + l);
     }
 }
 

@@ -163,9 +163,20 @@ static void bad_json_is_refused(void **state)
 static void what_does_not_fit_together_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[][2] = {{"cut", "99"},          {"model", "nonesuch"},  {"uplink", "zip:9"},
-                                         {"downlink", "ms:r=2"}, {"schedule", "zigzag"}, {"precision", "fp7"},
-                                         {"data", "nonesuch"},   {"sample", "0x3"},      {"activation", "staircase"}};
+    static const char *const bad[][2] = {{"cut", "99"},
+                                         {"model", "nonesuch"},
+                                         {"uplink", "zip:9"},
+                                         {"uplink", "auto:from=1"},
+                                         {"uplink", "auto:from=0.3,too=0.1"},
+                                         {"uplink", "auto:to="},
+                                         {"uplink", "automatic"},
+                                         {"downlink", "auto"},
+                                         {"downlink", "ms:r=2"},
+                                         {"schedule", "zigzag"},
+                                         {"precision", "fp7"},
+                                         {"data", "nonesuch"},
+                                         {"sample", "0x3"},
+                                         {"activation", "staircase"}};
     for (size_t i = 0; i < CWI_COUNT(bad); i++) {
         cw_config config;
         cw_error err = {0};

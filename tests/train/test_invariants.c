@@ -28,7 +28,7 @@ static void one_client_without_compression_is_unsplit_training(void **state)
 static void in_process_is_the_same_as_over_tcp(void **state)
 {
     (void)state;
-    static const char *const codecs[][2] = {{"none", "none"}, {"ms:r=0.99,b=2", "bf16"}};
+    static const char *const codecs[][2] = {{"none", "none"}, {"ms:r=0.99,b=2", "bf16"}, {"auto", "none"}};
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
         cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp = inproc;
         cw_result a, b;

@@ -52,10 +52,10 @@ static size_t count_lines(const char *folder, const char *file)
     return lines;
 }
 
-static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, int clients)
+static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, int clients, const char *uplink)
 {
     char folder[64];
-    cw_config whole = small_config(clients, "ms:r=0.99,b=2", "none"), half;
+    cw_config whole = small_config(clients, uplink, "none"), half;
     whole.epochs = 3;
     whole.flip = true;
     half = whole;
@@ -83,13 +83,14 @@ static void stopped_and_resumed_is_never_stopped(train_fn train, const char *nam
 static void unsplit_runs_resume(void **state)
 {
     (void)state;
-    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", 1);
+    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", 1, "none");
 }
 
 static void split_runs_resume(void **state)
 {
     (void)state;
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2);
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2, "ms:r=0.99,b=2");
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "auto", 1, "auto");
 }
 
 /* ---- kill -9 ---- */

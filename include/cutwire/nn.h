@@ -191,21 +191,38 @@ size_t cw_part_memory(const cw_part *part);
 
 /* ---- optimizer and schedules ---- */
 
-typedef struct cw_sgd_options {
-    float momentum; /* v = momentum * v + (g + weight_decay * w);  w -= lr * v  (PyTorch's SGD) */
-    float weight_decay;
-    bool nesterov;
-} cw_sgd_options;
+typedef enum cw_optimizer_kind { CW_SGD, CW_ADAM, CW_ADAMW } cw_optimizer_kind;
 
-typedef struct cw_sgd cw_sgd;
-/* The part must outlive the optimizer. */
-cw_status cw_sgd_create(cw_part *part, const cw_sgd_options *options, cw_sgd **out, cw_error *err);
-void cw_sgd_destroy(cw_sgd **sgd);
+/* PyTorch's definitions; d = g + weight_decay * w, but for adamw d = g and w *= 1 - lr * weight_decay.
+ * sgd: v = momentum * v + d;  w -= lr * v, or with nesterov lr * (d + momentum * v).
+ * adam: m = momentum * m + (1 - momentum) d;  v = beta2 * v + (1 - beta2) d^2;  in step t
+ *       w -= lr * m / (1 - momentum^t) / (sqrt(v / (1 - beta2^t)) + epsilon). */
+typedef struct cw_optimizer_options {
+    cw_optimizer_kind kind;
+    float momentum; /* of sgd; adam's first beta */
+    float weight_decay;
+    bool nesterov; /* sgd */
+    float beta2;   /* adam; 0.999 if 0 */
+    float epsilon; /* adam; 1e-8 if 0 */
+} cw_optimizer_options;
+
+/* "sgd", "adam", "adamw". CW_ERR_SPEC. */
+cw_status cw_optimizer_parse(const char *name, cw_optimizer_kind *out, cw_error *err);
+
+typedef struct cw_optimizer cw_optimizer;
+/* The part must outlive the optimizer. CW_ERR_INVALID, CW_ERR_NO_MEMORY. */
+cw_status cw_optimizer_create(cw_part *part, const cw_optimizer_options *options, cw_optimizer **out, cw_error *err);
+void cw_optimizer_destroy(cw_optimizer **optimizer);
 /* One update of every trainable parameter from its gradient. */
-cw_status cw_sgd_step(cw_sgd *sgd, float lr);
-/* Momentum buffers, flat as cw_part_export_weights. */
-void cw_sgd_export(const cw_sgd *sgd, float *flat);
-void cw_sgd_import(cw_sgd *sgd, const float *flat);
+cw_status cw_optimizer_step(cw_optimizer *optimizer, float lr);
+/* The state: vectors, flat as cw_part_export_weights, each with a name ("momentum"; "mean", "square"), 0 <= slot <
+ * cw_optimizer_slots(); and the number of steps taken. */
+size_t cw_optimizer_slots(const cw_optimizer *optimizer);
+const char *cw_optimizer_slot_name(const cw_optimizer *optimizer, size_t slot);
+void cw_optimizer_export(const cw_optimizer *optimizer, size_t slot, float *flat);
+void cw_optimizer_import(cw_optimizer *optimizer, size_t slot, const float *flat);
+uint64_t cw_optimizer_steps(const cw_optimizer *optimizer);
+void cw_optimizer_set_steps(cw_optimizer *optimizer, uint64_t steps);
 
 /* Learning rate as a function of progress: a pure value, safe to copy and share. */
 typedef struct cw_schedule {

@@ -39,6 +39,7 @@ typedef struct cw_config {
     int clients;
     int batch; /* samples per client and step */
     int epochs;
+    char optimizer[16]; /* "sgd", "adam", "adamw" */
     double lr;
     double momentum;
     double weight_decay;

@@ -2,8 +2,8 @@
  *
  * Convolutions: Kaiming normal over the fan-out, as torchvision's residual networks and VGG have it. Hidden linear
  * layers: Kaiming normal over the fan-in. The output layer: uniform within 1/sqrt(fan-in), PyTorch's default.
- * Embeddings: standard normal. Biases 0, batch norm 1 and 0. Each number depends on (seed, parameter name, canonical
- * index) alone.
+ * Embeddings: normal of deviation 0.1 (PyTorch's 1 drowns what few updates a rare word gets), padding's row 0. Biases
+ * 0, batch norm 1 and 0. Each number depends on (seed, parameter name, canonical index) alone.
  */
 #include <math.h>
 
@@ -31,6 +31,14 @@ static void fill_uniform(float *w, size_t count, cwi_rng stream, double bound)
         w[i] = (float)(bound * (2.0 * cwi_rng_double(&stream) - 1.0));
 }
 
+/* A text's row 0 is padding's. */
+static void fill_embedding(const cwi_param *p, float *w, cwi_rng stream)
+{
+    fill_normal(w, p->count, stream, 0.1);
+    if (p->layer->out.ndim == 3)
+        fill(w, (size_t)p->layer->kernel, 0.0f);
+}
+
 static void fill_weight(const cwi_param *p, float *w, uint64_t seed)
 {
     cwi_rng stream = cwi_rng_make(seed, CWI_STREAM_WEIGHTS, cwi_hash_string(p->name), 0);
@@ -42,7 +50,7 @@ static void fill_weight(const cwi_param *p, float *w, uint64_t seed)
     else if (l->kind == CWI_CONV)
         fill_normal(w, p->count, stream, sqrt(2.0 / fan_out));
     else if (l->kind == CWI_EMBED)
-        fill_normal(w, p->count, stream, 1.0);
+        fill_embedding(p, w, stream);
     else if (l->output)
         fill_uniform(w, p->count, stream, 1.0 / sqrt(fan_in));
     else

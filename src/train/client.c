@@ -232,7 +232,7 @@ static cw_status on_update(cwi_client *c, const cw_msg *msg, cw_error *err)
                             msg->blob_size, c->half.trainable);
         memcpy(c->half.flat, msg->blob, msg->blob_size);
         cw_part_import_grads(c->half.part, c->half.flat);
-        CWI_TRY(cw_sgd_step(c->half.sgd, (float)msg->lr));
+        CWI_TRY(cw_optimizer_step(c->half.optimizer, (float)msg->lr));
     }
     c->step = msg->step + 1;
     return next_batch(c, err);

@@ -19,13 +19,14 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
                                .input_grad = first > 0,
                                .label_smoothing = (float)config->label_smoothing,
                                .precision = precision};
+    cw_optimizer_options o = {
+        .momentum = (float)config->momentum, .weight_decay = (float)config->weight_decay, .nesterov = config->nesterov};
+    CWI_TRY(cw_optimizer_parse(config->optimizer, &o.kind, err));
     CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
     half->trainable = cw_part_trainable_size(half->part);
     half->buffers = cw_part_buffer_size(half->part);
     half->flat = cwi_calloc(CWI_MAX(half->trainable, half->buffers), sizeof(float));
-    cw_sgd_options sgd = {
-        .momentum = (float)config->momentum, .weight_decay = (float)config->weight_decay, .nesterov = config->nesterov};
-    cw_status status = half->flat ? cw_sgd_create(half->part, &sgd, &half->sgd, err)
+    cw_status status = half->flat ? cw_optimizer_create(half->part, &o, &half->optimizer, err)
                                   : cwi_fail_memory(err, half->trainable * sizeof(float));
     if (status != CW_OK)
         cwi_half_close(half);
@@ -34,25 +35,36 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
 
 void cwi_half_close(cwi_half *half)
 {
-    cw_sgd_destroy(&half->sgd);
+    cw_optimizer_destroy(&half->optimizer);
     cw_part_destroy(&half->part);
     cwi_free(half->flat);
     memset(half, 0, sizeof *half);
 }
 
-static void momentum_name(const cwi_half *half, char *name, size_t size)
+static void state_name(const cwi_half *half, const char *what, char *name, size_t size)
 {
-    snprintf(name, size, "optimizer.momentum.%zu-%zu", half->first, half->last);
+    snprintf(name, size, "optimizer.%s.%zu-%zu", what, half->first, half->last);
 }
 
-static cw_status export_momentum(cwi_half *half, cw_named_tensor *item, cw_error *err)
+static cw_status export_slot(cwi_half *half, size_t slot, cw_named_tensor *item, cw_error *err)
 {
     cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)half->trainable});
-    momentum_name(half, item->name, sizeof item->name);
+    state_name(half, cw_optimizer_slot_name(half->optimizer, slot), item->name, sizeof item->name);
     cw_status status = cw_tensor_alloc(&item->tensor, CW_F32, &shape);
     if (status != CW_OK)
         return cwi_fail_memory(err, half->trainable * sizeof(float));
-    cw_sgd_export(half->sgd, item->tensor.data);
+    cw_optimizer_export(half->optimizer, slot, item->tensor.data);
+    return CW_OK;
+}
+
+static cw_status export_steps(const cwi_half *half, cw_named_tensor *item, cw_error *err)
+{
+    cw_shape one = cw_shape_of(1, (int64_t[]){1});
+    state_name(half, "steps", item->name, sizeof item->name);
+    cw_status status = cw_tensor_alloc(&item->tensor, CW_I64, &one);
+    if (status != CW_OK)
+        return cwi_fail_memory(err, sizeof(int64_t));
+    *(int64_t *)item->tensor.data = (int64_t)cw_optimizer_steps(half->optimizer);
     return CW_OK;
 }
 
@@ -60,9 +72,9 @@ static cw_status export_momentum(cwi_half *half, cw_named_tensor *item, cw_error
 static cw_status append_half(cwi_half *half, cwi_state *state, cw_error *err)
 {
     cw_named_tensor *own;
-    size_t count;
+    size_t count, slots = cw_optimizer_slots(half->optimizer);
     CWI_TRY(cw_part_state_export(half->part, &own, &count, err));
-    size_t old = state->count * sizeof *own, add = (count + 1) * sizeof *own;
+    size_t old = state->count * sizeof *own, add = (count + slots + 1) * sizeof *own;
     cw_named_tensor *grown = cwi_realloc(state->items, old, old + add);
     if (!grown) {
         cw_named_tensors_free(own, count);
@@ -72,8 +84,12 @@ static cw_status append_half(cwi_half *half, cwi_state *state, cw_error *err)
     cwi_free(own);
     state->items = grown;
     state->count += count;
-    memset(&grown[state->count], 0, sizeof *grown);
-    CWI_TRY(export_momentum(half, &grown[state->count], err));
+    memset(&grown[state->count], 0, (slots + 1) * sizeof *grown);
+    for (size_t slot = 0; slot < slots; slot++) {
+        CWI_TRY(export_slot(half, slot, &grown[state->count], err));
+        state->count++;
+    }
+    CWI_TRY(export_steps(half, &grown[state->count], err));
     state->count++;
     return CW_OK;
 }
@@ -92,19 +108,43 @@ void cwi_state_free(cwi_state *state)
     memset(state, 0, sizeof *state);
 }
 
+static cw_status import_slot(cwi_half *half, size_t slot, const cw_tensor_set *set, cw_error *err)
+{
+    char name[64];
+    state_name(half, cw_optimizer_slot_name(half->optimizer, slot), name, sizeof name);
+    const cw_tensor *t = cw_tensor_set_find(set, name);
+    if (!t)
+        return CW_OK;
+    if (t->dtype != CW_F32 || t->shape.ndim != 1 || t->shape.dim[0] != (int64_t)half->trainable)
+        return cwi_fail(err, CW_ERR_MISMATCH, "%s: not the %zu floats of this half", name, half->trainable);
+    memcpy(half->flat, t->data, half->trainable * sizeof(float));
+    cw_optimizer_import(half->optimizer, slot, half->flat);
+    return CW_OK;
+}
+
+static cw_status import_steps(cwi_half *half, const cw_tensor_set *set, cw_error *err)
+{
+    char name[64];
+    int64_t steps;
+    state_name(half, "steps", name, sizeof name);
+    const cw_tensor *t = cw_tensor_set_find(set, name);
+    if (!t)
+        return CW_OK;
+    if (t->dtype != CW_I64 || t->shape.ndim != 1 || t->shape.dim[0] != 1)
+        return cwi_fail(err, CW_ERR_MISMATCH, "%s: not one whole number", name);
+    memcpy(&steps, t->data, sizeof steps);
+    if (steps < 0)
+        return cwi_fail(err, CW_ERR_MISMATCH, "%s: below 0", name);
+    cw_optimizer_set_steps(half->optimizer, (uint64_t)steps);
+    return CW_OK;
+}
+
 cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err)
 {
     CWI_TRY(cw_part_state_import(half->part, set, err));
-    char name[64];
-    momentum_name(half, name, sizeof name);
-    const cw_tensor *momentum = cw_tensor_set_find(set, name);
-    if (!momentum)
-        return CW_OK;
-    if (momentum->dtype != CW_F32 || momentum->shape.ndim != 1 || momentum->shape.dim[0] != (int64_t)half->trainable)
-        return cwi_fail(err, CW_ERR_MISMATCH, "%s: not the %zu floats of this half", name, half->trainable);
-    memcpy(half->flat, momentum->data, half->trainable * sizeof(float));
-    cw_sgd_import(half->sgd, half->flat);
-    return CW_OK;
+    for (size_t slot = 0; slot < cw_optimizer_slots(half->optimizer); slot++)
+        CWI_TRY(import_slot(half, slot, set, err));
+    return import_steps(half, set, err);
 }
 
 cw_status cwi_half_save(cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err)

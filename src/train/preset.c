@@ -15,6 +15,12 @@ static const cw_preset presets[] = {
      "data=imagefolder model=resnet34 epochs=90 batch=256 lr=0.1 schedule=multistep:at=30/60,gamma=0.1 momentum=0.9 weight-decay=0.0001 flip=1 resized-crop=1"},
     {"cifar10-study", "ResNet20 on CIFAR-10, 5 epochs in bf16: the recipe of bench/evidence",
      "data=cifar-10 model=resnet20 precision=bf16 epochs=5 batch=128 lr=0.2 schedule=onecycle momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
+    {"sst-2", "textcnn on SST-2, 2 epochs of Adam: docs/RESULTS.md",
+     "data=sst-2@48 model=textcnn cut=shallow optimizer=adam lr=0.001 weight-decay=0 epochs=2"},
+    {"ag-news", "textcnn on AG News, 3 epochs of Adam: docs/RESULTS.md",
+     "data=ag-news model=textcnn cut=shallow optimizer=adam lr=0.002 weight-decay=0 epochs=3"},
+    {"adult", "mlp on Adult, 10 epochs: docs/RESULTS.md",
+     "data=adult model=mlp cut=shallow lr=0.05 epochs=10"},
 };
 /* clang-format on */
 

@@ -167,7 +167,7 @@ static cw_status finish_activations(cwi_server *s, cw_error *err)
     double progress = s->epoch + (double)s->step / (double)s->steps;
     float lr = cw_schedule_lr(&s->setup.schedule, progress, s->setup.config.epochs);
     s->totals.lr = lr;
-    cw_status status = cw_sgd_step(s->half.sgd, lr);
+    cw_status status = cw_optimizer_step(s->half.optimizer, lr);
     if (status != CW_OK)
         return cwi_fail(err, status, "cannot update the server's half");
     cwi_report_step(&s->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
@@ -240,7 +240,7 @@ static cw_status finish_client_grads(cwi_server *s, cw_error *err)
                 s->average[i] *= scale;
         }
         cw_part_import_grads(s->client.part, s->average);
-        cw_status status = cw_sgd_step(s->client.sgd, (float)s->totals.lr);
+        cw_status status = cw_optimizer_step(s->client.optimizer, (float)s->totals.lr);
         if (status != CW_OK)
             return cwi_fail(err, status, "cannot update the client half");
     }

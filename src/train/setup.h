@@ -60,7 +60,7 @@ cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, 
 /* One half with its optimizer, or the whole network. */
 typedef struct cwi_half {
     cw_part *part;
-    cw_sgd *sgd;
+    cw_optimizer *optimizer;
     float *flat; /* room for the trainable parameters or the buffers, whichever is larger */
     size_t trainable, buffers;
     size_t first, last; /* layers */
@@ -71,14 +71,15 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
                         cw_error *err);
 void cwi_half_close(cwi_half *half);
 
-/* Weights, buffers and momentum of several halves as named tensors. */
+/* Weights, buffers and optimizers of several halves as named tensors. */
 typedef struct cwi_state {
-    cw_named_tensor *items; /* momentum is "optimizer.momentum.FIRST-LAST", by layers, one flat vector a half */
+    cw_named_tensor *items; /* an optimizer's are "optimizer.SLOT.FIRST-LAST", by layers, one flat vector a half and
+                               slot, and "optimizer.steps.FIRST-LAST", one number */
     size_t count;
 } cwi_state;
 cw_status cwi_halves_export(cwi_half *const *halves, size_t count, cwi_state *state, cw_error *err);
 void cwi_state_free(cwi_state *state);
-/* Of a set that may hold more; momentum may be missing. */
+/* Of a set that may hold more; what an optimizer has may be missing. */
 cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err);
 
 /* The same as one safetensors image (owned by the caller, cw_bytes_free), and back. */

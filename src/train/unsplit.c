@@ -64,7 +64,7 @@ static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_
     CWI_TRY(cw_part_grad_sum_replace(u->net.part, 1.0f));
     float lr = cw_schedule_lr(&u->setup.schedule, epoch + (double)step / (double)u->steps, u->setup.config.epochs);
     u->epoch.lr = lr;
-    return cw_sgd_step(u->net.sgd, lr);
+    return cw_optimizer_step(u->net.optimizer, lr);
 }
 
 static cw_status train_epoch(unsplit *u, int epoch, cw_error *err)

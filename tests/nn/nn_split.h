@@ -41,20 +41,21 @@ static inline run run_whole(const cw_model *model, size_t max_batch, const float
     cw_error err;
     cw_loss loss = {0};
     cw_part *part = fixture_whole(model, max_batch);
-    cw_sgd *sgd;
-    assert_ok_err(cw_sgd_create(part, &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd, &err), err);
+    cw_optimizer *sgd;
+    assert_ok_err(
+        cw_optimizer_create(part, &(cw_optimizer_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd, &err), err);
     for (int s = 0; s < STEPS; s++) {
         assert_ok_err(cw_part_forward(part, CW_TRAIN, x, n, NULL, &err), err);
         assert_ok_err(cw_part_loss(part, labels, n, &loss, &err), err);
         assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
         if (s < STEPS - 1)
-            assert_ok(cw_sgd_step(sgd, 0.05f));
+            assert_ok(cw_optimizer_step(sgd, 0.05f));
     }
     run r = room_for(part);
     r.loss = loss.mean;
     r.correct = loss.correct;
     collect(&r, part, 0, 0);
-    cw_sgd_destroy(&sgd);
+    cw_optimizer_destroy(&sgd);
     cw_part_destroy(&part);
     return r;
 }
@@ -69,9 +70,10 @@ static inline run run_split(const cw_model *model, size_t cut, size_t max_batch,
     cw_part_destroy(&whole);
     cw_part *half[2] = {fixture_part(model, 0, cut, max_batch),
                         fixture_part(model, cut, cw_model_layer_count(model), max_batch)};
-    cw_sgd *sgd[2];
+    cw_optimizer *sgd[2];
     for (int h = 0; h < 2; h++)
-        assert_ok_err(cw_sgd_create(half[h], &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd[h], &err),
+        assert_ok_err(cw_optimizer_create(half[h], &(cw_optimizer_options){.momentum = 0.9f, .weight_decay = 5e-4f},
+                                          &sgd[h], &err),
                       err);
     size_t smashed = n * fixture_count(cw_part_out_shape(half[0]));
     float *z = cwi_alloc(smashed, sizeof *z), *dz = cwi_alloc(smashed, sizeof *dz);
@@ -82,14 +84,14 @@ static inline run run_split(const cw_model *model, size_t cut, size_t max_batch,
         assert_ok_err(cw_part_backward(half[1], NULL, dz, &err), err);
         assert_ok_err(cw_part_backward(half[0], dz, NULL, &err), err);
         for (int h = 0; h < 2 && s < STEPS - 1; h++)
-            assert_ok(cw_sgd_step(sgd[h], 0.05f));
+            assert_ok(cw_optimizer_step(sgd[h], 0.05f));
     }
     r.loss = loss.mean;
     r.correct = loss.correct;
     collect(&r, half[0], 0, 0);
     collect(&r, half[1], cw_part_trainable_size(half[0]), cw_part_buffer_size(half[0]));
     for (int h = 0; h < 2; h++) {
-        cw_sgd_destroy(&sgd[h]);
+        cw_optimizer_destroy(&sgd[h]);
         cw_part_destroy(&half[h]);
     }
     cwi_free(z);

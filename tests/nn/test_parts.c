@@ -307,15 +307,15 @@ static void test_sgd_is_pytorchs(void **state)
     for (int nesterov = 0; nesterov < 2; nesterov++) {
         cw_part *part = fixture_whole(model, 2);
         size_t size = cw_part_trainable_size(part);
-        cw_sgd *sgd;
-        cw_sgd_options o = {.momentum = 0.9f, .weight_decay = 0.01f, .nesterov = nesterov};
-        assert_ok_err(cw_sgd_create(part, &o, &sgd, &err), err);
+        cw_optimizer *sgd;
+        cw_optimizer_options o = {.momentum = 0.9f, .weight_decay = 0.01f, .nesterov = nesterov};
+        assert_ok_err(cw_optimizer_create(part, &o, &sgd, &err), err);
         float *w = cwi_alloc(size, sizeof *w), *v = cwi_calloc(size, sizeof *v), *got = cwi_alloc(size, sizeof *got);
         cw_part_export_weights(part, w);
         for (uint64_t step = 0; step < 3; step++) {
             float *g = fixture_noise(size, step);
             cw_part_import_grads(part, g);
-            assert_ok(cw_sgd_step(sgd, 0.1f));
+            assert_ok(cw_optimizer_step(sgd, 0.1f));
             for (size_t i = 0; i < size; i++) {
                 float d = g[i] + 0.01f * w[i];
                 v[i] = 0.9f * v[i] + d;
@@ -325,17 +325,115 @@ static void test_sgd_is_pytorchs(void **state)
         }
         cw_part_export_weights(part, got);
         assert_same_bits(got, w, size, "weights after three steps");
-        cw_sgd_export(sgd, got);
+        cw_optimizer_export(sgd, 0, got);
         assert_same_bits(got, v, size, "momentum");
-        cw_sgd_import(sgd, w);
-        cw_sgd_export(sgd, got);
+        cw_optimizer_import(sgd, 0, w);
+        cw_optimizer_export(sgd, 0, got);
         assert_same_bits(got, w, size, "imported momentum");
-        cw_sgd_destroy(&sgd);
+        cw_optimizer_destroy(&sgd);
         cw_part_destroy(&part);
         cwi_free(w);
         cwi_free(v);
         cwi_free(got);
     }
+    cw_model_close(&model);
+}
+
+/* In double precision, the formulas of PyTorch's documentation. */
+static void adam_reference(const cw_optimizer_options *o, int step, double lr, size_t size, const float *g, double *w,
+                           double *m, double *v)
+{
+    for (size_t i = 0; i < size; i++) {
+        double d = g[i];
+        if (o->kind == CW_ADAMW)
+            w[i] -= lr * (double)o->weight_decay * w[i];
+        else
+            d += (double)o->weight_decay * w[i];
+        m[i] = 0.9 * m[i] + 0.1 * d;
+        v[i] = 0.999 * v[i] + 0.001 * d * d;
+        w[i] -= lr * m[i] / (1 - pow(0.9, step)) / (sqrt(v[i] / (1 - pow(0.999, step))) + 1e-8);
+    }
+}
+
+static void test_adam_is_pytorchs(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    for (int k = 0; k < 2; k++) {
+        cw_part *part = fixture_whole(model, 2), *resumed = fixture_whole(model, 2);
+        size_t size = cw_part_trainable_size(part);
+        cw_optimizer *adam, *again;
+        cw_optimizer_options o = {.kind = k ? CW_ADAMW : CW_ADAM, .momentum = 0.9f, .weight_decay = 0.05f};
+        assert_ok_err(cw_optimizer_create(part, &o, &adam, &err), err);
+        assert_ok_err(cw_optimizer_create(resumed, &o, &again, &err), err);
+        assert_int_equal(cw_optimizer_slots(adam), 2);
+        float *got = cwi_alloc(size, sizeof *got), *other = cwi_alloc(size, sizeof *other);
+        double *w = cwi_alloc(size, sizeof *w), *m = cwi_calloc(size, sizeof *m), *v = cwi_calloc(size, sizeof *v);
+        cw_part_export_weights(part, got);
+        for (size_t i = 0; i < size; i++)
+            w[i] = got[i];
+        for (int step = 1; step <= 5; step++) {
+            float *g = fixture_noise(size, (uint64_t)step);
+            if (step == 4) { /* goes on elsewhere, to the bit */
+                cw_part_export_weights(part, got);
+                cw_part_import_weights(resumed, got);
+                for (size_t slot = 0; slot < 2; slot++) {
+                    cw_optimizer_export(adam, slot, got);
+                    cw_optimizer_import(again, slot, got);
+                }
+                cw_optimizer_set_steps(again, cw_optimizer_steps(adam));
+            }
+            cw_part_import_grads(part, g);
+            cw_part_import_grads(resumed, g);
+            assert_ok(cw_optimizer_step(adam, 0.01f));
+            if (step >= 4)
+                assert_ok(cw_optimizer_step(again, 0.01f));
+            adam_reference(&o, step, 0.01, size, g, w, m, v);
+            cwi_free(g);
+        }
+        cw_part_export_weights(part, got);
+        cw_part_export_weights(resumed, other);
+        assert_same_bits(other, got, size, "weights of the optimizer that was restored");
+        for (size_t i = 0; i < size; i++)
+            if (fabs((double)got[i] - w[i]) > 2e-6 * (1 + fabs(w[i])))
+                fail_msg("weight %zu is %.9g, not %.9g", i, (double)got[i], w[i]);
+        cw_optimizer_destroy(&adam);
+        cw_optimizer_destroy(&again);
+        cw_part_destroy(&part);
+        cw_part_destroy(&resumed);
+        cwi_free(got);
+        cwi_free(other);
+        cwi_free(w);
+        cwi_free(m);
+        cwi_free(v);
+    }
+    cw_model_close(&model);
+}
+
+static void test_optimizers_are_refused_what_makes_no_sense(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_optimizer_kind kind;
+    cw_optimizer *optimizer;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    cw_part *part = fixture_whole(model, 2);
+    static const cw_optimizer_options bad[] = {{.kind = (cw_optimizer_kind)7},
+                                               {.momentum = 1.0f},
+                                               {.weight_decay = -1.0f},
+                                               {.nesterov = true},
+                                               {.kind = CW_ADAM, .momentum = 0.9f, .nesterov = true},
+                                               {.kind = CW_ADAM, .beta2 = 1.5f}};
+    for (size_t i = 0; i < CWI_COUNT(bad); i++) {
+        assert_status(cw_optimizer_create(part, &bad[i], &optimizer, &err), CW_ERR_INVALID);
+        assert_null(optimizer);
+    }
+    assert_ok_err(cw_optimizer_parse("adamw", &kind, &err), err);
+    assert_int_equal(kind, CW_ADAMW);
+    assert_status(cw_optimizer_parse("lamb", &kind, &err), CW_ERR_SPEC);
+    assert_non_null(strstr(err.message, "sgd, adam, adamw"));
+    cw_part_destroy(&part);
     cw_model_close(&model);
 }
 
@@ -524,6 +622,8 @@ int main(void)
         cmocka_unit_test(test_state_there_and_back),
         cmocka_unit_test(test_flat_there_and_back),
         cmocka_unit_test(test_sgd_is_pytorchs),
+        cmocka_unit_test(test_adam_is_pytorchs),
+        cmocka_unit_test(test_optimizers_are_refused_what_makes_no_sense),
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_cut_two_is_light),
         cmocka_unit_test(test_bad_calls),

@@ -5,7 +5,8 @@
  *
  * PyTorch computes everything twice, in single and in double precision. The double result is the truth; ours may be
  * 1e-4 away from it, or as far as three times PyTorch's own single-precision result is (deep networks amplify
- * rounding).
+ * rounding). In bf16, whose numbers have 8 bits, logits may be 5% away, and the whole gradient 25%, or 50%
+ * where batch norm sees three samples.
  */
 #include "nn_fixture.h"
 
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 enum { CLASSES = 10, MAX_STEPS = 10 };
+static const double bf16_logits = 0.05;
 
 static const char *script;
 static const char *only; /* one model, or NULL: all */
@@ -23,10 +25,12 @@ typedef struct torch_case {
     int64_t channels, side;
     size_t n;
     int steps;
-    double tolerance; /* of gradients: looser where a flipped kink is likely */
-    float lr;         /* one at which it trains: a run that diverges turns a flipped near-tie of a max pool into
-                         percents of the loss, in PyTorch's double precision too */
-    float smoothing;  /* of labels */
+    double tolerance;  /* of gradients: looser where a flipped kink is likely */
+    float lr;          /* one at which it trains: a run that diverges turns a flipped near-tie of a max pool into
+                          percents of the loss, in PyTorch's double precision too */
+    float smoothing;   /* of labels */
+    const char *input; /* NULL: an image of channels x side x side, else `side` numbers of this kind */
+    double bf16;       /* the gradient's tolerance there; 0: not compared, PyTorch takes minutes */
 } torch_case;
 
 typedef struct directory {
@@ -50,7 +54,7 @@ static void write_inputs(const directory *d, const torch_case *c, cw_part *part,
     assert_ok_err(cw_part_state_export(part, &items, &count, &err), err);
     assert_ok_err(cw_safetensors_save(in_dir(d, "weights.safetensors"), items, count, NULL, &err), err);
     cw_named_tensors_free(items, count);
-    cw_shape xs = {.ndim = 4, .dim = {(int64_t)c->n, c->channels, c->side, c->side}};
+    cw_shape xs = {.ndim = 4, .dim = {(int64_t)c->n, c->channels, c->input ? 1 : c->side, c->side}};
     cw_shape ls = {.ndim = 1, .dim = {(int64_t)c->n}};
     cw_tensor xt = cw_tensor_view(CW_F32, &xs, x), lt = cw_tensor_view(CW_I32, &ls, labels);
     assert_ok_err(cw_npy_save(in_dir(d, "x.npy"), &xt, &err), err);
@@ -60,8 +64,8 @@ static void write_inputs(const directory *d, const torch_case *c, cw_part *part,
 static void run_torch(const directory *d, const torch_case *c)
 {
     char command[600];
-    snprintf(command, sizeof command, "/usr/bin/python3 %s %s %s %s %d %.9g %.9g", script, c->model, c->activation,
-             d->path, c->steps, c->lr, c->smoothing);
+    snprintf(command, sizeof command, "/usr/bin/python3 %s %s %s %s %d %.9g %.9g %s", script, c->model, c->activation,
+             d->path, c->steps, c->lr, c->smoothing, c->input ? c->input : "image");
     if (system(command) != 0)
         fail_msg("the PyTorch reference failed for %s", c->model);
 }
@@ -134,10 +138,11 @@ static void check_gradients(const directory *d, const torch_case *c, const cw_pa
 static void train(const directory *d, const torch_case *c, cw_part *part, const float *x, const int32_t *labels)
 {
     cw_error err;
-    cw_sgd *sgd;
+    cw_optimizer *sgd;
     cw_loss loss;
     float losses[MAX_STEPS], *logits = cwi_alloc(c->n * CLASSES, sizeof *logits);
-    assert_ok_err(cw_sgd_create(part, &(cw_sgd_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd, &err), err);
+    assert_ok_err(
+        cw_optimizer_create(part, &(cw_optimizer_options){.momentum = 0.9f, .weight_decay = 5e-4f}, &sgd, &err), err);
     double evaluation = 0;
     for (int s = 0; s < c->steps; s++) {
         assert_ok_err(cw_part_forward(part, CW_TRAIN, x, c->n, logits, &err), err);
@@ -148,7 +153,7 @@ static void train(const directory *d, const torch_case *c, cw_part *part, const 
         assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
         if (s == 0)
             check_gradients(d, c, part);
-        assert_ok(cw_sgd_step(sgd, c->lr));
+        assert_ok(cw_optimizer_step(sgd, c->lr));
         if (s > 0)
             continue;
         assert_ok_err(cw_part_forward(part, CW_EVAL, x, c->n, logits, &err), err);
@@ -158,7 +163,7 @@ static void train(const directory *d, const torch_case *c, cw_part *part, const 
     double all = check_close(d, &(comparison){"losses", 0, c->steps, 1e-3}, losses, c->model);
     printf("%s(%s): %d losses differ by %.2g, evaluation after one update by %.2g\n", c->model, c->activation, c->steps,
            all, evaluation);
-    cw_sgd_destroy(&sgd);
+    cw_optimizer_destroy(&sgd);
     cwi_free(logits);
 }
 
@@ -172,58 +177,125 @@ static void remove_files(const directory *d)
     rmdir(d->path);
 }
 
+static void check_bf16(const directory *d, const torch_case *c, const cw_model *model, const float *weights,
+                       const float *x, const int32_t *labels)
+{
+    cw_error err;
+    cw_loss loss;
+    fixture_precision = CW_PRECISION_BF16;
+    cw_part *part = fixture_part(model, 0, cw_model_layer_count(model), c->n);
+    fixture_precision = CW_PRECISION_FP32;
+    size_t size = cw_part_trainable_size(part);
+    float *logits = cwi_alloc(c->n * CLASSES, sizeof *logits), *grads = cwi_alloc(size, sizeof *grads);
+    cw_part_import_weights(part, weights);
+    assert_ok_err(cw_part_forward(part, CW_TRAIN, x, c->n, logits, &err), err);
+    assert_ok_err(cw_part_loss(part, labels, c->n, &loss, &err), err);
+    assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
+    cw_part_export_grads(part, grads);
+    double forward = check_close(d, &(comparison){"logits", 0, c->n * CLASSES, bf16_logits}, logits, "in bf16");
+    double back = check_close(d, &(comparison){"grads", 0, size, c->bf16}, grads, "in bf16");
+    printf("%s(%s): in bf16 logits differ by %.2g, the gradient by %.2g\n", c->model, c->activation, forward, back);
+    cw_part_destroy(&part);
+    cwi_free(logits);
+    cwi_free(grads);
+}
+
+static cw_model *open_model(const torch_case *c)
+{
+    cw_error err;
+    cw_model *model;
+    cw_model_options o = {.classes = CLASSES, .activation = c->activation, .input = c->input};
+    o.sample = c->input ? cw_shape_of(1, &c->side) : cw_shape_of(3, (int64_t[]){c->channels, c->side, c->side});
+    assert_ok_err(cw_model_open(c->model, &o, &model, &err), err);
+    for (size_t i = 0; i < model->layer_count; i++)
+        model->layers[i].rate = 0; /* PyTorch draws other dropout masks */
+    return model;
+}
+
+/* Of words, the last third of each text is padding; of a table, the categories are at its end. */
+static void put_ids(const cw_model *model, size_t n, size_t length, float *x)
+{
+    const cwi_input *in = &model->input;
+    cwi_rng r = cwi_rng_make(1, CWI_STREAM_TEST, 4, 0);
+    for (size_t i = 0; i < n * length; i++) {
+        size_t at = i % length;
+        if (in->kind == CWI_TOKENS)
+            x[i] = at < length - length / 3 ? (float)cwi_rng_below(&r, (uint64_t)in->vocabulary) : 0.0f;
+        else if (in->kind == CWI_TABLE && at >= (size_t)in->numeric)
+            x[i] = (float)cwi_rng_below(&r, (uint64_t)in->fields[at - (size_t)in->numeric]);
+    }
+}
+
 static void check_model(const torch_case *c)
 {
     directory d = {"/tmp/cutwire-torch-XXXXXX"};
     assert_non_null(mkdtemp(d.path));
-    cw_model *model = fixture_model(c->model, c->channels, c->side, c->side, CLASSES, c->activation);
-    for (size_t i = 0; i < model->layer_count; i++)
-        model->layers[i].rate = 0; /* PyTorch draws other dropout masks */
+    cw_model *model = open_model(c);
     cw_part *part;
     cw_part_options options = {
         .max_batch = c->n, .seed = 7, .threads = fixture_threads, .label_smoothing = c->smoothing};
     assert_ok(cw_part_create(model, 0, cw_model_layer_count(model), &options, &part, NULL));
-    float *x = fixture_noise(c->n * (size_t)(c->channels * c->side * c->side), 1);
+    size_t count = (size_t)(c->input ? c->side : c->channels * c->side * c->side);
+    float *x = fixture_noise(c->n * count, 1);
+    float *weights = cwi_alloc(cw_part_trainable_size(part), sizeof *weights);
+    put_ids(model, c->n, count, x);
+    cw_part_export_weights(part, weights);
     int32_t *labels = fixture_labels(c->n, CLASSES, 2);
     write_inputs(&d, c, part, x, labels);
     run_torch(&d, c);
     train(&d, c, part, x, labels);
+    if (fixture_has_bf16() && c->bf16 > 0)
+        check_bf16(&d, c, model, weights, x, labels);
     remove_files(&d);
     cw_part_destroy(&part);
     cw_model_close(&model);
+    cwi_free(weights);
     cwi_free(x);
     cwi_free(labels);
 }
 
-static void check_if_asked(const torch_case *c)
-{
-    if (!only || strcmp(only, c->model) == 0)
-        check_model(c);
-}
+/* Every model must be among these, each once at least. */
+static const torch_case cases[] = {
+    {"cnn", "relu", 1, 28, 32, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"cnn", "relu", 3, 32, 9, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"cnn", "gelu", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"cnn", "silu", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"cnn", "tanh", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"textcnn", "relu", 1, 20, 16, 10, 1e-4, 0.1f, 0, "tokens:40", 0.25},
+    {"textcnn", "tanh", 1, 33, 5, 10, 1e-4, 0.1f, 0, "tokens:300", 0.25},
+    {"mlp", "relu", 1, 6, 16, 10, 1e-4, 0.05f, 0, "table:3/4/2/7", 0.25},
+    {"mlp", "silu", 1, 9, 32, 10, 1e-4, 0.05f, 0, "table:9", 0.25},
+    {"mlp", "gelu", 1, 12, 8, 10, 1e-4, 0.05f, 0, NULL, 0.25},
+    {"vgg19", "gelu", 3, 32, 4, 3, 1e-4, 0.001f, 0, NULL, 0},
+    {"resnet18", "relu", 3, 32, 3, 10, 1e-4, 0.01f, 0, NULL, 0.5},
+    {"resnet34", "silu", 3, 64, 2, 3, 1e-4, 0.01f, 0, NULL, 0},
+    {"resnet20", "gelu", 3, 32, 6, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"resnet56", "tanh", 3, 16, 4, 3, 1e-4, 0.01f, 0, NULL, 0},
+    {"resnet110", "silu", 3, 16, 4, 3, 1e-4, 0.01f, 0, NULL, 0},
+    {"resnet9", "relu", 3, 16, 4, 10, 1e-4, 0.01f, 0.2f, NULL, 0},
+    {"resnet9s", "gelu", 3, 16, 4, 3, 1e-4, 0.01f, 0, NULL, 0.25},
+};
 
-static void test_cnn(void **state)
+static void test_every_model_is_compared(void **state)
 {
     (void)state;
-    static const torch_case cases[] = {
-        {"cnn", "relu", 1, 28, 32, 10, 1e-4, 0.01f, 0},      {"cnn", "relu", 3, 32, 9, 10, 1e-4, 0.01f, 0},
-        {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4, 0.01f, 0}, {"cnn", "gelu", 1, 28, 8, 10, 1e-4, 0.01f, 0},
-        {"cnn", "silu", 1, 28, 8, 10, 1e-4, 0.01f, 0},       {"cnn", "tanh", 1, 28, 8, 10, 1e-4, 0.01f, 0},
-    };
-    for (size_t i = 0; i < CWI_COUNT(cases); i++)
-        check_if_asked(&cases[i]);
+    for (size_t m = 0; m < cw_model_known_count(); m++) {
+        const char *name = cw_model_known_at(m)->name;
+        bool found = false;
+        for (size_t i = 0; i < CWI_COUNT(cases); i++)
+            found = found || strcmp(cases[i].model, name) == 0;
+        if (!found)
+            fail_msg("model %s is not compared with PyTorch", name);
+    }
 }
 
-static void test_paper_models(void **state)
+static void test_models(void **state)
 {
     (void)state;
-    static const torch_case cases[] = {
-        {"vgg19", "gelu", 3, 32, 4, 3, 1e-4, 0.001f, 0},    {"resnet18", "relu", 3, 32, 3, 10, 1e-4, 0.01f, 0},
-        {"resnet34", "silu", 3, 64, 2, 3, 1e-4, 0.01f, 0},  {"resnet20", "gelu", 3, 32, 6, 10, 1e-4, 0.01f, 0},
-        {"resnet110", "silu", 3, 16, 4, 3, 1e-4, 0.01f, 0}, {"resnet9", "relu", 3, 16, 4, 10, 1e-4, 0.01f, 0.2f},
-        {"resnet9s", "gelu", 3, 16, 4, 3, 1e-4, 0.01f, 0},
-    };
     for (size_t i = 0; i < CWI_COUNT(cases); i++)
-        check_if_asked(&cases[i]);
+        if (!only || strcmp(only, cases[i].model) == 0)
+            check_model(&cases[i]);
 }
 
 int main(int argc, char **argv)
@@ -234,6 +306,8 @@ int main(int argc, char **argv)
         printf("SKIP: /usr/bin/python3 has no torch (Debian: python3-torch)\n");
         return 77;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cnn), cmocka_unit_test(test_paper_models)};
+    if (!fixture_has_bf16())
+        printf("SKIP: bf16: this CPU does not multiply it\n");
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_model_is_compared), cmocka_unit_test(test_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

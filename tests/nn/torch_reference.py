@@ -1,10 +1,11 @@
 """The engine's models in PyTorch, from the same weights and the same batch: what test_torch.c compares with.
 
-    torch_reference.py MODEL ACTIVATION DIR STEPS RATE SMOOTHING
+    torch_reference.py MODEL ACTIVATION DIR STEPS RATE SMOOTHING INPUT
 
 reads DIR/weights.safetensors, x.npy, labels.npy; writes logits.npy, grads.npy (flat, in the order of the weights file),
 eval.npy (logits in evaluation mode after one update), losses.npy (STEPS of SGD: momentum 0.9, weight decay 5e-4, rate
 RATE, label smoothing SMOOTHING), and the same in double precision as *64.npy. Module names are torchvision's.
+INPUT says what x holds (cw_model_options.input).
 """
 import json
 import sys
@@ -126,11 +127,59 @@ class ResNet9(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+def fields_of(what):
+    """"table:N/C1/C2/..." -> N, [C1, C2, ...]"""
+    numbers = [int(part) for part in what.split(":")[1].split("/")]
+    return numbers[0], numbers[1:]
+
+
+class TextCnn(nn.Module):
+    def __init__(self, sample, classes, act, what):
+        super().__init__()
+        self.vocabulary = int(what.split(":")[1])
+        self.embedding = nn.Embedding(self.vocabulary, 128, padding_idx=0)
+        layers = []
+        for _ in range(3):
+            layers += [nn.Conv2d(128, 128, (1, 5), padding=(0, 2), bias=False), act()]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(128, classes)
+
+    def forward(self, x):
+        ids = x.squeeze(1).squeeze(1).long()
+        ids = torch.where((ids >= 0) & (ids < self.vocabulary), ids, torch.ones_like(ids))
+        maps = self.features(self.embedding(ids).transpose(1, 2).unsqueeze(2))
+        return self.classifier(maps.amax(3).flatten(1))
+
+
+class Mlp(nn.Module):
+    def __init__(self, sample, classes, act, what):
+        super().__init__()
+        self.numeric, self.fields = fields_of(what) if what.startswith("table:") else (0, [])
+        width = int(np.prod(sample))
+        if self.fields:
+            self.embedding = nn.Embedding(sum(self.fields), 8)
+            width = self.numeric + 8 * len(self.fields)
+        layers = []
+        for hidden in (256, 128, 64):
+            layers += [nn.Linear(width, hidden), act()]
+            width = hidden
+        self.layers = nn.Sequential(*layers)
+        self.classifier = nn.Linear(width, classes)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        if self.fields:
+            base = torch.tensor([sum(self.fields[:i]) for i in range(len(self.fields))])
+            rows = self.embedding(x[:, self.numeric:].long() + base)
+            x = torch.cat([x[:, :self.numeric], rows.flatten(1)], 1)
+        return self.classifier(self.layers(x))
+
+
 RESNETS = {"resnet18": ((2, 2, 2, 2), 64), "resnet34": ((3, 4, 6, 3), 64), "resnet20": ((3,) * 3, 16),
            "resnet56": ((9,) * 3, 16), "resnet110": ((18,) * 3, 16)}
 
 
-def build(name, sample, classes, act):
+def build(name, sample, classes, act, what):
     if name == "cnn":
         return Cnn(sample, classes, act)
     if name == "vgg19":
@@ -139,6 +188,8 @@ def build(name, sample, classes, act):
         return ResNet(sample, classes, act, *RESNETS[name])
     if name in ("resnet9", "resnet9s"):
         return ResNet9(sample, classes, act, 64 if name == "resnet9" else 48)
+    if name in ("textcnn", "mlp"):
+        return (TextCnn if name == "textcnn" else Mlp)(sample, classes, act, what)
     raise SystemExit("no reference for " + name)
 
 
@@ -168,14 +219,14 @@ def run(model, weights, x, labels, steps, rate, smoothing, dtype):
 
 
 def main():
-    name, activation, where, steps, rate, smoothing = sys.argv[1:7]
-    torch.set_num_threads(2)
+    name, activation, where, steps, rate, smoothing, what = sys.argv[1:8]
+    torch.set_num_threads(1)  # two wait for each other by spinning, for ever on a busy machine
     weights = read_safetensors(where + "/weights.safetensors")
     x = torch.from_numpy(np.load(where + "/x.npy"))
     labels = torch.from_numpy(np.load(where + "/labels.npy")).long()
     classes = list(weights.values())[-1].shape[0]
     for dtype, suffix in ((torch.float32, ""), (torch.float64, "64")):
-        model = build(name, tuple(x.shape[1:]), classes, ACTIVATIONS[activation])
+        model = build(name, tuple(x.shape[1:]), classes, ACTIVATIONS[activation], what)
         missing = set(weights) - set(model.state_dict())
         absent = {k for k in model.state_dict() if not k.endswith("num_batches_tracked")} - set(weights)
         if missing or absent:

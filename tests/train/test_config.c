@@ -52,6 +52,16 @@ static void shared_json_leaves_local_keys_at_home(void **state)
     cwi_free(json);
 }
 
+/* A text's shape comes with a recipe. */
+static void describe_text(cw_config *config)
+{
+    static const char recipe[] = "cutwire-recipe 1 tokens 48\nfilm\nfine\n";
+    assert_ok(cw_file_write("preset-recipe.txt", recipe, strlen(recipe), NULL));
+    assert_ok(cw_config_set(config, "sample", "48", NULL));
+    assert_ok(cw_config_set(config, "input", "tokens:4", NULL));
+    assert_ok(cw_config_set(config, "recipe", "preset-recipe.txt", NULL));
+}
+
 static void presets_are_within_the_rules_and_leave_other_keys(void **state)
 {
     (void)state;
@@ -67,6 +77,8 @@ static void presets_are_within_the_rules_and_leave_other_keys(void **state)
         /* Everything fits together; the shape stands for the data set, which need not be here. */
         assert_ok(cw_config_set(&config, "sample", strstr(config.data, "image") ? "3x224x224" : "3x32x32", NULL));
         assert_ok(cw_config_set(&config, "classes", "10", NULL));
+        if (strcmp(config.model, "textcnn") == 0)
+            describe_text(&config);
         assert_ok_err(cw_config_check(&config, &err), err);
     }
     assert_null(cw_preset_at(cw_preset_count()));

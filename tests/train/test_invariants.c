@@ -25,6 +25,29 @@ static void one_client_without_compression_is_unsplit_training(void **state)
     }
 }
 
+/* Its state, two vectors a half and a count, is the server's and every client's alike. */
+static void adam_is_the_same_unsplit_split_and_over_tcp(void **state)
+{
+    (void)state;
+    cw_config whole = small_config(1, "none", "none"), split, tcp;
+    cw_result a, b, c;
+    cw_error err;
+    snprintf(whole.optimizer, sizeof whole.optimizer, "adam");
+    whole.lr = 0.002;
+    split = tcp = whole;
+    use_folder(&whole, "adam-whole");
+    use_folder(&split, "adam-split");
+    use_folder(&tcp, "adam-tcp");
+    assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&split, NULL, &b, &err), err);
+    assert_ok_err(train_over_tcp(&tcp, &c, &err), err);
+    assert_true(a.last.train_accuracy > 0.2);
+    assert_same_report(&a, &b);
+    assert_same_report(&a, &c);
+    assert_same_model(&whole, &split);
+    assert_same_model(&whole, &tcp);
+}
+
 static void in_process_is_the_same_as_over_tcp(void **state)
 {
     (void)state;
@@ -147,6 +170,7 @@ int main(void)
     require_data();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_client_without_compression_is_unsplit_training),
+        cmocka_unit_test(adam_is_the_same_unsplit_split_and_over_tcp),
         cmocka_unit_test(in_process_is_the_same_as_over_tcp),
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
         cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),

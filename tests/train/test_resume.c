@@ -52,12 +52,15 @@ static size_t count_lines(const char *folder, const char *file)
     return lines;
 }
 
-static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, int clients, const char *uplink)
+static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, int clients, const char *uplink,
+                                                 const char *optimizer)
 {
     char folder[64];
     cw_config whole = small_config(clients, uplink, "none"), half;
     whole.epochs = 3;
     whole.flip = true;
+    snprintf(whole.optimizer, sizeof whole.optimizer, "%s", optimizer);
+    whole.lr = strcmp(optimizer, "sgd") == 0 ? 0.1 : 0.002;
     half = whole;
     cw_result a, b;
     cw_error err;
@@ -83,14 +86,16 @@ static void stopped_and_resumed_is_never_stopped(train_fn train, const char *nam
 static void unsplit_runs_resume(void **state)
 {
     (void)state;
-    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", 1, "none");
+    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", 1, "none", "sgd");
+    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit-adam", 1, "none", "adam");
 }
 
 static void split_runs_resume(void **state)
 {
     (void)state;
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2, "ms:r=0.99,b=2");
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "auto", 1, "auto");
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2, "ms:r=0.99,b=2", "sgd");
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split-adamw", 2, "ms:r=0.99,b=2", "adamw");
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "auto", 1, "auto", "sgd");
 }
 
 /* ---- kill -9 ---- */

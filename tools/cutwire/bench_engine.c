@@ -30,13 +30,13 @@ typedef struct engine {
     const options *o;
     cw_model *model;
     cw_part *part;
-    cw_sgd *sgd;
+    cw_optimizer *optimizer;
     cw_tensor x, labels;
 } engine;
 
 static void engine_close(engine *e)
 {
-    cw_sgd_destroy(&e->sgd);
+    cw_optimizer_destroy(&e->optimizer);
     cw_part_destroy(&e->part);
     cw_model_close(&e->model);
     cw_tensor_free(&e->x);
@@ -66,12 +66,12 @@ static cw_status engine_open(engine *e, const cw_shape *sample, cw_precision pre
     const options *o = e->o;
     cw_model_options mo = {.sample = *sample, .classes = o->classes};
     cw_part_options po = {.max_batch = (size_t)o->batch, .seed = 1, .threads = o->threads, .precision = precision};
-    cw_sgd_options so = {.momentum = 0.9f, .weight_decay = 5e-4f};
+    cw_optimizer_options so = {.momentum = 0.9f, .weight_decay = 5e-4f};
     cw_status status = cw_model_open(o->model, &mo, &e->model, err);
     if (status == CW_OK)
         status = cw_part_create(e->model, 0, cw_model_layer_count(e->model), &po, &e->part, err);
     if (status == CW_OK)
-        status = cw_sgd_create(e->part, &so, &e->sgd, err);
+        status = cw_optimizer_create(e->part, &so, &e->optimizer, err);
     cw_shape xs = *sample, ls = cw_shape_of(1, (int64_t[]){o->batch});
     memmove(xs.dim + 1, xs.dim, sizeof xs.dim[0] * (size_t)xs.ndim);
     xs.dim[0] = o->batch;
@@ -98,7 +98,7 @@ static cw_status train_step(engine *e, cw_error *err)
     if (status == CW_OK)
         status = cw_part_backward(e->part, NULL, NULL, err);
     if (status == CW_OK)
-        status = cw_sgd_step(e->sgd, 1e-3f);
+        status = cw_optimizer_step(e->optimizer, 1e-3f);
     return status;
 }
 

@@ -15,7 +15,8 @@ enum {
     CANDIDATES = 128,             /* earlier channels that are looked at */
     SHORTLIST = 2 * CWI_CTX_REFS, /* and at more closely */
     REFER_LEAST = 256,            /* elements of a channel */
-    RESIDUAL_ONE = 8,             /* an error of 1 in whole numbers */
+    WEIGHT_ONE = 64,              /* a weight of 1 in whole numbers, where a residual is made */
+    RESIDUAL_SHIFT = 3,           /* what that is shifted by */
     NUMBER_BITS = 8,              /* about what a weight takes */
     FINEST = 32,
     COARSEST = 2, /* contexts for a difference of 1 */
@@ -306,21 +307,38 @@ static void measure_near(const fit *f, size_t channel, moments m)
 
 /* ---- references ---- */
 
-/* What of the channel's elements its neighbours do not foretell. */
+/* In GNU C's vectors. */
+typedef uint8_t bytes8 __attribute__((vector_size(8)));
+typedef int8_t signed8 __attribute__((vector_size(8)));
+typedef int16_t words8 __attribute__((vector_size(16)));
+
+static words8 words_at(const uint8_t *p)
+{
+    bytes8 v;
+    memcpy(&v, p, sizeof v);
+    return __builtin_convertvector(v, words8);
+}
+
+/* What of the channel's elements its neighbours do not foretell, but for the last few. */
 static void take_residual(const fit *f, size_t channel, const regression *r)
 {
-    const uint8_t *target = f->sample + channel * f->n, *near[CWI_CTX_NEAR];
+    const uint8_t *target = f->sample + channel * f->n, *near = f->near;
+    const words8 zero = {0}, most = zero + 127, half = zero + (1 << RESIDUAL_SHIFT) / 2;
     double weight[1 + CWI_CTX_WEIGHTS];
-    int32_t w[TARGET];
+    int16_t w[TARGET];
     weights_of(r, weight);
-    for (unsigned i = 0; i < TARGET; i++)
-        w[i] = (int32_t)floor(weight[i] * 256 * RESIDUAL_ONE + 0.5);
-    for (unsigned i = 0; i < CWI_CTX_NEAR; i++)
-        near[i] = f->near + i * f->n;
-    for (size_t i = 0; i < f->n; i++) {
-        const int32_t p = w[ONE] + w[1] * near[0][i] + w[2] * near[1][i] + w[3] * near[2][i] + w[4] * near[3][i];
-        const int32_t left = (256 * RESIDUAL_ONE * target[i] - p) / 256;
-        f->residual[i] = (int8_t)CWI_MAX(CWI_MIN(left, 127), -127);
+    for (unsigned i = 0; i < TARGET; i++) /* so that 16 bits hold what follows */
+        w[i] = whole(weight[i] * WEIGHT_ONE, i == ONE ? CWI_CTX_BIAS_MOST : 4 * WEIGHT_ONE);
+    memset(f->residual, 0, f->n);
+    for (size_t i = 0; i + 8 <= f->n; i += 8) {
+        words8 v = words_at(target + i) * WEIGHT_ONE - w[ONE] + half;
+        for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
+            v -= words_at(near + j * f->n + i) * w[NEAR + j];
+        v >>= RESIDUAL_SHIFT;
+        v = (v & (v < most)) | (most & (v >= most));
+        v = (v & (v > -most)) | (-most & (v <= -most));
+        const signed8 out = __builtin_convertvector(v, signed8);
+        memcpy(f->residual + i, &out, sizeof out);
     }
 }
 

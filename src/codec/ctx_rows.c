@@ -94,6 +94,15 @@ static const cwi_ctx_set *set_of(const cwi_ctx_tables *t, size_t channel)
     return &t->sets[t->mode == CWI_CTX_OWN ? channel : t->of[channel]];
 }
 
+static void fill(int16_t lanes[CWI_LANES], size_t first, size_t end, int16_t v)
+{
+    const uint64_t four = (uint16_t)v * UINT64_C(0x0001000100010001);
+    for (; first + 4 <= end; first += 4)
+        memcpy(lanes + first, &four, sizeof four);
+    for (; first < end; first++)
+        lanes[first] = v;
+}
+
 void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t group, cwi_ctx_mix *m)
 {
     memset(m, 0, sizeof *m);
@@ -103,11 +112,9 @@ void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t grou
         const cwi_ctx_set *set = set_of(t, c);
         const size_t end = s->beside == 1 ? CWI_LANES : first + s->lanes;
         m->refs = t->mode == CWI_CTX_OWN ? set->refs : 0;
-        for (size_t l = first; l < end; l++)
-            m->bias[l] = set->bias;
+        fill(m->bias, first, end, set->bias);
         for (unsigned i = 0; i < CWI_CTX_NEAR + m->refs; i++)
-            for (size_t l = first; l < end; l++)
-                m->weight[i][l] = set->weight[i];
+            fill(m->weight[i], first, end, set->weight[i]);
         c += s->groups;
     }
 }

@@ -2,6 +2,8 @@
 #ifndef CWI_CODEC_EC_H
 #define CWI_CODEC_EC_H
 
+#include <string.h>
+
 #include "codec/ctx.h"
 
 enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_KEYS };
@@ -14,8 +16,11 @@ size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels);
 /* Moves *i on to the next of n symbols that is CWI_EC_EXACT or more; false when there is none. */
 static inline bool cwi_ec_large(const uint8_t *symbols, size_t n, size_t *i)
 {
-    while (n - *i >= 8 && !(cwi_get_le(symbols + *i, 8) & UINT64_C(0x0808080808080808)))
-        *i += 8;
+    for (uint64_t eight; n - *i >= sizeof eight; *i += sizeof eight) {
+        memcpy(&eight, symbols + *i, sizeof eight);
+        if (eight & UINT64_C(0x0808080808080808))
+            break;
+    }
     while (*i < n && symbols[*i] < CWI_EC_EXACT)
         ++*i;
     return *i < n;

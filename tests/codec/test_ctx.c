@@ -161,8 +161,10 @@ static void values_take_the_bits_they_have(void **state)
     packed few = encode("ms:r=0.9,entropy=ctx", &t);
     decode_floats(&few, &t, y);
     assert_true(few.size + n / 10 * 15 / 8 < all.size);
-    for (size_t i = 0, kept = 0; i < n; i++, kept += x[i] == y[i])
-        assert_true(i + 1 < n || kept >= n / 10);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        kept += x[i] == y[i];
+    assert_true(kept >= n / 10);
     free(all.bytes);
     free(half.bytes);
     free(few.bytes);

@@ -16,12 +16,14 @@ static void remove_file(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (path[sizeof path - 2] == 'X') {
+    static bool made;
+    if (!made) {
         int fd = mkstemp(path);
         if (fd < 0)
             abort();
         close(fd);
         atexit(remove_file);
+        made = true;
     }
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0)

@@ -54,8 +54,10 @@ static void open_with(const char *name, const char *recipe)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (folder[sizeof folder - 2] == 'X')
+    static bool made;
+    if (!made)
         make_folder();
+    made = true;
     char *recipe = malloc(size + 1);
     if (!recipe)
         return 0;

@@ -179,7 +179,7 @@ RESNETS = {"resnet18": ((2, 2, 2, 2), 64), "resnet34": ((3, 4, 6, 3), 64), "resn
            "resnet56": ((9,) * 3, 16), "resnet110": ((18,) * 3, 16)}
 
 
-def build(name, sample, classes, act, what):
+def build(name, sample, classes, act, what=None):
     if name == "cnn":
         return Cnn(sample, classes, act)
     if name == "vgg19":

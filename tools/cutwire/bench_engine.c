@@ -150,7 +150,7 @@ static void run_pytorch(const options *o, result *r)
     int fields = f ? fscanf(f, "%lf %lf %lf", &r->torch_train, &r->torch_infer, &r->torch_peak) : 0;
     if ((f && pclose(f) != 0) || fields != 3) {
         r->torch_train = r->torch_infer = r->torch_peak = 0;
-        fputs("SKIP: PyTorch: python3-torch is not installed, or the model has no reference\n", stderr);
+        fputs("SKIP: PyTorch: its run failed (what it said is above): is python3-torch installed?\n", stderr);
     }
 }
 

@@ -50,6 +50,10 @@ typedef struct repro_net {
  * that folder. *net is to be closed in any case. */
 cw_status repro_net_open(const cw_config *config, const char *run, const cw_hooks *hooks, repro_net *net,
                          cw_error *err);
+/* repro_net_open with the progress of its training on the terminal. CLI_GO_ON, or the exit code after saying why not;
+ * in both cases to be closed. */
+int repro_net_prepare(const char *name, const cw_config *config, const char *run, bool json, bool quiet,
+                      repro_net *net);
 void repro_net_close(repro_net *net);
 /* The first batch of the training (CW_TRAIN, augmented as in training) or the test split; to be closed in any case. */
 typedef struct repro_batch {

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "repro_figure2.h"
-#include "train_output.h"
 
 enum { MAX_CUTS = 64 };
 
@@ -147,17 +146,9 @@ int repro_figure2(int argc, char **argv)
         code = repro_configure("repro figure2", &o.keys, 2, o.out, &config);
     if (code != CLI_GO_ON)
         return code;
-    train_output out;
-    const cw_hooks hooks = train_output_hooks(&out, o.json, o.quiet, "");
     repro_net net;
-    cw_error err = {.message = ""};
-    cw_status status = repro_net_open(&config, o.run, &hooks, &net, &err);
-    cli_progress_clear(&out.progress);
-    if (status != CW_OK)
-        code = cli_fail_error("repro figure2", status, &err);
-    else if (net.stopped)
-        code = cli_fail(CLI_FAILURE, "repro figure2: stopped while training: nothing was measured");
-    else
+    code = repro_net_prepare("repro figure2", &config, o.run, o.json, o.quiet, &net);
+    if (code == CLI_GO_ON)
         code = measure_and_show(&net, &o);
     repro_net_close(&net);
     return code;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "repro.h"
+#include "train_output.h"
 
 static cw_status fail(cw_error *err, cw_status status, const char *what, const char *where)
 {
@@ -75,6 +76,18 @@ cw_status repro_net_open(const cw_config *config, const char *run, const cw_hook
     snprintf(path, sizeof path, "%s/model.safetensors", net->folder);
     status = cw_safetensors_load(path, &net->weights, err);
     return status == CW_OK ? open_model(net, err) : status;
+}
+
+int repro_net_prepare(const char *name, const cw_config *config, const char *run, bool json, bool quiet, repro_net *net)
+{
+    train_output out;
+    const cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    cw_error err = {.message = ""};
+    cw_status status = repro_net_open(config, run, &hooks, net, &err);
+    cli_progress_clear(&out.progress);
+    if (status != CW_OK)
+        return cli_fail_error(name, status, &err);
+    return net->stopped ? cli_fail(CLI_FAILURE, "%s: stopped while training: nothing was measured", name) : CLI_GO_ON;
 }
 
 void repro_net_close(repro_net *net)

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "repro_theorem1.h"
-#include "train_output.h"
 
 /* Unbiased ones, and for comparison two that always err to the same side. Each in both directions. */
 static const char *const usual[] = {"qu:b=3,round=stochastic,scope=sample", "ec:step=1,round=stochastic,scope=sample",
@@ -142,17 +141,9 @@ int repro_theorem1(int argc, char **argv)
         code = repro_configure("repro theorem1", &o.keys, 1, o.out, &config);
     if (code != CLI_GO_ON)
         return code;
-    train_output out;
-    const cw_hooks hooks = train_output_hooks(&out, o.json, o.quiet, "");
     repro_net net;
-    cw_error err = {.message = ""};
-    cw_status status = repro_net_open(&config, o.run, &hooks, &net, &err);
-    cli_progress_clear(&out.progress);
-    if (status != CW_OK)
-        code = cli_fail_error("repro theorem1", status, &err);
-    else if (net.stopped)
-        code = cli_fail(CLI_FAILURE, "repro theorem1: stopped while training: nothing was measured");
-    else
+    code = repro_net_prepare("repro theorem1", &config, o.run, o.json, o.quiet, &net);
+    if (code == CLI_GO_ON)
         code = measure_and_show(&net, &o);
     repro_net_close(&net);
     return code;

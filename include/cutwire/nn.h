@@ -7,9 +7,9 @@
  *     cw_part_create(model, 0, cut.layer, &part_options, &client, &err);
  *     cw_part_create(model, cut.layer, cw_model_layer_count(model), &part_options, &server, &err);
  *
- * A part's initial weights depend on (seed, parameter name) alone, so two halves are initialized exactly as the whole
- * is. Data at a part's border is row-major fp32 (NCHW, NLC or NC); inside, layouts are oneDNN's choice. Losses are
- * means over the batch, gradients are of that mean.
+ * A part's initial weights depend on (seed, init, parameter name) alone, so two halves are initialized exactly as the
+ * whole is. Data at a part's border is row-major fp32 (NCHW, NLC or NC); inside, layouts are oneDNN's choice. Losses
+ * are means over the batch, gradients are of that mean.
  *
  * Thread-safety: a cw_model is immutable; a cw_part belongs to one thread at a time. Results are the same bit for bit
  * for the same seed at the same number of threads.
@@ -87,12 +87,24 @@ typedef enum cw_precision {
 cw_status cw_precision_parse(const char *name, cw_precision *out, cw_error *err);
 const char *cw_precision_name(cw_precision precision);
 
+/* How convolutions begin. */
+typedef enum cw_init {
+    CW_INIT_KAIMING, /* normal (He et al. 2015) */
+    CW_INIT_DIRAC,   /* letting through what they get, the first one whitening patches of the image: short schedules get
+                        further with it. No data is looked at */
+} cw_init;
+
+/* "kaiming", "dirac". CW_ERR_SPEC: err lists them. */
+cw_status cw_init_parse(const char *name, cw_init *out, cw_error *err);
+const char *cw_init_name(cw_init init);
+
 typedef struct cw_part_options {
     size_t max_batch; /* buffers are planned for it; smaller batches run too */
-    uint64_t seed;    /* of the initial weights (Kaiming) and of dropout */
-    int threads;      /* 0: as OpenMP decides */
-    bool inference;   /* no gradients will be asked for: less memory */
-    bool input_grad;  /* cw_part_backward will be asked for dx */
+    uint64_t seed;    /* of the initial weights and of dropout */
+    cw_init init;
+    int threads;     /* 0: as OpenMP decides */
+    bool inference;  /* no gradients will be asked for: less memory */
+    bool input_grad; /* cw_part_backward will be asked for dx */
     cw_precision precision;
     float
         label_smoothing; /* of the training loss: this share of the target is spread evenly over all classes, [0, 1) */

@@ -30,6 +30,7 @@ typedef struct cw_config {
     char data[256]; /* NAME[:DIR] */
     char model[64];
     char activation[32];
+    char init[16];
     char precision[8];
     char cut[32];     /* number or alias */
     char uplink[128]; /* codec specs */

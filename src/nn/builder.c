@@ -113,6 +113,7 @@ void cwi_build_embed(cwi_builder *b, const char *name, int dim)
         return;
     const cwi_input *in = &b->model->input;
     l->kernel = dim;
+    l->deviation = 0.1f;
     l->rows = in->vocabulary;
     for (int f = 0; f < in->field_count; f++)
         l->rows += in->fields[f];
@@ -150,6 +151,7 @@ void cwi_build_linear(cwi_builder *b, const char *name, int features, bool outpu
         return;
     l->bias = true;
     l->output = output;
+    l->deviation = b->linear_deviation;
     l->out = (cw_shape){.ndim = 1, .dim = {features}};
 }
 

@@ -52,8 +52,9 @@ typedef struct cwi_layer {
     int64_t rows;            /* of an embedding */
     bool bias;
     cwi_activation activation;
-    float rate;  /* dropout */
-    bool output; /* linear: its output is the logits */
+    float rate;      /* dropout */
+    bool output;     /* linear: its output is the logits */
+    float deviation; /* of the initial weights; 0: by their number (init.c) */
 } cwi_layer;
 
 typedef struct cwi_cut_point {
@@ -90,7 +91,8 @@ int cwi_model_readers(const cw_model *model, int i);
 /* Appends to a model, remembering the first failure: later calls then do nothing. */
 typedef struct cwi_builder {
     cw_model *model;
-    int last; /* the layer whose output the next one reads */
+    int last;               /* the layer whose output the next one reads */
+    float linear_deviation; /* of linear layers to come, 0: by their number */
     cw_status status;
     cw_error *err;
 } cwi_builder;

@@ -64,8 +64,8 @@ cw_status cwi_params_settle(cwi_params *set, cw_error *err);
 /* Brings a copy up to date. */
 cw_status cwi_copy_refresh(cwi_copy *copy, dnnl_stream_t stream, cw_error *err);
 
-/* Kaiming initialization from (seed, parameter name); canonical order, so that layouts do not matter. */
-cw_status cwi_params_init(cwi_params *set, uint64_t seed, cw_error *err);
+/* From (seed, parameter name); canonical order, so that layouts do not matter. */
+cw_status cwi_params_init(cwi_params *set, uint64_t seed, cw_init init, cw_error *err);
 
 /* One parameter's value or gradient, from or to canonical order. */
 void cwi_param_export(const cwi_params *set, const cwi_param *param, const void *home, float *plain);

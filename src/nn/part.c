@@ -143,7 +143,7 @@ static cw_status fill_part(cw_part *part, cw_error *err)
     CWI_TRY(create_logits(part, err));
     cwi_net *net;
     CWI_TRY(find_net(part, part->options.max_batch, part->options.inference ? CW_EVAL : CW_TRAIN, &net, err));
-    return cwi_params_init(&part->params, part->options.seed, err);
+    return cwi_params_init(&part->params, part->options.seed, part->options.init, err);
 }
 
 cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const cw_part_options *options,

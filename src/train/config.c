@@ -26,6 +26,7 @@ static const option options[] = {
     {{"data", "NAME[:DIR]", "data set (cutwire data list)", "fashion-mnist", true}, T_STRING, FIELD(data), 0, 0},
     {{"model", "NAME", "network to train", "cnn", true}, T_STRING, FIELD(model), 0, 0},
     {{"activation", "NAME", "non-linearity of the model", "relu", true}, T_STRING, FIELD(activation), 0, 0},
+    {{"init", "NAME", "how convolutions begin: kaiming, or dirac (identities; short schedules get further)", "kaiming", true}, T_STRING, FIELD(init), 0, 0},
     {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the CPU has it)", "fp32", true}, T_STRING, FIELD(precision), 0, 0},
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true}, T_STRING, FIELD(cut), 0, 0},
     {{"uplink", "SPEC", "codec of the activations (clients to server), or auto[:from=E,to=E]", "ms:r=0.99,b=2", true}, T_STRING, FIELD(uplink), 0, 0},

@@ -12,9 +12,12 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
     half->first = first;
     half->last = last;
     cw_precision precision;
+    cw_init init;
     CWI_TRY(cw_precision_parse(config->precision, &precision, err));
+    CWI_TRY(cw_init_parse(config->init, &init, err));
     cw_part_options options = {.max_batch = max_batch,
                                .seed = config->seed,
+                               .init = init,
                                .threads = cwi_engine_threads(config),
                                .input_grad = first > 0,
                                .label_smoothing = (float)config->label_smoothing,

@@ -73,6 +73,8 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     const cw_config *config = &setup->config;
     cw_precision precision;
     CWI_TRY(cw_precision_parse(config->precision, &precision, err));
+    cw_init init;
+    CWI_TRY(cw_init_parse(config->init, &init, err));
     cw_optimizer_kind optimizer;
     CWI_TRY(cw_optimizer_parse(config->optimizer, &optimizer, err));
     CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));

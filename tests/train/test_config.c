@@ -52,14 +52,16 @@ static void shared_json_leaves_local_keys_at_home(void **state)
     cwi_free(json);
 }
 
+#define RECIPE_FILE "test-config-recipe.txt"
+
 /* A text's shape comes with a recipe. */
 static void describe_text(cw_config *config)
 {
     static const char recipe[] = "cutwire-recipe 1 tokens 48\nfilm\nfine\n";
-    assert_ok(cw_file_write("preset-recipe.txt", recipe, strlen(recipe), NULL));
+    assert_ok(cw_file_write(RECIPE_FILE, recipe, strlen(recipe), NULL));
     assert_ok(cw_config_set(config, "sample", "48", NULL));
     assert_ok(cw_config_set(config, "input", "tokens:4", NULL));
-    assert_ok(cw_config_set(config, "recipe", "preset-recipe.txt", NULL));
+    assert_ok(cw_config_set(config, "recipe", RECIPE_FILE, NULL));
 }
 
 static void presets_are_within_the_rules_and_leave_other_keys(void **state)
@@ -82,6 +84,7 @@ static void presets_are_within_the_rules_and_leave_other_keys(void **state)
         assert_ok_err(cw_config_check(&config, &err), err);
     }
     assert_null(cw_preset_at(cw_preset_count()));
+    remove(RECIPE_FILE);
 }
 
 static void the_papers_presets_are_the_papers(void **state)

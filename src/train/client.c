@@ -101,6 +101,17 @@ static cw_status send_msg(cwi_client *c, const cw_msg *msg, cw_error *err)
     return cwi_outbox_send(&c->box, 0, msg, err);
 }
 
+static cw_status send_tensor(cwi_client *c, cw_msg *msg, cwi_flow flow, const cw_codec *codec, const cw_tensor *x,
+                             cw_error *err)
+{
+    const cw_encode_args args = {.seed = cwi_codec_seed(c->setup.config.seed, flow, c->index, c->epoch, c->step),
+                                 .evaluate = c->phase == CW_PHASE_EVAL,
+                                 .threads = cwi_engine_threads(&c->config)};
+    size_t payload;
+    c->said = cwi_seconds();
+    return cwi_outbox_send_tensor(&c->box, 0, msg, codec, x, &args, &payload, err);
+}
+
 /* Tells the server why this client cannot go on; the reason stays in err. */
 static cw_status give_up(cwi_client *c, cw_status status, const cw_error *err)
 {
@@ -156,15 +167,10 @@ static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_e
     cw_msg msg = message(c, CW_MSG_ACTIVATION);
     msg.samples = batch.n;
     msg.labels = batch.labels;
-    cw_encode_args args = {.seed = cwi_codec_seed(c->setup.config.seed, 0, c->index, c->epoch, c->step),
-                           .evaluate = mode == CW_EVAL,
-                           .threads = cwi_engine_threads(&c->config)};
-    cw_tensor z = smashed_view(c);
-    size_t payload;
-    c->said = cwi_seconds();
+    const cw_tensor z = smashed_view(c);
     const cw_codec *codec;
     CWI_TRY(cwi_pace_at(&c->setup.up, progress(c, mode), &codec, err));
-    return cwi_outbox_send_tensor(&c->box, 0, &msg, codec, &z, &args, &payload, err);
+    return send_tensor(c, &msg, CWI_FLOW_UPLINK, codec, &z, err);
 }
 
 static cw_status send_phase_done(cwi_client *c, cw_error *err)
@@ -217,20 +223,20 @@ static cw_status on_gradient(cwi_client *c, const cw_msg *msg, cw_error *err)
     cwi_report_step(&c->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, msg->loss / (double)c->batch_n);
     cw_msg reply = message(c, CW_MSG_CLIENT_GRAD);
     reply.samples = c->batch_n;
-    reply.blob = (const uint8_t *)c->half.flat;
-    reply.blob_size = c->half.trainable * sizeof(float);
     c->state = STATE_UPDATE;
-    return send_msg(c, &reply, err);
+    const cw_tensor gradient = cwi_half_vector(&c->half, c->half.flat);
+    return send_tensor(c, &reply, CWI_FLOW_CLIENT_GRAD, c->setup.sync, &gradient, err);
 }
 
 /* An UPDATE without a gradient, and perhaps some steps ahead, means that nobody had a batch left. */
 static cw_status on_update(cwi_client *c, const cw_msg *msg, cw_error *err)
 {
     if (msg->blob_size) {
-        if (msg->blob_size != c->half.trainable * sizeof(float))
-            return cwi_fail(err, CW_ERR_PROTOCOL, "UPDATE holds %zu bytes, this half has %zu parameters",
-                            msg->blob_size, c->half.trainable);
-        memcpy(c->half.flat, msg->blob, msg->blob_size);
+        cw_tensor gradient = cwi_half_vector(&c->half, c->half.flat);
+        const cw_decode_args args = {.threads = cwi_engine_threads(&c->config)};
+        cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
+        if (status != CW_OK)
+            return cwi_fail_prefix(err, status, "UPDATE");
         cw_part_import_grads(c->half.part, c->half.flat);
         CWI_TRY(cw_optimizer_step(c->half.optimizer, (float)msg->lr));
     }

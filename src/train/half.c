@@ -49,6 +49,12 @@ static void state_name(const cwi_half *half, const char *what, char *name, size_
     snprintf(name, size, "optimizer.%s.%zu-%zu", what, half->first, half->last);
 }
 
+cw_tensor cwi_half_vector(const cwi_half *half, float *data)
+{
+    cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)half->trainable});
+    return cw_tensor_view(CW_F32, &shape, data);
+}
+
 static cw_status export_slot(cwi_half *half, size_t slot, cw_named_tensor *item, cw_error *err)
 {
     cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)half->trainable});

@@ -60,8 +60,10 @@ typedef struct cwi_server {
     double sum_loss;           /* of the epoch's training */
     uint64_t sum_correct, sum_samples;
     double phase_began;
-    float *average; /* client gradients or buffers */
-    float *x, *dx;  /* one batch of smashed data, and its gradient */
+    float *average;  /* client gradients or buffers */
+    uint8_t *update; /* the averaged gradient as it is sent */
+    size_t update_capacity;
+    float *x, *dx; /* one batch of smashed data, and its gradient */
     int32_t *labels;
     cw_epoch_report totals;
     uint64_t before_up, before_down; /* at the socket, before this process went on with the run */

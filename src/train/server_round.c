@@ -113,6 +113,12 @@ static cw_status run_batch(cwi_server *s, const cw_msg *msg, cw_mode mode, cw_lo
     return cw_part_loss(s->half.part, s->labels, n, loss, err);
 }
 
+static cw_encode_args encode_args(const cwi_server *s, cwi_flow flow, size_t client)
+{
+    return (cw_encode_args){.seed = cwi_codec_seed(s->setup.config.seed, flow, client, s->epoch, s->step),
+                            .threads = cwi_engine_threads(&s->setup.config)};
+}
+
 static uint64_t raw_bytes(const cwi_server *s, uint64_t samples)
 {
     return samples * s->setup.smashed_count * sizeof(float);
@@ -124,9 +130,7 @@ static cw_status send_gradient(cwi_server *s, cwi_slot *slot, const cw_loss *los
     msg.loss = loss->mean * (double)n;
     msg.correct = loss->correct;
     cw_tensor dx = smashed_view(s, s->dx, n);
-    cw_encode_args args = {.seed =
-                               cwi_codec_seed(s->setup.config.seed, 1, (size_t)(slot - s->slots), s->epoch, s->step),
-                           .threads = cwi_engine_threads(&s->setup.config)};
+    const cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, (size_t)(slot - s->slots));
     size_t payload;
     CWI_TRY(cwi_outbox_send_tensor(&s->box, slot->peer, &msg, s->setup.down, &dx, &args, &payload, err));
     s->totals.down.payload += payload;
@@ -198,11 +202,14 @@ static void await_train_done(cwi_server *s)
 
 static cw_status take_client_grad(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
 {
-    if (msg->samples != slot->batch || msg->blob_size != s->client.trainable * sizeof(float))
-        return cwi_fail(err, CW_ERR_PROTOCOL, "a gradient of %zu bytes for %llu samples, due were %zu and %llu",
-                        msg->blob_size, (unsigned long long)msg->samples, s->client.trainable * sizeof(float),
-                        (unsigned long long)slot->batch);
-    memcpy(s->client.flat, msg->blob, msg->blob_size);
+    if (msg->samples != slot->batch)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "a gradient of %llu samples, due were %llu",
+                        (unsigned long long)msg->samples, (unsigned long long)slot->batch);
+    cw_tensor gradient = cwi_half_vector(&s->client, s->client.flat);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup.config)};
+    cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "its gradient");
     for (size_t i = 0; i < s->client.trainable; i++)
         if (!isfinite(s->client.flat[i]))
             return cwi_fail(err, CW_ERR_DIVERGED, "its gradient is not finite (element %zu)", i);
@@ -213,8 +220,9 @@ static cw_status take_client_grad(cwi_server *s, cwi_slot *slot, const cw_msg *m
     return CW_OK;
 }
 
-/* Everyone applies the averaged gradient; without one (every contributor was lost) everyone just moves on. */
-static void broadcast_update(cwi_server *s, bool with_gradient)
+/* Everyone applies the averaged gradient, `update` as sent; without one (every contributor was lost) everyone just
+ * moves on. */
+static void broadcast_update(cwi_server *s, const uint8_t *update, size_t size)
 {
     for (size_t i = 0; i < s->slot_count; i++) {
         cwi_slot *slot = &s->slots[i];
@@ -222,29 +230,39 @@ static void broadcast_update(cwi_server *s, bool with_gradient)
             continue;
         cw_msg msg = cwi_server_message(s, slot, CW_MSG_UPDATE);
         msg.lr = s->totals.lr;
-        if (with_gradient) {
-            msg.blob = (const uint8_t *)s->average;
-            msg.blob_size = s->client.trainable * sizeof(float);
-            s->totals.down.weights += msg.blob_size;
-        }
+        msg.blob = update;
+        msg.blob_size = size;
+        s->totals.down.weights += size;
         send_or_lose(s, slot, &msg);
     }
 }
 
+/* The average into s->update as it is sent, and back: this copy of the client half gets what the clients get. */
+static cw_status code_update(cwi_server *s, size_t *size, cw_error *err)
+{
+    cw_tensor average = cwi_half_vector(&s->client, s->average);
+    const cw_encode_args args = encode_args(s, CWI_FLOW_UPDATE, 0);
+    const cw_decode_args back = {.threads = args.threads};
+    CWI_TRY(cw_encode(s->setup.sync, &average, &args, s->update, s->update_capacity, size, err));
+    return cw_decode(s->update, *size, &average, &back, err);
+}
+
 static cw_status finish_client_grads(cwi_server *s, cw_error *err)
 {
+    size_t size = 0;
     if (s->actual) {
         if (s->actual != s->expected) {
             float scale = (float)((double)s->expected / (double)s->actual);
             for (size_t i = 0; i < s->client.trainable; i++)
                 s->average[i] *= scale;
         }
+        CWI_TRY(code_update(s, &size, err));
         cw_part_import_grads(s->client.part, s->average);
         cw_status status = cw_optimizer_step(s->client.optimizer, (float)s->totals.lr);
         if (status != CW_OK)
             return cwi_fail(err, status, "cannot update the client half");
     }
-    broadcast_update(s, s->actual > 0);
+    broadcast_update(s, s->update, size);
     if (++s->step < s->steps)
         return begin_step(s, err);
     await_train_done(s);
@@ -255,7 +273,7 @@ static cw_status finish_client_grads(cwi_server *s, cw_error *err)
 static cw_status end_of_training_phase(cwi_server *s)
 {
     s->step = s->steps - 1;
-    broadcast_update(s, false);
+    broadcast_update(s, NULL, 0);
     await_train_done(s);
     return CW_OK;
 }

@@ -85,6 +85,9 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     status = cw_codec_create(config->downlink, &setup->down, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "downlink");
+    status = cw_codec_create(config->sync, &setup->sync, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "sync");
     CWI_TRY(find_sample(setup, err));
     CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
     cw_model_options options = {
@@ -117,6 +120,7 @@ void cwi_setup_close(cwi_setup *setup)
 {
     cwi_pace_close(&setup->up);
     cw_codec_destroy(&setup->down);
+    cw_codec_destroy(&setup->sync);
     cw_model_close(&setup->model);
     cwi_free(setup->recipe);
     setup->recipe = NULL;
@@ -160,9 +164,9 @@ int cwi_engine_threads(const cw_config *config)
     return config->threads > 0 ? config->threads : cwi_cpu_count();
 }
 
-uint64_t cwi_codec_seed(uint64_t seed, unsigned direction, size_t client, uint32_t epoch, uint32_t step)
+uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step)
 {
-    cwi_rng r = cwi_rng_make(seed, CWI_STREAM_CODEC, (uint64_t)client * 2 + direction, (uint64_t)epoch << 32 | step);
+    cwi_rng r = cwi_rng_make(seed, CWI_STREAM_CODEC, (uint64_t)client * CWI_FLOWS + flow, (uint64_t)epoch << 32 | step);
     return cwi_rng_u64(&r);
 }
 

@@ -19,6 +19,7 @@ typedef struct cwi_setup {
     cw_cut cut;
     cwi_pace up;    /* codec of the activations, which may change during the run */
     cw_codec *down; /* of the gradients at the cut */
+    cw_codec *sync; /* of the client half's gradients */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */
@@ -70,6 +71,8 @@ typedef struct cwi_half {
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,
                         cw_error *err);
 void cwi_half_close(cwi_half *half);
+/* `data` as one vector of as many floats as the half has trainable parameters. */
+cw_tensor cwi_half_vector(const cwi_half *half, float *data);
 
 /* Weights, buffers and optimizers of several halves as named tensors. */
 typedef struct cwi_state {
@@ -99,8 +102,11 @@ void cwi_feed_close(cwi_feed *feed);
 /* Threads the engine uses under this configuration. */
 int cwi_engine_threads(const cw_config *config);
 
-/* Seed of a codec call, different for every batch of every client and direction. */
-uint64_t cwi_codec_seed(uint64_t seed, unsigned direction, size_t client, uint32_t epoch, uint32_t step);
+/* What is coded on its way between a client and the server. */
+typedef enum cwi_flow { CWI_FLOW_UPLINK, CWI_FLOW_DOWNLINK, CWI_FLOW_CLIENT_GRAD, CWI_FLOW_UPDATE, CWI_FLOWS } cwi_flow;
+
+/* Seed of a codec call, different for every batch of every client and flow. */
+uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step);
 
 /* sum = weight * x, or sum += weight * x: the average of what clients send, kept behind this one function. */
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first);

@@ -230,6 +230,8 @@ static cw_status check_blob(const cwi_layout *layout, const cw_msg *msg, cw_stat
         if (!size)
             return cwi_fail_at(err, status, at, "%s: its content is missing", layout->name);
         return CW_OK;
+    case CWI_BLOB_MAYBE:
+        return CW_OK;
     case CWI_BLOB_F32:
         if (size % 4)
             return cwi_fail_at(err, status, at, "%s: %zu bytes are no whole number of fp32 values", layout->name, size);

@@ -25,6 +25,7 @@ typedef struct cwi_field {
 typedef enum cwi_blob_kind {
     CWI_BLOB_NONE,
     CWI_BLOB_BYTES, /* at least one */
+    CWI_BLOB_MAYBE, /* any number of bytes */
     CWI_BLOB_F32,   /* whole floats, maybe none */
     CWI_BLOB_TEXT,  /* at most CWI_TEXT_MAX bytes without control characters, maybe none */
 } cwi_blob_kind;

@@ -51,9 +51,12 @@ static void adam_is_the_same_unsplit_split_and_over_tcp(void **state)
 static void in_process_is_the_same_as_over_tcp(void **state)
 {
     (void)state;
-    static const char *const codecs[][2] = {{"none", "none"}, {"ms:r=0.99,b=2", "bf16"}, {"auto", "none"}};
+    static const char *const codecs[][3] = {
+        {"none", "none", "none"}, {"ms:r=0.99,b=2", "bf16", "ec:step=1,round=stochastic"}, {"auto", "none", "bf16"}};
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
-        cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp = inproc;
+        cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp;
+        snprintf(inproc.sync, sizeof inproc.sync, "%s", codecs[i][2]);
+        tcp = inproc;
         cw_result a, b;
         cw_error err;
         use_folder(&inproc, "inproc");
@@ -150,6 +153,58 @@ static void traffic_is_what_the_codec_promises(void **state)
     assert_true(up->socket > up->payload + up->eval_payload + up->weights);
 }
 
+static void the_client_halfs_gradients_are_coded_both_ways(void **state)
+{
+    (void)state;
+    cw_config plain = small_config(2, "none", "none"), coded = plain;
+    cw_result a, b;
+    cw_error err;
+    snprintf(coded.sync, sizeof coded.sync, "ec:step=1,round=stochastic");
+    assert_ok_err(cw_train_inproc(&plain, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&coded, NULL, &b, &err), err);
+    assert_true(b.last.train_accuracy > 0.2 && b.last.train_loss != a.last.train_loss);
+    /* Statistics (up) and weights (down) of each epoch are not coded. */
+    assert_true(b.last.up.weights < a.last.up.weights / 5 && b.last.down.weights < a.last.down.weights / 2);
+    assert_true(b.last.up.payload == a.last.up.payload && b.last.down.payload == a.last.down.payload);
+}
+
+/* A gradient of which the codec leaves nothing moves nothing, neither at the clients nor in the server's copy. */
+static void server_and_clients_apply_what_the_codec_left(void **state)
+{
+    (void)state;
+    cw_config config = small_config(2, "none", "none"), still;
+    config.weight_decay = 0;
+    config.epochs = 1;
+    still = config;
+    still.lr = 0;
+    snprintf(config.sync, sizeof config.sync, "ec:step=1000");
+    use_folder(&config, "sync-nothing");
+    use_folder(&still, "sync-still");
+    cw_result a, b;
+    cw_error err;
+    assert_ok_err(cw_train_inproc(&config, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&still, NULL, &b, &err), err);
+    cw_tensor_set moved, begun;
+    char path[600];
+    snprintf(path, sizeof path, "%s/model.safetensors", config.out);
+    assert_ok(cw_safetensors_load(path, &moved, NULL));
+    snprintf(path, sizeof path, "%s/model.safetensors", still.out);
+    assert_ok(cw_safetensors_load(path, &begun, NULL));
+    static const char *const client[] = {"features.0.weight", "features.1.bias"};
+    for (size_t i = 0; i < sizeof client / sizeof client[0]; i++) {
+        const cw_tensor *x = cw_tensor_set_find(&moved, client[i]), *y = cw_tensor_set_find(&begun, client[i]);
+        size_t count;
+        assert_non_null(x);
+        assert_ok(cw_shape_count(&x->shape, &count));
+        assert_memory_equal(x->data, y->data, count * sizeof(float));
+    }
+    const cw_tensor *x = cw_tensor_set_find(&moved, "classifier.weight");
+    const cw_tensor *y = cw_tensor_set_find(&begun, "classifier.weight");
+    assert_memory_not_equal(x->data, y->data, 64);
+    cw_tensor_set_free(&moved);
+    cw_tensor_set_free(&begun);
+}
+
 static void precision_reaches_the_engine(void **state)
 {
     (void)state;
@@ -175,6 +230,8 @@ int main(void)
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
         cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),
         cmocka_unit_test(traffic_is_what_the_codec_promises),
+        cmocka_unit_test(the_client_halfs_gradients_are_coded_both_ways),
+        cmocka_unit_test(server_and_clients_apply_what_the_codec_left),
         cmocka_unit_test(precision_reaches_the_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -224,7 +224,8 @@ static void encoder_refuses_what_no_decoder_takes(void **state)
     REFUSED(CW_MSG_RESULT, m.loss = (double)INFINITY);
     REFUSED(CW_MSG_UPDATE, m.lr = -0.5);
     REFUSED(CW_MSG_UPDATE, m.lr = (double)NAN);
-    REFUSED(CW_MSG_UPDATE, m.blob_size = 7);
+    REFUSED(CW_MSG_CLIENT_GRAD, m.blob_size = 0);
+    REFUSED(CW_MSG_PHASE_DONE, m.blob_size = 7);
     REFUSED(CW_MSG_ERROR, m.status = CW_OK);
     REFUSED(CW_MSG_ERROR, m.status = (cw_status)99);
     REFUSED(CW_MSG_PING, m.type = (cw_msg_type)0);

@@ -35,7 +35,8 @@ typedef struct cw_config {
     char cut[32];     /* number or alias */
     char uplink[128]; /* codec specs */
     char downlink[128];
-    char sync[128];
+    char update[128]; /* of the client half's gradients */
+    ;
     char schedule[128];
     uint64_t seed;
     int clients;

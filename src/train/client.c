@@ -225,7 +225,7 @@ static cw_status on_gradient(cwi_client *c, const cw_msg *msg, cw_error *err)
     reply.samples = c->batch_n;
     c->state = STATE_UPDATE;
     const cw_tensor gradient = cwi_half_vector(&c->half, c->half.flat);
-    return send_tensor(c, &reply, CWI_FLOW_CLIENT_GRAD, c->setup.sync, &gradient, err);
+    return send_tensor(c, &reply, CWI_FLOW_CLIENT_GRAD, c->setup.update, &gradient, err);
 }
 
 /* An UPDATE without a gradient, and perhaps some steps ahead, means that nobody had a batch left. */

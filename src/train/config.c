@@ -31,7 +31,7 @@ static const option options[] = {
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true}, T_STRING, FIELD(cut), 0, 0},
     {{"uplink", "SPEC", "codec of the activations (clients to server), or auto[:from=E,to=E]", "ms:r=0.99,b=2", true}, T_STRING, FIELD(uplink), 0, 0},
     {{"downlink", "SPEC", "codec of the gradients (server to clients)", "none", true}, T_STRING, FIELD(downlink), 0, 0},
-    {{"sync", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "none", true}, T_STRING, FIELD(sync), 0, 0},
+    {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "none", true}, T_STRING, FIELD(update), 0, 0},
     {{"clients", "N", "number of clients", "1", true}, T_INT, FIELD(clients), 1, 4096},
     {{"epochs", "N", "passes over the training data", "3", true}, T_INT, FIELD(epochs), 1, 100000},
     {{"batch", "N", "samples of each client in a step", "64", true}, T_INT, FIELD(batch), 1, 65536},

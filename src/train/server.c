@@ -17,12 +17,12 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     s->slots = cwi_calloc(s->slot_count, sizeof *s->slots);
     s->average = cwi_calloc(CWI_MAX(s->client.trainable, s->client.buffers), sizeof(float));
     const cw_tensor gradient = cwi_half_vector(&s->client, s->average);
-    s->update_capacity = cw_codec_bound(s->setup.sync, &gradient);
-    s->update = cwi_alloc(s->update_capacity, 1);
+    s->coded_capacity = cw_codec_bound(s->setup.update, &gradient);
+    s->coded_update = cwi_alloc(s->coded_capacity, 1);
     s->x = cwi_alloc(elements, sizeof(float));
     s->dx = cwi_alloc(elements, sizeof(float));
     s->labels = cwi_alloc(batch, sizeof(int32_t));
-    if (!s->slots || !s->average || !s->update || !s->x || !s->dx || !s->labels)
+    if (!s->slots || !s->average || !s->coded_update || !s->x || !s->dx || !s->labels)
         return cwi_fail_memory(err, elements * 2 * sizeof(float));
     return CW_OK;
 }
@@ -82,7 +82,7 @@ void cwi_server_destroy(cwi_server **server)
             cw_frame_release(&s->slots[i].frame);
     cwi_free(s->slots);
     cwi_free(s->average);
-    cwi_free(s->update);
+    cwi_free(s->coded_update);
     cwi_free(s->x);
     cwi_free(s->dx);
     cwi_free(s->labels);

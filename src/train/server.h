@@ -60,9 +60,9 @@ typedef struct cwi_server {
     double sum_loss;           /* of the epoch's training */
     uint64_t sum_correct, sum_samples;
     double phase_began;
-    float *average;  /* client gradients or buffers */
-    uint8_t *update; /* the averaged gradient as it is sent */
-    size_t update_capacity;
+    float *average;        /* client gradients or buffers */
+    uint8_t *coded_update; /* the averaged gradient as it is sent */
+    size_t coded_capacity;
     float *x, *dx; /* one batch of smashed data, and its gradient */
     int32_t *labels;
     cw_epoch_report totals;

@@ -237,14 +237,14 @@ static void broadcast_update(cwi_server *s, const uint8_t *update, size_t size)
     }
 }
 
-/* The average into s->update as it is sent, and back: this copy of the client half gets what the clients get. */
+/* The average into s->coded_update as it is sent, and back: this copy of the client half gets what the clients get. */
 static cw_status code_update(cwi_server *s, size_t *size, cw_error *err)
 {
     cw_tensor average = cwi_half_vector(&s->client, s->average);
     const cw_encode_args args = encode_args(s, CWI_FLOW_UPDATE, 0);
     const cw_decode_args back = {.threads = args.threads};
-    CWI_TRY(cw_encode(s->setup.sync, &average, &args, s->update, s->update_capacity, size, err));
-    return cw_decode(s->update, *size, &average, &back, err);
+    CWI_TRY(cw_encode(s->setup.update, &average, &args, s->coded_update, s->coded_capacity, size, err));
+    return cw_decode(s->coded_update, *size, &average, &back, err);
 }
 
 static cw_status finish_client_grads(cwi_server *s, cw_error *err)
@@ -262,7 +262,7 @@ static cw_status finish_client_grads(cwi_server *s, cw_error *err)
         if (status != CW_OK)
             return cwi_fail(err, status, "cannot update the client half");
     }
-    broadcast_update(s, s->update, size);
+    broadcast_update(s, s->coded_update, size);
     if (++s->step < s->steps)
         return begin_step(s, err);
     await_train_done(s);

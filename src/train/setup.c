@@ -85,9 +85,9 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     status = cw_codec_create(config->downlink, &setup->down, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "downlink");
-    status = cw_codec_create(config->sync, &setup->sync, err);
+    status = cw_codec_create(config->update, &setup->update, err);
     if (status != CW_OK)
-        return cwi_fail_prefix(err, status, "sync");
+        return cwi_fail_prefix(err, status, "update");
     CWI_TRY(find_sample(setup, err));
     CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
     cw_model_options options = {
@@ -120,7 +120,7 @@ void cwi_setup_close(cwi_setup *setup)
 {
     cwi_pace_close(&setup->up);
     cw_codec_destroy(&setup->down);
-    cw_codec_destroy(&setup->sync);
+    cw_codec_destroy(&setup->update);
     cw_model_close(&setup->model);
     cwi_free(setup->recipe);
     setup->recipe = NULL;

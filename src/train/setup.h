@@ -17,9 +17,9 @@ typedef struct cwi_setup {
     char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
     cw_model *model;
     cw_cut cut;
-    cwi_pace up;    /* codec of the activations, which may change during the run */
-    cw_codec *down; /* of the gradients at the cut */
-    cw_codec *sync; /* of the client half's gradients */
+    cwi_pace up;      /* codec of the activations, which may change during the run */
+    cw_codec *down;   /* of the gradients at the cut */
+    cw_codec *update; /* of the client half's gradients */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */

@@ -187,7 +187,7 @@ static void what_does_not_fit_together_is_refused(void **state)
                                          {"uplink", "automatic"},
                                          {"downlink", "auto"},
                                          {"downlink", "ms:r=2"},
-                                         {"sync", "auto"},
+                                         {"update", "auto"},
                                          {"schedule", "zigzag"},
                                          {"precision", "fp7"},
                                          {"data", "nonesuch"},

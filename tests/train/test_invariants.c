@@ -55,7 +55,7 @@ static void in_process_is_the_same_as_over_tcp(void **state)
         {"none", "none", "none"}, {"ms:r=0.99,b=2", "bf16", "ec:step=1,round=stochastic"}, {"auto", "none", "bf16"}};
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
         cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp;
-        snprintf(inproc.sync, sizeof inproc.sync, "%s", codecs[i][2]);
+        snprintf(inproc.update, sizeof inproc.update, "%s", codecs[i][2]);
         tcp = inproc;
         cw_result a, b;
         cw_error err;
@@ -159,7 +159,7 @@ static void the_client_halfs_gradients_are_coded_both_ways(void **state)
     cw_config plain = small_config(2, "none", "none"), coded = plain;
     cw_result a, b;
     cw_error err;
-    snprintf(coded.sync, sizeof coded.sync, "ec:step=1,round=stochastic");
+    snprintf(coded.update, sizeof coded.update, "ec:step=1,round=stochastic");
     assert_ok_err(cw_train_inproc(&plain, NULL, &a, &err), err);
     assert_ok_err(cw_train_inproc(&coded, NULL, &b, &err), err);
     assert_true(b.last.train_accuracy > 0.2 && b.last.train_loss != a.last.train_loss);
@@ -177,9 +177,9 @@ static void server_and_clients_apply_what_the_codec_left(void **state)
     config.epochs = 1;
     still = config;
     still.lr = 0;
-    snprintf(config.sync, sizeof config.sync, "ec:step=1000");
-    use_folder(&config, "sync-nothing");
-    use_folder(&still, "sync-still");
+    snprintf(config.update, sizeof config.update, "ec:step=1000");
+    use_folder(&config, "update-nothing");
+    use_folder(&still, "update-still");
     cw_result a, b;
     cw_error err;
     assert_ok_err(cw_train_inproc(&config, NULL, &a, &err), err);

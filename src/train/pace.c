@@ -14,13 +14,18 @@ static const double default_from = 0.6, default_to = 0.2, most = 0.95, least = 0
 
 static cw_status bad(const char *what, int length, cw_error *err)
 {
-    return cwi_fail(err, CW_ERR_SPEC, "auto: '%.*s' is neither from=ERROR nor to=ERROR with an error from %g to %g",
-                    length, what, least, most);
+    return cwi_fail(err, CW_ERR_SPEC,
+                    "auto: '%.*s' is neither accuracy nor from=ERROR nor to=ERROR with an error from %g to %g", length,
+                    what, least, most);
 }
 
-/* "from=E" or "to=E" or both, with a comma between. */
+/* "accuracy", the only target, may come first; then "from=E" or "to=E" or both. Commas between. */
 static cw_status parse(const char *text, cwi_pace *pace, cw_error *err)
 {
+    static const char target[] = "accuracy";
+    const size_t named = strlen(target);
+    if (strncmp(text, target, named) == 0 && (text[named] == ',' || text[named] == '\0'))
+        text += named + (text[named] == ',');
     while (*text) {
         const int length = (int)strcspn(text, ",");
         char item[64], *end;

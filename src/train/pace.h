@@ -1,6 +1,6 @@
 /* pace.h - which codec the activations take at each moment of a run: always the same, or `auto`. Internal.
  *
- *     auto[:from=E,to=E]     ec with an error that goes from one value to the other over the run
+ *     auto[:accuracy,from=E,to=E]     ec with an error that goes from one value to the other over the run
  */
 #ifndef CWI_TRAIN_PACE_H
 #define CWI_TRAIN_PACE_H

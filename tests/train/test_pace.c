@@ -32,6 +32,11 @@ static void auto_halves_its_error_in_equal_times(void **state)
     (void)state;
     cwi_pace pace;
     cw_error err;
+    assert_ok_err(cwi_pace_open("auto:accuracy", &pace, &err), err);
+    assert_spec(&pace, 0, "err=0.6,");
+    cwi_pace_close(&pace);
+    assert_ok_err(cwi_pace_open("auto:accuracy,to=0.1,from=0.4", &pace, &err), err);
+    cwi_pace_close(&pace);
     assert_ok_err(cwi_pace_open("auto:to=0.1,from=0.4", &pace, &err), err);
     assert_spec(&pace, 0, "err=0.4,");
     assert_spec(&pace, 0.5, "err=0.2,");
@@ -45,9 +50,9 @@ static void what_auto_does_not_know_is_refused(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "auto:from",    "auto:from=",    "auto:from=0", "auto:to=1",         "auto:to=nan",
-        "auto:to=0.1x", "auto:step=0.1", "auto:,",      "auto:from=0.1,,",   "autos",
-        "auto:from=-1", "AUTO",          "auto,to=0.1", "auto:accuracy=high"};
+        "auto:from",    "auto:from=",    "auto:from=0", "auto:to=1",          "auto:to=nan",
+        "auto:to=0.1x", "auto:step=0.1", "auto:,",      "auto:from=0.1,,",    "autos",
+        "auto:from=-1", "AUTO",          "auto,to=0.1", "auto:accuracy=high", "auto:mbps=2"};
     for (size_t i = 0; i < CWI_COUNT(bad); i++) {
         cwi_pace pace;
         cw_error err = {0};

@@ -87,7 +87,7 @@ typedef struct cw_loader_options {
     size_t batch; /* samples a batch; the last one of an epoch may be shorter */
     uint64_t seed;
     bool shuffle;
-    bool flip;         /* horizontal flip with probability 1/2 */
+    bool flip;         /* horizontal flip every other epoch, half of the samples at a time */
     int crop_pad;      /* random crop of the original size after zero-padding by this many pixels; 0: none */
     int threads;       /* prefetching workers; 0: batches are made in the caller */
     bool resized_crop; /* folders of photos: a random part (8% to 100% of the area, aspect 3/4 to 4/3) resized, in place

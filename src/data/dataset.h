@@ -9,9 +9,9 @@
 #include "base/base.h"
 #include "cutwire/data.h"
 
-/* How one sample is augmented; the stream is the sample's own. */
+/* How one sample is augmented in one epoch; the stream is its own. */
 typedef struct cwi_augment {
-    bool flip;
+    bool flip; /* this time */
     int crop_pad;
     bool resized_crop;
     cwi_rng rng;

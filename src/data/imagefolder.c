@@ -270,10 +270,9 @@ static cw_status make_sample(const cw_dataset *ds, const char *path, cwi_augment
         return cwi_fail_prefix(err, status, "%s", path);
     cwi_axis ax = centre_axis(d->width, CWI_MIN(d->width, d->height), n);
     cwi_axis ay = centre_axis(d->height, CWI_MIN(d->width, d->height), n);
-    bool flip = a->flip && (cwi_rng_u64(&a->rng) & 1);
     if (a->resized_crop)
         random_crop(&a->rng, d->width, d->height, n, &ax, &ay);
-    return cwi_resample(&w->resampler, d->rgb, d->width, &ax, &ay, n, flip, ds->info.mean, ds->info.std, x, err);
+    return cwi_resample(&w->resampler, d->rgb, d->width, &ax, &ay, n, a->flip, ds->info.mean, ds->info.std, x, err);
 }
 
 static cw_status folder_sample(const cw_dataset *ds, size_t i, cwi_augment *a, void *w, float *x, cw_error *err)

@@ -52,7 +52,7 @@ static cw_status pixel_sample(const cw_dataset *ds, size_t i, cwi_augment *a, vo
     (void)worker, (void)err;
     const cw_dataset_info *info = &ds->info;
     const ptrdiff_t channels = info->sample.dim[0], h = info->sample.dim[1], w = info->sample.dim[2];
-    bool flip = a->flip && (cwi_rng_u64(&a->rng) & 1);
+    const bool flip = a->flip;
     ptrdiff_t dy = 0, dx = 0;
     if (a->crop_pad > 0) {
         uint64_t positions = 2 * (uint64_t)a->crop_pad + 1;

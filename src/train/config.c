@@ -42,7 +42,7 @@ static const option options[] = {
     {{"weight-decay", "X", "L2 penalty", "0.0005", true}, T_DOUBLE, FIELD(weight_decay), 0, 10},
     {{"label-smoothing", "X", "share of the target spread evenly over all labels", "0", true}, T_DOUBLE, FIELD(label_smoothing), 0, 0.99},
     {{"nesterov", NULL, "Nesterov momentum", "0", true}, T_BOOL, FIELD(nesterov), 0, 1},
-    {{"flip", NULL, "augment: random horizontal flips", "0", true}, T_BOOL, FIELD(flip), 0, 1},
+    {{"flip", NULL, "augment: horizontal flips, each image in every other epoch", "0", true}, T_BOOL, FIELD(flip), 0, 1},
     {{"crop-pad", "N", "augment: random crops after padding by N pixels", "0", true}, T_INT, FIELD(crop_pad), 0, 64},
     {{"resized-crop", NULL, "augment: random parts of photos, resized", "0", true}, T_BOOL, FIELD(resized_crop), 0, 1},
     {{"dirichlet", "ALPHA", "label-skewed shards, smaller is more skewed; 0: even shards", "0", true}, T_DOUBLE, FIELD(dirichlet), 0, 1e6},

@@ -36,7 +36,6 @@ typedef struct cw_config {
     char uplink[128]; /* codec specs */
     char downlink[128];
     char update[128]; /* of the client half's gradients */
-    ;
     char schedule[128];
     uint64_t seed;
     int clients;

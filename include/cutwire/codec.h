@@ -85,7 +85,8 @@ typedef struct cw_payload_info {
 cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info, cw_error *err);
 
 /* The most scratch that cw_decode wants, on any number of threads: 8 bytes for each 65536 elements, and none on one
- * thread; with entropy=ctx and ec about one byte and the codes' bits for each element. */
+ * thread; with entropy=ctx and ec about one byte and the codes' bits for each element, more in tensors of few samples
+ * (CODECS.md, "Memory"). */
 size_t cw_decode_work_size(const cw_payload_info *info);
 
 /* Decodes into out->data, which is the caller's and holds as many elements as the payload says: out->shape must equal

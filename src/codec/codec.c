@@ -172,7 +172,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
     describe(codec, in, thread_count(args->threads), &input);
     const size_t header = cwi_header_size(codec->family, &in->shape);
     if (!payload_bound(codec, &input, &bound))
-        return cwi_fail(err, CW_ERR_INVALID, "the tensor is too large: its payload's size overflows");
+        return cwi_fail(err, CW_ERR_INVALID, "the tensor is too large for this codec");
     if (capacity < header)
         return cwi_fail(err, CW_ERR_TOO_SMALL, "%zu bytes of output cannot hold the payload, up to %zu are needed",
                         capacity, bound);

@@ -62,7 +62,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
     const size_t at = cwi_ec_fixed(&l, p->body[1]);
-    if (at > p->body_size || (p->elements == 0 && at != p->body_size) ||
+    if (at > p->body_size || (p->elements == 0 && p->body_size != CWI_EC_PREFIX) ||
         !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);

@@ -57,7 +57,7 @@ static bool bound(const cwi_input *in, size_t *size)
 
 static bool is_coded(const cwi_value *v, size_t elements)
 {
-    return v[KEY_ENTROPY].whole == ENTROPY_CTX && elements > 0;
+    return v[KEY_ENTROPY].whole == ENTROPY_CTX && elements > 0 && elements <= CWI_CTX_ELEMENTS_MOST;
 }
 
 static size_t mask_work(const cwi_mask *m, unsigned threads)
@@ -66,9 +66,10 @@ static size_t mask_work(const cwi_mask *m, unsigned threads)
 }
 
 /* What coded bodies want beside: rooms for values, packed or not, and for what the mask wants. */
-static size_t coded_work(const cwi_mask *m, const cw_shape *shape, unsigned threads)
+static size_t coded_work(const cwi_mask *m, const cw_shape *shape, unsigned threads, bool decoding)
 {
-    return cwi_mask_ctx_work(m, shape, threads) + ((m->layout.segments * cwi_mask_values_size(m) + 63) & ~(size_t)63);
+    return cwi_mask_ctx_work(m, shape, threads, decoding) +
+           ((m->layout.segments * cwi_mask_values_size(m) + 63) & ~(size_t)63);
 }
 
 static size_t work_size(const cwi_input *in)
@@ -77,7 +78,7 @@ static size_t work_size(const cwi_input *in)
     size_t body, size = mask_work(&m, in->threads);
     m.is_signed = true;
     if (is_coded(in->value, in->elements) && body_size(&m, in->value, &body))
-        size += coded_work(&m, in->shape, in->threads) + body;
+        size += coded_work(&m, in->shape, in->threads, false) + body;
     return size;
 }
 
@@ -223,7 +224,7 @@ static cw_status encode(cwi_encode_job *job)
     m.is_signed = true;
     if (!is_coded(job->codec->value, job->elements) || !body_size(&m, job->codec->value, &plain) || plain <= capacity)
         return encode_body(job);
-    job->body = job->work + used + coded_work(&m, job->shape, job->threads);
+    job->body = job->work + used + coded_work(&m, job->shape, job->threads, false);
     job->capacity = plain;
     const cw_status status = encode_body(job);
     const uint8_t *made = job->body;
@@ -394,7 +395,7 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
     cwi_mask m = describe(p->value, &p->shape, p->elements);
     m.is_signed = true;
     const size_t size = blocks_work(p->elements, threads);
-    return size + (is_coded(p->value, p->elements) ? coded_work(&m, &p->shape, threads) : 0);
+    return size + (is_coded(p->value, p->elements) ? coded_work(&m, &p->shape, threads, true) : 0);
 }
 
 const cwi_family cwi_family_ms = {

@@ -15,6 +15,9 @@
 
 #include "codec/codec_impl.h"
 
+/* Counts have 32 bits. */
+#define CWI_CTX_ELEMENTS_MOST UINT32_MAX
+
 enum {
     CWI_CTX_WIDTH = 4096,
     CWI_CTX_BLOCK = 1 << 18,
@@ -69,6 +72,11 @@ static inline bool cwi_ctx_may_refer(const cwi_ctx_shape *s)
 {
     return s->beside == 1;
 }
+/* Whether the rows of a whole section are kept, for later channels to refer to. */
+static inline bool cwi_ctx_holds_section(const cwi_ctx_shape *s)
+{
+    return cwi_ctx_may_refer(s) && s->channels > 1;
+}
 static inline size_t cwi_ctx_most_sets(const cwi_ctx_shape *s)
 {
     return cwi_ctx_may_own(s) ? CWI_MAX(s->channels, (size_t)CWI_CTX_SHARED) : CWI_CTX_SHARED;
@@ -92,7 +100,7 @@ size_t cwi_ctx_work_size(const cwi_ctx_shape *shape, unsigned threads);
 size_t cwi_ctx_plan(cwi_ctx_encoder *e);
 /* The bytes of those for weights and tables. */
 size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e);
-/* After cwi_ctx_plan. False when `capacity` is not enough. */
+/* After cwi_ctx_plan. False when `capacity` is not enough; *size is what it takes all the same. */
 bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *size);
 
 /* ---- decoding ---- */
@@ -165,8 +173,8 @@ static inline size_t cwi_ctx_strip(const cwi_ctx_shape *s)
 {
     return CWI_MIN(s->height, CWI_MAX((size_t)CWI_CTX_STRIP / s->width, (size_t)1));
 }
-/* Bytes for the rows that are at hand at a time: of a whole section where groups may refer, else of a strip and the
- * row above it. */
+/* Bytes for the rows that are at hand at a time: of a whole section where channels may refer to others, else of a strip
+ * and the row above it. */
 size_t cwi_ctx_rows_size(const cwi_ctx_shape *s);
 /* `count` rows of a group from row y on as [row][x][lane], and back. */
 void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t section, size_t group,

@@ -36,7 +36,7 @@ bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
 {
     if (s->elements == 0)
         return true;
-    if (size < CWI_CTX_PREFIX + 1)
+    if (size < CWI_CTX_PREFIX + 1 || s->elements > CWI_CTX_ELEMENTS_MOST)
         return false;
     const uint64_t claimed = cwi_ctx_size(in);
     const bool empty = in[CWI_CTX_PREFIX] >> 4 == 0;
@@ -57,7 +57,7 @@ typedef struct run {
 static uint8_t *strip_at(const cwi_ctx_shape *s, uint8_t *rows, size_t group, size_t y)
 {
     const size_t row = cwi_ctx_row(s);
-    if (cwi_ctx_may_refer(s))
+    if (cwi_ctx_holds_section(s))
         return rows + (group * s->height + y) * row;
     if (y > 0)
         memcpy(rows, rows + cwi_ctx_strip(s) * row, row);

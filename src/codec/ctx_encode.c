@@ -72,7 +72,7 @@ static size_t section_end(const cwi_ctx_shape *s, size_t block)
 static void fetch_section(const cwi_ctx_encoder *e, const scratch *w, size_t section)
 {
     const cwi_ctx_shape *s = &e->shape;
-    for (size_t g = 0; cwi_ctx_may_refer(s) && g < s->groups; g++)
+    for (size_t g = 0; cwi_ctx_holds_section(s) && g < s->groups; g++)
         cwi_ctx_gather(e->kernels, s, e->symbols, section, g, 0, s->height, w->rows + g * s->height * cwi_ctx_row(s));
 }
 
@@ -83,7 +83,7 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
     const cwi_ctx_shape *s = &e->shape;
     const size_t size = cwi_ctx_row(s), above = y > 0;
     const uint8_t *first = w->rows + size, *row;
-    if (cwi_ctx_may_refer(s))
+    if (cwi_ctx_holds_section(s))
         first = w->rows + (group * s->height + y) * size;
     else
         cwi_ctx_gather(e->kernels, s, e->symbols, section, group, y - above, count + above,
@@ -222,23 +222,25 @@ static void encode_block(void *ctx, unsigned worker, size_t index)
     v->size[index] = (size_t)(end - lanes.put);
 }
 
-/* Returns where the streams end, or NULL. */
-static uint8_t *encode_blocks(cwi_ctx_encoder *e, uint8_t *sizes, uint8_t *at, const uint8_t *limit)
+/* Appends the streams to the `used` bytes of `out`, as far as there is room; returns how many bytes there would be. */
+static size_t encode_blocks(cwi_ctx_encoder *e, uint8_t *out, size_t used, size_t capacity)
 {
     const size_t blocks = e->shape.blocks, workers = CWI_MIN((size_t)e->threads, blocks);
+    const size_t sizes = used;
     wave v = {.e = e};
+    used += 4 * blocks;
     for (; v.first < blocks; v.first += workers) {
         const size_t count = CWI_MIN(workers, blocks - v.first);
         cwi_parallel((unsigned)workers, count, encode_block, &v);
         for (size_t i = 0; i < count; i++) {
-            if ((size_t)(limit - at) < v.size[i] || v.size[i] > UINT32_MAX)
-                return NULL;
-            cwi_put_le(sizes + 4 * (v.first + i), v.size[i], 4);
-            memcpy(at, v.stream[i], v.size[i]);
-            at += v.size[i];
+            if (used <= capacity && v.size[i] <= capacity - used) {
+                cwi_put_le(out + sizes + 4 * (v.first + i), v.size[i], 4);
+                memcpy(out + used, v.stream[i], v.size[i]);
+            }
+            used += v.size[i];
         }
     }
-    return at;
+    return used;
 }
 
 bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *size)
@@ -246,16 +248,13 @@ bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *s
     const cwi_ctx_shape *s = &e->shape;
     uint8_t *tables = scratch_of(e, 0).stream; /* not used yet */
     const size_t length = (size_t)(cwi_ctx_tables_put(&e->tables, s, tables) - tables);
-    const size_t sizes = e->tables.model.symbols > 1 ? 4 * s->blocks : 0;
-    if (capacity < CWI_CTX_PREFIX + length + sizes)
+    *size = CWI_CTX_PREFIX + length;
+    if (*size <= capacity)
+        memcpy(out + CWI_CTX_PREFIX, tables, length);
+    if (e->tables.model.symbols > 1)
+        *size = encode_blocks(e, out, *size, capacity);
+    if (*size > capacity)
         return false;
-    uint8_t *end = out + CWI_CTX_PREFIX + length;
-    memcpy(out + CWI_CTX_PREFIX, tables, length);
-    if (sizes)
-        end = encode_blocks(e, end, end + sizes, out + capacity);
-    if (!end)
-        return false;
-    *size = (size_t)(end - out);
     cwi_put_le(out, s->elements, 6);
     cwi_put_le(out + 6, *size, 6);
     return true;

@@ -38,7 +38,7 @@ void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *s)
 
 size_t cwi_ctx_rows_size(const cwi_ctx_shape *s)
 {
-    return cwi_ctx_row(s) * (cwi_ctx_may_refer(s) ? s->groups * s->height : cwi_ctx_strip(s) + 1);
+    return cwi_ctx_row(s) * (cwi_ctx_holds_section(s) ? s->groups * s->height : cwi_ctx_strip(s) + 1);
 }
 
 /* The number of the plane in a lane. */

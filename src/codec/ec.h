@@ -13,6 +13,7 @@ enum {
 typedef struct cwi_ec_stats {
     double count[CWI_EC_BINS], sum[CWI_EC_BINS], square[CWI_EC_BINS];
     double energy; /* of all */
+    bool doubtful; /* bins or sample may mislead: errors and means are to be confirmed on the tensor itself */
 } cwi_ec_stats;
 
 /* The root mean square of each segment into rms. False when there is a NaN or infinity. */

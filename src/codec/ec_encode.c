@@ -22,8 +22,8 @@ bool cwi_ec_bound(const cwi_input *in, size_t *size)
     cwi_ctx_shape_of(in->shape, in->elements, &s);
     /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
     const size_t fixed = cwi_ec_fixed(&l, CWI_EC_EXACT) + CWI_CTX_PREFIX + cwi_ctx_tables_bound(&s) + 64;
-    return cwi_mul_size(in->elements, 5, size) && cwi_add_size(*size, fixed, size) &&
-           cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
+    return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
+           cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
 }
 
 static size_t rounded(size_t bytes)
@@ -79,8 +79,9 @@ static bool begin(encoding *e, cwi_encode_job *job)
 
 static float step_of(const encoding *e, size_t segment)
 {
-    const double step = isinf(e->step) ? 0.0 : e->step * e->rms[segment];
-    return (float)CWI_MIN(step, (double)FLT_MAX);
+    if (isinf(e->step) || e->rms[segment] == 0)
+        return 0;
+    return (float)CWI_MAX(CWI_MIN(e->step * e->rms[segment], (double)FLT_MAX), 0x1p-149);
 }
 
 static cwi_ec_quant quant_of(const encoding *e, size_t segment)
@@ -134,6 +135,81 @@ static size_t plan(encoding *e, double step)
     const unsigned symbols = e->ctx.tables.model.symbols;
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
     return cwi_ec_fixed(&e->layout, e->levels) + coded + rest_of(e);
+}
+
+/* ---- what the step does to the tensor itself: for where its statistics are doubtful ---- */
+
+/* Of elements that are less than CWI_EC_EXACT steps large: their magnitudes in steps, by symbol; and errors of others.
+ */
+typedef struct sums {
+    double count[CWI_EC_EXACT], sum[CWI_EC_EXACT], square[CWI_EC_EXACT];
+    double rest, energy; /* in squared steps */
+} sums;
+
+static void add_element(const encoding *e, const cwi_ec_quant *q, float x, double v, size_t i, sums *t)
+{
+    const unsigned s = e->symbols[i];
+    t->energy += v * v;
+    if (s == CWI_EC_ESCAPED)
+        return;
+    if (e->stochastic) {
+        t->rest += (v - floor(v)) * (1 - (v - floor(v)));
+    } else if (s < CWI_EC_EXACT) {
+        t->count[s]++;
+        t->sum[s] += v;
+        t->square[s] += v * v;
+    } else {
+        const double off = v - cwi_ec_code(q, x, i);
+        t->rest += off * off;
+    }
+}
+
+/* The relative error (squared) of the present step and symbols, and with rounding to nearest the levels. Segments count
+ * alike, as in cwi_ec_stats. */
+static double confirm(encoding *e)
+{
+    float chunk[CWI_CHUNK];
+    const size_t length = e->layout.length;
+    sums t = {.energy = 0};
+    for (size_t s = 0; s < e->layout.segments; s++) {
+        const double step = (double)step_of(e, s);
+        const cwi_ec_quant q = quant_of(e, s);
+        for (size_t done = 0; done < length && step > 0; done += CWI_CHUNK) {
+            const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
+            const float *x = cwi_source_get(&e->job->source, first, n, chunk);
+            for (size_t i = 0; i < n; i++)
+                add_element(e, &q, x[i], fabs((double)x[i]) / step, first + i, &t);
+        }
+    }
+    double error = t.rest;
+    for (unsigned s = 0; s < CWI_EC_EXACT; s++) {
+        const double level = s && t.count[s] > 0 ? t.sum[s] / t.count[s] : s;
+        e->level[s] = (float)level;
+        error += t.square[s] - 2 * level * t.sum[s] + level * level * t.count[s];
+    }
+    return t.energy > 0 ? CWI_MAX(error, 0.0) / t.energy : 0;
+}
+
+/* The step, or the first of ever finer ones that keeps the error. */
+static double confirmed(encoding *e, double step, double error)
+{
+    enum { CLOSE = 4, TRIES = 60 };
+    for (int i = 0; i < TRIES; i++) {
+        e->step = step;
+        quantize(e, 0, e->layout.elements, e->symbols);
+        if (confirm(e) <= error * error)
+            break;
+        step *= i < CLOSE ? 0.992 : 0.8;
+    }
+    return step;
+}
+
+static void set_levels(encoding *e)
+{
+    if (e->levels && e->stats->doubtful && !isinf(e->step))
+        confirm(e);
+    else if (e->levels)
+        cwi_ec_error(e->stats, isinf(e->step) ? 1.0 : e->step, false, e->level);
 }
 
 /* ---- writing ---- */
@@ -191,26 +267,26 @@ static void put_parts(const encoding *e, uint8_t *at)
     cwi_bits_finish(&p.lower);
 }
 
-/* Of the step that was planned last. False when the body would be longer than `room`. */
+/* Of the step that was planned last. False when the body, whose size it tells all the same, is longer than `room`. */
 static bool write(encoding *e, size_t room, size_t *size)
 {
     uint8_t *body = e->job->body;
-    const size_t fixed = cwi_ec_fixed(&e->layout, e->levels);
-    const size_t rest = rest_of(e);
+    const size_t fixed = cwi_ec_fixed(&e->layout, e->levels), rest = rest_of(e);
+    const bool some = room > fixed + rest;
     size_t coded;
-    if (room < fixed + rest || !cwi_ctx_encode(&e->ctx, body + fixed, room - fixed - rest, &coded))
+    const bool fits = cwi_ctx_encode(&e->ctx, some ? body + fixed : NULL, some ? room - fixed - rest : 0, &coded);
+    *size = fixed + coded + rest;
+    if (!fits)
         return false;
     memset(body, 0, CWI_EC_PREFIX);
     body[0] = e->is_signed ? CWI_EC_SIGNED : 0;
     body[1] = (uint8_t)e->levels;
-    if (e->levels)
-        cwi_ec_error(e->stats, isinf(e->step) ? 1.0 : e->step, false, e->level);
+    set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
         put_float(body + CWI_EC_PREFIX + 4 * s, step_of(e, s));
     for (unsigned i = 1; i <= e->levels; i++)
         put_float(body + cwi_ec_fixed(&e->layout, i - 1), e->level[i]);
     put_parts(e, body + fixed + coded);
-    *size = fixed + coded + rest;
     return true;
 }
 
@@ -291,6 +367,7 @@ static void learn(slope *s, double step, double size, double elements)
  * that is returned is the one that stands. */
 static double search(encoding *e, size_t some, double most, double step, bool freely, double *exponent)
 {
+    const double finest = 0x1p-32;   /* escapes all but what is far below the mean: nothing finer would take more */
     double low = 0, high = INFINITY; /* a step known to be too fine, and one coarse enough */
     cwi_ctx_encoder ctx = e->ctx;
     slope s = {.exponent = *exponent};
@@ -301,9 +378,11 @@ static double search(encoding *e, size_t some, double most, double step, bool fr
             low = step;
         else
             high = step;
-        if (size <= most && (!freely || size > 0.975 * most))
+        if (size <= most && (!freely || size > 0.975 * most || step <= finest))
             return step;
-        freely = true; /* once it has to be coarser, as little as will do */
+        if (size > most && (some ? &ctx : &e->ctx)->tables.model.symbols == 1)
+            return step; /* nothing is left already */
+        freely = true;   /* once it has to be coarser, as little as will do */
         learn(&s, step, size, (double)e->layout.elements);
         *exponent = s.exponent;
         const double wanted = step * pow(size / (0.987 * most), 1 / s.exponent);
@@ -340,14 +419,16 @@ static bool wants_stats(const encoding *e)
     return !e->stochastic || (v[CWI_EC_STEP].real == 0 && v[CWI_EC_ERR].real > 0);
 }
 
-static double first_step(const encoding *e, bool *freely)
+static double first_step(encoding *e, bool *freely)
 {
     const cwi_value *v = e->job->codec->value;
     *freely = false;
     if (v[CWI_EC_STEP].real > 0)
         return v[CWI_EC_STEP].real;
-    if (v[CWI_EC_ERR].real > 0)
-        return cwi_ec_step_for(e->stats, 0.997 * v[CWI_EC_ERR].real, e->stochastic); /* bins are not exact */
+    if (v[CWI_EC_ERR].real > 0) {
+        const double step = cwi_ec_step_for(e->stats, 0.997 * v[CWI_EC_ERR].real, e->stochastic); /* bins are coarse */
+        return e->stats->doubtful ? confirmed(e, step, v[CWI_EC_ERR].real) : step;
+    }
     *freely = true;
     return 1.0;
 }
@@ -375,9 +456,9 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     const size_t room = CWI_MIN(e.cap, job->capacity);
     size_t size = 0;
     for (int tries = 0; !write(&e, room, &size); tries++) {
-        if (e.cap == SIZE_MAX || isinf(step))
+        if (size <= e.cap || isinf(step))
             return cwi_fail(job->err, CW_ERR_TOO_SMALL,
-                            "the output has room for a body of %zu bytes, this one is longer", job->capacity);
+                            "the output has room for a body of %zu bytes, this one needs %zu", job->capacity, size);
         step = tries < 10 ? step * (1.01 + 0.01 * tries) : INFINITY;
         plan(&e, step);
     }

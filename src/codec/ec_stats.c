@@ -4,7 +4,10 @@
 
 #include "codec/ec.h"
 
-enum { RUN = 64 /* elements of the sample that lie together */, BIN_SHIFT = 17 };
+enum { RUN = 64 /* elements of the sample that lie together */, BIN_SHIFT = 17, SPIKE = 16 /* times its neighbours */ };
+
+/* Below this the keys of floats lie too far apart for bins. */
+static const double least_binned = 0x1p-100;
 
 /* ---- measuring ---- */
 
@@ -63,7 +66,7 @@ static void bin_all(const cwi_source *s, const cwi_layout *l, double rms, cwi_ec
     binning b = {.kernels = s->kernels, .base = key_of(rms * 0x1p-16)};
     cwi_source_each(s, 0, l->elements, visit_bins, &b);
     for (size_t i = 0; i < CWI_EC_BINS; i++) {
-        const uint32_t middle = b.base + ((uint32_t)i << BIN_SHIFT) + (1u << (BIN_SHIFT - 1));
+        const uint32_t middle = CWI_MIN(b.base + ((uint32_t)i << BIN_SHIFT) + (1u << (BIN_SHIFT - 1)), CWI_KEY_INF - 1);
         float value;
         memcpy(&value, &middle, sizeof value);
         const double u = b.bins[i] ? (double)value / rms : 0.0;
@@ -93,6 +96,7 @@ static void add(cwi_ec_stats *stats, const float *x, size_t n, double per)
 static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
 {
     float chunk[CWI_CHUNK];
+    double expected = 0; /* energy, if the sample is like the rest */
     const size_t runs = (l->elements + RUN - 1) / RUN, wanted = CWI_MAX(runs / 8, (size_t)CWI_EC_SAMPLE / RUN);
     const size_t stride = CWI_MAX(runs / wanted, (size_t)1);
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, l->elements, 0);
@@ -104,20 +108,48 @@ static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
         for (size_t k = 0; k < n;) {
             const size_t segment = (first + k) / l->length, m = CWI_MIN(n - k, (segment + 1) * l->length - first - k);
             add(stats, x + k, m, rms[segment] > 0 ? 1 / rms[segment] : 0.0);
+            expected += rms[segment] > 0 ? (double)m : 0;
             k += m;
         }
     }
     for (size_t b = 0; b < CWI_EC_BINS; b++)
         stats->energy += stats->square[b];
+    stats->doubtful = stats->energy < 0.5 * expected;
+}
+
+/* A bin's values are taken for its middle, whatever they are. That evens out where bins are filled like their
+ * neighbours, but not where many elements have one value, or nearly: they are then all on one side of a quantizer's
+ * threshold. (Of a normal distribution an eighth of an octave has 8% of the energy at most.) */
+static bool has_spike(const cwi_ec_stats *s)
+{
+    enum { BESIDE = 2, NARROW = CWI_EC_BINS / 32 / 8 };
+    double narrow = 0;
+    for (size_t b = 0; b < CWI_EC_BINS; b++) {
+        narrow += s->square[b] - (b >= NARROW ? s->square[b - NARROW] : 0);
+        if (narrow > s->energy / 5)
+            return true;
+    }
+    for (size_t b = BESIDE; b + BESIDE < CWI_EC_BINS; b++) {
+        double around = 0;
+        for (size_t i = 1; i <= BESIDE; i++)
+            around += (s->count[b - i] + s->count[b + i]) / (2 * BESIDE);
+        /* many elements, or few ones that are large */
+        if ((s->count[b] > SPIKE * (around + 1) && s->square[b] > 1e-9 * s->energy) ||
+            (s->count[b] > SPIKE * around && s->square[b] > s->energy / 256))
+            return true;
+    }
+    return false;
 }
 
 void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
-    if (l->segments == 1)
+    const bool all = l->segments == 1 && rms[0] > least_binned;
+    if (all)
         bin_all(s, l, rms[0], stats);
     else
         sample(s, l, rms, stats);
+    stats->doubtful |= has_spike(stats) || (l->segments == 1 && !all);
 }
 
 /* ---- errors ---- */
@@ -155,12 +187,12 @@ double cwi_ec_error(const cwi_ec_stats *s, double step, bool stochastic, float l
         if (level)
             level[q] = (float)(q && count[q] > 0 && !stochastic ? mean / step : (double)q);
     }
-    return s->energy > 0 ? CWI_MAX(error, 0.0) / s->energy : 0;
+    return s->energy > 0 ? CWI_MAX(error, 0.0) / s->energy : 1;
 }
 
 double cwi_ec_step_for(const cwi_ec_stats *s, double error, bool stochastic)
 {
-    double low = -16, high = 12; /* logarithms */
+    double low = -24, high = 12; /* logarithms */
     for (int i = 0; i < 30; i++) {
         const double middle = (low + high) / 2;
         if (cwi_ec_error(s, exp2(middle), stochastic, NULL) <= error * error)

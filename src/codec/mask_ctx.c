@@ -38,11 +38,11 @@ static size_t third_at(const cwi_mask *m)
     return second_at(m) + rounded(CWI_MAX(planes_size(m), m->layout.elements / 8 * cwi_mask_planes(m) + 16));
 }
 
-size_t cwi_mask_ctx_work(const cwi_mask *m, const cw_shape *shape, unsigned threads)
+size_t cwi_mask_ctx_work(const cwi_mask *m, const cw_shape *shape, unsigned threads, bool decoding)
 {
     cwi_ctx_shape s;
     cwi_ctx_shape_of(shape, m->layout.elements, &s);
-    return third_at(m) + CWI_MAX(cwi_ctx_work_size(&s, threads), cwi_ctx_decode_work_size(&s, threads));
+    return third_at(m) + (decoding ? cwi_ctx_decode_work_size(&s, threads) : cwi_ctx_work_size(&s, threads));
 }
 
 /* ---- signs, and lower bits of codes ---- */

@@ -19,7 +19,7 @@ typedef struct cwi_mask_ctx {
     uint8_t *work; /* cwi_mask_ctx_work() bytes */
 } cwi_mask_ctx;
 
-size_t cwi_mask_ctx_work(const cwi_mask *m, const cw_shape *shape, unsigned threads);
+size_t cwi_mask_ctx_work(const cwi_mask *m, const cw_shape *shape, unsigned threads, bool decoding);
 /* Puts the coded form of the planes of all segments in their place, if it is smaller: sets *size. Else false, and the
  * planes are lost. */
 bool cwi_mask_ctx_encode(const cwi_mask_ctx *c, uint8_t *planes, size_t *size);

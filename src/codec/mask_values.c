@@ -50,12 +50,13 @@ static void visit_all(const cwi_mask *m, const uint8_t *values, visitor *visit, 
 typedef struct totals {
     uint32_t any; /* all distances, or'ed */
     uint64_t sum;
+    bool negative; /* any value */
 } totals;
 
 static void visit_total(void *ctx, uint32_t distance, bool negative)
 {
-    (void)negative;
     totals *t = ctx;
+    t->negative |= negative;
     t->any |= distance;
     t->sum += distance;
 }
@@ -103,6 +104,8 @@ size_t cwi_values_pack(const cwi_mask *m, const uint8_t *values, uint8_t *out)
     if (count == 0)
         return 0;
     visit_all(m, values, visit_total, &t);
+    if (t.negative && !m->is_signed)
+        return 0; /* -0, kept where there is nothing larger: its sign has no place here */
     packing p = {.is_signed = m->is_signed};
     p.shift = t.any ? (unsigned)__builtin_ctz(t.any) : 0;
     const unsigned about = low_for(t.sum >> p.shift, count);

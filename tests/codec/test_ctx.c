@@ -23,10 +23,12 @@ typedef struct sample {
     int64_t dim[5];
 } sample;
 
-static const sample samples[] = {{0, {0}},           {1, {1}},           {1, {1000}},         {2, {3, 500}},
-                                 {2, {64, 40}},      {3, {2, 31, 17}},   {3, {1, 2, 5000}},   {4, {2, 5, 1, 1}},
-                                 {4, {9, 5, 2, 2}},  {4, {3, 37, 7, 5}}, {4, {1, 3, 40, 50}}, {4, {5, 100, 26, 26}},
-                                 {4, {18, 6, 8, 8}}, {4, {67, 5, 4, 4}}, {5, {2, 3, 2, 8, 8}}};
+static const sample samples[] = {{0, {0}},           {1, {1}},           {1, {1000}},          {2, {3, 500}},
+                                 {2, {64, 40}},      {3, {2, 31, 17}},   {3, {1, 2, 5000}},    {4, {2, 5, 1, 1}},
+                                 {4, {9, 5, 2, 2}},  {4, {3, 37, 7, 5}}, {4, {1, 3, 40, 50}},  {4, {5, 100, 26, 26}},
+                                 {4, {18, 6, 8, 8}}, {4, {67, 5, 4, 4}}, {5, {2, 3, 2, 8, 8}}, {4, {15, 7, 8, 8}},
+                                 {4, {16, 7, 8, 8}}, {4, {17, 7, 8, 8}}, {4, {33, 7, 8, 8}},   {3, {1, 2, 4096}},
+                                 {3, {1, 3, 4097}},  {3, {2, 63, 1}},    {4, {1, 1, 65, 63}}};
 
 static const char *const kinds[] = {"ms:r=0.99,b=2",  "ms:r=0.9,b=1",  "ms:r=0.95,b=3,recon=centroid,scope=sample",
                                     "ms:r=0.5,b=4",   "ms:r=0.99,b=8", "ms:r=0.9,b=6,recon=centroid,values=bf16",
@@ -172,14 +174,13 @@ static void values_take_the_bits_they_have(void **state)
     cwi_free(y);
 }
 
-static void bytes_do_not_depend_on_threads(void **state)
+static void check_threads(const cw_shape *shape, const float *x, size_t n)
 {
-    (void)state;
-    const cw_shape shape = cw_shape_of(4, (int64_t[]){10, 100, 28, 28});
-    const size_t n = 10 * 100 * 28 * 28;
-    float *x = smooth_map(1000, 100, 28, 28, true), *a = cwi_alloc(n, sizeof *a), *b = cwi_alloc(n, sizeof *b);
-    cw_tensor t = cw_tensor_view(CW_F32, &shape, x), out = cw_tensor_view(CW_F32, &shape, b);
-    packed one = encode("ms:entropy=ctx", &t);
+    float *copy = cwi_alloc(n, sizeof *copy), *a = cwi_alloc(n, sizeof *a), *b = cwi_alloc(n, sizeof *b);
+    memcpy(copy, x, n * sizeof *x);
+    cw_tensor t = cw_tensor_view(CW_F32, shape, copy), out = cw_tensor_view(CW_F32, shape, b);
+    packed one = encode("ms:entropy=ctx", &t), plain = encode("ms", &t);
+    assert_true(one.size < plain.size);
     decode_floats(&one, &t, a);
     for (int threads = 2; threads < 6; threads++) {
         packed many = encode_args("ms:entropy=ctx", &t, &(cw_encode_args){.threads = threads});
@@ -190,9 +191,25 @@ static void bytes_do_not_depend_on_threads(void **state)
         free(many.bytes);
     }
     free(one.bytes);
-    cwi_free(x);
+    free(plain.bytes);
+    cwi_free(copy);
     cwi_free(a);
     cwi_free(b);
+}
+
+/* One block; several, the last one short, of channels that refer to others; and of one long row. */
+static void bytes_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    float *x = smooth_map(1000, 100, 28, 28, true);
+    check_threads(&(cw_shape){.ndim = 4, .dim = {10, 100, 28, 28}}, x, 10 * 100 * 784);
+    check_threads(&(cw_shape){.ndim = 1, .dim = {600000}}, x, 600000);
+    check_threads(&(cw_shape){.ndim = 3, .dim = {70, 100, 98}}, x, 70 * 9800);
+    cwi_free(x);
+    x = related_map(100, 64, 12, 12, false);
+    check_threads(&(cw_shape){.ndim = 4, .dim = {100, 64, 12, 12}}, x, 100 * 64 * 144);
+    check_threads(&(cw_shape){.ndim = 2, .dim = {1600, 576}}, x, 1600 * 576);
+    cwi_free(x);
 }
 
 /* Damage with a right checksum, in all parts of the body. */

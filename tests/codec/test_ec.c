@@ -66,6 +66,191 @@ static void errors_are_met(void **state)
     }
 }
 
+/* ---- few values ---- */
+
+enum { FEW = 64 * 128 };
+
+/* Tensors whose elements have few values, which lie on either side of a quantizer's thresholds together. */
+static void few_values(int kind, double c, float *x)
+{
+    cwi_rng r = cwi_rng_make(11, CWI_STREAM_TEST, (uint64_t)kind, 0);
+    for (size_t i = 0; i < FEW; i++) {
+        const double u = cwi_rng_double(&r), g = cwi_rng_normal(&r);
+        const double v[] = {1,
+                            u < 0.5 ? -1 : 1,
+                            u < 0.25 ? 1 : 0,
+                            u < 0.02 ? 1 : 0,
+                            i == 4000 ? 1 : 0,
+                            floor(4 * u),
+                            CWI_MIN(fabs(g), 1.0),
+                            u < 0.9 ? 1 : g,
+                            floor(200 * u) / 200,
+                            i % 128 ? 0 : 1};
+        x[i] = (float)(c * v[kind]);
+    }
+}
+
+/* The relative error, where samples of `length` elements count alike. */
+static double mean_error(const char *spec, const cw_tensor *t, size_t length)
+{
+    static const float zeros[FEW];
+    static float y[FEW];
+    const float *x = t->data;
+    double sum = 0, samples = 0;
+    packed p = encode(spec, t);
+    decode_floats(&p, t, y);
+    for (size_t i = 0; i < FEW; i += length) {
+        const double all = l2_distance(x + i, zeros, length);
+        sum += all > 0 ? pow(l2_distance(x + i, y + i, length) / all, 2) : 0;
+        samples += all > 0;
+    }
+    free(p.bytes);
+    return sqrt(sum / samples);
+}
+
+static void errors_are_met_on_few_values(void **state)
+{
+    (void)state;
+    static const double targets[] = {0.5, 0.25, 0.1, 0.01, 0.001}, scales[] = {1, -3, 0.7071, 1.0078125, 6e-5, 1e30};
+    static const char *const more[] = {"", ",scope=sample", ",round=stochastic"};
+    static const double slack[] = {1.005, 1.05, 1.15};
+    static float x[FEW];
+    const cw_shape shape = cw_shape_of(2, (int64_t[]){64, 128});
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    for (int kind = 0; kind < 10; kind++)
+        for (size_t c = 0; c < CWI_COUNT(scales); c++) {
+            few_values(kind, scales[c], x);
+            for (size_t i = 0; i < CWI_COUNT(targets) * CWI_COUNT(more); i++) {
+                char spec[80];
+                const size_t kind_of = i % CWI_COUNT(more);
+                const double target = targets[i / CWI_COUNT(more)];
+                snprintf(spec, sizeof spec, "ec:err=%g%s", target, more[kind_of]);
+                const double error = mean_error(spec, &t, kind_of == 1 ? 128 : FEW);
+                if (error > slack[kind_of] * target)
+                    fail_msg("%s, kind %d times %g: the error is %g", spec, kind, scales[c], error);
+            }
+        }
+}
+
+/* The only element that is not 0 may be one that a sample does not see. */
+static void a_rare_element_is_not_lost(void **state)
+{
+    (void)state;
+    enum { SAMPLES = 64, LENGTH = 4096 };
+    float *x = cwi_calloc(SAMPLES * LENGTH, sizeof *x), *y = cwi_alloc(SAMPLES * LENGTH, sizeof *y);
+    const cw_shape shape = cw_shape_of(2, (int64_t[]){SAMPLES, LENGTH});
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    for (size_t at = 5; at < (size_t)SAMPLES * LENGTH; at += 9973) {
+        x[at] = 2.5f;
+        packed p = encode("ec:err=0.1,scope=sample", &t);
+        decode_floats(&p, &t, y);
+        assert_true(l2_distance(x, y, (size_t)SAMPLES * LENGTH) <= 0.25);
+        x[at] = 0;
+        free(p.bytes);
+    }
+    cwi_free(x);
+    cwi_free(y);
+}
+
+static void maps_of_denormals_meet_their_error(void **state)
+{
+    (void)state;
+    static const double scales[] = {1e-36, 1e-40, 3e-42};
+    for (size_t s = 0; s < CWI_COUNT(scales); s++) {
+        float *x = random_map(ELEMENTS, 0.3, false, 12);
+        for (size_t i = 0; i < ELEMENTS; i++)
+            x[i] = (float)(x[i] * scales[s]);
+        cw_tensor t = tensor_of(x);
+        size_t size;
+        const double error = error_of("ec:err=0.25", &t, ELEMENTS, &size);
+        if (error > 0.255)
+            fail_msg("of maps times %g the error is %g", scales[s], error);
+        cwi_free(x);
+    }
+}
+
+/* ---- sizes ---- */
+
+/* A larger budget gives a smaller error, down to none; sparse maps take far less than they may. */
+static void budgets_are_used(void **state)
+{
+    (void)state;
+    static const double zeros[] = {0, 0.5, 0.99};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){64, 16, 16, 16});
+    const size_t n = 64 * 16 * 256;
+    float *y = cwi_alloc(n, sizeof *y), *none = cwi_calloc(n, sizeof *none);
+    for (size_t z = 0; z < CWI_COUNT(zeros); z++) {
+        float *x = random_map(n, zeros[z], z == 0, 13);
+        cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+        double before = 1.001;
+        for (double bpe = 0.125; bpe <= 64; bpe *= 4) {
+            char spec[40];
+            snprintf(spec, sizeof spec, "ec:bpe=%g", bpe);
+            packed p = encode(spec, &t);
+            decode_floats(&p, &t, y);
+            const double error = l2_distance(x, y, n) / l2_distance(x, none, n);
+            if (error > before || (bpe > 40 && error > 1e-6) || (double)p.size * 8 > bpe * (double)n)
+                fail_msg("%s, %g zeros: %zu bytes, an error of %g after %g", spec, zeros[z], p.size, error, before);
+            before = error;
+            free(p.bytes);
+        }
+        cwi_free(x);
+    }
+    cwi_free(y);
+    cwi_free(none);
+}
+
+/* Too little room for what was asked is an error, not a reason for a coarser tensor. */
+static void a_small_output_does_not_coarsen(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"ec:bpe=1", "ec:bytes=20000", "ec:err=0.1", "ec:err=0.1,bytes=20000"};
+    float *x = map_of(true, false, 14);
+    cw_tensor t = tensor_of(x);
+    for (size_t i = 0; i < CWI_COUNT(specs); i++) {
+        cw_codec *codec = codec_of(specs[i]);
+        packed p = encode(specs[i], &t);
+        uint8_t *exact = malloc(p.size);
+        size_t size;
+        assert_ok(cw_encode(codec, &t, NULL, exact, p.size, &size, NULL));
+        assert_memory_equal(exact, p.bytes, p.size);
+        for (size_t room = 0; room < p.size; room = 2 * room + 61)
+            assert_status(cw_encode(codec, &t, NULL, exact, room, &size, NULL), CW_ERR_TOO_SMALL);
+        assert_status(cw_encode(codec, &t, NULL, exact, p.size - 1, &size, NULL), CW_ERR_TOO_SMALL);
+        free(exact);
+        free(p.bytes);
+        cw_codec_destroy(&codec);
+    }
+    cwi_free(x);
+}
+
+/* Tensors of several blocks, which threads share, the last one short. */
+static void bytes_do_not_depend_on_threads(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"ec:err=0.1", "ec:bpe=0.5", "ec:bytes=60000", "ec:step=1,round=stochastic"};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){100, 64, 12, 12});
+    const size_t n = 100 * 64 * 144;
+    float *x = related_map(100, 64, 12, 12, false), *a = cwi_alloc(n, sizeof *a), *b = cwi_alloc(n, sizeof *b);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x), out = cw_tensor_view(CW_F32, &shape, b);
+    for (size_t i = 0; i < CWI_COUNT(specs); i++) {
+        packed one = encode(specs[i], &t);
+        decode_floats(&one, &t, a);
+        for (int threads = 2; threads <= 5; threads++) {
+            packed many = encode_args(specs[i], &t, &(cw_encode_args){.threads = threads});
+            assert_int_equal(many.size, one.size);
+            assert_memory_equal(many.bytes, one.bytes, one.size);
+            assert_ok(cw_decode(one.bytes, one.size, &out, &(cw_decode_args){.threads = threads}, NULL));
+            assert_memory_equal(a, b, n * sizeof *a);
+            free(many.bytes);
+        }
+        free(one.bytes);
+    }
+    cwi_free(x);
+    cwi_free(a);
+    cwi_free(b);
+}
+
 static void budgets_are_never_exceeded(void **state)
 {
     (void)state;
@@ -173,6 +358,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_met),
+        cmocka_unit_test(errors_are_met_on_few_values),
+        cmocka_unit_test(a_rare_element_is_not_lost),
+        cmocka_unit_test(maps_of_denormals_meet_their_error),
+        cmocka_unit_test(budgets_are_used),
+        cmocka_unit_test(a_small_output_does_not_coarsen),
+        cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(budgets_are_never_exceeded),
         cmocka_unit_test(a_cap_makes_an_error_target_give_way),
         cmocka_unit_test(an_impossible_budget_is_refused),

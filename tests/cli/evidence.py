@@ -30,7 +30,7 @@ def load():
 
 
 def options(limit=None):
-    return types.SimpleNamespace(cutwire=CUTWIRE, dir="runs", limit=limit)
+    return types.SimpleNamespace(cutwire=CUTWIRE, dir="runs", limit=limit, jobs=2)
 
 
 def run_in_child(study, limit):

@@ -40,11 +40,10 @@ static cw_status write_text(const char *folder, const char *file, const char *te
     return cw_file_write(path, text, strlen(text), err);
 }
 
-static cw_status open_files(const cwi_setup *setup, const char *mode, cwi_report *report, cw_error *err)
+static cw_status write_config(const cwi_setup *setup, const char *mode, cw_error *err)
 {
     const cw_config *config = &setup->config;
-    CWI_TRY(make_folder(config->out, err));
-    char path[PATH_SIZE], *json;
+    char *json;
     CWI_TRY(cw_config_to_json(config, false, &json, err));
     json_t *object = json_loads(json, 0, NULL);
     cwi_free(json);
@@ -55,30 +54,51 @@ static cw_status open_files(const cwi_setup *setup, const char *mode, cwi_report
         return cwi_fail_memory(err, 0);
     cw_status status = write_text(config->out, "config.json", text, err);
     free(text);
-    if (status == CW_OK && setup->recipe)
-        status = write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err);
-    if (status != CW_OK)
-        return status;
-    join_path(path, sizeof path, config->out, "metrics.jsonl");
-    report->metrics = fopen(path, strcmp(config->resume, config->out) == 0 ? "a" : "w");
-    if (!report->metrics)
-        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    return CW_OK;
+    return status;
 }
 
-cw_status cwi_report_open(const cwi_setup *setup, const char *mode, const cw_hooks *hooks, cwi_report *report,
-                          cw_error *err)
+/* A run that goes on in its own folder keeps the metrics of the epochs that its checkpoint holds. */
+static void keep_lines(cwi_report *report, const char *path, int lines)
 {
-    const cw_config *config = &setup->config;
+    uint8_t *bytes;
+    size_t size, end = 0;
+    if (cw_file_read(path, &bytes, &size, NULL) != CW_OK)
+        return;
+    while (end < size && lines > 0)
+        lines -= bytes[end++] == '\n';
+    cw_bytes_free(bytes);
+    if (ftruncate(fileno(report->metrics), (off_t)end) != 0)
+        cwi_report_log(report, "cannot shorten %s: %s", path, strerror(errno));
+}
+
+void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *report)
+{
     static const cw_hooks silent;
     memset(report, 0, sizeof *report);
     report->hooks = hooks ? hooks : &silent;
-    report->epochs = config->epochs;
+    report->epochs = setup->config.epochs;
     report->began = cwi_seconds();
+}
+
+cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err)
+{
+    const cw_config *config = &setup->config;
     if (!*config->out)
         return CW_OK;
+    CWI_TRY(make_folder(config->out, err));
+    CWI_TRY(write_config(setup, mode, err));
+    if (setup->recipe)
+        CWI_TRY(write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err));
+    char path[PATH_SIZE];
+    join_path(path, sizeof path, config->out, "metrics.jsonl");
+    const bool goes_on = strcmp(config->resume, config->out) == 0;
+    report->metrics = fopen(path, goes_on ? "a" : "w");
+    if (!report->metrics)
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     memcpy(report->result.out, config->out, sizeof report->result.out);
-    return open_files(setup, mode, report, err);
+    if (goes_on)
+        keep_lines(report, path, report->result.epochs_done);
+    return CW_OK;
 }
 
 /* ---- epochs as JSON ---- */
@@ -98,22 +118,6 @@ json_t *cwi_report_epoch_json(const cw_epoch_report *e)
                      e->test_accuracy, "lr", e->lr, "seconds", e->seconds, "train_seconds", e->train_seconds,
                      "train_samples", (json_int_t)e->train_samples, "clients", e->clients, "uplink",
                      traffic_json(&e->up), "downlink", traffic_json(&e->down));
-}
-
-/* A run that goes on in its own folder keeps the metrics of the epochs that its checkpoint holds. */
-static void keep_lines(cwi_report *report, int lines)
-{
-    char path[PATH_SIZE];
-    join_path(path, sizeof path, report->result.out, "metrics.jsonl");
-    uint8_t *bytes;
-    size_t size, end = 0;
-    if (cw_file_read(path, &bytes, &size, NULL) != CW_OK)
-        return;
-    while (end < size && lines > 0)
-        lines -= bytes[end++] == '\n';
-    cw_bytes_free(bytes);
-    if (ftruncate(fileno(report->metrics), (off_t)end) != 0)
-        cwi_report_log(report, "cannot shorten %s: %s", path, strerror(errno));
 }
 
 static void restore_traffic(const json_t *object, cw_traffic *t)
@@ -141,8 +145,6 @@ void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done,
     restore_traffic(json_object_get(last, "downlink"), &r->down);
     report->result.epochs_done = epochs_done;
     report->result.best_accuracy = best_accuracy;
-    if (report->metrics)
-        keep_lines(report, epochs_done);
 }
 
 void cwi_report_close(cwi_report *report)

@@ -15,10 +15,12 @@ typedef struct cwi_report {
     int epochs;
 } cwi_report;
 
-/* Makes the run's directory with config.json, the recipe and an empty metrics.jsonl, unless config.out is "". */
-cw_status cwi_report_open(const cwi_setup *setup, const char *mode, const cw_hooks *hooks, cwi_report *report,
-                          cw_error *err);
-/* Writes summary.json; harmless after a failed open. */
+/* Ready for events; touches no file. */
+void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *report);
+/* Makes the run's directory with config.json, the recipe and metrics.jsonl, unless config.out is "". Comes after
+ * cwi_report_restore: a run that cannot go on leaves its files as they were, and one that can keeps its metrics. */
+cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err);
+/* Writes summary.json when there are files. */
 void cwi_report_close(cwi_report *report);
 
 /* An epoch's report as a JSON object, and a run's state from one: the next epoch report counts on from there. */

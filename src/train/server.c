@@ -27,11 +27,10 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     return CW_OK;
 }
 
-static cw_status open_server(cwi_server *s, const cw_config *config, const char *mode, const cw_hooks *hooks,
-                             cw_error *err)
+static cw_status open_server(cwi_server *s, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &s->setup, err));
-    CWI_TRY(cwi_report_open(&s->setup, mode, hooks, &s->report, err));
+    cwi_report_open(&s->setup, hooks, &s->report);
     CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &s->welcome_size, err));
     CWI_TRY(cwi_setup_hash(&s->setup, &s->config_hash, err));
     size_t layers = cw_model_layer_count(s->setup.model), batch = (size_t)s->setup.config.batch;
@@ -64,9 +63,11 @@ cw_status cwi_server_create(const cw_config *config, const char *mode, cw_transp
     if (getrandom(&s->session, sizeof s->session, 0) != sizeof s->session || s->session == 0)
         s->session = (uint64_t)(cwi_seconds() * 1e9) | 1;
     s->alone_since = cwi_seconds();
-    cw_status status = open_server(s, config, mode, hooks, err);
+    cw_status status = open_server(s, config, hooks, err);
     if (status == CW_OK)
         status = resume(s, err);
+    if (status == CW_OK)
+        status = cwi_report_open_files(&s->report, &s->setup, mode, err);
     if (status != CW_OK)
         cwi_server_destroy(out);
     return status;

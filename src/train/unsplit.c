@@ -114,7 +114,7 @@ static cw_status evaluate(unsplit *u, cw_error *err)
 static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &u->setup, err));
-    CWI_TRY(cwi_report_open(&u->setup, "unsplit", hooks, &u->report, err));
+    cwi_report_open(&u->setup, hooks, &u->report);
     u->shards = (size_t)config->clients;
     u->feeds = cwi_calloc(u->shards, sizeof *u->feeds);
     if (!u->feeds)
@@ -131,6 +131,7 @@ static cw_status run(unsplit *u, cw_error *err)
     cwi_half *const halves[] = {&u->net};
     int first;
     CWI_TRY(cwi_checkpoint_resume(&u->setup.config, halves, 1, &u->report, &first, err));
+    CWI_TRY(cwi_report_open_files(&u->report, &u->setup, "unsplit", err));
     cwi_report_begin(&u->report);
     for (int epoch = first; epoch < u->setup.config.epochs; epoch++) {
         u->epoch.epoch = epoch;

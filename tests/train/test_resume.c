@@ -181,6 +181,23 @@ static void a_full_disk_keeps_the_last_checkpoint_and_the_run(void **state)
     assert_int_equal(result.epochs_done, 2);
 }
 
+/* The files that say what a run was, one after the other. */
+static char *files_of(const char *folder)
+{
+    static const char *const names[] = {"config.json", "metrics.jsonl", "summary.json"};
+    char *all = calloc(1, 20000);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[600];
+        uint8_t *bytes;
+        size_t size, used = strlen(all);
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        assert_ok(cw_file_read(path, &bytes, &size, NULL));
+        snprintf(all + used, 20000 - used, "%.*s\n", (int)size, (const char *)bytes);
+        cw_bytes_free(bytes);
+    }
+    return all;
+}
+
 static void what_is_no_checkpoint_is_refused(void **state)
 {
     (void)state;
@@ -197,7 +214,14 @@ static void what_is_no_checkpoint_is_refused(void **state)
     snprintf(config.data, sizeof config.data, "cifar-10"); /* three channels: the first layer has another shape */
     snprintf(config.sample, sizeof config.sample, "3x32x32");
     config.classes = 10;
+    char *before = files_of(config.out);
     assert_true(cw_train_unsplit(&config, NULL, &result, &err) != CW_OK);
+    assert_true(cw_train_inproc(&config, NULL, &result, &err) != CW_OK);
+    assert_non_null(strstr(err.message, "cannot resume"));
+    char *after = files_of(config.out);
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
     /* A file cut short, as by a copy that failed. */
     char path[600];
     uint8_t *bytes;

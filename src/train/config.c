@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/base.h"
-#include "cutwire/train.h"
+#include "train/setup.h"
 
 typedef enum value_type { T_STRING, T_INT, T_U64, T_DOUBLE, T_BOOL } value_type;
 
@@ -153,12 +152,21 @@ void cw_config_init(cw_config *config)
         (void)set_option(config, &options[i], options[i].public.value, NULL);
 }
 
+static const option *find_option(const char *key)
+{
+    for (size_t i = 0; i < CWI_COUNT(options); i++)
+        if (strcmp(options[i].public.key, key) == 0)
+            return &options[i];
+    return NULL;
+}
+
 cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err)
 {
+    const option *known = find_option(key);
+    if (known)
+        return set_option(config, known, value, err);
     char list[300] = "";
     for (size_t i = 0; i < CWI_COUNT(options); i++) {
-        if (strcmp(options[i].public.key, key) == 0)
-            return set_option(config, &options[i], value, err);
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", i ? " " : "", options[i].public.key);
     }
@@ -219,7 +227,21 @@ static cw_status set_from_json(cw_config *config, const char *key, const json_t 
     return cw_config_set(config, key, text, err);
 }
 
-cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err)
+/* A server decides what is trained, not where a client's files lie nor how it works. */
+static cw_status check_shared(const char *key, const json_t *value, cw_error *err)
+{
+    const option *known = find_option(key);
+    if (known && !known->public.shared)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "the server sets %s, which is for each client to decide", key);
+    if (strcmp(key, "data") == 0 && json_is_string(value) && strchr(json_string_value(value), ':'))
+        return cwi_fail(err, CW_ERR_PROTOCOL,
+                        "the server names a folder of this machine with its data set (%s): the folder is for each "
+                        "client to decide",
+                        json_string_value(value));
+    return CW_OK;
+}
+
+static cw_status from_json(cw_config *config, const char *json, size_t size, bool shared_only, cw_error *err)
 {
     json_error_t where;
     json_t *object = json_loadb(json, size, JSON_REJECT_DUPLICATES, &where);
@@ -232,9 +254,21 @@ cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, 
     json_t *value;
     json_object_foreach(object, key, value)
     {
+        if (status == CW_OK && shared_only)
+            status = check_shared(key, value, err);
         if (status == CW_OK)
             status = set_from_json(config, key, value, err);
     }
     json_decref(object);
     return status;
+}
+
+cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err)
+{
+    return from_json(config, json, size, false, err);
+}
+
+cw_status cwi_config_from_shared_json(cw_config *config, const char *json, size_t size, cw_error *err)
+{
+    return from_json(config, json, size, true, err);
 }

@@ -74,7 +74,7 @@ cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, 
     const uint8_t *zero = size ? memchr(blob, '\0', size) : NULL;
     size_t head = zero ? (size_t)(zero - blob) : size;
     *recipe = NULL;
-    CWI_TRY(cw_config_from_json(config, (const char *)blob, head, err));
+    CWI_TRY(cwi_config_from_shared_json(config, (const char *)blob, head, err));
     if (zero)
         return cwi_recipe_take(zero + 1, size - head - 1, recipe, err);
     return cwi_recipe_needed(config)

@@ -40,6 +40,9 @@ void cwi_setup_close(cwi_setup *setup);
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */
 cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *err);
 
+/* The way back at a client: only shared keys, and a data set by its name alone. CW_ERR_SPEC, CW_ERR_PROTOCOL. */
+cw_status cwi_config_from_shared_json(cw_config *config, const char *json, size_t size, cw_error *err);
+
 /* Identifies what client and server must agree on: the shared configuration, the recipe and the layers of the client's
  * half. */
 cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err);
@@ -56,6 +59,7 @@ cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_erro
 
 /* WELCOME's blob: the shared configuration and the recipe (docs/PROTOCOL.md). */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
+/* CW_ERR_PROTOCOL: it sets what is the client's own business. */
 cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);
 
 /* One half with its optimizer, or the whole network. */

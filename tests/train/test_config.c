@@ -1,7 +1,6 @@
 /* test_config.c - configuration keys from text and JSON, and what bad ones get. */
-#include "base/base.h"
-#include "cutwire/train.h"
 #include "test.h"
+#include "train/setup.h"
 
 static void defaults_are_within_their_own_rules(void **state)
 {
@@ -50,6 +49,32 @@ static void shared_json_leaves_local_keys_at_home(void **state)
     assert_null(strstr(json, "\"out\""));
     assert_null(strstr(json, "\"threads\""));
     cwi_free(json);
+}
+
+/* What a hostile server might put into its WELCOME. */
+static void a_server_sets_shared_keys_only(void **state)
+{
+    (void)state;
+    cw_config config, before;
+    cw_error err;
+    cw_config_init(&config);
+    before = config;
+    for (size_t i = 0; i < cw_config_option_count(); i++) {
+        const cw_config_option *o = cw_config_option_at(i);
+        char json[200];
+        snprintf(json, sizeof json, "{\"%s\":\"%s\"}", o->key, o->value);
+        if (o->shared) {
+            assert_ok_err(cwi_config_from_shared_json(&config, json, strlen(json), &err), err);
+            continue;
+        }
+        snprintf(json, sizeof json, "{\"%s\":\"7\"}", o->key);
+        assert_status(cwi_config_from_shared_json(&config, json, strlen(json), &err), CW_ERR_PROTOCOL);
+        assert_non_null(strstr(err.message, o->key));
+    }
+    static const char folder[] = "{\"data\":\"cifar-10:/home/somebody\"}";
+    assert_status(cwi_config_from_shared_json(&config, folder, strlen(folder), &err), CW_ERR_PROTOCOL);
+    assert_non_null(strstr(err.message, "cifar-10:/home/somebody"));
+    assert_memory_equal(&config, &before, sizeof config);
 }
 
 #define RECIPE_FILE "test-config-recipe.txt"
@@ -213,6 +238,7 @@ int main(void)
         cmocka_unit_test(defaults_are_within_their_own_rules),
         cmocka_unit_test(json_round_trip_keeps_every_key),
         cmocka_unit_test(shared_json_leaves_local_keys_at_home),
+        cmocka_unit_test(a_server_sets_shared_keys_only),
         cmocka_unit_test(presets_are_within_the_rules_and_leave_other_keys),
         cmocka_unit_test(the_papers_presets_are_the_papers),
         cmocka_unit_test(an_unknown_preset_is_answered_with_the_known),

@@ -182,6 +182,8 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
     blob[size - 2] = '\0';
     assert_status(cwi_welcome_read(blob, size, &got, &recipe, &err), CW_ERR_CORRUPT);
     assert_null(recipe);
+    static const char hostile[] = "{\"out\":\"/tmp\"}"; /* a key that is the client's own */
+    assert_status(cwi_welcome_read((const uint8_t *)hostile, strlen(hostile), &got, &recipe, &err), CW_ERR_PROTOCOL);
     uint64_t with, without;
     assert_ok(cwi_setup_hash(&setup, &with, &err));
     setup.recipe[0] = 'C';

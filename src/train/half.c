@@ -51,7 +51,7 @@ static void state_name(const cwi_half *half, const char *what, char *name, size_
 
 cw_tensor cwi_half_vector(const cwi_half *half, float *data)
 {
-    cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)half->trainable});
+    cw_shape shape = cw_shape_of(3, (int64_t[]){1, 1, (int64_t)half->trainable});
     return cw_tensor_view(CW_F32, &shape, data);
 }
 

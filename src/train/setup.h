@@ -75,7 +75,7 @@ typedef struct cwi_half {
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,
                         cw_error *err);
 void cwi_half_close(cwi_half *half);
-/* `data` as one vector of as many floats as the half has trainable parameters. */
+/* `data` as one vector of as many floats as the half has trainable parameters: one sample to a codec. */
 cw_tensor cwi_half_vector(const cwi_half *half, float *data);
 
 /* Weights, buffers and optimizers of several halves as named tensors. */

@@ -205,6 +205,43 @@ static void server_and_clients_apply_what_the_codec_left(void **state)
     cw_tensor_set_free(&begun);
 }
 
+/* With a segment for each sample an element that is a sample of its own would leave nothing. */
+static void a_gradient_is_one_sample_to_its_codec(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"rt", "sp:r=0.9,scope=sample"};
+    cw_config still = small_config(1, "none", "none");
+    cw_result r;
+    cw_error err;
+    cw_tensor_set begun, moved;
+    char path[600];
+    still.weight_decay = 0;
+    still.epochs = 1;
+    cw_config config = still;
+    still.lr = 0;
+    use_folder(&still, "sample-still");
+    assert_ok_err(cw_train_inproc(&still, NULL, &r, &err), err);
+    const uint64_t plain = r.last.up.weights;
+    snprintf(path, sizeof path, "%s/model.safetensors", still.out);
+    assert_ok(cw_safetensors_load(path, &begun, NULL));
+    for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
+        snprintf(config.update, sizeof config.update, "%s", specs[i]);
+        use_folder(&config, "sample-moved");
+        assert_ok_err(cw_train_inproc(&config, NULL, &r, &err), err);
+        assert_true(r.last.up.weights < plain);
+        snprintf(path, sizeof path, "%s/model.safetensors", config.out);
+        assert_ok(cw_safetensors_load(path, &moved, NULL));
+        const cw_tensor *x = cw_tensor_set_find(&moved, "features.0.weight");
+        const cw_tensor *y = cw_tensor_set_find(&begun, "features.0.weight");
+        size_t count;
+        assert_non_null(x);
+        assert_ok(cw_shape_count(&x->shape, &count));
+        assert_memory_not_equal(x->data, y->data, count * sizeof(float));
+        cw_tensor_set_free(&moved);
+    }
+    cw_tensor_set_free(&begun);
+}
+
 static void precision_reaches_the_engine(void **state)
 {
     (void)state;
@@ -232,6 +269,7 @@ int main(void)
         cmocka_unit_test(traffic_is_what_the_codec_promises),
         cmocka_unit_test(the_client_halfs_gradients_are_coded_both_ways),
         cmocka_unit_test(server_and_clients_apply_what_the_codec_left),
+        cmocka_unit_test(a_gradient_is_one_sample_to_its_codec),
         cmocka_unit_test(precision_reaches_the_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,7 +109,8 @@ static cw_status send_tensor(cwi_client *c, cw_msg *msg, cwi_flow flow, const cw
                                  .threads = cwi_engine_threads(&c->config)};
     size_t payload;
     c->said = cwi_seconds();
-    return cwi_outbox_send_tensor(&c->box, 0, msg, codec, x, &args, &payload, err);
+    cw_status status = cwi_outbox_send_tensor(&c->box, 0, msg, codec, x, &args, &payload, err);
+    return cwi_encode_status(status, flow, err);
 }
 
 /* Tells the server why this client cannot go on; the reason stays in err. */

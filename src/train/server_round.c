@@ -132,7 +132,9 @@ static cw_status send_gradient(cwi_server *s, cwi_slot *slot, const cw_loss *los
     cw_tensor dx = smashed_view(s, s->dx, n);
     const cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, (size_t)(slot - s->slots));
     size_t payload;
-    CWI_TRY(cwi_outbox_send_tensor(&s->box, slot->peer, &msg, s->setup.down, &dx, &args, &payload, err));
+    cw_status status = cwi_outbox_send_tensor(&s->box, slot->peer, &msg, s->setup.down, &dx, &args, &payload, err);
+    if (status != CW_OK)
+        return cwi_encode_status(status, CWI_FLOW_DOWNLINK, err);
     s->totals.down.payload += payload;
     s->totals.down.raw += raw_bytes(s, n);
     return CW_OK;
@@ -210,9 +212,6 @@ static cw_status take_client_grad(cwi_server *s, cwi_slot *slot, const cw_msg *m
     cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its gradient");
-    for (size_t i = 0; i < s->client.trainable; i++)
-        if (!isfinite(s->client.flat[i]))
-            return cwi_fail(err, CW_ERR_DIVERGED, "its gradient is not finite (element %zu)", i);
     cwi_average_add(s->average, s->client.flat, s->client.trainable, cwi_batch_weight(slot->batch, s->expected),
                     s->actual == 0);
     s->actual += slot->batch;
@@ -243,7 +242,9 @@ static cw_status code_update(cwi_server *s, size_t *size, cw_error *err)
     cw_tensor average = cwi_half_vector(&s->client, s->average);
     const cw_encode_args args = encode_args(s, CWI_FLOW_UPDATE, 0);
     const cw_decode_args back = {.threads = args.threads};
-    CWI_TRY(cw_encode(s->setup.update, &average, &args, s->coded_update, s->coded_capacity, size, err));
+    cw_status status = cw_encode(s->setup.update, &average, &args, s->coded_update, s->coded_capacity, size, err);
+    if (status != CW_OK)
+        return cwi_encode_status(status, CWI_FLOW_UPDATE, err);
     return cw_decode(s->coded_update, *size, &average, &back, err);
 }
 

@@ -170,6 +170,17 @@ uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t ep
     return cwi_rng_u64(&r);
 }
 
+cw_status cwi_encode_status(cw_status status, cwi_flow flow, cw_error *err)
+{
+    static const char *const names[CWI_FLOWS] = {"the activations", "the gradient at the cut",
+                                                 "the client half's gradient", "the clients' averaged gradient"};
+    if (status != CW_ERR_NONFINITE)
+        return status;
+    return cwi_fail(err, CW_ERR_DIVERGED,
+                    "%s: NaN or infinity in it: training has diverged: lower the learning rate, or look for bad input",
+                    names[flow]);
+}
+
 uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step)
 {
     return ((uint64_t)client << 40) + epoch * batches + step;

@@ -112,6 +112,9 @@ typedef enum cwi_flow { CWI_FLOW_UPLINK, CWI_FLOW_DOWNLINK, CWI_FLOW_CLIENT_GRAD
 /* Seed of a codec call, different for every batch of every client and flow. */
 uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step);
 
+/* The status of a codec call on this flow: a tensor that is not finite means here that training has diverged. */
+cw_status cwi_encode_status(cw_status status, cwi_flow flow, cw_error *err);
+
 /* sum = weight * x, or sum += weight * x: the average of what clients send, kept behind this one function. */
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first);
 

@@ -118,7 +118,7 @@ static cw_status give_up(cwi_client *c, cw_status status, const cw_error *err)
 {
     cw_msg msg = message(c, CW_MSG_ERROR);
     msg.status = status;
-    (void)cwi_outbox_send_text(&c->box, 0, &msg, err ? err->message : cw_status_message(status), NULL);
+    (void)cwi_outbox_send_text(&c->box, 0, &msg, *err->message ? err->message : cw_status_message(status), NULL);
     return status;
 }
 
@@ -161,7 +161,12 @@ static double progress(const cwi_client *c, cw_mode mode)
 static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_error *err)
 {
     cw_batch batch;
-    CWI_TRY(cw_loader_next(loader, &batch, err));
+    cw_status status = cw_loader_next(loader, &batch, err);
+    if (status == CW_END)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "the server goes on at step %u, this client has %zu batches", c->step,
+                        cw_loader_batches(loader));
+    if (status != CW_OK)
+        return status;
     cw_part_set_position(c->half.part, cwi_part_position(c->index, c->epoch, cw_loader_batches(loader), c->step));
     CWI_TRY(cw_part_forward(c->half.part, mode, batch.x, batch.n, c->smashed, err));
     c->batch_n = batch.n;
@@ -209,8 +214,9 @@ static cw_status on_begin(cwi_client *c, const cw_msg *msg, cw_error *err)
     c->step = msg->step;
     c->steps = msg->steps;
     cw_loader *loader = c->phase == CW_PHASE_TRAIN ? c->feed.train_loader : c->feed.test_loader;
-    if (loader)
-        CWI_TRY(cw_loader_seek(loader, c->phase == CW_PHASE_TRAIN ? c->epoch : 0, c->step));
+    if (loader && cw_loader_seek(loader, c->phase == CW_PHASE_TRAIN ? c->epoch : 0, c->step) != CW_OK)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "the server begins at step %u, this client has %zu batches", c->step,
+                        cw_loader_batches(loader));
     return next_batch(c, err);
 }
 
@@ -239,7 +245,9 @@ static cw_status on_update(cwi_client *c, const cw_msg *msg, cw_error *err)
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "UPDATE");
         cw_part_import_grads(c->half.part, c->half.flat);
-        CWI_TRY(cw_optimizer_step(c->half.optimizer, (float)msg->lr));
+        status = cw_optimizer_step(c->half.optimizer, (float)msg->lr);
+        if (status != CW_OK)
+            return cwi_fail(err, status, "cannot update the client half at the rate %g", msg->lr);
     }
     c->step = msg->step + 1;
     return next_batch(c, err);
@@ -354,18 +362,21 @@ cw_status cwi_client_handle(cwi_client *client, const cw_frame *frame, cw_error 
     cw_error own;
     if (!err)
         err = &own;
+    *err->message = '\0';
     cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, err);
     if (status != CW_OK)
         return give_up(client, status, err);
     client->heard = cwi_seconds();
     if (msg.type == CW_MSG_ERROR) {
         cw_status said = msg.status ? msg.status : CW_ERR_CLOSED;
-        return cwi_fail(err, said, "the server refused: %.*s", (int)msg.blob_size,
-                        msg.blob ? (const char *)msg.blob : "");
+        return cwi_fail(err, said, "%s: %.*s",
+                        client->state == STATE_HELLO ? "the server refused" : "the server ended this client's run",
+                        (int)msg.blob_size, msg.blob ? (const char *)msg.blob : "");
     }
     if (client->session && msg.session != client->session)
         return CW_OK; /* of an earlier run of the server */
     status = dispatch(client, &msg, err);
+    client->heard = cwi_seconds(); /* its own computing time is not the server's silence */
     return status == CW_OK ? CW_OK : give_up(client, status, err);
 }
 

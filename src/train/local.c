@@ -98,7 +98,7 @@ cw_status cw_train_inproc(const cw_config *config, const cw_hooks *hooks, cw_res
     bool stopped = status == CW_ERR_CANCELLED;
     if (r.server) {
         if (status == CW_OK || stopped)
-            status = cwi_server_finish(r.server, "training is finished", err);
+            status = cwi_server_finish(r.server, CW_OK, "training is finished", err);
         r.server->report.result.stopped = stopped;
         cwi_report_close(&r.server->report);
         *result = r.server->report.result;

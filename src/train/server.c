@@ -308,13 +308,14 @@ cw_status cwi_server_tick(cwi_server *server, cw_error *err)
     return check_alone(server, err);
 }
 
-cw_status cwi_server_finish(cwi_server *server, const char *words, cw_error *err)
+cw_status cwi_server_finish(cwi_server *server, cw_status outcome, const char *words, cw_error *err)
 {
     for (size_t i = 0; i < server->slot_count; i++) {
         cwi_slot *slot = &server->slots[i];
         if (slot->state == CWI_SLOT_VACANT)
             continue;
-        cw_msg msg = cwi_server_message(server, slot, CW_MSG_END);
+        cw_msg msg = cwi_server_message(server, slot, outcome == CW_OK ? CW_MSG_END : CW_MSG_ERROR);
+        msg.status = outcome;
         (void)cwi_outbox_send_text(&server->box, slot->peer, &msg, words, NULL);
     }
     const cw_part *parts[] = {server->client.part, server->half.part};
@@ -349,9 +350,10 @@ cw_status cw_serve(const cw_config *config, cw_transport *transport, const cw_ho
     cw_status status = run(server, transport, err);
     cw_status ended = CW_OK;
     if (status == CW_OK || status == CW_ERR_CANCELLED)
-        ended = cwi_server_finish(server, status == CW_OK ? "training is finished" : "the server was stopped", err);
+        ended =
+            cwi_server_finish(server, CW_OK, status == CW_OK ? "training is finished" : "the server was stopped", err);
     else
-        (void)cwi_server_finish(server, err ? err->message : cw_status_message(status), NULL);
+        (void)cwi_server_finish(server, status, err ? err->message : cw_status_message(status), NULL);
     server->report.result.stopped = status == CW_ERR_CANCELLED;
     cwi_report_close(&server->report);
     *result = server->report.result;

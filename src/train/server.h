@@ -79,8 +79,8 @@ void cwi_server_destroy(cwi_server **server);
 cw_status cwi_server_handle(cwi_server *server, cw_frame *frame, cw_error *err);
 /* To be called now and then: drops clients that owe an answer for too long. */
 cw_status cwi_server_tick(cwi_server *server, cw_error *err);
-/* Tells the clients that the run is over, and saves the model. */
-cw_status cwi_server_finish(cwi_server *server, const char *words, cw_error *err);
+/* Tells the clients that the run is over, by END or, when it failed, by ERROR, and saves the model. */
+cw_status cwi_server_finish(cwi_server *server, cw_status outcome, const char *words, cw_error *err);
 
 /* ---- between the two files ---- */
 

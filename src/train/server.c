@@ -112,6 +112,7 @@ void cwi_server_lose(cwi_server *s, cwi_slot *slot, cw_status status, const char
     if (slot->state == CWI_SLOT_VACANT)
         return;
     size_t index = (size_t)(slot - s->slots);
+    const bool was_active = slot->state == CWI_SLOT_ACTIVE; /* those who fail to join must not prolong the wait */
     cwi_report_log(&s->report, "client %zu is out: %s", index + 1, why);
     refuse(s, slot->peer, (uint32_t)index, status ? status : CW_ERR_CLOSED, why);
     if (slot->arrived)
@@ -119,7 +120,7 @@ void cwi_server_lose(cwi_server *s, cwi_slot *slot, cw_status status, const char
     *slot = (cwi_slot){.state = CWI_SLOT_VACANT, .token = slot->token};
     s->lost_status = status;
     snprintf(s->lost_reason, sizeof s->lost_reason, "client %zu: %s", index + 1, why);
-    if (!cwi_server_active(s))
+    if (was_active && !cwi_server_active(s))
         s->alone_since = cwi_seconds();
 }
 
@@ -190,6 +191,12 @@ static cw_status on_ready(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_e
         return cwi_fail(err, CW_ERR_MISMATCH, "its configuration or model is not this run's: use the same version");
     if (msg->samples == 0)
         return cwi_fail(err, CW_ERR_MISMATCH, "it has no training samples");
+    /* Frames count batches in 32 bits. */
+    const uint64_t most = (uint64_t)UINT32_MAX * (uint64_t)s->setup.config.batch;
+    if (msg->samples > most || msg->test_samples > most)
+        return cwi_fail(
+            err, CW_ERR_PROTOCOL, "it announced %llu training and %llu test samples, a run has at most %llu of either",
+            (unsigned long long)msg->samples, (unsigned long long)msg->test_samples, (unsigned long long)most);
     slot->samples = msg->samples;
     slot->test_samples = msg->test_samples;
     slot->state = CWI_SLOT_READY;
@@ -281,14 +288,26 @@ static cw_status check_alone(cwi_server *s, cw_error *err)
                     s->lost_reason);
 }
 
+/* As far as the frames at hand allow. The time since `began`, when this server worked and did not listen, is nobody's
+ * silence: frames that came meanwhile are still to be read. */
+static cw_status go_on(cwi_server *s, double began, cw_error *err)
+{
+    CWI_TRY(cwi_server_advance(s, err));
+    CWI_TRY(begin_if_complete(s, err));
+    CWI_TRY(check_alone(s, err));
+    const double busy = cwi_seconds() - began;
+    for (size_t i = 0; i < s->slot_count; i++)
+        s->slots[i].due_from += busy;
+    return CW_OK;
+}
+
 cw_status cwi_server_handle(cwi_server *server, cw_frame *frame, cw_error *err)
 {
+    const double began = cwi_seconds();
     handle(server, frame);
     if (frame->owner)
         cw_frame_release(frame);
-    CWI_TRY(cwi_server_advance(server, err));
-    CWI_TRY(begin_if_complete(server, err));
-    return check_alone(server, err);
+    return go_on(server, began, err);
 }
 
 cw_status cwi_server_tick(cwi_server *server, cw_error *err)
@@ -303,9 +322,7 @@ cw_status cwi_server_tick(cwi_server *server, cw_error *err)
             cwi_server_lose(server, slot, CW_ERR_TIMEOUT, why);
         }
     }
-    CWI_TRY(cwi_server_advance(server, err));
-    CWI_TRY(begin_if_complete(server, err));
-    return check_alone(server, err);
+    return go_on(server, now, err);
 }
 
 cw_status cwi_server_finish(cwi_server *server, cw_status outcome, const char *words, cw_error *err)
@@ -326,17 +343,21 @@ cw_status cwi_server_finish(cwi_server *server, cw_status outcome, const char *w
 
 static cw_status run(cwi_server *s, cw_transport *transport, cw_error *err)
 {
+    enum { TICK_MS = 200 };
+    double ticked = cwi_seconds();
     while (s->stage != CWI_STAGE_FINISHED) {
         if (cwi_report_stop_asked(&s->report))
             return CW_ERR_CANCELLED;
         cw_frame frame;
-        cw_status status = cw_transport_recv(transport, 200, &frame, err);
+        cw_status status = cw_transport_recv(transport, TICK_MS, &frame, err);
         if (status == CW_OK)
             CWI_TRY(cwi_server_handle(s, &frame, err));
-        else if (status == CW_ERR_TIMEOUT || status == CW_ERR_CANCELLED)
-            CWI_TRY(cwi_server_tick(s, err));
-        else
+        else if (status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
             return status;
+        if (cwi_seconds() - ticked < TICK_MS / 1000.0)
+            continue;
+        CWI_TRY(cwi_server_tick(s, err)); /* also while there is always a frame: a chatty peer hides no silent one */
+        ticked = cwi_seconds();
     }
     return CW_OK;
 }

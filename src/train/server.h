@@ -26,7 +26,7 @@ typedef struct cwi_slot {
     bool arrived; /* `frame` holds it, waiting for the slots before it */
     cw_frame frame;
     uint64_t batch;  /* samples of its batch in the step under way */
-    double due_from; /* clock since when it owes */
+    double due_from; /* clock since when it owes, later by what the server has computed since */
     double loss;     /* sums over the evaluation so far, kept apart so that their order never matters */
     uint64_t correct, evaluated;
 } cwi_slot;

@@ -72,7 +72,8 @@ static void open_round(cwi_server *s, cwi_stage stage, bool only_with_batch)
     for (size_t i = 0; i < s->slot_count; i++) {
         cwi_slot *slot = &s->slots[i];
         slot->owes = slot->state == CWI_SLOT_ACTIVE && (!only_with_batch || slot->batch > 0);
-        slot->due_from = now;
+        if (slot->state == CWI_SLOT_ACTIVE) /* one that joins has owed READY since its WELCOME */
+            slot->due_from = now;
     }
 }
 
@@ -494,7 +495,7 @@ cw_status cwi_server_advance(cwi_server *s, cw_error *err)
                 take_held(s, &s->slots[s->next]);
             s->next++;
         }
-        if (s->next < s->slot_count)
+        if (s->next < s->slot_count || !cwi_server_active(s)) /* its last client may just have been lost */
             return CW_OK;
         CWI_TRY(rule_of(s->stage)->finish(s, err));
     }

@@ -2,9 +2,10 @@
  * the rest goes on. Hostile peers are played over the in-process transport, from the server's own thread by its
  * progress hook or from threads. */
 #include <pthread.h>
+#include <time.h>
 
-#include "base/base.h"
 #include "cutwire/wire.h"
+#include "train/setup.h"
 #include "train_test.h"
 
 #include "test.h"
@@ -21,6 +22,8 @@ typedef struct scene {
     cw_error server_err, honest_err[4];
     cw_result result;
     char log[4000];
+    const char *stop_at; /* words of the log at which the server is stopped; NULL: none */
+    volatile sig_atomic_t stop;
 } scene;
 
 static void collect_log(void *ctx, const cw_event *e)
@@ -29,12 +32,14 @@ static void collect_log(void *ctx, const cw_event *e)
     size_t used = strlen(s->log);
     if (e->kind == CW_EVENT_LOG)
         snprintf(s->log + used, sizeof s->log - used, "%s\n", e->text);
+    if (e->kind == CW_EVENT_LOG && s->stop_at && strstr(e->text, s->stop_at))
+        s->stop = 1;
 }
 
 static void *server_main(void *arg)
 {
     scene *s = arg;
-    cw_hooks hooks = {.ctx = s, .event = collect_log};
+    cw_hooks hooks = {.ctx = s, .event = collect_log, .stop = &s->stop};
     s->server_status = cw_serve(&s->config, s->server_end, &hooks, &s->result, &s->server_err);
     return NULL;
 }
@@ -61,7 +66,8 @@ static void *honest_main(void *arg)
     return NULL;
 }
 
-static scene *open_scene(const char *name, int clients, double timeout)
+/* The server has yet to be started; its configuration may still be changed. */
+static scene *make_scene(const char *name, int clients, double timeout)
 {
     scene *s = calloc(1, sizeof *s);
     cw_error err;
@@ -71,7 +77,18 @@ static scene *open_scene(const char *name, int clients, double timeout)
     s->config.join_timeout = 20;
     snprintf(s->endpoint, sizeof s->endpoint, "inproc://%s", name);
     assert_ok_err(cw_net_listen(s->endpoint, NULL, &s->server_end, &err), err);
+    return s;
+}
+
+static void start_scene(scene *s)
+{
     assert_int_equal(pthread_create(&s->server, NULL, server_main, s), 0);
+}
+
+static scene *open_scene(const char *name, int clients, double timeout)
+{
+    scene *s = make_scene(name, clients, timeout);
+    start_scene(s);
     return s;
 }
 
@@ -117,7 +134,7 @@ static void actor_open(actor *a, const scene *s)
     assert_ok_err(cw_net_connect(s->endpoint, NULL, &a->t, &err), err);
 }
 
-static void actor_send(actor *a, cw_msg msg)
+static cw_status actor_try_send(actor *a, cw_msg msg)
 {
     uint8_t frame[70000];
     size_t size;
@@ -125,7 +142,12 @@ static void actor_send(actor *a, cw_msg msg)
     msg.client = a->welcome.type ? a->welcome.client : UINT32_MAX;
     msg.session = a->welcome.session;
     assert_ok_err(cw_msg_encode(&msg, frame, sizeof frame, &size, &err), err);
-    assert_ok_err(cw_transport_send(a->t, 0, frame, size, &err), err);
+    return cw_transport_send(a->t, 0, frame, size, NULL);
+}
+
+static void actor_send(actor *a, cw_msg msg)
+{
+    assert_ok(actor_try_send(a, msg));
 }
 
 /* Waits for a message of this type, skipping others. */
@@ -139,13 +161,39 @@ static void actor_await(actor *a, cw_msg_type type)
     } while (a->msg.type != type);
 }
 
-static void actor_join(actor *a, const scene *s)
+/* The same, but false when none comes for some seconds. */
+static bool actor_hears(actor *a, cw_msg_type type)
+{
+    cw_frame_release(&a->last);
+    while (cw_transport_recv(a->t, 3000, &a->last, NULL) == CW_OK) {
+        assert_ok(cw_msg_decode(a->last.bytes, a->last.size, &a->msg, NULL));
+        if (a->msg.type == type)
+            return true;
+        cw_frame_release(&a->last);
+    }
+    return false;
+}
+
+static void actor_hello(actor *a, const scene *s)
 {
     actor_open(a, s);
     actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 99});
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
-    actor_send(a, (cw_msg){.type = CW_MSG_READY, .config_hash = a->msg.config_hash, .samples = 240, .test_samples = 0});
+}
+
+static void actor_ready(actor *a, uint64_t samples, uint64_t test_samples)
+{
+    actor_send(a, (cw_msg){.type = CW_MSG_READY,
+                           .config_hash = a->welcome.config_hash,
+                           .samples = samples,
+                           .test_samples = test_samples});
+}
+
+static void actor_join(actor *a, const scene *s)
+{
+    actor_hello(a, s);
+    actor_ready(a, 240, 0);
 }
 
 static void actor_close(actor *a)
@@ -160,6 +208,12 @@ static void assert_told(const actor *a, const char *words)
     snprintf(text, sizeof text, "%.*s", (int)a->msg.blob_size, (const char *)a->msg.blob);
     if (!strstr(text, words))
         fail_msg("the server said '%s', not '%s'", text, words);
+}
+
+static void nap(int milliseconds)
+{
+    const struct timespec t = {.tv_nsec = 1000000L * milliseconds};
+    nanosleep(&t, NULL);
 }
 
 /* ---- the tests ---- */
@@ -294,6 +348,175 @@ static void a_silent_client_is_dropped_in_time(void **state)
     sinner(SILENT, "silent", 2, "nothing that was due");
 }
 
+static void a_chatty_client_is_dropped_in_time(void **state)
+{
+    (void)state;
+    scene *s = open_scene("chatty", 2, 1.5);
+    actor a;
+    actor_join(&a, s);
+    add_honest(s);
+    actor_await(&a, CW_MSG_BEGIN);
+    int pings = 0;
+    do {
+        nap(40);
+        (void)actor_try_send(&a, (cw_msg){.type = CW_MSG_PING}); /* fails once it is dropped */
+    } while (actor_hears(&a, CW_MSG_PONG) && ++pings < 300);
+    assert_true(pings < 300);
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_logged(s, "client 1 is out: it sent nothing that was due");
+    actor_close(&a);
+    close_scene(s);
+}
+
+/* However short the rounds of the others are. */
+static void a_client_that_never_finishes_joining_is_dropped_in_time(void **state)
+{
+    (void)state;
+    scene *s = make_scene("half-joined", 2, 1.5);
+    actor a, b;
+    s->config.epochs = 200;
+    s->stop_at = "client 1 is out: it sent nothing that was due";
+    start_scene(s);
+    actor_join(&a, s);
+    add_honest(s);
+    actor_await(&a, CW_MSG_BEGIN);
+    actor_send(&a, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
+    actor_hello(&b, s);
+    assert_int_equal(b.welcome.client, 0);
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_logged(s, s->stop_at);
+    actor_close(&a);
+    actor_close(&b);
+    close_scene(s);
+}
+
+static void clients_that_fail_to_join_do_not_prolong_the_wait(void **state)
+{
+    (void)state;
+    scene *s = make_scene("failing", 1, 60);
+    s->config.join_timeout = 1.5;
+    start_scene(s);
+    int joined = 0;
+    for (bool told = true; told && joined < 100; joined += told) {
+        actor a;
+        actor_open(&a, s);
+        actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 5});
+        told = actor_hears(&a, CW_MSG_WELCOME);
+        if (told) {
+            a.welcome = a.msg;
+            a.welcome.config_hash++;
+            actor_ready(&a, 240, 0);
+            told = actor_hears(&a, CW_MSG_ERROR);
+        }
+        actor_close(&a);
+        nap(100);
+    }
+    assert_true(joined < 100);
+    join_scene(s);
+    assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+    close_scene(s);
+}
+
+static void more_samples_than_can_be_counted_are_refused(void **state)
+{
+    (void)state;
+    static const uint64_t samples[2][2] = {{UINT64_C(1) << 40, 1}, {1, UINT64_C(1) << 40}};
+    scene *s = open_scene("countless", 1, 60);
+    for (int i = 0; i < 2; i++) {
+        actor a;
+        actor_hello(&a, s);
+        actor_ready(&a, samples[i][0], samples[i][1]);
+        actor_await(&a, CW_MSG_ERROR);
+        assert_told(&a, "at most");
+        actor_close(&a);
+    }
+    add_honest(s);
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    close_scene(s);
+}
+
+/* ---- a run whose only client trains by hand, and then evaluates nothing ---- */
+
+static void actor_send_zeros(actor *a, cw_msg msg, cw_tensor x)
+{
+    uint8_t payload[60000];
+    cw_codec *codec;
+    assert_ok(cw_codec_create("none", &codec, NULL));
+    assert_ok(cw_encode(codec, &x, NULL, payload, sizeof payload, &msg.blob_size, NULL));
+    cw_codec_destroy(&codec);
+    msg.blob = payload;
+    actor_send(a, msg);
+}
+
+static void train_by_hand(actor *a, const cw_config *config)
+{
+    static float zeros[14000];
+    cwi_setup setup;
+    cwi_half half;
+    cw_error err;
+    assert_ok_err(cwi_setup_open(config, &setup, &err), err);
+    assert_ok_err(cwi_half_open(&setup, 0, setup.cut.layer, 1, &half, &err), err);
+    const cw_shape *cut = &setup.cut.smashed;
+    assert_true(cut->ndim == 3 && setup.smashed_count <= CWI_COUNT(zeros) && half.trainable <= CWI_COUNT(zeros));
+    const cw_shape batch = cw_shape_of(4, (int64_t[]){1, cut->dim[0], cut->dim[1], cut->dim[2]});
+    const int32_t label = 3;
+    cw_msg msg = {.phase = CW_PHASE_TRAIN, .samples = 1, .labels = &label};
+    actor_await(a, CW_MSG_BEGIN);
+    msg.type = CW_MSG_ACTIVATION;
+    actor_send_zeros(a, msg, cw_tensor_view(CW_F32, &batch, zeros));
+    actor_await(a, CW_MSG_GRADIENT);
+    msg.type = CW_MSG_CLIENT_GRAD;
+    actor_send_zeros(a, msg, cwi_half_vector(&half, zeros));
+    actor_await(a, CW_MSG_UPDATE);
+    msg.type = CW_MSG_PHASE_DONE;
+    msg.blob = (const uint8_t *)zeros;
+    msg.blob_size = half.buffers * sizeof(float);
+    actor_send(a, msg);
+    cwi_half_close(&half);
+    cwi_setup_close(&setup);
+}
+
+static void an_evaluation_without_clients_is_not_recorded(void **state)
+{
+    (void)state;
+    scene *s = make_scene("unfinished", 1, 60);
+    s->stop_at = "client 1 is out";
+    start_scene(s);
+    actor a;
+    actor_hello(&a, s);
+    actor_ready(&a, 1, 5);
+    train_by_hand(&a, &s->config);
+    actor_await(&a, CW_MSG_BEGIN);
+    actor_send(&a, (cw_msg){.type = CW_MSG_PHASE_DONE, .phase = CW_PHASE_EVAL});
+    join_scene(s);
+    assert_logged(s, "it evaluated 0 of the 5 test samples");
+    assert_ok_err(s->server_status, s->server_err);
+    assert_true(s->result.stopped);
+    assert_int_equal(s->result.epochs_done, 0);
+    actor_close(&a);
+    close_scene(s);
+}
+
+static void a_failed_run_is_a_failure_to_its_clients_too(void **state)
+{
+    (void)state;
+    scene *s = make_scene("failed", 2, 60);
+    s->config.join_timeout = 2;
+    start_scene(s);
+    add_honest(s);
+    join_scene(s);
+    assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+    assert_int_equal(s->honest_status[0], CW_ERR_TIMEOUT);
+    assert_non_null(strstr(s->honest_err[0].message, "ended this client's run"));
+    assert_non_null(strstr(s->honest_err[0].message, "of 2 clients joined"));
+    close_scene(s);
+}
+
 static void too_few_clients_end_the_wait(void **state)
 {
     (void)state;
@@ -366,6 +589,12 @@ int main(void)
         cmocka_unit_test(a_client_of_another_model_says_so),
         cmocka_unit_test(bad_clients_are_dropped_and_the_rest_goes_on),
         cmocka_unit_test(a_silent_client_is_dropped_in_time),
+        cmocka_unit_test(a_chatty_client_is_dropped_in_time),
+        cmocka_unit_test(a_client_that_never_finishes_joining_is_dropped_in_time),
+        cmocka_unit_test(clients_that_fail_to_join_do_not_prolong_the_wait),
+        cmocka_unit_test(more_samples_than_can_be_counted_are_refused),
+        cmocka_unit_test(an_evaluation_without_clients_is_not_recorded),
+        cmocka_unit_test(a_failed_run_is_a_failure_to_its_clients_too),
         cmocka_unit_test(too_few_clients_end_the_wait),
         cmocka_unit_test(a_client_does_not_wait_for_ever),
         cmocka_unit_test(divergence_is_reported),

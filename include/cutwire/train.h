@@ -3,8 +3,8 @@
  * One step of mode "sync" (paper.md section 1; Zhou et al., ECAI 2024, section 2): every client sends the compressed
  * activations of its batch and the labels; the server runs its half on each, sends each the gradient at the cut, and
  * averages its own gradients weighted by samples; clients send the gradients of their half, the server averages them
- * likewise and sends the average back; all halves take the same SGD step. A batch's gradient is of the mean loss, so
- * the step is SGD on the mean loss of all samples of all clients.
+ * likewise and sends the average back; all halves take the same step of the optimizer. A batch's gradient is of the
+ * mean loss, so the step is one on the mean loss of all samples of all clients.
  *
  * Thread-safety: a cw_config is plain data; each run belongs to the thread that started it.
  */
@@ -183,8 +183,8 @@ cw_status cw_serve(const cw_config *config, cw_transport *transport, const cw_ho
                    cw_error *err);
 
 /* A client's role on a connected transport. Of config only the keys that are not shared count; expect_model (NULL: any)
- * makes the client refuse a server that trains another. CW_ERR_TIMEOUT, CW_ERR_PROTOCOL, CW_ERR_CLOSED (the server said
- * so: err has its words). */
+ * makes the client refuse a server that trains another. CW_ERR_TIMEOUT, CW_ERR_PROTOCOL, CW_ERR_DIVERGED, or whatever
+ * status the server says in refusing the client or in ending its run (err has its words). */
 cw_status cw_join(const cw_config *config, const char *expect_model, cw_transport *transport, const cw_hooks *hooks,
                   cw_error *err);
 

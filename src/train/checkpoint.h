@@ -1,9 +1,9 @@
 /* checkpoint.h - what a run needs to go on as if it had never stopped. Internal.
  *
  * One safetensors file, checkpoint.safetensors in the run's folder, replaced atomically after an epoch: parameters,
- * batch-norm buffers and momentum of one half or two, and as metadata the configuration, the next epoch and the report
- * so far. Nothing else is needed: shuffling, augmentation, dropout and codecs draw from streams that are functions of
- * (seed, epoch, step). */
+ * batch-norm buffers and the optimizer's state of one half or two, and as metadata the configuration, the next epoch
+ * and the report so far. Nothing else is needed: shuffling, augmentation, dropout and codecs draw from streams that are
+ * functions of (seed, epoch, step). */
 #ifndef CWI_TRAIN_CHECKPOINT_H
 #define CWI_TRAIN_CHECKPOINT_H
 

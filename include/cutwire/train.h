@@ -109,6 +109,9 @@ cw_status cw_config_apply_preset(cw_config *config, const char *name, cw_error *
 /* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
  * CW_ERR_CORRUPT. */
 cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);
+/* Whether the run in this folder is split: it goes on by cw_train_inproc or cw_serve, else by cw_train_unsplit, and is
+ * refused by the others. Failures as above. */
+cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err);
 
 /* ---- what a run tells ---- */
 

@@ -95,6 +95,47 @@ cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *er
     return status;
 }
 
+/* The halves that the set holds, counted by their optimizers' steps (setup.h), and the layer that the last begins at.
+ */
+static size_t count_halves(const cw_tensor_set *set, size_t *cut)
+{
+    size_t count = 0, first, last;
+    *cut = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        if (sscanf(set->items[i].name, "optimizer.steps.%zu-%zu", &first, &last) != 2)
+            continue;
+        *cut = CWI_MAX(*cut, first);
+        count++;
+    }
+    return count;
+}
+
+cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
+{
+    cw_tensor_set set;
+    json_t *meta;
+    size_t cut;
+    CWI_TRY(load(folder, &set, &meta, err));
+    *split = count_halves(&set, &cut) > 1;
+    json_decref(meta);
+    cw_tensor_set_free(&set);
+    return CW_OK;
+}
+
+/* A half that is not one of the run's would begin without its optimizer's state. */
+static cw_status check_halves(const cw_tensor_set *set, cwi_half *const *halves, size_t count, cw_error *err)
+{
+    size_t cut, held = count_halves(set, &cut);
+    if (held < count)
+        return cwi_fail(err, CW_ERR_MISMATCH, "the run was not split: go on by train --local");
+    if (held > count)
+        return cwi_fail(err, CW_ERR_MISMATCH, "the run was split: go on by train --split, train --processes or server");
+    if (cut != halves[count - 1]->first)
+        return cwi_fail(err, CW_ERR_MISMATCH, "the run was cut before layer %zu, not %zu: go on with its own --cut",
+                        cut, halves[count - 1]->first);
+    return CW_OK;
+}
+
 cw_status cwi_checkpoint_resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
                                 int *next_epoch, cw_error *err)
 {
@@ -104,7 +145,7 @@ cw_status cwi_checkpoint_resume(const cw_config *config, cwi_half *const *halves
     cw_tensor_set set;
     json_t *meta;
     CWI_TRY(load(config->resume, &set, &meta, err));
-    cw_status status = CW_OK;
+    cw_status status = check_halves(&set, halves, count, err);
     for (size_t i = 0; i < count && status == CW_OK; i++)
         status = cwi_half_import(halves[i], &set, err);
     if (status == CW_OK) {

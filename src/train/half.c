@@ -117,13 +117,21 @@ void cwi_state_free(cwi_state *state)
     memset(state, 0, sizeof *state);
 }
 
+static cw_status fail_missing(const char *name, cw_error *err)
+{
+    return cwi_fail(err, CW_ERR_MISMATCH,
+                    "%s is missing: these weights were trained by another optimizer or cut elsewhere: give the "
+                    "same --optimizer, --momentum and --cut",
+                    name);
+}
+
 static cw_status import_slot(cwi_half *half, size_t slot, const cw_tensor_set *set, cw_error *err)
 {
     char name[64];
     state_name(half, cw_optimizer_slot_name(half->optimizer, slot), name, sizeof name);
     const cw_tensor *t = cw_tensor_set_find(set, name);
     if (!t)
-        return CW_OK;
+        return fail_missing(name, err);
     if (t->dtype != CW_F32 || t->shape.ndim != 1 || t->shape.dim[0] != (int64_t)half->trainable)
         return cwi_fail(err, CW_ERR_MISMATCH, "%s: not the %zu floats of this half", name, half->trainable);
     memcpy(half->flat, t->data, half->trainable * sizeof(float));
@@ -138,7 +146,7 @@ static cw_status import_steps(cwi_half *half, const cw_tensor_set *set, cw_error
     state_name(half, "steps", name, sizeof name);
     const cw_tensor *t = cw_tensor_set_find(set, name);
     if (!t)
-        return CW_OK;
+        return fail_missing(name, err);
     if (t->dtype != CW_I64 || t->shape.ndim != 1 || t->shape.dim[0] != 1)
         return cwi_fail(err, CW_ERR_MISMATCH, "%s: not one whole number", name);
     memcpy(&steps, t->data, sizeof steps);

@@ -86,7 +86,7 @@ typedef struct cwi_state {
 } cwi_state;
 cw_status cwi_halves_export(cwi_half *const *halves, size_t count, cwi_state *state, cw_error *err);
 void cwi_state_free(cwi_state *state);
-/* Of a set that may hold more; what an optimizer has may be missing. */
+/* Of a set that may hold more. CW_ERR_MISMATCH: something of this half or of its optimizer is missing or unlike. */
 cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err);
 
 /* The same as one safetensors image (owned by the caller, cw_bytes_free), and back. */

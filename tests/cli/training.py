@@ -87,6 +87,28 @@ def client_dies():
     clients[2].finish()
 
 
+def resumed():
+    """--resume alone goes on as the run was, unsplit or split; a flag that says otherwise is refused, and the run's
+    files stay as they are."""
+    for mode, name, others in (("--local", "unsplit", ["--split", "--processes"]), ("--split", "split", ["--local"])):
+        folder = "resumed" + mode
+        run("train", mode, *SMALL, *MS, "--schedule", "constant", "--epochs", "1", "--out", folder)
+        with open(folder + "/summary.json") as f:
+            before = f.read()
+        for other in others:
+            assert "that run was" in run("train", other, "--resume", folder, "--epochs", "2", code=2)
+        with open(folder + "/summary.json") as f:
+            assert f.read() == before
+        again = last_object(run("train", "--resume", folder, "--epochs", "2", "--json"))
+        assert (again["mode"], again["epochs"], again["out"]) == (name, 2, folder), again
+        whole = last_object(run("train", mode, *SMALL, *MS, "--schedule", "constant", "--epochs", "2", "--json"))
+        assert again["train_loss"] == whole["train_loss"] and again["test_loss"] == whole["test_loss"], (again, whole)
+    text = run("server", "--listen", "tcp://127.0.0.1:*", "--resume", "resumed--local", "--epochs", "3", code=2)
+    assert "train --resume resumed--local" in text, text
+    text = run("train", "--resume", "nowhere", code=1)
+    assert "nowhere" in text, text
+
+
 def interrupted():
     """Ctrl-C ends a run with what was reached, and exit code 0."""
     for mode in (["--local"], ["--split", *MS, "--clients", "2"], ["--processes", *MS, "--clients", "2"]):
@@ -114,6 +136,7 @@ with Folder():
     by_preset()
     as_processes()
     client_dies()
+    resumed()
     interrupted()
     interrupted_server()
 print("training from the command line works, and ends as it should")

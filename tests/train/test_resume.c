@@ -234,6 +234,43 @@ static void what_is_no_checkpoint_is_refused(void **state)
     assert_non_null(strstr(err.message, "checkpoint.safetensors"));
 }
 
+/* Another division of the layers would begin without the optimizer's state. */
+static void a_run_goes_on_divided_as_it_was(void **state)
+{
+    (void)state;
+    cw_config whole = small_config(1, "none", "none"), halves = whole, again;
+    cw_result result;
+    cw_error err;
+    bool split;
+    whole.epochs = halves.epochs = 1;
+    use_folder(&whole, "whole");
+    use_folder(&halves, "halves");
+    assert_ok_err(cw_train_unsplit(&whole, NULL, &result, &err), err);
+    assert_ok_err(cw_train_inproc(&halves, NULL, &result, &err), err);
+    assert_ok_err(cw_run_is_split(whole.out, &split, &err), err);
+    assert_false(split);
+    assert_ok_err(cw_run_is_split(halves.out, &split, &err), err);
+    assert_true(split);
+    assert_true(cw_run_is_split("test-runs/nowhere", &split, &err) != CW_OK);
+
+    resume_from(&again, whole.out);
+    *again.out = '\0';
+    again.epochs = 2;
+    assert_status(cw_train_inproc(&again, NULL, &result, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "was not split: go on by train --local"));
+    snprintf(again.optimizer, sizeof again.optimizer, "adam");
+    assert_status(cw_train_unsplit(&again, NULL, &result, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "--optimizer"));
+    resume_from(&again, halves.out);
+    *again.out = '\0';
+    again.epochs = 2;
+    assert_status(cw_train_unsplit(&again, NULL, &result, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "was split: go on by train --split"));
+    snprintf(again.cut, sizeof again.cut, "3");
+    assert_status(cw_train_inproc(&again, NULL, &result, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "its own --cut"));
+}
+
 int main(void)
 {
     require_data();
@@ -243,6 +280,7 @@ int main(void)
         cmocka_unit_test(unsplit_runs_resume),
         cmocka_unit_test(split_runs_resume),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
+        cmocka_unit_test(a_run_goes_on_divided_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,8 @@ int cmd_server(int argc, char **argv)
         .config = &config,
     };
     int code = train_parse(&command, &preset, argc, argv);
+    if (code == CLI_GO_ON)
+        code = train_take_mode(&command, true, &(bool){false});
     if (code != CLI_GO_ON)
         return code;
     cli_keyring keys;

@@ -14,7 +14,7 @@ static const char examples[] = "  cutwire train --local --data fashion-mnist --m
                                "      this process is the server, every client its own process, over TCP on loopback\n"
                                "  cutwire train --preset paper-cifar100 --split --cut medium --clients 10 --batch 26\n"
                                "      a recipe by name, with another batch; `cutwire train --preset list` shows all\n"
-                               "  cutwire train --split --resume runs/20261122-101500-cnn-train-4711\n"
+                               "  cutwire train --resume runs/20261122-101500-cnn-train-4711\n"
                                "      goes on with a run that was stopped or killed, after its last whole epoch\n";
 
 /* Engine threads of a process that shares the machine: oneDNN's spin while they wait for each other, so more of them
@@ -54,7 +54,8 @@ int cmd_train(int argc, char **argv)
     bool local = false, split = false, processes = false, json = false, quiet = false;
     const cli_option options[] = {
         {"local", NULL, "train unsplit: the baseline", CLI_FLAG, &local},
-        {"split", NULL, "train split, all roles in this process (the default)", CLI_FLAG, &split},
+        {"split", NULL, "train split, all roles in this process (the default; with --resume: as the run was)", CLI_FLAG,
+         &split},
         {"processes", NULL, "train split over TCP, every client in its own process", CLI_FLAG, &processes},
         TRAIN_PRESET_OPTION(&preset),
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
@@ -75,6 +76,9 @@ int cmd_train(int argc, char **argv)
         return code;
     if (local + split + processes > 1 && !(split && processes && !local))
         return cli_fail(CLI_USAGE, "train: --local, --split and --processes exclude each other: choose one");
+    code = train_take_mode(&command, split || processes, &local);
+    if (code != CLI_GO_ON)
+        return code;
     const char *mode = local ? "unsplit" : processes ? "processes" : "split";
     if (processes && config.threads == 0)
         config.threads = shared_threads(config.clients);

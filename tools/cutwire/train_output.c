@@ -168,3 +168,22 @@ int train_parse(const cli_command *command, const char **preset, int argc, char 
         default_folder(config, command->name);
     return code;
 }
+
+int train_take_mode(const cli_command *command, bool split_asked, bool *local)
+{
+    const char *folder = command->config->resume;
+    if (!*folder)
+        return CLI_GO_ON;
+    bool split;
+    cw_error err;
+    cw_status status = cw_run_is_split(folder, &split, &err);
+    if (status != CW_OK)
+        return cli_fail_error("--resume", status, &err);
+    if (split && *local)
+        return cli_fail(CLI_USAGE, "%s: --resume %s: that run was split: leave --local out", command->name, folder);
+    if (!split && split_asked)
+        return cli_fail(CLI_USAGE, "%s: --resume %s: that run was not split: go on by `cutwire train --resume %s`",
+                        command->name, folder, folder);
+    *local = !split;
+    return CLI_GO_ON;
+}

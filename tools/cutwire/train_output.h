@@ -27,4 +27,8 @@ int train_output_finish(train_output *out, const cw_config *config, const char *
  * run's folder is runs/DATE-TIME-MODEL-NAME-PID, or the resumed one, unless the user named one. */
 int train_parse(const cli_command *command, const char **preset, int argc, char **argv);
 
+/* With --resume: *local becomes whether that run was unsplit. A command line that wants something else is refused
+ * before anything in the run's folder is written. */
+int train_take_mode(const cli_command *command, bool split_asked, bool *local);
+
 #endif

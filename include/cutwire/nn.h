@@ -241,7 +241,7 @@ typedef struct cw_schedule {
     enum { CW_SCHED_CONSTANT, CW_SCHED_COSINE, CW_SCHED_MULTISTEP, CW_SCHED_ONECYCLE } kind;
     double base_lr;
     double final_lr;     /* cosine, onecycle */
-    double warmup;       /* onecycle: fraction of the run that rises, linearly; 0.3 if 0 */
+    double warmup;       /* onecycle: fraction of the run that rises, linearly; 0.3 if 0, none if negative */
     double gamma;        /* multistep: factor */
     int milestone_count; /* multistep: epochs, increasing */
     double milestones[16];

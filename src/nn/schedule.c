@@ -61,7 +61,7 @@ static void store(cw_schedule *s, const char *key, double value)
     else if (strcmp(key, "gamma") == 0)
         s->gamma = value;
     else
-        s->warmup = value;
+        s->warmup = value > 0 ? value : -1; /* 0 in the struct stands for the default */
 }
 
 static cw_status parse_pair(const char *spec, const char *text, const char *end, const cwi_schedule_family *f,
@@ -120,7 +120,7 @@ cw_status cw_schedule_parse(const char *spec, cw_schedule *out, cw_error *err)
 
 static double onecycle(const cw_schedule *s, double progress)
 {
-    double warmup = s->warmup > 0 ? s->warmup : 0.3;
+    double warmup = s->warmup < 0 ? 0 : s->warmup > 0 ? s->warmup : 0.3;
     if (progress < warmup)
         return s->base_lr * progress / warmup;
     double down = warmup < 1 ? (progress - warmup) / (1 - warmup) : 1;

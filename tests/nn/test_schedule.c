@@ -51,6 +51,15 @@ static void test_values(void **state)
     s = parsed("onecycle", 1);
     assert_lr(&s, 3, 10, 1);
     assert_lr(&s, 6.5, 10, 0.5);
+    s = parsed("onecycle:warmup=0", 1); /* from the peak straight down */
+    assert_lr(&s, 0, 10, 1);
+    assert_lr(&s, 3, 10, 0.7);
+    assert_lr(&s, 10, 10, 0);
+    s = parsed("onecycle:warmup=1", 1);
+    assert_lr(&s, 5, 10, 0.5);
+    s = (cw_schedule){.kind = CW_SCHED_ONECYCLE, .base_lr = 1}; /* not parsed: the default holds */
+    assert_lr(&s, 1.5, 10, 0.5);
+    assert_lr(&s, 3, 10, 1);
 }
 
 static void test_refusals(void **state)

@@ -157,17 +157,26 @@ static cw_status for_each_row(table *t, const char *path, cw_status (*visit)(tab
     return status == CW_END ? CW_OK : status;
 }
 
+static cw_status learn_scale(column *c, size_t number, const char *path, cw_error *err)
+{
+    double mean = c->sum / c->known, variance = c->squares / c->known - mean * mean;
+    c->mean = (float)mean;
+    c->std = variance > 1e-12 * mean * mean ? (float)sqrt(variance) : 1.0f; /* a constant column becomes 0 */
+    if (isfinite(variance) && isfinite(c->mean) && isfinite(c->std) && c->std > 0)
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_CORRUPT,
+                    "%s: column %zu: its mean or deviation is beyond what a float holds: rescale its values", path,
+                    number);
+}
+
 static cw_status learn(table *t, const char *path, cw_error *err)
 {
     CWI_TRY(for_each_row(t, path, learn_row, err));
     for (size_t i = 0; i < t->count; i++) {
         column *c = &t->columns[i];
         c->numeric = c->numeric && c->known > 0;
-        if (c->numeric) {
-            double mean = c->sum / c->known, variance = c->squares / c->known - mean * mean;
-            c->mean = (float)mean;
-            c->std = variance > 1e-12 * mean * mean ? (float)sqrt(variance) : 1.0f; /* a constant column becomes 0 */
-        }
+        if (c->numeric)
+            CWI_TRY(learn_scale(c, i + 1, path, err));
     }
     CWI_TRY(for_each_row(t, path, learn_values, err));
     for (size_t i = 0; i < t->count; i++)
@@ -259,9 +268,12 @@ static cw_status encode_row(const table *t, const cwi_records *r, float *row, in
             *category++ = (float)(cwi_vocabulary_find(&c->values, r->field[i], strlen(r->field[i])) + 1);
         else if (is_missing(r->field[i]))
             *number++ = 0;
-        else if (parse_number(r->field[i], &value))
-            *number++ = (float)((value - c->mean) / c->std);
-        else
+        else if (parse_number(r->field[i], &value)) {
+            *number = (float)((value - c->mean) / c->std);
+            if (!isfinite(*number++))
+                return cwi_fail(err, CW_ERR_CORRUPT, "%s, line %zu: '%.40s' in column %zu is too far from its mean",
+                                r->path, r->line, r->field[i], i + 1);
+        } else
             return cwi_fail(err, CW_ERR_CORRUPT, "%s, line %zu: '%.40s' in column %zu, which is numeric", r->path,
                             r->line, r->field[i], i + 1);
     }

@@ -132,6 +132,11 @@ static void wrong_files_name_the_line(void **state)
         {"a,class\n1,x\n", "a,class\nred,x\n", "test.csv, line 2: 'red' in column 1, which is numeric"},
         {"a,class\n1,x\n", "a,class\n1,z\n", "test.csv, line 2: the training split has no class 'z'"},
         {"a,class\n1,x\n", "a,b,class\n1,1,x\n", "not as many columns"},
+        {"a,b,class\n1,1e300,x\n1,2,x\n", "", "train.csv: column 2: its mean or deviation is beyond"},
+        {"a,class\n1e300,x\n-1e300,x\n", "", "train.csv: column 1: its mean or deviation is beyond"},
+        {"a,class\n1e150,x\n2e150,x\n", "", "train.csv: column 1: its mean or deviation is beyond"},
+        {"a,class\n1e-60,x\n2e-60,x\n", "", "train.csv: column 1: its mean or deviation is beyond"},
+        {"a,class\n1,x\n2,x\n", "a,class\n1,x\n1e300,x\n", "test.csv, line 3: '1e300' in column 1 is too far"},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++) {
         cw_dataset *ds;

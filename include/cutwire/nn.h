@@ -91,7 +91,8 @@ const char *cw_precision_name(cw_precision precision);
 typedef enum cw_init {
     CW_INIT_KAIMING, /* normal (He et al. 2015) */
     CW_INIT_DIRAC,   /* letting through what they get, the first one whitening patches of the image: short schedules get
-                        further with it. No data is looked at */
+                        further with it. No data is looked at. Inputs of more than 64 channels are not whitened: there
+                        the first convolution is as with Kaiming */
 } cw_init;
 
 /* "kaiming", "dirac". CW_ERR_SPEC: err lists them. */

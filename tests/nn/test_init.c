@@ -130,6 +130,26 @@ static void the_first_convolution_whitens(void **unused)
     cw_model_close(&model);
 }
 
+/* Its cost grows with the third power of the channels. */
+static void what_has_too_many_channels_to_be_a_photo_is_kaimings(void **unused)
+{
+    (void)unused;
+    static const int channels[] = {64, 65, 2000};
+    for (size_t i = 0; i < CWI_COUNT(channels); i++) {
+        cw_model *model = fixture_model("cnn", channels[i], 8, 8, 10, "relu");
+        const size_t layers = cw_model_layer_count(model);
+        state dirac = begin(model, 0, layers, CW_INIT_DIRAC, 5), plain = begin(model, 0, layers, CW_INIT_KAIMING, 5);
+        const cw_tensor *w = find(&dirac, "features.0.weight"), *kaiming = find(&plain, "features.0.weight");
+        if (channels[i] > 64)
+            assert_same(w, kaiming);
+        else
+            assert_memory_not_equal(w->data, kaiming->data, 9 * sizeof(float));
+        finish(&dirac);
+        finish(&plain);
+        cw_model_close(&model);
+    }
+}
+
 static void names_are_parsed(void **unused)
 {
     (void)unused;
@@ -150,6 +170,7 @@ int main(void)
         cmocka_unit_test(halves_begin_as_the_whole),
         cmocka_unit_test(identities_let_through_and_the_rest_is_kaimings),
         cmocka_unit_test(the_first_convolution_whitens),
+        cmocka_unit_test(what_has_too_many_channels_to_be_a_photo_is_kaimings),
         cmocka_unit_test(names_are_parsed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,13 +86,13 @@ typedef cw_status (*pd_maker)(cwi_plan *p, int i, bool open, dnnl_primitive_desc
 static cw_status better_pd(cwi_plan *p, int i, pd_maker make, dnnl_primitive_desc_t *pd, cw_error *err)
 {
     cw_status s = make(p, i, false, pd, NULL);
-    if (s == CW_OK && !cwi_pd_is_slow(*pd))
-        return CW_OK;
+    if (s != CW_OK)
+        return make(p, i, true, pd, err);
     dnnl_primitive_desc_t free_choice;
-    CWI_TRY(make(p, i, true, &free_choice, err));
-    if (s == CW_OK)
+    if (cwi_pd_is_slow(*pd) && make(p, i, true, &free_choice, NULL) == CW_OK) {
         dnnl_primitive_desc_destroy(*pd);
-    *pd = free_choice;
+        *pd = free_choice;
+    }
     return CW_OK;
 }
 

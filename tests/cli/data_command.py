@@ -85,6 +85,11 @@ def test_usage():
     assert "did you mean 'cifar-100'" in run("fetch", "cifar100", code=2)
     assert "choose one of fashion-mnist" in run("fetch", "words", code=2)
     assert "--sum is for sets that come as one archive" in run("fetch", "adult", "--sum", "md5:00", code=2)
+    for wrong in ("md5:00", "sha256:" + 63 * "0", "sha256:" + 63 * "0" + "g", "md5:" + 33 * "0", "sha1:" + 40 * "0", "",
+                  32 * "0", "md5:" + 100 * "0"):
+        to = os.path.join(WORK, "never-made")
+        text = run("fetch", "imagenette", "--to", to, "--url", "http://127.0.0.1:9", "--sum", wrong, code=2)
+        assert "64 hexadecimal digits" in text and not os.path.exists(to), text
     for sub in ("list", "fetch", "verify"):
         assert "usage: cutwire data " + sub in run(sub, "--help")
     assert "fetch" in run("--help")
@@ -202,10 +207,10 @@ def test_fetch_archive(url):
     reset({"/sets/imagenette2-320.tgz": archive})
     to = fresh("archive")
     assert "checksum" in run("fetch", "imagenette", "--to", to, "--url", url, code=1)
-    for kind in ("sha256", "md5"):
+    for kind, case in (("sha256", str.lower), ("md5", str.lower), ("sha256", str.upper)):
         to = fresh("archive")
         out = run("fetch", "imagenette", "--to", to, "--url", url + "/", "--sum",
-                  kind + ":" + hashlib.new(kind, archive).hexdigest())
+                  kind + ":" + case(hashlib.new(kind, archive).hexdigest()))
         assert "6 + 4 samples" in out, out
         assert os.listdir(to) == ["imagenette2-320"], "the archive is removed"
     found = last_object(run("list", "--json", CUTWIRE_DATA=to))["sets"]

@@ -378,6 +378,11 @@ static int run_fetch(int argc, char **argv)
         return cli_fail(CLI_USAGE, "data fetch: --url is empty");
     if (o.sum && !set->downloads[0].archive)
         return cli_fail(CLI_USAGE, "data fetch: --sum is for sets that come as one archive, and %s does not", name);
+    char sum[SUM_SIZE];
+    if (o.sum && !data_sum_parse(o.sum, sum))
+        return cli_fail(CLI_USAGE, "data fetch: --sum '%s': give sha256: and 64 hexadecimal digits, or md5: and 32",
+                        o.sum);
+    o.sum = o.sum ? sum : NULL;
     return fetch_set(set, &o);
 }
 

@@ -1,4 +1,5 @@
 /* data_fetch.c - downloads by libcurl, checksums by OpenSSL's libcrypto, unpacking by tar. */
+#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <openssl/evp.h>
@@ -44,6 +45,25 @@ bool data_sum(const char *path, const char *like, char *out)
     for (unsigned i = 0; i < size; i++)
         out += sprintf(out, "%02x", digest[i]);
     return true;
+}
+
+bool data_sum_parse(const char *text, char *out)
+{
+    static const struct {
+        const char *prefix;
+        size_t digits;
+    } kinds[] = {{"sha256:", 64}, {"md5:", 32}};
+    size_t length = strlen(text);
+    if (length >= 80)
+        return false;
+    for (size_t i = 0; i <= length; i++)
+        out[i] = (char)tolower((unsigned char)text[i]);
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        size_t prefix = strlen(kinds[i].prefix);
+        if (strncmp(out, kinds[i].prefix, prefix) == 0)
+            return strspn(out + prefix, "0123456789abcdef") == kinds[i].digits && length == prefix + kinds[i].digits;
+    }
+    return false;
 }
 
 /* ---- downloads ---- */

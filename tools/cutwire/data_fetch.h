@@ -8,6 +8,9 @@
  * malformed. out holds 80 bytes. */
 bool data_sum(const char *path, const char *like, char *out);
 
+/* A sum as a person writes it, in either case, as data_sum writes it; false when it is not one. out holds 80 bytes. */
+bool data_sum_parse(const char *text, char *out);
+
 /* What a download is checked by: true for a sum that is right. */
 typedef bool (*data_accepts)(void *ctx, const char *path);
 

@@ -55,6 +55,9 @@ def bad_values():
     assert "known are" in run("train", "--model", "cmm", "--out", "o", code=2)
     assert "valid cuts are" in run("train", "--cut", "77", "--out", "o", code=2)
     assert "/absent" in run("train", "--data", "fashion-mnist:/absent", "--out", "o", code=1)
+    for sample in ("64;touch o", "64x", "x64", "3x32x32x", "3x32x32x1", "3x-32x32", " 3", "", "9" * 30):
+        for command in (["bench", "engine", "--model", "cnn"], ["models", "cnn"]):
+            assert "give a shape" in run(*command, "--sample", sample, code=2)
     assert "not be encrypted" in run("server", "--listen", "tcp://0.0.0.0:*", "--out", "o", code=1)
     assert not os.path.exists("o"), "a run that never began left a folder behind"
 

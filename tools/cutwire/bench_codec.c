@@ -189,7 +189,7 @@ static int save_results(const bench_rows *rows, const char *dir, const char *cpu
     if (!beside_program("../bench/codec.gp", script, sizeof script))
         return CLI_GO_ON;
     snprintf(command, sizeof command, "gnuplot -c '%s' '%s' '%s/codec.png' 2>&1", script, csv, dir);
-    if (strchr(dir, '\'') || system(command) != 0)
+    if (strchr(dir, '\'') || strchr(script, '\'') || system(command) != 0)
         fprintf(stderr, "SKIP: picture: gnuplot is not installed, or it failed\n");
     else
         fprintf(stderr, "written: %s/codec.png\n", dir);

@@ -143,7 +143,8 @@ static void run_pytorch(const options *o, result *r)
     if (!slash)
         return;
     *slash = '\0';
-    snprintf(command, sizeof command, "/usr/bin/python3 '%s/../bench/peer_engine.py' '%s' %s %d %d %d %d", program,
+    /* The sample has been parsed: digits and x. */
+    snprintf(command, sizeof command, "/usr/bin/python3 '%s/../bench/peer_engine.py' '%s' '%s' %d %d %d %d", program,
              o->model, o->sample, o->classes, o->batch,
              o->threads > 0 ? o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN), o->steps);
     FILE *f = strchr(program, '\'') || strchr(o->model, '\'') ? NULL : popen(command, "r");

@@ -1,5 +1,8 @@
 /* cmd_models.c - cutwire models: the networks, their layers, and what each cut costs whom. */
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -126,14 +129,18 @@ static int show_model(const cw_model *model, const options *o)
 
 bool cli_parse_sample(const char *text, cw_shape *out)
 {
-    long long dim[3];
-    int used = 0, n = sscanf(text, "%lldx%lldx%lld%n", &dim[0], &dim[1], &dim[2], &used);
-    if (n < 1 || (n == 3 && text[used] != '\0'))
-        return false;
-    *out = (cw_shape){.ndim = n};
-    for (int i = 0; i < n; i++)
-        out->dim[i] = dim[i];
-    return true;
+    *out = (cw_shape){0};
+    for (const char *at = text; out->ndim < 3 && isdigit((unsigned char)*at); at++) {
+        char *end;
+        errno = 0;
+        out->dim[out->ndim++] = strtoll(at, &end, 10);
+        if (errno || (*end != 'x' && *end != '\0'))
+            return false;
+        if (*end == '\0')
+            return true;
+        at = end;
+    }
+    return false;
 }
 
 int cmd_models(int argc, char **argv)

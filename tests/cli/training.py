@@ -2,8 +2,10 @@
 """Training as a user runs it, on one machine and as processes: training.py CUTWIRE."""
 import json
 import os
+import shutil
+import subprocess
 
-from cli_run import Folder, Process, last_object, run, skip_without_fashion
+from cli_run import CUTWIRE, LIMIT, Folder, Process, last_object, run, skip_without_fashion
 
 SMALL = ["--data", "fashion-mnist", "--model", "cnn", "--cut", "2", "--batch", "32", "--threads", "1",
          "--train-limit", "512", "--test-limit", "256"]
@@ -35,6 +37,18 @@ def on_one_machine():
     assert local["uplink_bytes"] == 0 and local["mode"] == "unsplit", local
     table = run("report", split["out"], tcp["out"], local["out"])
     assert table.count("ms:r=0.99,b=2") >= 2, table
+    reports(local["out"])
+
+
+def reports(finished):
+    """Runs that have not finished are left out, with a word about each, and there may be many."""
+    os.makedirs("killed")
+    shutil.copy(finished + "/config.json", "killed")
+    done = subprocess.run([CUTWIRE, "report", "killed", *100 * [finished], "nowhere", "--json"], capture_output=True,
+                          text=True, timeout=LIMIT)
+    assert done.returncode == 0 and len(last_object(done.stdout)["runs"]) == 100, done
+    assert len(done.stderr.splitlines()) == 2 and "killed/summary.json" in done.stderr, done.stderr
+    assert "killed" in run("report", "killed", code=1)
 
 
 def by_preset():

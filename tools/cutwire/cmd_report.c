@@ -6,8 +6,6 @@
 #include "cli.h"
 #include "commands.h"
 
-enum { MAX_RUNS = 64 };
-
 typedef struct run_row {
     const char *folder;
     const char *mode, *uplink, *downlink; /* borrowed from `config` */
@@ -23,7 +21,8 @@ static json_t *load(const char *folder, const char *file)
     snprintf(path, sizeof path, "%s/%s", folder, file);
     json_t *object = json_load_file(path, 0, &err);
     if (!object)
-        cli_fail(CLI_FAILURE, "report: %s: %s: is %s the folder of a finished run?", path, err.text, folder);
+        cli_fail(CLI_FAILURE, "report: %s: %s: left out: %s is not the folder of a finished run", path, err.text,
+                 folder);
     return object;
 }
 
@@ -38,14 +37,23 @@ static double number_of(const json_t *object, const char *key)
     return json_number_value(json_object_get(object, key));
 }
 
+static void free_row(run_row *row)
+{
+    json_decref(row->config);
+    json_decref(row->summary);
+}
+
+/* A run that was killed has no summary: it is left out, with a message. */
 static bool read_row(const char *folder, run_row *row)
 {
     memset(row, 0, sizeof *row);
     row->folder = folder;
     row->config = load(folder, "config.json");
     row->summary = row->config ? load(folder, "summary.json") : NULL;
-    if (!row->summary)
+    if (!row->summary) {
+        free_row(row);
         return false;
+    }
     const json_t *up = json_object_get(row->summary, "uplink"), *down = json_object_get(row->summary, "downlink");
     row->mode = text_of(row->config, "mode");
     row->uplink = text_of(row->config, "uplink");
@@ -110,6 +118,22 @@ static int print_rows_json(const run_row *rows, int count)
     return cli_print_json(json_pack("{s:o}", "runs", runs));
 }
 
+static int show(const char *const *folders, run_row *rows, int count, bool json)
+{
+    int shown = 0, code = CLI_FAILURE;
+    for (int i = 0; i < count; i++)
+        shown += read_row(folders[i], &rows[shown]);
+    if (shown > 0 && json)
+        code = print_rows_json(rows, shown);
+    else if (shown > 0) {
+        print_table(rows, shown);
+        code = CLI_OK;
+    }
+    for (int i = 0; i < shown; i++)
+        free_row(&rows[i]);
+    return code;
+}
+
 int cmd_report(int argc, char **argv)
 {
     bool json = false;
@@ -117,29 +141,21 @@ int cmd_report(int argc, char **argv)
     const cli_command command = {
         .name = "report",
         .args = "DIR...",
-        .summary = "Shows finished runs side by side: accuracy, loss, bytes at the socket, time.",
+        .summary = "Shows finished runs side by side: accuracy, loss, bytes at the socket, time. Others are left out.",
         .examples = "  cutwire report runs/*\n",
         .options = options,
         .option_count = 1,
         .min_args = 1,
-        .max_args = MAX_RUNS,
+        .max_args = argc,
     };
-    const char *folders[MAX_RUNS];
-    run_row rows[MAX_RUNS];
-    int count = 0, code = cli_parse(&command, argc, argv, folders, &count);
-    if (code != CLI_GO_ON)
-        return code;
-    code = CLI_OK;
-    int read = 0;
-    for (; read < count && code == CLI_OK; read++)
-        code = read_row(folders[read], &rows[read]) ? CLI_OK : CLI_FAILURE;
-    if (code == CLI_OK && json)
-        code = print_rows_json(rows, count);
-    else if (code == CLI_OK)
-        print_table(rows, count);
-    for (int i = 0; i < read; i++) {
-        json_decref(rows[i].config);
-        json_decref(rows[i].summary);
-    }
+    const char **folders = calloc((size_t)argc, sizeof *folders);
+    run_row *rows = calloc((size_t)argc, sizeof *rows);
+    int count = 0, code = CLI_FAILURE;
+    if (!folders || !rows)
+        cli_fail(code, "report: out of memory");
+    else if ((code = cli_parse(&command, argc, argv, folders, &count)) == CLI_GO_ON)
+        code = show(folders, rows, count, json);
+    free(rows);
+    free(folders);
     return code;
 }

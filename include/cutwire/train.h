@@ -79,6 +79,7 @@ typedef struct cw_config_option {
     const char *help;
     const char *value; /* the default, as a string */
     bool shared;       /* the server's value holds for clients */
+    bool client;       /* each client has its own; what is neither is of no use to a client */
 } cw_config_option;
 size_t cw_config_option_count(void);
 const cw_config_option *cw_config_option_at(size_t i);
@@ -185,9 +186,9 @@ cw_status cw_train_inproc(const cw_config *config, const cw_hooks *hooks, cw_res
 cw_status cw_serve(const cw_config *config, cw_transport *transport, const cw_hooks *hooks, cw_result *result,
                    cw_error *err);
 
-/* A client's role on a connected transport. Of config only the keys that are not shared count; expect_model (NULL: any)
- * makes the client refuse a server that trains another. CW_ERR_TIMEOUT, CW_ERR_PROTOCOL, CW_ERR_DIVERGED, or whatever
- * status the server says in refusing the client or in ending its run (err has its words). */
+/* A client's role on a connected transport. Of config only the keys that are a client's own count; expect_model (NULL:
+ * any) makes the client refuse a server that trains another. CW_ERR_TIMEOUT, CW_ERR_PROTOCOL, CW_ERR_DIVERGED, or
+ * whatever status the server says in refusing the client or in ending its run (err has its words). */
 cw_status cw_join(const cw_config *config, const char *expect_model, cw_transport *transport, const cw_hooks *hooks,
                   cw_error *err);
 

@@ -45,6 +45,15 @@ def unknown_things():
     assert "did you mean 'decode'" in run("codec", "decod", code=2)
 
 
+def clients_own():
+    """A client is offered what it heeds, and nothing else."""
+    options = set(re.findall(r"^  --([a-z-]+)", run("client", "--help"), re.M))
+    assert options == {"connect", "model", "key", "server-key", "quiet", "threads", "loader-threads", "timeout",
+                       "join-timeout", "allow-plaintext", "own-data", "data-dir", "help"}, options
+    for name in ("out", "resume", "recipe", "checkpoint-every"):
+        assert f"no option --{name}" in run("client", f"--{name}", "1", code=2)
+
+
 def bad_values():
     assert "--epochs" in run("train", "--epochs", "many", code=2)
     assert "needs a value" in run("train", "--epochs", code=2)
@@ -113,6 +122,7 @@ skip_without_fashion()
 with Folder():
     helps()
     unknown_things()
+    clients_own()
     bad_values()
     codecs()
     damage()

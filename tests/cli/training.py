@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Training as a user runs it, on one machine and as processes: training.py CUTWIRE."""
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import time
 
 from cli_run import CUTWIRE, LIMIT, Folder, Process, last_object, run, skip_without_fashion
 
@@ -49,6 +51,23 @@ def reports(finished):
     assert done.returncode == 0 and len(last_object(done.stdout)["runs"]) == 100, done
     assert len(done.stderr.splitlines()) == 2 and "killed/summary.json" in done.stderr, done.stderr
     assert "killed" in run("report", "killed", code=1)
+
+
+def own_data():
+    """--processes hands what is a client's own to the clients: with --own-data each has all of the data."""
+    few = [*SMALL, *MS, "--clients", "2", "--epochs", "1", "--train-limit", "64", "--test-limit", "32"]
+    own = Process("train", "--processes", *few, "--own-data", "--join-timeout", "47", "--json")
+    clients = set()
+    while own.child.poll() is None:
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{own.child.pid}/task/{own.child.pid}/children") as f:
+                for pid in f.read().split():
+                    with open(f"/proc/{pid}/cmdline") as g:
+                        clients.add(tuple(g.read().split("\0")))
+        time.sleep(0.02)
+    result = last_object(own.finish())
+    assert result["uplink_raw_bytes"] == 2 * 64 * 16 * 28 * 28 * 4, result
+    assert any("--join-timeout" in c and "47" in c for c in clients), clients
 
 
 def by_preset():
@@ -119,6 +138,8 @@ def resumed():
         assert again["train_loss"] == whole["train_loss"] and again["test_loss"] == whole["test_loss"], (again, whole)
     text = run("server", "--listen", "tcp://127.0.0.1:*", "--resume", "resumed--local", "--epochs", "3", code=2)
     assert "train --resume resumed--local" in text, text
+    text = run("train", "--resume", "resumed--local", "--recipe", "recipe.txt", code=2)
+    assert "a run goes on with its own recipe" in text, text
     text = run("train", "--resume", "nowhere", code=1)
     assert "nowhere" in text, text
 
@@ -147,6 +168,7 @@ def interrupted_server():
 skip_without_fashion()
 with Folder():
     on_one_machine()
+    own_data()
     by_preset()
     as_processes()
     client_dies()

@@ -66,7 +66,7 @@ const char *cli_nearest(const char *word, const char *const *known, size_t count
 
 static bool key_is_offered(const cli_command *c, const cw_config_option *key)
 {
-    return c->keys == CLI_KEYS_ALL || (c->keys == CLI_KEYS_LOCAL && !key->shared);
+    return c->keys == CLI_KEYS_ALL || (c->keys == CLI_KEYS_CLIENT && key->client);
 }
 
 static void print_option(const char *name, const char *metavar, const char *help, const char *preset)

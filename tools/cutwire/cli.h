@@ -30,7 +30,7 @@ typedef struct cli_option {
 } cli_option;
 
 /* Which keys of the run's configuration are options of a command as well. */
-typedef enum cli_keys { CLI_KEYS_NONE, CLI_KEYS_ALL, CLI_KEYS_LOCAL } cli_keys;
+typedef enum cli_keys { CLI_KEYS_NONE, CLI_KEYS_ALL, CLI_KEYS_CLIENT } cli_keys;
 
 typedef struct cli_command {
     const char *name;     /* "codec encode" */

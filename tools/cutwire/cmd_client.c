@@ -31,7 +31,7 @@ int cmd_client(int argc, char **argv)
         .examples = client_examples,
         .options = options,
         .option_count = sizeof options / sizeof options[0],
-        .keys = CLI_KEYS_LOCAL,
+        .keys = CLI_KEYS_CLIENT,
         .config = &config,
     };
     int code = cli_parse(&command, argc, argv, NULL, NULL);

@@ -17,20 +17,23 @@ static int pid_count;
 
 static void run_client(const cw_config *config, const char *endpoint, pid_t parent)
 {
-    char threads[16], loaders[16], timeout[32];
+    char threads[16], loaders[16], timeout[32], join_timeout[32];
     snprintf(threads, sizeof threads, "%d", config->threads);
     snprintf(loaders, sizeof loaders, "%d", config->loader_threads);
     snprintf(timeout, sizeof timeout, "%g", config->timeout);
+    snprintf(join_timeout, sizeof join_timeout, "%g", config->join_timeout);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(CLI_FAILURE); /* it died before it could be watched */
     const char *colon = strchr(config->data, ':');
     const char *dir = *config->data_dir ? config->data_dir : colon ? colon + 1 : "";
-    char *const argv[] = {"cutwire",   "client", "--connect",        (char *)(uintptr_t)endpoint,
-                          "--threads", threads,  "--loader-threads", loaders,
-                          "--timeout", timeout,  "--data-dir",       (char *)(uintptr_t)dir,
-                          "--quiet",   NULL};
+    /* clang-format off */
+    char *const argv[] = {"cutwire", "client", "--connect", (char *)(uintptr_t)endpoint, "--threads", threads,
+                          "--loader-threads", loaders, "--timeout", timeout, "--join-timeout", join_timeout,
+                          "--data-dir", (char *)(uintptr_t)dir, "--quiet", config->own_data ? "--own-data" : NULL,
+                          NULL};
+    /* clang-format on */
     execv("/proc/self/exe", argv);
     _exit(CLI_FAILURE);
 }

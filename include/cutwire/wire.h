@@ -13,8 +13,8 @@
  *                                  <- BEGIN {phase, epoch, step, steps} phase train or eval
  *     ACTIVATION {step, labels, blob: payload}      ->
  *                                  <- GRADIENT {step, loss, correct, blob: payload}     (train)
- *     CLIENT_GRAD {step, samples, blob: fp32}       ->                                  (train)
- *                                  <- UPDATE {step, lr, blob: fp32}     averaged gradient: every client applies it
+ *     CLIENT_GRAD {step, samples, blob: payload}    ->                                  (train)
+ *                                  <- UPDATE {step, lr, blob: payload}  averaged gradient: every client applies it
  *                                  <- RESULT {step, loss, correct}      (eval: answers ACTIVATION)
  *     PHASE_DONE {phase, epoch, blob: fp32 buffers} ->                  batch-norm statistics after a training epoch
  *     LEAVE {reason}               ->

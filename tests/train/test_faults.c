@@ -351,7 +351,7 @@ static void a_silent_client_is_dropped_in_time(void **state)
 static void a_chatty_client_is_dropped_in_time(void **state)
 {
     (void)state;
-    scene *s = open_scene("chatty", 2, 1.5);
+    scene *s = open_scene("chatty", 2, 2);
     actor a;
     actor_join(&a, s);
     add_honest(s);
@@ -374,9 +374,9 @@ static void a_chatty_client_is_dropped_in_time(void **state)
 static void a_client_that_never_finishes_joining_is_dropped_in_time(void **state)
 {
     (void)state;
-    scene *s = make_scene("half-joined", 2, 1.5);
+    scene *s = make_scene("half-joined", 2, 2);
     actor a, b;
-    s->config.epochs = 200;
+    s->config.epochs = 100;
     s->stop_at = "client 1 is out: it sent nothing that was due";
     start_scene(s);
     actor_join(&a, s);

@@ -95,37 +95,38 @@ cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *er
     return status;
 }
 
-/* The halves that the set holds, counted by their optimizers' steps (setup.h), and the layer that the last begins at.
- */
-static size_t count_halves(const cw_tensor_set *set, size_t *cut)
+/* The halves that the set holds, counted by their optimizers' steps (setup.h), and the layer where the last begins. */
+static cw_status count_halves(const cw_tensor_set *set, size_t *count, size_t *cut, cw_error *err)
 {
-    size_t count = 0, first, last;
-    *cut = 0;
+    size_t first, last;
+    *count = *cut = 0;
     for (size_t i = 0; i < set->count; i++) {
         if (sscanf(set->items[i].name, "optimizer.steps.%zu-%zu", &first, &last) != 2)
             continue;
         *cut = CWI_MAX(*cut, first);
-        count++;
+        ++*count;
     }
-    return count;
+    return *count ? CW_OK : cwi_fail(err, CW_ERR_CORRUPT, "the checkpoint holds no optimizer's state");
 }
 
 cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
 {
     cw_tensor_set set;
     json_t *meta;
-    size_t cut;
+    size_t count, cut;
     CWI_TRY(load(folder, &set, &meta, err));
-    *split = count_halves(&set, &cut) > 1;
+    cw_status status = count_halves(&set, &count, &cut, err);
+    *split = count > 1;
     json_decref(meta);
     cw_tensor_set_free(&set);
-    return CW_OK;
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "%s", folder);
 }
 
 /* A half that is not one of the run's would begin without its optimizer's state. */
 static cw_status check_halves(const cw_tensor_set *set, cwi_half *const *halves, size_t count, cw_error *err)
 {
-    size_t cut, held = count_halves(set, &cut);
+    size_t cut, held;
+    CWI_TRY(count_halves(set, &held, &cut, err));
     if (held < count)
         return cwi_fail(err, CW_ERR_MISMATCH, "the run was not split: go on by train --local");
     if (held > count)

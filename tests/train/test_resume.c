@@ -234,6 +234,22 @@ static void what_is_no_checkpoint_is_refused(void **state)
     assert_non_null(strstr(err.message, "checkpoint.safetensors"));
 }
 
+/* Parameters come first in a checkpoint. */
+static void drop_optimizer(const char *folder)
+{
+    char path[600];
+    cw_tensor_set set;
+    cw_error err;
+    size_t kept = 0;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", folder);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    while (kept < set.count && !strstr(set.items[kept].name, "optimizer."))
+        kept++;
+    assert_true(kept > 0 && kept < set.count);
+    assert_ok_err(cw_safetensors_save(path, set.items, kept, set.metadata, &err), err);
+    cw_tensor_set_free(&set);
+}
+
 /* Another division of the layers would begin without the optimizer's state. */
 static void a_run_goes_on_divided_as_it_was(void **state)
 {
@@ -266,6 +282,9 @@ static void a_run_goes_on_divided_as_it_was(void **state)
     again.epochs = 2;
     assert_status(cw_train_unsplit(&again, NULL, &result, &err), CW_ERR_MISMATCH);
     assert_non_null(strstr(err.message, "was split: go on by train --split"));
+    drop_optimizer(whole.out);
+    assert_status(cw_run_is_split(whole.out, &split, &err), CW_ERR_CORRUPT);
+    assert_non_null(strstr(err.message, "no optimizer"));
     snprintf(again.cut, sizeof again.cut, "3");
     assert_status(cw_train_inproc(&again, NULL, &result, &err), CW_ERR_MISMATCH);
     assert_non_null(strstr(err.message, "its own --cut"));

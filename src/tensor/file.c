@@ -111,10 +111,10 @@ static void sync_folder_of(const char *path)
     cwi_free(folder);
 }
 
-/* Writes and syncs `tmp`; 0 or errno. */
-static int write_tmp(const char *tmp, const cwi_piece *pieces, size_t count)
+/* Writes and syncs; 0 or errno. */
+static int write_to(const char *path, int flags, const cwi_piece *pieces, size_t count)
 {
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0666);
     if (fd < 0)
         return errno;
     int error = 0;
@@ -127,14 +127,25 @@ static int write_tmp(const char *tmp, const cwi_piece *pieces, size_t count)
     return error;
 }
 
+/* Devices and pipes are written as they are: a file in their place is not what anybody wants. */
+static bool is_special(const char *path)
+{
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
 cw_status cwi_file_write_pieces(const char *path, const cwi_piece *pieces, size_t count, cw_error *err)
 {
+    if (is_special(path)) {
+        const int failed = write_to(path, 0, pieces, count);
+        return failed ? fail_errno(err, "write", path, failed) : CW_OK;
+    }
     size_t tmp_size = strlen(path) + sizeof ".tmp";
     char *tmp = cwi_alloc(tmp_size, 1);
     if (!tmp)
         return cwi_fail_memory(err, tmp_size);
     snprintf(tmp, tmp_size, "%s.tmp", path);
-    int error = write_tmp(tmp, pieces, count);
+    int error = write_to(tmp, O_CREAT | O_TRUNC, pieces, count);
     if (error == 0 && rename(tmp, path) != 0)
         error = errno;
     cw_status status = CW_OK;

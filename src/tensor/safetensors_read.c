@@ -207,10 +207,11 @@ static cw_status check_tiling(reader *r)
         memcpy(sorted, r->spans, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, by_begin);
     uint64_t at = 0;
-    for (size_t i = 0; i < count && sorted[i].begin == at; i++)
-        at = sorted[i].end;
+    size_t tiles = 0;
+    for (; tiles < count && sorted[tiles].begin == at; tiles++)
+        at = sorted[tiles].end;
     cwi_free(sorted);
-    if (at == r->data_size)
+    if (tiles == count && at == r->data_size)
         return CW_OK;
     return cwi_fail(r->json.err, CW_ERR_CORRUPT, "the tensors leave a hole or overlap at byte %llu of %zu of the data",
                     (unsigned long long)at, r->data_size);

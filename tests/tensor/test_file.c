@@ -120,6 +120,21 @@ static void a_failed_write_keeps_the_old_file(void **state)
     assert_holds("old");
 }
 
+static void devices_stay_devices(void **state)
+{
+    (void)state;
+    cw_error err;
+    struct stat s;
+    unlink(path); /* an earlier test's */
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_ok_err(cw_file_write(path, "gone", 4, &err), err);
+    assert_int_equal(lstat(path, &s), 0);
+    assert_true(S_ISLNK(s.st_mode));
+    assert_int_equal(stat("/dev/null", &s), 0);
+    assert_true(S_ISCHR(s.st_mode));
+    assert_int_equal(unlink(path), 0);
+}
+
 static void a_full_disk_is_reported(void **state)
 {
     (void)state;
@@ -141,9 +156,10 @@ static void a_full_disk_is_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_is_read),           cmocka_unit_test(a_relative_name_works),
-        cmocka_unit_test(a_pipe_is_read_to_its_end),         cmocka_unit_test(missing_files_and_folders_are_named),
-        cmocka_unit_test(a_failed_write_keeps_the_old_file), cmocka_unit_test(a_full_disk_is_reported),
+        cmocka_unit_test(what_is_written_is_read),   cmocka_unit_test(a_relative_name_works),
+        cmocka_unit_test(a_pipe_is_read_to_its_end), cmocka_unit_test(missing_files_and_folders_are_named),
+        cmocka_unit_test(devices_stay_devices),      cmocka_unit_test(a_failed_write_keeps_the_old_file),
+        cmocka_unit_test(a_full_disk_is_reported),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -66,9 +66,10 @@ void cw_tensor_free(cw_tensor *t);
 
 /* .npy files, format versions 1.0 to 3.0, C order (Fortran order is refused), little-endian; dtypes f4 f2 u1 i4 i8.
  * A header that claims more elements than the file holds is refused before anything of that size is allocated.
- * Load: *out owns its elements; zeroed on failure. CW_ERR_NOT_FOUND, CW_ERR_IO (with the system's reason), CW_ERR_MAGIC, CW_ERR_VERSION,
- * CW_ERR_TRUNCATED, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED, CW_ERR_NO_MEMORY. bf16 is saved as its bits in '<u2'.
- * Save writes PATH.tmp, flushes it to disk and renames, so PATH is always either the old or the whole new file; a device or a pipe is written as it is. */
+ * Load: *out owns its elements; zeroed on failure. CW_ERR_NOT_FOUND, CW_ERR_IO (with the system's reason),
+ * CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_TRUNCATED, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED, CW_ERR_NO_MEMORY. bf16 is saved
+ * as its bits in '<u2'. Save writes PATH.tmp, flushes it to disk and renames, so PATH is always either the old or the
+ * whole new file; a device or a pipe is written as it is. */
 cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err);
 cw_status cw_npy_save(const char *path, const cw_tensor *t, cw_error *err);
 

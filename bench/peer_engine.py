@@ -4,6 +4,7 @@
 usage: peer_engine.py MODEL CxHxW CLASSES BATCH THREADS STEPS
 Prints: train images/s, inference images/s (medians over STEPS), peak memory in bytes; between tabs.
 """
+import functools
 import os
 import resource
 import statistics
@@ -30,7 +31,7 @@ def main():
     name, sample, classes, batch, threads, steps = sys.argv[1:7]
     sample, batch, steps = tuple(map(int, sample.split("x"))), int(batch), int(steps)
     torch.set_num_threads(int(threads))
-    model = torch_reference.build(name, sample, int(classes), torch.nn.ReLU).to(memory_format=torch.channels_last)
+    model = torch_reference.build(name, sample, int(classes), functools.partial(torch.nn.ReLU, inplace=True)).to(memory_format=torch.channels_last)
     x = torch.randn(batch, *sample).to(memory_format=torch.channels_last)
     labels = torch.randint(int(classes), (batch,))
     sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)

@@ -31,6 +31,9 @@ typedef struct repro_keys {
 
 /* Fills table[0..REPRO_KEYS). */
 void repro_key_options(repro_keys *keys, cli_option *table);
+/* Sets those keys that say how an earlier run's network is used here; one that says what it is, is refused: the run's
+ * holds. CW_ERR_SPEC. */
+cw_status repro_keys_for_run(const repro_keys *keys, cw_config *config, cw_error *err);
 /* The configuration of the training run of figure `name` (for messages), with its folder in `out`. CLI_GO_ON, or an
  * exit code. */
 int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, cw_config *config);
@@ -47,13 +50,10 @@ typedef struct repro_net {
 } repro_net;
 
 /* Trains the network of config unsplit into config->out, or when `run` is not NULL opens the one an earlier run left in
- * that folder. *net is to be closed in any case. */
-cw_status repro_net_open(const cw_config *config, const char *run, const cw_hooks *hooks, repro_net *net,
-                         cw_error *err);
-/* repro_net_open with the progress of its training on the terminal. CLI_GO_ON, or the exit code after saying why not;
- * in both cases to be closed. */
-int repro_net_prepare(const char *name, const cw_config *config, const char *run, bool json, bool quiet,
-                      repro_net *net);
+ * that folder, used as `keys` say. Progress of the training goes to the terminal. CLI_GO_ON, or the exit code after
+ * saying why not; *net is to be closed in both cases. */
+int repro_net_prepare(const char *name, const cw_config *config, const repro_keys *keys, const char *run, bool json,
+                      bool quiet, repro_net *net);
 void repro_net_close(repro_net *net);
 /* The first batch of the training (CW_TRAIN, augmented as in training) or the test split; to be closed in any case. */
 typedef struct repro_batch {

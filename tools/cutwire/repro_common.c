@@ -85,6 +85,25 @@ void repro_key_options(repro_keys *keys, cli_option *table)
     }
 }
 
+cw_status repro_keys_for_run(const repro_keys *keys, cw_config *config, cw_error *err)
+{
+    static const char *const free_ones[] = {"data-dir", "precision", "seed", "threads"};
+    for (size_t i = 0; i < REPRO_KEYS; i++) {
+        bool is_free = false;
+        for (size_t k = 0; k < sizeof free_ones / sizeof *free_ones; k++)
+            is_free |= strcmp(keys_offered[i], free_ones[k]) == 0;
+        if (keys->value[i] && !is_free) {
+            snprintf(err->message, sizeof err->message, "--%s is that of the run (--run): leave it out",
+                     keys_offered[i]);
+            return err->status = CW_ERR_SPEC;
+        }
+        cw_status status = keys->value[i] ? cw_config_set(config, keys_offered[i], keys->value[i], err) : CW_OK;
+        if (status != CW_OK)
+            return status;
+    }
+    return CW_OK;
+}
+
 int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, cw_config *config)
 {
     cw_error err;

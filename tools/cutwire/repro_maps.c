@@ -58,18 +58,21 @@ static cw_status open_model(repro_net *net, cw_error *err)
         return status;
     const cw_dataset_info *info = cw_dataset_get_info(ds);
     const cw_model_options options = {
-        .sample = info->sample, .classes = info->classes, .activation = net->config.activation};
+        .sample = info->sample, .classes = info->classes, .activation = net->config.activation, .input = info->input};
     status = cw_model_open(net->config.model, &options, &net->model, err);
     cw_dataset_close(&ds);
     return status;
 }
 
-cw_status repro_net_open(const cw_config *config, const char *run, const cw_hooks *hooks, repro_net *net, cw_error *err)
+static cw_status open_net(const cw_config *config, const repro_keys *keys, const char *run, const cw_hooks *hooks,
+                          repro_net *net, cw_error *err)
 {
     memset(net, 0, sizeof *net);
     net->config = *config;
     snprintf(net->folder, sizeof net->folder, "%s", run ? run : config->out);
     cw_status status = run ? read_config(run, &net->config, err) : train(config, hooks, net, err);
+    if (status == CW_OK && run)
+        status = repro_keys_for_run(keys, &net->config, err);
     if (status != CW_OK || net->stopped)
         return status;
     char path[600];
@@ -78,12 +81,13 @@ cw_status repro_net_open(const cw_config *config, const char *run, const cw_hook
     return status == CW_OK ? open_model(net, err) : status;
 }
 
-int repro_net_prepare(const char *name, const cw_config *config, const char *run, bool json, bool quiet, repro_net *net)
+int repro_net_prepare(const char *name, const cw_config *config, const repro_keys *keys, const char *run, bool json,
+                      bool quiet, repro_net *net)
 {
     train_output out;
     const cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_error err = {.message = ""};
-    cw_status status = repro_net_open(config, run, &hooks, net, &err);
+    cw_status status = open_net(config, keys, run, &hooks, net, &err);
     cli_progress_clear(&out.progress);
     if (status != CW_OK)
         return cli_fail_error(name, status, &err);

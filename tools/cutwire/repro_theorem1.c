@@ -142,7 +142,7 @@ int repro_theorem1(int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     repro_net net;
-    code = repro_net_prepare("repro theorem1", &config, o.run, o.json, o.quiet, &net);
+    code = repro_net_prepare("repro theorem1", &config, &o.keys, o.run, o.json, o.quiet, &net);
     if (code == CLI_GO_ON)
         code = measure_and_show(&net, &o);
     repro_net_close(&net);

@@ -36,6 +36,10 @@ cw_status cwi_fail_memory(cw_error *err, size_t bytes);
 /* Puts "prefix: " before the message already in err; for adding the file's or layer's name on the way up. */
 cw_status cwi_fail_prefix(cw_error *err, cw_status status, const char *fmt, ...) CWI_PRINTF(3, 4);
 
+/* The place of `name` among `count` names. CW_ERR_SPEC: err names `what` and lists them; CW_ERR_INVALID: a NULL. */
+cw_status cwi_name_find(const char *what, const char *name, const char *const *names, size_t count, size_t *index,
+                        cw_error *err);
+
 /* ---- memory ---- */
 
 /* 64-byte aligned; freed by cwi_free. NULL when out of memory, when count * size overflows, or when a test injects a

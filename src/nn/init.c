@@ -201,13 +201,8 @@ const char *cw_init_name(cw_init init)
 
 cw_status cw_init_parse(const char *name, cw_init *out, cw_error *err)
 {
-    if (!name || !out)
-        return cwi_fail(err, CW_ERR_INVALID, "cw_init_parse: NULL argument");
-    for (size_t i = 0; i < CWI_COUNT(names); i++) {
-        if (strcmp(names[i], name) == 0) {
-            *out = (cw_init)i;
-            return CW_OK;
-        }
-    }
-    return cwi_fail(err, CW_ERR_SPEC, "init '%.40s': unknown: known are kaiming, dirac", name);
+    size_t i;
+    CWI_TRY(cwi_name_find("init", out ? name : NULL, names, CWI_COUNT(names), &i, err));
+    *out = (cw_init)i;
+    return CW_OK;
 }

@@ -20,15 +20,13 @@ static const struct {
 
 cw_status cw_optimizer_parse(const char *name, cw_optimizer_kind *out, cw_error *err)
 {
-    if (!name || !out)
-        return cwi_fail(err, CW_ERR_INVALID, "cw_optimizer_parse: NULL argument");
-    for (size_t i = 0; i < CWI_COUNT(kinds); i++) {
-        if (strcmp(kinds[i].name, name) == 0) {
-            *out = (cw_optimizer_kind)i;
-            return CW_OK;
-        }
-    }
-    return cwi_fail(err, CW_ERR_SPEC, "optimizer '%.40s': unknown: known are sgd, adam, adamw", name);
+    const char *names[CWI_COUNT(kinds)];
+    size_t found;
+    for (size_t i = 0; i < CWI_COUNT(kinds); i++)
+        names[i] = kinds[i].name;
+    CWI_TRY(cwi_name_find("optimizer", out ? name : NULL, names, CWI_COUNT(kinds), &found, err));
+    *out = (cw_optimizer_kind)found;
+    return CW_OK;
 }
 
 static cw_status check_options(const cw_optimizer_options *o, cw_error *err)

@@ -13,15 +13,10 @@ const char *cw_precision_name(cw_precision precision)
 
 cw_status cw_precision_parse(const char *name, cw_precision *out, cw_error *err)
 {
-    if (!name || !out)
-        return cwi_fail(err, CW_ERR_INVALID, "cw_precision_parse: NULL argument");
-    for (size_t i = 0; i < CWI_COUNT(names); i++) {
-        if (strcmp(names[i], name) == 0) {
-            *out = (cw_precision)i;
-            return CW_OK;
-        }
-    }
-    return cwi_fail(err, CW_ERR_SPEC, "precision '%.40s': unknown: known are fp32, bf16, auto", name);
+    size_t i;
+    CWI_TRY(cwi_name_find("precision", out ? name : NULL, names, CWI_COUNT(names), &i, err));
+    *out = (cw_precision)i;
+    return CW_OK;
 }
 
 static bool multiplies_bf16(void)

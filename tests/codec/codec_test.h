@@ -105,6 +105,26 @@ static inline void decode_floats(const packed *p, const cw_tensor *like, float *
     decode_into(p, &out);
 }
 
+/* The payload of `spec` is the same bytes made by 1 to 5 threads, and the same tensor read by them. */
+static inline void assert_threads_agree(const char *spec, const cw_tensor *t, size_t n)
+{
+    float *a = cwi_alloc(n + 1, sizeof *a), *b = cwi_alloc(n + 1, sizeof *b);
+    cw_tensor out = cw_tensor_view(CW_F32, &t->shape, b);
+    packed one = encode(spec, t);
+    decode_floats(&one, t, a);
+    for (int threads = 2; threads <= 5; threads++) {
+        packed many = encode_args(spec, t, &(cw_encode_args){.threads = threads});
+        assert_int_equal(many.size, one.size);
+        assert_memory_equal(many.bytes, one.bytes, one.size);
+        assert_ok(cw_decode(one.bytes, one.size, &out, &(cw_decode_args){.threads = threads}, NULL));
+        assert_memory_equal(a, b, n * sizeof *a);
+        free(many.bytes);
+    }
+    free(one.bytes);
+    cwi_free(a);
+    cwi_free(b);
+}
+
 static inline double l2_distance(const float *a, const float *b, size_t n)
 {
     double sum = 0;

@@ -11,7 +11,7 @@
  * components of what is correlated like neighbouring pixels (Ahmed, Natarajan, Rao 1974), and their variances follow.
  * Inputs of more than 64 channels are no photos: there that convolution stays Kaiming's.
  *
- * Each number depends on (seed, parameter name, canonical index) alone.
+ * Each number depends on (seed, init, parameter name, canonical index) alone.
  */
 #include <math.h>
 #include <stdlib.h>

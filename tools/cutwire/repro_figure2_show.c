@@ -117,6 +117,7 @@ static void write_script(FILE *f, const figure2_map *maps, size_t count, cw_mode
 {
     const char *name = mode_name(mode);
     size_t panels = maps_of(maps, count, mode), columns = panels < 3 ? panels : 3, rows = (panels + 2) / 3;
+    const bool narrow = columns == 1; /* for the title */
     fprintf(f, "# gnuplot figure2-%s.gp, in the folder of figure2.csv\nmode = '%s'\n%s", name, name, plot_head);
     for (int svg = 0; svg < 2; svg++) {
         fputs(plot_key, f);
@@ -124,10 +125,10 @@ static void write_script(FILE *f, const figure2_map *maps, size_t count, cw_mode
                 svg ? "svg background 'white'" : "pngcairo background 'white'", 470 * columns, 480 * rows + 80,
                 svg ? "Helvetica,12" : "Sans,10.5", name, svg ? "svg" : "png");
         fprintf(f,
-                "set multiplot layout %zu,%zu title \"Error of the decoded feature map: %.32s on %.64s, %s\\n \" "
-                "font ',14' noenhanced\nset ylabel 'relative 2-norm error'\n",
-                rows, columns, config->model, config->data,
-                mode == CW_TRAIN ? "a training batch" : "a test batch in evaluation mode");
+                "set multiplot layout %zu,%zu title \"Error of the decoded feature map:%s%.32s on %.64s, %s\\n \" "
+                "font ',%d' noenhanced\nset ylabel 'relative 2-norm error'\n",
+                rows, columns, narrow ? "\\n" : " ", config->model, config->data,
+                mode == CW_TRAIN ? "a training batch" : "a test batch in evaluation mode", narrow ? 11 : 14);
         write_panels(f, maps, count, mode);
         fputs("unset multiplot\nunset output\n", f);
     }

@@ -185,6 +185,10 @@ cw_status cw_part_grad_sum_replace(cw_part *part, float scale);
  * part). CW_ERR_NOT_FOUND, CW_ERR_MISMATCH name the tensor. */
 cw_status cw_part_state_export(const cw_part *part, cw_named_tensor **items, size_t *count, cw_error *err);
 cw_status cw_part_state_import(cw_part *part, const cw_tensor_set *set, cw_error *err);
+
+/* The same to begin a training with: a classifier (the model's last layer) of another number of classes stays as it
+ * was, *kept tells. */
+cw_status cw_part_weights_import(cw_part *part, const cw_tensor_set *set, bool *kept, cw_error *err);
 void cw_named_tensors_free(cw_named_tensor *items, size_t count);
 
 /* ---- measuring ---- */

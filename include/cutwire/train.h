@@ -65,6 +65,7 @@ typedef struct cw_config {
     bool own_data;        /* client: the whole local data set is its shard */
     char data_dir[256];   /* where the data set lies on this machine; "": the usual places, or data's DIR */
     char recipe[512];     /* file with the recipe of texts or tables (data.h); "": the resumed run's, or learned anew */
+    char weights[512];    /* safetensors file to begin with, names as torchvision's; "": as `init` says */
     char out[512];        /* run directory; "": none is written */
     char resume[512];     /* folder of a run to go on with; "": none */
     int checkpoint_every; /* epochs; 0: no checkpoints */

@@ -192,20 +192,50 @@ void cw_named_tensors_free(cw_named_tensor *items, size_t count)
     cwi_free(items);
 }
 
-static cw_status check_state(const cw_part *part, const cw_tensor_set *set, cw_error *err)
+/* Whether the tensor is the model's classifier for another number of classes. */
+static bool other_classes(const cw_part *part, const cwi_param *p, const cw_tensor *t)
+{
+    if (p->layer != &part->model->layers[part->model->layer_count - 1] || t->shape.ndim != p->shape.ndim)
+        return false;
+    cw_shape alike = t->shape;
+    alike.dim[0] = p->shape.dim[0];
+    return cw_shape_equal(&alike, &p->shape) && t->shape.dim[0] != p->shape.dim[0];
+}
+
+static cw_status check_tensor(const cw_part *part, const cwi_param *p, const cw_tensor *t, cw_error *err)
+{
+    char want[64], have[64];
+    if (!t)
+        return cwi_fail(err, CW_ERR_NOT_FOUND, "weights: there is no tensor '%s', which model %s needs", p->name,
+                        part->model->name);
+    if (t->dtype != CW_F32 || !cw_shape_equal(&t->shape, &p->shape))
+        return cwi_fail(err, CW_ERR_MISMATCH, "weights: tensor '%s' is %s %s, model %s needs f32 %s", p->name,
+                        cw_dtype_name(t->dtype), cw_shape_format(&t->shape, have, sizeof have), part->model->name,
+                        cw_shape_format(&p->shape, want, sizeof want));
+    return CW_OK;
+}
+
+/* Checks all before it changes any. With `kept`, another number of classes is allowed and told. */
+static cw_status import_state(cw_part *part, const cw_tensor_set *set, bool *kept, cw_error *err)
 {
     for (size_t i = 0; i < part->params.count; i++) {
         const cwi_param *p = &part->params.items[i];
         const cw_tensor *t = cw_tensor_set_find(set, p->name);
-        if (!t)
-            return cwi_fail(err, CW_ERR_NOT_FOUND, "weights: there is no tensor '%s', which model %s needs", p->name,
-                            part->model->name);
-        char want[64], have[64];
-        if (t->dtype != CW_F32 || !cw_shape_equal(&t->shape, &p->shape))
-            return cwi_fail(err, CW_ERR_MISMATCH, "weights: tensor '%s' is %s %s, model %s needs f32 %s", p->name,
-                            cw_dtype_name(t->dtype), cw_shape_format(&t->shape, have, sizeof have), part->model->name,
-                            cw_shape_format(&p->shape, want, sizeof want));
+        if (kept && t && other_classes(part, p, t))
+            *kept = true;
+        else
+            CWI_TRY(check_tensor(part, p, t, err));
     }
+    int before = cwi_threads_enter(part->threads);
+    for (size_t i = 0; i < part->params.count; i++) {
+        cwi_param *p = &part->params.items[i];
+        const cw_tensor *t = cw_tensor_set_find(set, p->name);
+        if (!cw_shape_equal(&t->shape, &p->shape))
+            continue;
+        cwi_param_import(&part->params, p, t->data, p->value);
+        p->version++;
+    }
+    cwi_threads_leave(before);
     return CW_OK;
 }
 
@@ -213,13 +243,13 @@ cw_status cw_part_state_import(cw_part *part, const cw_tensor_set *set, cw_error
 {
     if (!part || !set)
         return cwi_fail(err, CW_ERR_INVALID, "cw_part_state_import: NULL argument");
-    CWI_TRY(check_state(part, set, err));
-    int before = cwi_threads_enter(part->threads);
-    for (size_t i = 0; i < part->params.count; i++) {
-        cwi_param *p = &part->params.items[i];
-        cwi_param_import(&part->params, p, cw_tensor_set_find(set, p->name)->data, p->value);
-        p->version++;
-    }
-    cwi_threads_leave(before);
-    return CW_OK;
+    return import_state(part, set, NULL, err);
+}
+
+cw_status cw_part_weights_import(cw_part *part, const cw_tensor_set *set, bool *kept, cw_error *err)
+{
+    if (!part || !set || !kept)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_part_weights_import: NULL argument");
+    *kept = false;
+    return import_state(part, set, kept, err);
 }

@@ -58,7 +58,7 @@ void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *
         cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", err.message);
 }
 
-/* ---- going on ---- */
+/* ---- beginning, and going on ---- */
 
 static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json_t **meta, cw_error *err)
 {
@@ -137,12 +137,9 @@ static cw_status check_halves(const cw_tensor_set *set, cwi_half *const *halves,
     return CW_OK;
 }
 
-cw_status cwi_checkpoint_resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
-                                int *next_epoch, cw_error *err)
+static cw_status resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+                        int *next_epoch, cw_error *err)
 {
-    *next_epoch = 0;
-    if (!*config->resume)
-        return CW_OK;
     cw_tensor_set set;
     json_t *meta;
     CWI_TRY(load(config->resume, &set, &meta, err));
@@ -157,5 +154,33 @@ cw_status cwi_checkpoint_resume(const cw_config *config, cwi_half *const *halves
     }
     json_decref(meta);
     cw_tensor_set_free(&set);
-    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
+    return status;
+}
+
+static cw_status take_weights(const char *path, cwi_half *const *halves, size_t count, cwi_report *report,
+                              cw_error *err)
+{
+    cw_tensor_set set;
+    CWI_TRY(cw_safetensors_load(path, &set, err));
+    bool kept = false;
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < count && status == CW_OK; i++)
+        status = cw_part_weights_import(halves[i]->part, &set, &kept, err);
+    cw_tensor_set_free(&set);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "%s", path);
+    cwi_report_log(report, "begins with the weights of %s%s", path,
+                   kept ? ", but for the classifier, which is for other classes there" : "");
+    return CW_OK;
+}
+
+cw_status cwi_checkpoint_begin(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+                               int *next_epoch, cw_error *err)
+{
+    *next_epoch = 0;
+    if (*config->resume) {
+        cw_status status = resume(config, halves, count, report, next_epoch, err);
+        return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
+    }
+    return *config->weights ? take_weights(config->weights, halves, count, report, err) : CW_OK;
 }

@@ -14,9 +14,11 @@
 void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
                          int next_epoch);
 
-/* When config.resume names a run: loads the halves and the report, and gives the epoch to go on with (else 0).
- * CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another optimizer. */
-cw_status cwi_checkpoint_resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
-                                int *next_epoch, cw_error *err);
+/* When config.resume names a run: loads the halves and the report, and gives the epoch to go on with. Else the epoch is
+ * 0, and the weights are those of the file config.weights, when it names one.
+ * CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another optimizer; the weights do not fit.
+ * CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
+cw_status cwi_checkpoint_begin(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+                               int *next_epoch, cw_error *err);
 
 #endif

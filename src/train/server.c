@@ -43,7 +43,7 @@ static cw_status resume(cwi_server *s, cw_error *err)
 {
     cwi_half *const halves[] = {&s->client, &s->half};
     int epoch;
-    CWI_TRY(cwi_checkpoint_resume(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &epoch, err));
+    CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &epoch, err));
     s->epoch = (uint32_t)epoch;
     s->totals = s->report.result.last;
     s->before_up = s->totals.up.socket;

@@ -130,7 +130,7 @@ static cw_status run(unsplit *u, cw_error *err)
 {
     cwi_half *const halves[] = {&u->net};
     int first;
-    CWI_TRY(cwi_checkpoint_resume(&u->setup.config, halves, 1, &u->report, &first, err));
+    CWI_TRY(cwi_checkpoint_begin(&u->setup.config, halves, 1, &u->report, &first, err));
     CWI_TRY(cwi_report_open_files(&u->report, &u->setup, "unsplit", err));
     cwi_report_begin(&u->report);
     for (int epoch = first; epoch < u->setup.config.epochs; epoch++) {

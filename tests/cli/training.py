@@ -140,6 +140,10 @@ def resumed():
     assert "train --resume resumed--local" in text, text
     text = run("train", "--resume", "resumed--local", "--recipe", "recipe.txt", code=2)
     assert "a run goes on with its own recipe" in text, text
+    text = run("train", "--resume", "resumed--local", "--weights", "resumed--local/model.safetensors", code=2)
+    assert "a run goes on with its own weights" in text, text
+    text = run("train", "--local", *SMALL, "--weights", "resumed--local/config.json", code=1)
+    assert "resumed--local/config.json" in text, text
     text = run("train", "--resume", "nowhere", code=1)
     assert "nowhere" in text, text
 

@@ -268,6 +268,55 @@ static void test_state_there_and_back(void **state)
     cw_model_close(&model);
 }
 
+static size_t elements(const cw_tensor *t)
+{
+    size_t count;
+    assert_ok(cw_shape_count(&t->shape, &count));
+    return count;
+}
+
+/* A network for 7 classes begins with one for 10: all but the classifier; other differences are refused. */
+static void test_weights_for_other_classes(void **state)
+{
+    (void)state;
+    cw_error err;
+    bool kept;
+    cw_model *ten = fixture_model("cnn", 3, 32, 32, 10, "relu"), *seven = fixture_model("cnn", 3, 32, 32, 7, "relu");
+    cw_part *from = fixture_whole(ten, 2), *to = fixture_whole(seven, 2);
+    cw_named_tensor *items, *before, *after;
+    size_t count;
+    assert_ok_err(cw_part_state_export(to, &before, &count, &err), err);
+    assert_ok_err(cw_part_state_export(from, &items, &count, &err), err);
+    for (size_t i = 0; i < count; i++) /* unlike what either began with */
+        for (size_t k = 0; k < elements(&items[i].tensor); k++)
+            ((float *)items[i].tensor.data)[k] += 1.5f;
+    cw_tensor_set set = {.items = items, .count = count};
+    assert_status(cw_part_state_import(to, &set, &err), CW_ERR_MISMATCH);
+    assert_ok_err(cw_part_weights_import(to, &set, &kept, &err), err);
+    assert_true(kept);
+    assert_ok_err(cw_part_state_export(to, &after, &count, &err), err);
+    for (size_t i = 0; i < count; i++) {
+        const cw_tensor *want =
+            i + 2 < count ? &items[i].tensor : &before[i].tensor; /* its weight and bias come last */
+        assert_true(cw_shape_equal(&after[i].tensor.shape, &want->shape));
+        assert_same_bits(after[i].tensor.data, want->data, elements(want), after[i].name);
+    }
+    assert_ok_err(cw_part_weights_import(from, &set, &kept, &err), err);
+    assert_false(kept);
+    cw_shape *first = &items[0].tensor.shape;
+    first->dim[0]--;
+    assert_status(cw_part_weights_import(to, &set, &kept, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, items[0].name));
+    first->dim[0]++;
+    cw_named_tensors_free(items, count);
+    cw_named_tensors_free(before, count);
+    cw_named_tensors_free(after, count);
+    cw_part_destroy(&from);
+    cw_part_destroy(&to);
+    cw_model_close(&ten);
+    cw_model_close(&seven);
+}
+
 static void test_flat_there_and_back(void **state)
 {
     (void)state;
@@ -620,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_many_batch_sizes),
         cmocka_unit_test(test_gradient_sums),
         cmocka_unit_test(test_state_there_and_back),
+        cmocka_unit_test(test_weights_for_other_classes),
         cmocka_unit_test(test_flat_there_and_back),
         cmocka_unit_test(test_sgd_is_pytorchs),
         cmocka_unit_test(test_adam_is_pytorchs),

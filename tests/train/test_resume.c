@@ -290,6 +290,35 @@ static void a_run_goes_on_divided_as_it_was(void **state)
     assert_non_null(strstr(err.message, "its own --cut"));
 }
 
+/* An epoch at rate 0 changes nothing but the running statistics. */
+static void a_run_begins_with_the_weights_of_another(void **state)
+{
+    (void)state;
+    cw_config first = small_config(1, "none", "none");
+    cw_result trained, whole, split;
+    cw_error err;
+    stopper s = {0};
+    const cw_hooks hooks = {.ctx = &s, .event = stop_after};
+    use_folder(&first, "first");
+    assert_ok_err(cw_train_unsplit(&first, NULL, &trained, &err), err);
+
+    cw_config next = small_config(1, "none", "none");
+    snprintf(next.weights, sizeof next.weights, "%.400s/model.safetensors", first.out);
+    next.epochs = 1;
+    next.lr = 0;
+    next.seed = 7; /* of weights that are not used */
+    assert_ok_err(cw_train_unsplit(&next, &hooks, &whole, &err), err);
+    assert_non_null(strstr(s.log, "begins with the weights of"));
+    assert_ok_err(cw_train_inproc(&next, NULL, &split, &err), err);
+    assert_same_report(&whole, &split);
+    assert_true(whole.last.train_loss < 1.2 * trained.last.train_loss);
+
+    snprintf(next.weights, sizeof next.weights, "test-runs/nowhere.safetensors");
+    assert_status(cw_train_unsplit(&next, NULL, &whole, &err), CW_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "nowhere.safetensors"));
+    assert_status(cw_train_inproc(&next, NULL, &split, &err), CW_ERR_NOT_FOUND);
+}
+
 int main(void)
 {
     require_data();
@@ -300,6 +329,7 @@ int main(void)
         cmocka_unit_test(split_runs_resume),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
         cmocka_unit_test(a_run_goes_on_divided_as_it_was),
+        cmocka_unit_test(a_run_begins_with_the_weights_of_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

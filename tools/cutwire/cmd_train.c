@@ -6,16 +6,19 @@
 #include "processes.h"
 #include "train_output.h"
 
-static const char examples[] = "  cutwire train --local --data fashion-mnist --model cnn --epochs 2\n"
-                               "      unsplit training, the baseline\n"
-                               "  cutwire train --split --clients 4 --cut 2 --uplink ms:r=0.99,b=2 --epochs 1 --json\n"
-                               "      server and clients in this process, over the in-process transport\n"
-                               "  cutwire train --processes --clients 4 --uplink ms:r=0.99,b=2 --downlink bf16\n"
-                               "      this process is the server, every client its own process, over TCP on loopback\n"
-                               "  cutwire train --preset paper-cifar100 --split --cut medium --clients 10 --batch 26\n"
-                               "      a recipe by name, with another batch; `cutwire train --preset list` shows all\n"
-                               "  cutwire train --resume runs/20261122-101500-cnn-train-4711\n"
-                               "      goes on with a run that was stopped or killed, after its last whole epoch\n";
+static const char examples[] =
+    "  cutwire train --local --data fashion-mnist --model cnn --epochs 2\n"
+    "      unsplit training, the baseline\n"
+    "  cutwire train --split --clients 4 --cut 2 --uplink ms:r=0.99,b=2 --epochs 1 --json\n"
+    "      server and clients in this process, over the in-process transport\n"
+    "  cutwire train --processes --clients 4 --uplink ms:r=0.99,b=2 --downlink bf16\n"
+    "      this process is the server, every client its own process, over TCP on loopback\n"
+    "  cutwire train --preset paper-cifar100 --split --cut medium --clients 10 --batch 26\n"
+    "      a recipe by name, with another batch; `cutwire train --preset list` shows all\n"
+    "  cutwire train --weights pretrained.safetensors --model resnet18 --data imagefolder:photos --lr 0.01\n"
+    "      fine-tunes; a classifier for other classes begins anew\n"
+    "  cutwire train --resume runs/20261122-101500-cnn-train-4711\n"
+    "      goes on with a run that was stopped or killed, after its last whole epoch\n";
 
 /* Engine threads of a process that shares the machine: oneDNN's spin while they wait for each other, so more of them
  * than processors cost several times the work itself. */

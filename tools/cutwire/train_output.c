@@ -159,6 +159,9 @@ int train_parse(const cli_command *command, const char **preset, int argc, char 
     if (*preset && *config->resume)
         return cli_fail(CLI_USAGE, "%s: --preset and --resume exclude each other: a run goes on with its own settings",
                         command->name);
+    if (*config->weights && *config->resume)
+        return cli_fail(CLI_USAGE, "%s: --weights and --resume exclude each other: a run goes on with its own weights",
+                        command->name);
     if (*config->recipe && *config->resume)
         return cli_fail(CLI_USAGE, "%s: --recipe and --resume exclude each other: a run goes on with its own recipe",
                         command->name);

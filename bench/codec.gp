@@ -20,7 +20,7 @@ peers = unique("!ours", "peer")
 best = word(variants, words(variants))
 
 set multiplot layout 2,2 margins 0.07,0.98,0.14,0.91 spacing 0.08,0.14 \
-    title sprintf("cutwire codecs on %s, one thread, half of the elements zero", cpu) font "sans,17"
+    title sprintf("cutwire codecs on %s, one thread (PyTorch: two), half of the elements zero", cpu) font "sans,17"
 set grid ytics lt 1 lw 1 lc rgb "#e0e0e0"
 set border 3
 set tics nomirror

@@ -123,19 +123,27 @@ static bool measure(const peer *p, const buffers *b, double zeros, double second
     double copied[BENCH_MAX_RUNS], encoded[BENCH_MAX_RUNS], decoded[BENCH_MAX_RUNS];
     const size_t n = b->bytes / sizeof(float);
     const double end = bench_now() + seconds;
+    const int repeats = bench_repeats(b->bytes);
     size_t runs = 0, size = 0;
     for (; runs < BENCH_MAX_RUNS && (runs < BENCH_MIN_RUNS || bench_now() < end); runs++) {
+        bool good = true;
         const double t0 = bench_busy();
-        memcpy(b->copy, b->x, b->bytes);
+        for (int i = 0; i < repeats; i++)
+            memcpy(b->copy, b->x, b->bytes);
         const double t1 = bench_busy();
-        size = p->encode(p, b->x, n, b->packed, b->capacity);
+        for (int i = 0; i < repeats && good; i++) {
+            size = p->encode(p, b->x, n, b->packed, b->capacity);
+            good = size > 0;
+        }
         const double t2 = bench_busy();
-        if (!size || !p->decode(p, b->packed, size, b->back, n))
-            return false;
+        for (int i = 0; i < repeats && good; i++)
+            good = p->decode(p, b->packed, size, b->back, n) > 0;
         const double t3 = bench_busy();
-        copied[runs] = t1 - t0;
-        encoded[runs] = t2 - t1;
-        decoded[runs] = t3 - t2;
+        if (!good)
+            return false;
+        copied[runs] = (t1 - t0) / repeats;
+        encoded[runs] = (t2 - t1) / repeats;
+        decoded[runs] = (t3 - t2) / repeats;
     }
     printf("%s\t%s\t%zu\t%g\t1\t%zu\t%.9f\t%.9f\t%.9f\n", p->name, p->setting, b->bytes, zeros, size,
            bench_median(copied, runs), bench_median(encoded, runs), bench_median(decoded, runs));

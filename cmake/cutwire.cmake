@@ -14,9 +14,12 @@ endif()
 set(CMAKE_C_FLAGS_RELEASE "-O2")
 set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 
-add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Werror
+add_compile_options(-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla -Wcast-qual
                     -ffp-contract=off) # a fused multiply-add would make results depend on the instruction set
-add_compile_definitions(_POSIX_C_SOURCE=200809L)
+if(CUTWIRE_WERROR)
+  add_compile_options(-Werror)
+endif()
+add_compile_definitions(_FILE_OFFSET_BITS=64 _POSIX_C_SOURCE=200809L)
 if(CUTWIRE_SANITIZE)
   add_compile_options(-fsanitize=${CUTWIRE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${CUTWIRE_SANITIZE})

@@ -40,7 +40,8 @@ typedef struct cw_net_options {
     bool allow_plaintext; /* bind or connect in the clear beyond loopback */
     uint32_t max_frame;   /* larger incoming frames drop the sender for good, larger outgoing ones fail; 0: 1 GiB */
     int heartbeat_ms;    /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000; -1: none */
-    int send_timeout_ms; /* 0: 30000; -1: for ever */
+    int send_timeout_ms; /* for a whole frame to find room in the queue, about max_frame bytes; 0: 30000; -1: for ever
+                          */
     const cw_key *secret_key;  /* of this end; NULL: no encryption */
     const cw_key *server_key;  /* clients: the server's public key */
     const cw_key *client_keys; /* servers: the public keys of all clients let in */

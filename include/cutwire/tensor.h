@@ -69,7 +69,8 @@ void cw_tensor_free(cw_tensor *t);
  * Load: *out owns its elements; zeroed on failure. CW_ERR_NOT_FOUND, CW_ERR_IO (with the system's reason),
  * CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_TRUNCATED, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED, CW_ERR_NO_MEMORY. bf16 is saved
  * as its bits in '<u2'. Save writes PATH.tmp, flushes it to disk and renames, so PATH is always either the old or the
- * whole new file; a device or a pipe is written as it is. */
+ * whole new file; a device or a pipe is written as it is. Two that write the same PATH at the same time is for the
+ * callers to avoid. */
 cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err);
 cw_status cw_npy_save(const char *path, const cw_tensor *t, cw_error *err);
 

@@ -50,6 +50,8 @@ void *cwi_calloc(size_t count, size_t size);
 void *cwi_realloc(void *old, size_t old_size, size_t new_size);
 char *cwi_strdup(const char *s);
 void cwi_free(void *p);
+/* Zeros that are written even when nobody reads them again: for secrets. */
+void cwi_wipe(void *p, size_t size);
 
 /* Tests: asked before each allocation, `true` makes it fail. NULL: none. Not for use while other threads allocate. */
 void cwi_alloc_set_fault(bool (*fails)(void *ctx, size_t bytes), void *ctx);
@@ -95,7 +97,13 @@ uint64_t cwi_rng_below(cwi_rng *r, uint64_t bound);      /* [0, bound), unbiased
 double cwi_rng_normal(cwi_rng *r);                       /* mean 0, variance 1 */
 double cwi_rng_gamma(cwi_rng *r, double shape);          /* scale 1, shape > 0 (Marsaglia, Tsang 2000) */
 void cwi_rng_shuffle(cwi_rng *r, uint32_t *a, size_t n); /* Fisher-Yates */
-uint64_t cwi_hash_string(const char *s);                 /* FNV-1a, 64 bits */
+
+/* ---- texts ---- */
+
+/* Bytes of the UTF-8 character at p, of which `left` > 0 bytes are there; 0: none. */
+size_t cwi_utf8_length(const uint8_t *p, size_t left);
+bool cwi_utf8_valid(const char *s, size_t n);
+uint64_t cwi_hash_string(const char *s); /* FNV-1a, 64 bits */
 
 /* ---- clock ---- */
 

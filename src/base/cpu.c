@@ -1,10 +1,12 @@
 /* cpu.c - clock, processors, and which instruction set the kernels may use. */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/base.h"
 
@@ -20,7 +22,8 @@ int cwi_cpu_count(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         return CPU_COUNT(&set);
-    return 1;
+    long online = sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set has places for */
+    return online > 0 && online < INT_MAX ? (int)online : 1;
 }
 
 static const char *const cpu_names[] = {"scalar", "avx2", "avx512", "neon"};
@@ -37,7 +40,8 @@ bool cwi_cpu_has(cwi_cpu cpu)
         return true;
 #if defined(__x86_64__)
     case CWI_CPU_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+               __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("f16c");
     case CWI_CPU_AVX512:
         return cwi_cpu_has(CWI_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

@@ -63,3 +63,9 @@ void cwi_free(void *p)
 {
     free(p);
 }
+
+void cwi_wipe(void *p, size_t size)
+{
+    for (volatile uint8_t *b = p; size; size--)
+        *b++ = 0;
+}

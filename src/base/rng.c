@@ -39,14 +39,24 @@ double cwi_rng_double(cwi_rng *r)
     return (double)(cwi_rng_u64(r) >> 11) * 0x1p-53;
 }
 
+/* The 128-bit product's halves, by 32 bits at a time: not every machine has an integer so wide. */
+static uint64_t multiply(uint64_t a, uint64_t b, uint64_t *low)
+{
+    const uint64_t mask = UINT32_MAX, a0 = a & mask, a1 = a >> 32, b0 = b & mask, b1 = b >> 32;
+    const uint64_t p00 = a0 * b0, p01 = a0 * b1, p10 = a1 * b0;
+    const uint64_t middle = (p00 >> 32) + (p01 & mask) + (p10 & mask);
+    *low = (p00 & mask) | middle << 32;
+    return a1 * b1 + (p01 >> 32) + (p10 >> 32) + (middle >> 32);
+}
+
 uint64_t cwi_rng_below(cwi_rng *r, uint64_t bound)
 {
     /* Lemire 2019: the high half of a product, rejecting the few low halves that would bias it. */
     uint64_t reject = (0 - bound) % bound;
     for (;;) {
-        unsigned __int128 product = (unsigned __int128)cwi_rng_u64(r) * bound;
-        if ((uint64_t)product >= reject)
-            return (uint64_t)(product >> 64);
+        uint64_t low, high = multiply(cwi_rng_u64(r), bound, &low);
+        if (low >= reject)
+            return high;
     }
 }
 

@@ -12,31 +12,28 @@
 
 enum { KEY_CHARS = sizeof(cw_key) - 1 };
 
-/* Through a volatile pointer, so that it is not optimized away before a free. */
-static void wipe(void *p, size_t size)
+/* Past stdio, which would leave a copy in its buffer. */
+static bool write_line(int fd, const char *about, const cw_key *key)
 {
-    for (volatile uint8_t *b = p; size; size--)
-        *b++ = 0;
+    char text[200];
+    int size = snprintf(text, sizeof text, "# %s\n%s\n", about, key->text);
+    bool written = write(fd, text, (size_t)size) == size && fsync(fd) == 0;
+    cwi_wipe(text, sizeof text);
+    return written;
 }
 
 static cw_status write_key(const char *path, const cw_key *key, const char *about, mode_t mode, cw_error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
-    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (!f) {
-        int reason = errno;
-        if (fd >= 0)
-            close(fd);
-        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s%s", path, strerror(reason),
-                        reason == EEXIST ? "; move it away first, if it is not needed any more" : "");
-    }
-    bool written = fprintf(f, "# %s\n%s\n", about, key->text) > 0;
-    written = fclose(f) == 0 && written;
-    if (written)
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0)
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s%s", path, strerror(errno),
+                        errno == EEXIST ? "; move it away first, if it is not needed any more" : "");
+    bool written = write_line(fd, about, key);
+    int reason = errno;
+    if (close(fd) == 0 && written)
         return CW_OK;
-    cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     unlink(path);
-    return CW_ERR_IO;
+    return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(written ? errno : reason));
 }
 
 cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err)
@@ -48,7 +45,7 @@ cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err)
     if (zmq_curve_keypair(open_key.text, secret.text) < 0)
         return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ cannot make keys: %s", zmq_strerror(errno));
     cw_status status = write_key(path, &secret, "cutwire secret key: keep it to yourself", 0600, err);
-    wipe(&secret, sizeof secret);
+    cwi_wipe(&secret, sizeof secret);
     CWI_TRY(status);
     status = write_key(public_path, &open_key, "cutwire public key", 0644, err);
     if (status != CW_OK)
@@ -66,7 +63,10 @@ static bool is_key(const char *text, size_t length)
         return false;
     memcpy(copy, text, KEY_CHARS);
     copy[KEY_CHARS] = 0;
-    return zmq_z85_decode(binary, copy) != NULL;
+    bool valid = zmq_z85_decode(binary, copy) != NULL;
+    cwi_wipe(binary, sizeof binary);
+    cwi_wipe(copy, sizeof copy);
+    return valid;
 }
 
 static cw_status append_key(cw_key **keys, size_t *count, const char *text, cw_error *err)
@@ -90,17 +90,17 @@ static bool is_remark(const char *line, size_t length)
     return !line[strspn(line, " \t\r\n")] || (length == 1 && line[0] == '#');
 }
 
-static cw_status read_lines(FILE *f, const char *path, cw_key **keys, size_t *count, cw_error *err)
+static cw_status read_lines(FILE *f, const char *path, char *line, int size, cw_key **keys, size_t *count,
+                            cw_error *err)
 {
-    char line[1024];
-    for (uint64_t number = 1; fgets(line, sizeof line, f); number++) {
+    for (uint64_t number = 1; fgets(line, size, f); number++) {
         size_t length = strcspn(line, " \t\r\n");
         if (is_key(line, length))
             CWI_TRY(append_key(keys, count, line, err));
         else if (!is_remark(line, length))
             return cwi_fail_at(err, CW_ERR_CORRUPT, number, "%s, line %llu: not a key, which has 40 characters", path,
                                (unsigned long long)number);
-        while (!strchr(line, '\n') && fgets(line, sizeof line, f))
+        while (!strchr(line, '\n') && fgets(line, size, f))
             ; /* the rest of a long line is for people */
     }
     if (ferror(f))
@@ -117,8 +117,12 @@ cw_status cw_net_read_keys(const char *path, cw_key **keys, size_t *count, cw_er
     FILE *f = fopen(path, "r");
     if (!f)
         return cwi_fail(err, CW_ERR_IO, "cannot open the keys in %s: %s", path, strerror(errno));
-    cw_status status = read_lines(f, path, keys, count, err);
+    char line[1024], buffer[1024];
+    (void)setvbuf(f, buffer, _IOFBF, sizeof buffer); /* ours, to be wiped */
+    cw_status status = read_lines(f, path, line, sizeof line, keys, count, err);
     fclose(f);
+    cwi_wipe(line, sizeof line);
+    cwi_wipe(buffer, sizeof buffer);
     if (status != CW_OK) {
         cw_net_free_keys(*keys, *count);
         *keys = NULL;
@@ -130,6 +134,6 @@ cw_status cw_net_read_keys(const char *path, cw_key **keys, size_t *count, cw_er
 void cw_net_free_keys(cw_key *keys, size_t count)
 {
     if (keys)
-        wipe(keys, count * sizeof *keys);
+        cwi_wipe(keys, count * sizeof *keys);
     cwi_free(keys);
 }

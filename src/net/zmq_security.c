@@ -18,7 +18,9 @@ struct cwi_doorkeeper {
 static bool is_valid(const cw_key *key)
 {
     uint8_t binary[KEY_BYTES];
-    return memchr(key->text, 0, sizeof key->text) == key->text + 40 && zmq_z85_decode(binary, key->text);
+    bool valid = memchr(key->text, 0, sizeof key->text) == key->text + 40 && zmq_z85_decode(binary, key->text);
+    cwi_wipe(binary, sizeof binary);
+    return valid;
 }
 
 cw_status cwi_security_check(const cw_net_options *o, bool listen, cw_error *err)

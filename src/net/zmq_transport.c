@@ -67,7 +67,7 @@ static cw_status send_failed(cw_error *err, const zmq_transport *z, int reason)
     }
 }
 
-/* Interrupted sends go on: half a frame helps nobody, and the time-out bounds the wait. */
+/* Interrupted sends go on: half a frame helps nobody. */
 static int send_route(void *socket, const uint8_t *id)
 {
     int sent;
@@ -75,6 +75,13 @@ static int send_route(void *socket, const uint8_t *id)
         sent = zmq_send(socket, id, CWI_ROUTING_ID_SIZE, ZMQ_SNDMORE);
     while (sent < 0 && errno == EINTR);
     return sent;
+}
+
+/* The time-out is of the frame: each chunk waits for no longer than what is left of it. */
+static cw_status set_send_timeout(zmq_transport *z, double deadline, cw_error *err)
+{
+    int ms = isinf(deadline) ? -1 : (int)CWI_MIN(CWI_MAX(ceil((deadline - cwi_seconds()) * 1e3), 0), INT_MAX);
+    return zmq_setsockopt(z->socket, ZMQ_SNDTIMEO, &ms, sizeof ms) < 0 ? send_failed(err, z, errno) : CW_OK;
 }
 
 static cw_status send_chunk(zmq_transport *z, const cwi_peer *peer, const uint8_t *bytes, size_t length, size_t left,
@@ -109,10 +116,13 @@ static cw_status zmq_transport_send(cw_transport *t, cw_peer name, const void *b
     if (!peer || peer->dropped)
         return cwi_fail(err, CW_ERR_CLOSED, "%s: peer %llu is unknown or was dropped", t->endpoint,
                         (unsigned long long)name);
+    const int timeout = t->options.send_timeout_ms;
+    const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
     const uint8_t *p = bytes;
     size_t done = 0;
     peer->frames_out++;
     do {
+        CWI_TRY(set_send_timeout(z, deadline, err));
         size_t length = CWI_MIN(size - done, (size_t)CWI_CHUNK_DATA);
         CWI_TRY(send_chunk(z, peer, size ? p + done : p, length, size - done, !done, err));
         done += length;
@@ -216,6 +226,14 @@ static cw_status wait_for_message(zmq_transport *z, double seconds, cw_error *er
     return cwi_fail(err, CW_ERR_IO, "%s: cannot wait: %s", z->base.endpoint, zmq_strerror(reason));
 }
 
+/* What the connection's monitor knows; a caller that never waits learns it here. */
+static cw_status nothing_arrived(zmq_transport *z, int timeout_ms, cw_error *err)
+{
+    if (!z->base.is_server)
+        CWI_TRY(cwi_monitor_check(&z->monitor, z->base.endpoint, err));
+    return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nothing arrived for %.1f seconds", z->base.endpoint, timeout_ms / 1e3);
+}
+
 static cw_status zmq_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err)
 {
     zmq_transport *z = self(t);
@@ -228,7 +246,7 @@ static cw_status zmq_transport_recv(cw_transport *t, int timeout_ms, cw_frame *o
         if (status == CW_ERR_TIMEOUT && left > 0)
             CWI_TRY(wait_for_message(z, left, err));
         else if (status == CW_ERR_TIMEOUT || (status == CW_END && left < -RECV_GRACE_SECONDS))
-            return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nothing arrived for %.1f seconds", t->endpoint, timeout_ms / 1e3);
+            return nothing_arrived(z, timeout_ms, err);
         else if (status != CW_END)
             return status;
     }
@@ -282,7 +300,6 @@ static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
         {ZMQ_IPV6, ipv6, false},
         {ZMQ_SNDHWM, queue, false},
         {ZMQ_RCVHWM, queue, false},
-        {ZMQ_SNDTIMEO, o->send_timeout_ms, false},
         {ZMQ_HEARTBEAT_IVL, heartbeat, false},
         {ZMQ_HEARTBEAT_TIMEOUT, gone, false},
         {ZMQ_HEARTBEAT_TTL, CWI_MIN(gone, 6553599), false}, /* the largest it takes */

@@ -59,33 +59,6 @@ cw_status cwi_json_int(cwi_json *j, int64_t *out)
 
 /* ---- strings ---- */
 
-/* Length of the UTF-8 sequence at p, 0 if it is malformed (RFC 3629: no overlong forms, no surrogates). */
-static size_t utf8_length(const uint8_t *p, size_t left)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool beyond = (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf4 && p[1] >= 0x90);
-    return overlong || beyond ? 0 : n;
-}
-
-bool cwi_utf8_valid(const char *s, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        size_t step = utf8_length((const uint8_t *)s + i, n - i);
-        if (step == 0)
-            return false;
-        i += step;
-    }
-    return true;
-}
-
 static size_t utf8_put(uint32_t code, uint8_t out[4])
 {
     if (code < 0x80) {
@@ -173,7 +146,7 @@ cw_status cwi_json_string(cwi_json *j, char *out, size_t size)
             CWI_TRY(take_escape(j, escaped, &n));
             from = escaped;
         } else {
-            n = *j->p < 0x20 ? 0 : utf8_length(j->p, (size_t)(j->end - j->p));
+            n = *j->p < 0x20 ? 0 : cwi_utf8_length(j->p, (size_t)(j->end - j->p));
             if (n == 0)
                 return cwi_json_fail(j, "a control character or malformed UTF-8");
             j->p += n;

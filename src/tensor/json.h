@@ -34,6 +34,5 @@ cw_status cwi_json_end(cwi_json *j);
  * escaped. Returns one past the last byte written. */
 size_t cwi_json_escaped_size(const char *s);
 char *cwi_json_escape(char *out, const char *s);
-bool cwi_utf8_valid(const char *s, size_t n);
 
 #endif

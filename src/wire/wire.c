@@ -212,9 +212,11 @@ static cw_status check_together(const cw_msg *msg, cw_status status, cw_error *e
 
 /* ---- blob ---- */
 
-static bool is_control(uint8_t c)
+/* Bytes of the character at p, which must be UTF-8 and steer no terminal (C0, DEL, C1); else 0. */
+static size_t character(const uint8_t *p, size_t left)
 {
-    return c < 0x20 || c == 0x7f;
+    bool control = p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && left > 1 && p[1] < 0xa0);
+    return control ? 0 : cwi_utf8_length(p, left);
 }
 
 static cw_status check_blob(const cwi_layout *layout, const cw_msg *msg, cw_status status, uint64_t at, cw_error *err)
@@ -247,21 +249,36 @@ static cw_status check_blob(const cwi_layout *layout, const cw_msg *msg, cw_stat
 /* A peer's text ends up on a terminal: it must not steer it. */
 static cw_status check_text(const cw_msg *msg, const cwi_layout *layout, size_t at, cw_error *err)
 {
-    for (size_t i = 0; i < msg->blob_size; i++)
-        if (is_control(msg->blob[i]))
-            return cwi_fail_at(err, CW_ERR_CORRUPT, at + i, "%s: its text holds the control character 0x%02x",
-                               layout->name, msg->blob[i]);
+    size_t step;
+    for (size_t i = 0; i < msg->blob_size; i += step) {
+        step = character(msg->blob + i, msg->blob_size - i);
+        if (!step)
+            return cwi_fail_at(err, CW_ERR_CORRUPT, at + i,
+                               "%s: at 0x%02x its text is no UTF-8, or a control character", layout->name,
+                               msg->blob[i]);
+    }
     return CW_OK;
+}
+
+/* Our own texts may quote someone else's, which the receiver would refuse. */
+static void clean_text(uint8_t *text, size_t size)
+{
+    size_t step;
+    for (size_t i = 0; i < size; i += step) {
+        step = character(text + i, size - i);
+        if (step)
+            continue;
+        text[i] = '?';
+        step = 1;
+    }
 }
 
 static void put_blob(const cwi_layout *layout, const cw_msg *msg, uint8_t *dst)
 {
     if (msg->blob_size && msg->blob != dst)
         memmove(dst, msg->blob, msg->blob_size);
-    /* Our own texts may quote someone else's; the receiver would refuse control characters. */
-    for (size_t i = 0; layout->blob == CWI_BLOB_TEXT && i < msg->blob_size; i++)
-        if (is_control(dst[i]))
-            dst[i] = '?';
+    if (layout->blob == CWI_BLOB_TEXT)
+        clean_text(dst, msg->blob_size);
 }
 
 /* ---- encode ---- */

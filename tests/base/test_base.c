@@ -70,6 +70,26 @@ static void streams_are_reproducible_and_distinct(void **state)
     assert_true(cwi_rng_u64(&a) == fifth);
 }
 
+#ifdef __SIZEOF_INT128__
+__extension__ typedef unsigned __int128 wide;
+
+static void bounded_numbers_are_the_products_high_half(void **state)
+{
+    (void)state;
+    cwi_rng r = cwi_rng_make(6, CWI_STREAM_TEST, 0, 0), same = r;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t bound = cwi_rng_u64(&r) >> (i % 40) | 1, low, want;
+        (void)cwi_rng_u64(&same);
+        do {
+            wide product = (wide)cwi_rng_u64(&same) * bound;
+            low = (uint64_t)product;
+            want = (uint64_t)(product >> 64);
+        } while (low < (0 - bound) % bound);
+        assert_true(cwi_rng_below(&r, bound) == want);
+    }
+}
+#endif
+
 static void distributions_have_their_moments(void **state)
 {
     (void)state;
@@ -151,6 +171,9 @@ int main(void)
         cmocka_unit_test(memory_is_aligned_and_checked),
         cmocka_unit_test(allocation_failures_can_be_injected),
         cmocka_unit_test(streams_are_reproducible_and_distinct),
+#ifdef __SIZEOF_INT128__
+        cmocka_unit_test(bounded_numbers_are_the_products_high_half),
+#endif
         cmocka_unit_test(distributions_have_their_moments),
         cmocka_unit_test(shuffle_is_a_permutation),
         cmocka_unit_test(crc32c_matches_rfc3720),

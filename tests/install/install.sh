@@ -75,6 +75,13 @@ if [ -e "$libdir/libcutwire.so" ]; then
         LD_LIBRARY_PATH=$libdir "$folder/whole/b/$kind" >"$folder/out" && grep -q . "$folder/out" ||
             fail "the program linked with the $kind library failed"
     done
+    if command -v pkg-config >/dev/null; then # which finds the files of no other package
+        # shellcheck disable=SC2046,SC2086
+        "$cc" $flags "$folder/whole/main.c" -o "$folder/whole/by_pc" \
+            $(PKG_CONFIG_LIBDIR="$libdir/pkgconfig" pkg-config --cflags --libs cutwire)
+        LD_LIBRARY_PATH=$libdir "$folder/whole/by_pc" >"$folder/out" && grep -q . "$folder/out" ||
+            fail "the program linked by pkg-config failed"
+    fi
     "$prefix/bin/cutwire" --version >"$folder/out" && grep -q '^cutwire [0-9]' "$folder/out" || fail "bin/cutwire does not run"
 fi
 echo "installed, moved, compiled against and run"

@@ -336,6 +336,7 @@ static void forged_fields_are_refused_where_they_are(void **state)
     forged(CW_MSG_LEAVE, HEADER, 4, 22, bad, HEADER);
     forged(CW_MSG_ERROR, HEADER, 4, 0, bad, HEADER);
     forged(CW_MSG_ERROR, HEADER + 16, 1, 0x1b, bad, HEADER + 16); /* a text that would steer a terminal */
+    forged(CW_MSG_ERROR, HEADER + 16, 1, 0x9b, bad, HEADER + 16);
 }
 
 /* A type whose labels are too wide, or label bytes that name a negative number. */
@@ -385,11 +386,21 @@ static void our_texts_are_cleaned_when_sent(void **state)
     (void)state;
     cw_msg m = sample_message(CW_MSG_ERROR), d;
     uint8_t frame[BUFFER];
-    static const char text[] = "no codec \"\x1b[31m\n\"";
-    m.blob = (const uint8_t *)text;
-    m.blob_size = sizeof text - 1;
-    assert_ok(cw_msg_decode(frame, encode(&m, frame), &d, NULL));
-    assert_memory_equal(d.blob, "no codec \"?[31m?\"", d.blob_size);
+    /* C0; C1 as UTF-8 and as a bare byte, which some terminals obey too; a character cut short at the end */
+    static const char *const texts[][2] = {{"no codec \"\x1b[31m\n\"", "no codec \"?[31m?\""},
+                                           {"gr\xc3\xbc\xc3\x9f \xc2\x9b"
+                                            "31m \x9b"
+                                            "31m",
+                                            "gr\xc3\xbc\xc3\x9f ??31m ?31m"},
+                                           {"\xc2\xa0\xe2\x82\xac\xe2\x82", "\xc2\xa0\xe2\x82\xac??"}};
+    for (size_t i = 0; i < CWI_COUNT(texts); i++) {
+        m.blob = (const uint8_t *)texts[i][0];
+        m.blob_size = strlen(texts[i][0]);
+        size_t sent = encode(&m, frame);
+        assert_ok(cw_msg_decode(frame, sent, &d, NULL));
+        assert_int_equal(d.blob_size, strlen(texts[i][1]));
+        assert_memory_equal(d.blob, texts[i][1], d.blob_size);
+    }
     m.blob_size = 4097;
     size_t size;
     assert_status(cw_msg_encode(&m, frame, BUFFER, &size, NULL), CW_ERR_INVALID);

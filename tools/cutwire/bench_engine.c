@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -18,8 +19,9 @@ typedef struct options {
 
 typedef struct result {
     double train_s, bare_s, infer_s; /* medians, of one step */
+    double all_s;                    /* of all training steps, which the profile is of */
     cw_profile profile;
-    double memory;
+    double memory, peak; /* bytes: what the part takes, and the process at its peak when it had trained */
     cw_precision precision;
     double torch_train, torch_infer, torch_peak; /* images/s, bytes; 0: not measured */
 } result;
@@ -114,10 +116,14 @@ static cw_status measure(engine *e, result *r, cw_error *err)
         double start = bench_now();
         status = train_step(e, err);
         train[i] = bench_now() - start;
+        r->all_s += train[i];
         if (status == CW_OK)
             status = cw_part_bare_seconds(e->part, &bare[i], err);
     }
     r->profile = cw_part_profile_stop(e->part);
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        r->peak = (double)usage.ru_maxrss * 1024;
     for (int i = 0; i < e->o->steps && status == CW_OK; i++) {
         double start = bench_now();
         status = cw_part_forward(e->part, CW_EVAL, e->x.data, (size_t)e->o->batch, NULL, err);
@@ -157,25 +163,31 @@ static void run_pytorch(const options *o, result *r)
 
 /* ---- reporting ---- */
 
+/* What a step takes besides the layers: copies of the new weights in other layouts, the optimizer, the loss. */
+static double other_seconds(const result *r)
+{
+    const cw_profile *p = &r->profile;
+    const double layers = p->conv + p->matmul + p->norm + p->pool + p->elementwise + p->reorder + p->other;
+    return r->all_s > layers ? r->all_s - layers : 0;
+}
+
 static void report(const options *o, const result *r)
 {
     const cw_profile *p = &r->profile;
     const struct {
         const char *name;
         double seconds;
-    } parts[] = {{"convolution", p->conv}, {"matrix product", p->matmul},   {"batch norm", p->norm},
-                 {"pooling", p->pool},     {"elementwise", p->elementwise}, {"reorder", p->reorder},
-                 {"other", p->other}};
-    double sum = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        sum += parts[i].seconds;
+    } parts[] = {{"convolution", p->conv},   {"matrix product", p->matmul},        {"batch norm", p->norm},
+                 {"pooling", p->pool},       {"elementwise", p->elementwise},      {"reorder", p->reorder},
+                 {"other layers", p->other}, {"weights, update", other_seconds(r)}};
     printf("%s, %s, %s, batch %d\n", o->model, o->sample, cw_precision_name(r->precision), o->batch);
     printf("  training   %10.1f images/s\n  inference  %10.1f images/s\n", o->batch / r->train_s,
            o->batch / r->infer_s);
     printf("  bare convolutions and matrix products / whole step: %.3f\n", r->bare_s / r->train_s);
-    printf("  memory %.1f MB\n  time of forward and backward by kind:\n", r->memory / 1e6);
+    printf("  memory %.1f MB, process at its peak %.1f MB\n  time of training by kind:\n", r->memory / 1e6,
+           r->peak / 1e6);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        printf("    %-15s %5.1f %%\n", parts[i].name, sum > 0 ? 100 * parts[i].seconds / sum : 0);
+        printf("    %-15s %5.1f %%\n", parts[i].name, 100 * parts[i].seconds / r->all_s);
     if (r->torch_train > 0)
         printf("  PyTorch fp32 channels_last: %.1f training, %.1f inference images/s (ours is %.2fx, %.2fx), process "
                "%.1f MB\n",
@@ -186,12 +198,13 @@ static void report(const options *o, const result *r)
 static int report_json(const options *o, const result *r)
 {
     const cw_profile *p = &r->profile;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "model", o->model, "sample",
-        o->sample, "precision", cw_precision_name(r->precision), "batch", o->batch, "images_per_s",
-        o->batch / r->train_s, "inference_images_per_s", o->batch / r->infer_s, "roofline_fraction",
-        r->bare_s / r->train_s, "memory_bytes", r->memory, "seconds_by_kind", "conv", p->conv, "matmul", p->matmul,
-        "norm", p->norm, "pool", p->pool, "elementwise", p->elementwise, "reorder", p->reorder, "other", p->other);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "model",
+                  o->model, "sample", o->sample, "precision", cw_precision_name(r->precision), "batch", o->batch,
+                  "images_per_s", o->batch / r->train_s, "inference_images_per_s", o->batch / r->infer_s,
+                  "roofline_fraction", r->bare_s / r->train_s, "memory_bytes", r->memory, "peak_bytes", r->peak,
+                  "seconds_by_kind", "conv", p->conv, "matmul", p->matmul, "norm", p->norm, "pool", p->pool,
+                  "elementwise", p->elementwise, "reorder", p->reorder, "other", p->other, "update", other_seconds(r));
     if (object && r->torch_train > 0) {
         json_object_set_new(object, "vs_pytorch", json_real(o->batch / r->train_s / r->torch_train));
         json_object_set_new(object, "inference_vs_pytorch", json_real(o->batch / r->infer_s / r->torch_infer));

@@ -202,7 +202,9 @@ static int parse(options *o, int argc, char **argv)
 {
     const cli_option table[] = {
         {"quick", NULL, "two sizes and one density only", CLI_FLAG, &o->quick},
-        {"codec", "SPEC", "this codec only [a list: each kind, the paper's settings of 2 to 3 bits, ours at a few rates]", CLI_STRING, &o->codec},
+        {"codec", "SPEC",
+         "this codec only [a list: each kind, the paper's settings of 2 to 3 bits, ours at a few rates]", CLI_STRING,
+         &o->codec},
         {"input", "FILE", "measure this .npy, a map of your own [maps of random numbers]", CLI_STRING, &o->input},
         {"variant", "NAME", "scalar, avx2, avx512 or neon only [all that this machine has]", CLI_STRING, &o->variant},
         {"threads", "N", "threads inside one call [1]", CLI_INT, &o->threads},

@@ -221,6 +221,8 @@ typedef struct cw_optimizer_options {
     bool nesterov; /* sgd */
     float beta2;   /* adam; 0.999 if 0 */
     float epsilon; /* adam; 1e-8 if 0 */
+    float bias_lr; /* batch norm's biases: lr times this, weight_decay divided by it, 0.01 .. 1000; 1 if 0 (Jordan,
+                      arXiv 2404.00498, section 3.4: 64) */
 } cw_optimizer_options;
 
 /* "sgd", "adam", "adamw". CW_ERR_SPEC. */

@@ -45,6 +45,7 @@ typedef struct cw_config {
     double lr;
     double momentum;
     double weight_decay;
+    double bias_lr; /* of batch norm's biases, times lr */
     double label_smoothing;
     bool nesterov;
     bool flip;

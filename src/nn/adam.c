@@ -12,7 +12,7 @@ static void apply(const cwi_update *u, float *w, const float *g, float *const *s
     const float rate = (float)((double)u->lr / (1.0 - pow(beta1, step)));
     const float scale = (float)sqrt(1.0 - pow(beta2, step));
     const bool apart = o->kind == CW_ADAMW;
-    const float decay = apart ? 0.0f : o->weight_decay, keep = apart ? 1.0f - u->lr * o->weight_decay : 1.0f;
+    const float decay = apart ? 0.0f : u->decay, keep = apart ? 1.0f - u->lr * u->decay : 1.0f;
     float *m = slots[0], *v = slots[1];
 #pragma omp parallel for simd schedule(static)
     for (size_t i = 0; i < count; i++) {

@@ -42,6 +42,9 @@ static cw_status check_options(const cw_optimizer_options *o, cw_error *err)
     if (!(o->beta2 >= 0 && o->beta2 < 1) || !(o->epsilon >= 0))
         return cwi_fail(err, CW_ERR_INVALID, "cw_optimizer_create: beta2 %g is not in [0,1) or epsilon %g negative",
                         (double)o->beta2, (double)o->epsilon);
+    if (o->bias_lr != 0 && !(o->bias_lr >= 0.01f && o->bias_lr <= 1000))
+        return cwi_fail(err, CW_ERR_INVALID, "cw_optimizer_create: bias_lr %g is not in [0.01,1000]",
+                        (double)o->bias_lr);
     return CW_OK;
 }
 
@@ -75,6 +78,8 @@ cw_status cw_optimizer_create(cw_part *part, const cw_optimizer_options *options
         o->options.beta2 = 0.999f;
     if (o->options.epsilon <= 0)
         o->options.epsilon = 1e-8f;
+    if (o->options.bias_lr <= 0)
+        o->options.bias_lr = 1;
     o->rule = kinds[options->kind].rule;
     o->slot_count = options->kind == CW_SGD ? options->momentum > 0 : 2;
     if (!make_slots(o)) {
@@ -98,16 +103,24 @@ void cw_optimizer_destroy(cw_optimizer **optimizer)
     cwi_free(o);
 }
 
+static cwi_update update_of(const cw_optimizer *o, const cwi_param *p, float lr)
+{
+    const float times = p->role == CWI_BIAS && p->layer->kind == CWI_BATCHNORM ? o->options.bias_lr : 1.0f;
+    return (cwi_update){
+        .options = &o->options, .lr = lr * times, .decay = o->options.weight_decay / times, .step = o->steps};
+}
+
 cw_status cw_optimizer_step(cw_optimizer *o, float lr)
 {
     if (!o || !(lr >= 0))
         return CW_ERR_INVALID;
-    const cwi_update update = {.options = &o->options, .lr = lr, .step = ++o->steps};
+    o->steps++;
     int before = cwi_threads_enter(o->part->threads);
     for (size_t i = 0; i < o->part->params.count; i++) {
         cwi_param *p = &o->part->params.items[i];
         if (!p->trainable)
             continue;
+        const cwi_update update = update_of(o, p, lr);
         o->rule->apply(&update, p->value, p->grad, o->slots + i * o->slot_count, p->stored);
         p->version++;
     }

@@ -6,11 +6,11 @@
 
 enum { CWI_MAX_SLOTS = 2 };
 
-/* One step's numbers, the same for every parameter. */
+/* One step's numbers for one parameter. */
 typedef struct cwi_update {
     const cw_optimizer_options *options;
-    float lr;
-    uint64_t step; /* from 1 */
+    float lr, decay; /* in place of the options' weight_decay */
+    uint64_t step;   /* from 1 */
 } cwi_update;
 
 /* Elementwise, so that home layouts do not matter: one pass over weight, gradient and slots. */

@@ -22,8 +22,10 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
                                .input_grad = first > 0,
                                .label_smoothing = (float)config->label_smoothing,
                                .precision = precision};
-    cw_optimizer_options o = {
-        .momentum = (float)config->momentum, .weight_decay = (float)config->weight_decay, .nesterov = config->nesterov};
+    cw_optimizer_options o = {.momentum = (float)config->momentum,
+                              .weight_decay = (float)config->weight_decay,
+                              .nesterov = config->nesterov,
+                              .bias_lr = (float)config->bias_lr};
     CWI_TRY(cw_optimizer_parse(config->optimizer, &o.kind, err));
     CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
     half->trainable = cw_part_trainable_size(half->part);

@@ -388,6 +388,43 @@ static void test_sgd_is_pytorchs(void **state)
     cw_model_close(&model);
 }
 
+/* Gradients of 1: batch norm's biases move 64 times as far, and decay as the others do. */
+static void test_biases_of_batch_norm_have_a_rate_of_their_own(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_model *model = fixture_model("cnn", 1, 16, 16, 10, "relu");
+    cw_part *part = fixture_whole(model, 2);
+    size_t size = cw_part_trainable_size(part), count, fast = 0, slow = 0;
+    float *ones = cwi_alloc(size, sizeof *ones);
+    for (size_t i = 0; i < size; i++)
+        ones[i] = 1;
+    cw_part_import_grads(part, ones);
+    cw_part_import_weights(part, ones); /* so that biases have something to decay */
+    cw_optimizer *sgd;
+    cw_named_tensor *items;
+    cw_optimizer_options o = {.weight_decay = 0.5f, .bias_lr = 64};
+    assert_ok_err(cw_optimizer_create(part, &o, &sgd, &err), err);
+    assert_ok(cw_optimizer_step(sgd, 0.125f));
+    assert_ok_err(cw_part_state_export(part, &items, &count, &err), err);
+    for (size_t i = 0; i < count; i++) {
+        if (strstr(items[i].name, "running"))
+            continue;
+        const bool norm = i + 1 < count && strstr(items[i + 1].name, "running_mean"); /* its bias comes before */
+        const float *w = items[i].tensor.data, want = 1 - 0.125f * (norm ? 64 : 1) - 0.125f * 0.5f;
+        for (size_t k = 0; k < elements(&items[i].tensor); k++)
+            assert_true(w[k] == want);
+        fast += norm;
+        slow += !norm;
+    }
+    assert_true(fast > 0 && slow > fast);
+    cw_named_tensors_free(items, count);
+    cw_optimizer_destroy(&sgd);
+    cwi_free(ones);
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+}
+
 /* In double precision, the formulas of PyTorch's documentation. */
 static void adam_reference(const cw_optimizer_options *o, int step, double lr, size_t size, const float *g, double *w,
                            double *m, double *v)
@@ -473,7 +510,9 @@ static void test_optimizers_are_refused_what_makes_no_sense(void **state)
                                                {.weight_decay = -1.0f},
                                                {.nesterov = true},
                                                {.kind = CW_ADAM, .momentum = 0.9f, .nesterov = true},
-                                               {.kind = CW_ADAM, .beta2 = 1.5f}};
+                                               {.kind = CW_ADAM, .beta2 = 1.5f},
+                                               {.bias_lr = -1.0f},
+                                               {.bias_lr = NAN}};
     for (size_t i = 0; i < CWI_COUNT(bad); i++) {
         assert_status(cw_optimizer_create(part, &bad[i], &optimizer, &err), CW_ERR_INVALID);
         assert_null(optimizer);
@@ -672,6 +711,7 @@ int main(void)
         cmocka_unit_test(test_weights_for_other_classes),
         cmocka_unit_test(test_flat_there_and_back),
         cmocka_unit_test(test_sgd_is_pytorchs),
+        cmocka_unit_test(test_biases_of_batch_norm_have_a_rate_of_their_own),
         cmocka_unit_test(test_adam_is_pytorchs),
         cmocka_unit_test(test_optimizers_are_refused_what_makes_no_sense),
         cmocka_unit_test(test_unknown_names),

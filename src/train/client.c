@@ -150,13 +150,6 @@ static cw_tensor smashed_view(const cwi_client *c)
     return cw_tensor_view(CW_F32, &shape, c->smashed);
 }
 
-/* How much of the run is done, 0 to 1; evaluation comes after its epoch. */
-static double progress(const cwi_client *c, cw_mode mode)
-{
-    double done = mode == CW_EVAL ? 1 : (double)c->step / (double)c->steps;
-    return (c->epoch + done) / c->setup.config.epochs;
-}
-
 /* Runs its half on the loader's next batch and sends the activations. */
 static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_error *err)
 {
@@ -174,9 +167,7 @@ static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_e
     msg.samples = batch.n;
     msg.labels = batch.labels;
     const cw_tensor z = smashed_view(c);
-    const cw_codec *codec;
-    CWI_TRY(cwi_pace_at(&c->setup.up, progress(c, mode), &codec, err));
-    return send_tensor(c, &msg, CWI_FLOW_UPLINK, codec, &z, err);
+    return send_tensor(c, &msg, CWI_FLOW_UPLINK, c->setup.up, &z, err);
 }
 
 static cw_status send_phase_done(cwi_client *c, cw_error *err)

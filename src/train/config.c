@@ -28,7 +28,7 @@ static const option options[] = {
     {{"init", "NAME", "how convolutions begin: kaiming, or dirac (identities; short schedules get further)", "kaiming", true, false}, T_STRING, FIELD(init), 0, 0},
     {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the CPU has it)", "fp32", true, false}, T_STRING, FIELD(precision), 0, 0},
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true, false}, T_STRING, FIELD(cut), 0, 0},
-    {{"uplink", "SPEC", "codec of the activations (clients to server), or auto[:accuracy,from=E,to=E]", "ms:r=0.99,b=2", true, false}, T_STRING, FIELD(uplink), 0, 0},
+    {{"uplink", "SPEC", "codec of the activations (clients to server)", "ms:r=0.99,b=2", true, false}, T_STRING, FIELD(uplink), 0, 0},
     {{"downlink", "SPEC", "codec of the gradients (server to clients)", "none", true, false}, T_STRING, FIELD(downlink), 0, 0},
     {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "none", true, false}, T_STRING, FIELD(update), 0, 0},
     {{"clients", "N", "number of clients", "1", true, false}, T_INT, FIELD(clients), 1, 4096},

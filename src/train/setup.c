@@ -79,7 +79,7 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     CWI_TRY(cw_optimizer_parse(config->optimizer, &optimizer, err));
     CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));
     setup->schedule.base_lr = config->lr;
-    cw_status status = cwi_pace_open(config->uplink, &setup->up, err);
+    cw_status status = cw_codec_create(config->uplink, &setup->up, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "uplink");
     status = cw_codec_create(config->downlink, &setup->down, err);
@@ -118,7 +118,7 @@ cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *
 
 void cwi_setup_close(cwi_setup *setup)
 {
-    cwi_pace_close(&setup->up);
+    cw_codec_destroy(&setup->up);
     cw_codec_destroy(&setup->down);
     cw_codec_destroy(&setup->update);
     cw_model_close(&setup->model);

@@ -10,14 +10,13 @@
 
 #include "base/base.h"
 #include "cutwire/train.h"
-#include "train/pace.h"
 
 typedef struct cwi_setup {
     cw_config config; /* with sample, classes and input filled in */
     char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
     cw_model *model;
     cw_cut cut;
-    cwi_pace up;      /* codec of the activations, which may change during the run */
+    cw_codec *up;     /* codec of the activations */
     cw_codec *down;   /* of the gradients at the cut */
     cw_codec *update; /* of the client half's gradients */
     cw_schedule schedule;

@@ -95,7 +95,7 @@ static void split_runs_resume(void **state)
     (void)state;
     stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2, "ms:r=0.99,b=2", "sgd");
     stopped_and_resumed_is_never_stopped(cw_train_inproc, "split-adamw", 2, "ms:r=0.99,b=2", "adamw");
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "auto", 1, "auto", "sgd");
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "drawn", 1, "ec:step=1,round=stochastic", "sgd");
 }
 
 /* ---- kill -9 ---- */

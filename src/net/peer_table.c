@@ -1,5 +1,6 @@
 /* peer_table.c - slots of peers, found by name (which holds the slot's number) or by routing id (hashed). */
 #include <string.h>
+#include <sys/random.h>
 
 #include "net/peer_table.h"
 
@@ -11,20 +12,42 @@ struct cwi_peer_table {
     size_t count, capacity, limit;
     uint32_t *index;   /* slot + 1 by hash of the routing id, linear probing; 0: empty */
     size_t index_size; /* a power of two, at least twice the slots */
+    uint64_t key[2];   /* of the hash: peers make up their ids */
     uint64_t clock;
+    size_t hand;              /* the slot of the stranger that was forgotten last, */
+    size_t begun_hand;        /* or whose begun frame was */
+    size_t begun, most_begun; /* bytes of strangers' begun frames */
 };
 
-static size_t hash_id(const uint8_t *id)
+/* Nobody with whom there is a conversation. */
+static bool is_stranger(const cwi_peer *peer)
 {
-    uint64_t a = cwi_get_le(id + 1, 8), b = cwi_get_le(id + 9, 8);
-    return (size_t)((a ^ (b << 32 | b >> 32)) * UINT64_C(0x9e3779b97f4a7c15) >> 20);
+    return peer->dropped || peer->frames_out == 0;
 }
 
-cwi_peer_table *cwi_peer_table_create(size_t limit)
+/* The last step of SplitMix64: each bit of x changes each of the result's with a chance of about a half. */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static size_t home_of(const cwi_peer_table *t, const uint8_t *id)
+{
+    const uint64_t first = mix(cwi_get_le(id + 1, 8) ^ t->key[0]);
+    return (size_t)mix(first ^ cwi_get_le(id + 9, 8) ^ t->key[1]) & (t->index_size - 1);
+}
+
+cwi_peer_table *cwi_peer_table_create(size_t limit, size_t most_begun)
 {
     cwi_peer_table *table = cwi_calloc(1, sizeof *table);
-    if (table)
-        table->limit = CWI_MIN(limit, (size_t)UINT32_MAX - 1);
+    if (!table)
+        return NULL;
+    table->limit = CWI_MIN(limit, (size_t)UINT32_MAX - 1);
+    table->most_begun = most_begun;
+    if (getrandom(table->key, sizeof table->key, 0) != sizeof table->key)
+        table->key[0] = (uint64_t)(uintptr_t)table; /* better than the same for all */
     return table;
 }
 
@@ -44,10 +67,25 @@ void cwi_peer_table_destroy(cwi_peer_table **table)
 /* Where the routing id stands in the index, or would. */
 static uint32_t *find_index(cwi_peer_table *t, const uint8_t *id)
 {
-    size_t i = hash_id(id) & (t->index_size - 1);
+    size_t i = home_of(t, id);
     while (t->index[i] && memcmp(t->slots[t->index[i] - 1].id, id, CWI_ROUTING_ID_SIZE))
         i = (i + 1) & (t->index_size - 1);
     return &t->index[i];
+}
+
+/* Takes the routing id out; what stands behind it moves up, as far as it may. */
+static void remove_index(cwi_peer_table *t, const uint8_t *id)
+{
+    const size_t mask = t->index_size - 1;
+    size_t hole = (size_t)(find_index(t, id) - t->index);
+    for (size_t i = (hole + 1) & mask; t->index[i]; i = (i + 1) & mask) {
+        const size_t from_home = (i - home_of(t, t->slots[t->index[i] - 1].id)) & mask;
+        if (from_home < ((i - hole) & mask))
+            continue;
+        t->index[hole] = t->index[i];
+        hole = i;
+    }
+    t->index[hole] = 0;
 }
 
 static void rebuild_index(cwi_peer_table *t)
@@ -87,25 +125,43 @@ static size_t slot_silent_longest(const cwi_peer_table *t)
     return oldest;
 }
 
+/* A stranger, each in turn; when there is none, whoever has been silent for longest. */
+static size_t slot_to_forget(cwi_peer_table *t)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        t->hand = (t->hand + 1) % t->count;
+        if (is_stranger(&t->slots[t->hand]))
+            return t->hand;
+    }
+    return slot_silent_longest(t);
+}
+
+static void give_up_frame(cwi_peer_table *t, cwi_peer *peer)
+{
+    if (is_stranger(peer))
+        t->begun -= peer->in.capacity;
+    cwi_assembly_reset(&peer->in);
+}
+
 /* A slot for a new peer, with the name it gets; NULL: out of memory. */
 static cwi_peer *take_slot(cwi_peer_table *t, const uint8_t *id)
 {
-    if (t->count == t->limit) {
-        size_t slot = slot_silent_longest(t);
-        cwi_peer *peer = &t->slots[slot];
-        cw_peer name = peer->name + (UINT64_C(1) << SLOT_BITS);
-        cwi_assembly_reset(&peer->in);
-        *peer = (cwi_peer){.name = name};
-        memcpy(peer->id, id, CWI_ROUTING_ID_SIZE);
-        rebuild_index(t);
-        return peer;
+    size_t slot = t->count;
+    cw_peer name = slot + 1;
+    if (slot == t->limit) {
+        slot = slot_to_forget(t);
+        give_up_frame(t, &t->slots[slot]);
+        remove_index(t, t->slots[slot].id);
+        name = t->slots[slot].name + (UINT64_C(1) << SLOT_BITS);
+    } else {
+        if (slot == t->capacity && !grow(t))
+            return NULL;
+        t->count++;
     }
-    if (t->count == t->capacity && !grow(t))
-        return NULL;
-    cwi_peer *peer = &t->slots[t->count++];
-    *peer = (cwi_peer){.name = t->count};
+    cwi_peer *peer = &t->slots[slot];
+    *peer = (cwi_peer){.name = name};
     memcpy(peer->id, id, CWI_ROUTING_ID_SIZE);
-    *find_index(t, id) = (uint32_t)t->count;
+    *find_index(t, id) = (uint32_t)slot + 1;
     return peer;
 }
 
@@ -129,4 +185,49 @@ cwi_peer *cwi_peer_find(cwi_peer_table *table, cw_peer name)
     if (!name || slot >= table->count || table->slots[slot].name != name)
         return NULL;
     return &table->slots[slot];
+}
+
+void cwi_peer_drop(cwi_peer_table *table, cwi_peer *peer)
+{
+    give_up_frame(table, peer);
+    peer->dropped = true;
+}
+
+void cwi_peer_answered(cwi_peer_table *table, cwi_peer *peer)
+{
+    if (is_stranger(peer))
+        table->begun -= peer->in.capacity;
+    if (++peer->frames_out == 0)
+        peer->frames_out = 1U << 31; /* chunks have 31 bits of it; none is for strangers */
+    if (is_stranger(peer))
+        table->begun += peer->in.capacity;
+}
+
+/* Another stranger's begun frame, each in turn; false: there is none. */
+static bool give_up_another(cwi_peer_table *t, const cwi_peer *but)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        t->begun_hand = (t->begun_hand + 1) % t->count;
+        cwi_peer *peer = &t->slots[t->begun_hand];
+        if (peer == but || !is_stranger(peer) || !peer->in.capacity)
+            continue;
+        give_up_frame(t, peer);
+        return true;
+    }
+    return false;
+}
+
+cw_status cwi_peer_take(cwi_peer_table *table, cwi_peer *peer, const uint8_t *chunk, size_t size, uint32_t max_frame,
+                        cw_frame *out, cw_error *err)
+{
+    const bool counts = is_stranger(peer);
+    if (counts)
+        table->begun -= peer->in.capacity;
+    const cw_status status = cwi_assembly_take(&peer->in, chunk, size, max_frame, out, err);
+    if (!counts)
+        return status;
+    table->begun += peer->in.capacity;
+    while (table->begun > table->most_begun && give_up_another(table, peer))
+        ;
+    return status;
 }

@@ -1,8 +1,10 @@
 /* peer_table.h - the clients of a TCP server: ZeroMQ's routing ids and our numbers for them. Internal.
  *
  * A client makes up its routing id, 16 random bytes after a mark, and keeps it when it reconnects: it stays the same
- * peer. Nobody tells the server that a client has gone for good, so the table is bounded: when it is full, whoever has
- * been silent for longest is forgotten. */
+ * peer. Nobody tells the server that a client has gone for good, and anybody may make up ids without end, so the table
+ * is bounded: when it is full, a stranger is forgotten, that is a peer to which nothing was sent or that was dropped;
+ * and only when there is none whoever has been silent for longest. Bounded are also the bytes of strangers' begun
+ * frames. */
 #ifndef CWI_PEER_TABLE_H
 #define CWI_PEER_TABLE_H
 
@@ -16,13 +18,14 @@ typedef struct cwi_peer {
     bool dropped;
     uint64_t heard; /* the larger, the later */
     cwi_assembly in;
-    uint32_t frames_out; /* numbers the frames sent to it */
+    uint32_t frames_out; /* numbers the frames sent to it, from 1; 0: none yet */
 } cwi_peer;
 
 typedef struct cwi_peer_table cwi_peer_table;
 
-/* At most `limit` peers, at least 1. NULL: out of memory. */
-cwi_peer_table *cwi_peer_table_create(size_t limit);
+/* At most `limit` peers, at least 1, and `most_begun` bytes of strangers' begun frames, beside the latest of them.
+ * NULL: out of memory. */
+cwi_peer_table *cwi_peer_table_create(size_t limit, size_t most_begun);
 void cwi_peer_table_destroy(cwi_peer_table **table);
 
 /* The peer with this routing id, entered when it is new, and noted as heard. NULL: out of memory. The pointer lives
@@ -30,5 +33,13 @@ void cwi_peer_table_destroy(cwi_peer_table **table);
 cwi_peer *cwi_peer_heard(cwi_peer_table *table, const uint8_t id[CWI_ROUTING_ID_SIZE]);
 /* NULL when there is none of that name, or no longer. */
 cwi_peer *cwi_peer_find(cwi_peer_table *table, cw_peer name);
+
+/* A frame is going to be sent to it, the frames_out-th. */
+void cwi_peer_answered(cwi_peer_table *table, cwi_peer *peer);
+/* It is not heard any more. */
+void cwi_peer_drop(cwi_peer_table *table, cwi_peer *peer);
+/* cwi_assembly_take for a peer. What is too much is taken from other strangers, whose frames are then lost. */
+cw_status cwi_peer_take(cwi_peer_table *table, cwi_peer *peer, const uint8_t *chunk, size_t size, uint32_t max_frame,
+                        cw_frame *out, cw_error *err);
 
 #endif

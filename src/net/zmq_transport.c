@@ -120,7 +120,10 @@ static cw_status zmq_transport_send(cw_transport *t, cw_peer name, const void *b
     const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
     const uint8_t *p = bytes;
     size_t done = 0;
-    peer->frames_out++;
+    if (t->is_server)
+        cwi_peer_answered(z->peers, peer);
+    else
+        peer->frames_out++;
     do {
         CWI_TRY(set_send_timeout(z, deadline, err));
         size_t length = CWI_MIN(size - done, (size_t)CWI_CHUNK_DATA);
@@ -176,11 +179,28 @@ static cw_status recv_route(zmq_transport *z, cwi_peer **peer, cw_error *err)
     return CW_OK;
 }
 
+static void drop(zmq_transport *z, cwi_peer *peer)
+{
+    if (z->base.is_server) {
+        cwi_peer_drop(z->peers, peer);
+        return;
+    }
+    peer->dropped = true;
+    cwi_assembly_reset(&peer->in);
+}
+
+static cw_status take_chunk(zmq_transport *z, cwi_peer *peer, const uint8_t *chunk, size_t size, cw_frame *out,
+                            cw_error *err)
+{
+    const uint32_t max_frame = z->base.options.max_frame;
+    return z->base.is_server ? cwi_peer_take(z->peers, peer, chunk, size, max_frame, out, err)
+                             : cwi_assembly_take(&peer->in, chunk, size, max_frame, out, err);
+}
+
 /* A sender that breaks the rules is not heard again. For a client that was the only one. */
 static cw_status drop_sender(zmq_transport *z, cwi_peer *peer, cw_error *err)
 {
-    peer->dropped = true;
-    cwi_assembly_reset(&peer->in);
+    drop(z, peer);
     return z->base.is_server ? CW_END
                              : cwi_fail_prefix(err, CW_ERR_CLOSED, "%s: connection given up", z->base.endpoint);
 }
@@ -199,7 +219,7 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     cw_status status = CW_END;
     if (peer && !peer->dropped) {
         status = more ? cwi_fail(err, CW_ERR_PROTOCOL, "a message of several parts")
-                      : cwi_assembly_take(&peer->in, zmq_msg_data(&part), size, z->base.options.max_frame, out, err);
+                      : take_chunk(z, peer, zmq_msg_data(&part), size, out, err);
         if (status != CW_OK && status != CW_END)
             status = drop_sender(z, peer, err);
     }
@@ -256,10 +276,8 @@ static void zmq_transport_drop(cw_transport *t, cw_peer name)
 {
     zmq_transport *z = self(t);
     cwi_peer *peer = t->is_server ? cwi_peer_find(z->peers, name) : &z->server;
-    if (!peer)
-        return;
-    peer->dropped = true;
-    cwi_assembly_reset(&peer->in);
+    if (peer)
+        drop(z, peer);
 }
 
 /* ---- open and close ---- */
@@ -351,7 +369,7 @@ static cw_status listen_failed(const char *endpoint, int reason, cw_error *err)
 
 static cw_status start_server(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
 {
-    z->peers = cwi_peer_table_create(PEERS_MAX);
+    z->peers = cwi_peer_table_create(PEERS_MAX, 2 * (size_t)z->base.options.max_frame);
     if (!z->peers)
         return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
     CWI_TRY(cwi_doorkeeper_start(z->context, &z->base.options, &z->doorkeeper, err));

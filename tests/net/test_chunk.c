@@ -88,7 +88,7 @@ static void peers_keep_their_names(void **state)
 {
     (void)state;
     enum { PEERS = 1000 };
-    cwi_peer_table *table = cwi_peer_table_create(2 * PEERS);
+    cwi_peer_table *table = cwi_peer_table_create(2 * PEERS, 0);
     uint8_t id[CWI_ROUTING_ID_SIZE];
     cw_peer names[PEERS];
     assert_null(cwi_peer_find(table, 1));
@@ -108,27 +108,101 @@ static void peers_keep_their_names(void **state)
     assert_null(table);
 }
 
-static void full_table_forgets_the_longest_silent(void **state)
+static cwi_peer *hear(cwi_peer_table *table, unsigned n)
+{
+    uint8_t id[CWI_ROUTING_ID_SIZE];
+    make_id(id, n);
+    return cwi_peer_heard(table, id);
+}
+
+static void full_table_forgets_strangers_then_the_longest_silent(void **state)
 {
     (void)state;
-    cwi_peer_table *table = cwi_peer_table_create(3);
-    uint8_t id[CWI_ROUTING_ID_SIZE];
+    cwi_peer_table *table = cwi_peer_table_create(3, 0);
     cw_peer names[3];
     for (unsigned i = 0; i < 3; i++) {
-        make_id(id, i);
-        names[i] = cwi_peer_heard(table, id)->name;
+        cwi_peer *peer = hear(table, i);
+        names[i] = peer->name;
+        if (i != 2)
+            cwi_peer_answered(table, peer);
     }
-    make_id(id, 0);
-    cwi_peer_heard(table, id);
-    make_id(id, 77);
-    cw_peer fresh = cwi_peer_heard(table, id)->name;
+    hear(table, 0);
+    cwi_peer *fresh = hear(table, 77);
+    const cw_peer fresh_name = fresh->name;
+    assert_null(cwi_peer_find(table, names[2])); /* which was heard last of these, but is a stranger */
+    assert_non_null(cwi_peer_find(table, names[0]));
+    assert_non_null(cwi_peer_find(table, names[1]));
+    cwi_peer_answered(table, fresh);
+    hear(table, 78); /* no stranger is left */
     assert_null(cwi_peer_find(table, names[1]));
     assert_non_null(cwi_peer_find(table, names[0]));
-    assert_non_null(cwi_peer_find(table, names[2]));
-    assert_non_null(cwi_peer_find(table, fresh));
-    make_id(id, 1); /* comes back under a name never used before */
-    cw_peer again = cwi_peer_heard(table, id)->name;
-    assert_true(again != names[0] && again != names[1] && again != names[2] && again != fresh);
+    assert_non_null(cwi_peer_find(table, fresh_name));
+    cwi_peer_drop(table, cwi_peer_find(table, fresh_name));
+    cwi_peer_answered(table, hear(table, 78));
+    cw_peer again = hear(table, 2)->name; /* comes back under a name never used before, in place of who was dropped */
+    assert_true(again != names[0] && again != names[1] && again != names[2] && again != fresh_name);
+    assert_null(cwi_peer_find(table, fresh_name));
+    cwi_peer_table_destroy(&table);
+}
+
+/* Half a million ids, each heard once, while two clients that were answered are silent. */
+static void a_flood_of_strangers_drives_nobody_out(void **state)
+{
+    (void)state;
+    enum { LIMIT = 1 << 12, FLOOD = 1 << 19 };
+    cwi_peer_table *table = cwi_peer_table_create(LIMIT, 0);
+    cw_peer names[2];
+    for (unsigned i = 0; i < 2; i++) {
+        cwi_peer *peer = hear(table, FLOOD + i);
+        names[i] = peer->name;
+        cwi_peer_answered(table, peer);
+    }
+    for (unsigned i = 0; i < FLOOD; i++) {
+        const cw_peer name = hear(table, i)->name;
+        assert_true(hear(table, i)->name == name);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(hear(table, FLOOD + i)->name == names[i]);
+    for (unsigned i = FLOOD - LIMIT / 2; i < FLOOD; i++) /* the last are still found after so many were taken out */
+        assert_true((hear(table, i)->name & UINT32_MAX) <= LIMIT);
+    cwi_peer_table_destroy(&table);
+}
+
+static cw_status begin_frame(cwi_peer_table *table, cwi_peer *peer, bool first, size_t left, cw_frame *out)
+{
+    static uint8_t bytes[CWI_CHUNK_HEADER + CWI_CHUNK_DATA];
+    const size_t length = CWI_MIN(left, (size_t)CWI_CHUNK_DATA);
+    cwi_chunk_header(bytes, 1, first, (uint32_t)left);
+    return cwi_peer_take(table, peer, bytes, CWI_CHUNK_HEADER + length, 1 << 30, out, NULL);
+}
+
+static void begun_frames_of_strangers_are_bounded(void **state)
+{
+    (void)state;
+    enum { PEERS = 100, MOST = 10 * CWI_CHUNK_DATA, FRAME = CWI_CHUNK_DATA + 1 };
+    cwi_peer_table *table = cwi_peer_table_create(2 * PEERS, MOST);
+    cw_frame frame;
+    cwi_peer *client = hear(table, PEERS);
+    assert_int_equal(begin_frame(table, client, true, FRAME, &frame), CW_END);
+    cwi_peer_answered(table, client);
+    size_t held = 0, done = 0;
+    for (unsigned i = 0; i < PEERS; i++)
+        assert_int_equal(begin_frame(table, hear(table, i), true, FRAME, &frame), CW_END);
+    for (unsigned i = 0; i < PEERS; i++)
+        held += hear(table, i)->in.capacity;
+    assert_true(held > 0 && held <= MOST);
+    for (unsigned i = 0; i < PEERS; i++) { /* those that were not given up are made whole, the others are not */
+        const bool kept = hear(table, i)->in.capacity > 0;
+        cw_status status = begin_frame(table, hear(table, i), false, 1, &frame);
+        assert_int_equal(status, kept ? CW_OK : CW_END);
+        if (status == CW_OK)
+            cwi_free(frame.owner);
+        done += kept;
+    }
+    assert_true(done >= 9);
+    assert_int_equal(begin_frame(table, hear(table, PEERS), false, 1, &frame), CW_OK); /* the client's is not touched */
+    assert_int_equal(frame.size, FRAME);
+    cwi_free(frame.owner);
     cwi_peer_table_destroy(&table);
 }
 
@@ -188,9 +262,14 @@ static void endpoints_are_understood(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chunks_make_a_frame),          cmocka_unit_test(lost_chunks_lose_their_frame_only),
-        cmocka_unit_test(nonsense_is_a_protocol_error), cmocka_unit_test(memory_follows_what_arrived),
-        cmocka_unit_test(peers_keep_their_names),       cmocka_unit_test(full_table_forgets_the_longest_silent),
+        cmocka_unit_test(chunks_make_a_frame),
+        cmocka_unit_test(lost_chunks_lose_their_frame_only),
+        cmocka_unit_test(nonsense_is_a_protocol_error),
+        cmocka_unit_test(memory_follows_what_arrived),
+        cmocka_unit_test(peers_keep_their_names),
+        cmocka_unit_test(full_table_forgets_strangers_then_the_longest_silent),
+        cmocka_unit_test(a_flood_of_strangers_drives_nobody_out),
+        cmocka_unit_test(begun_frames_of_strangers_are_bounded),
         cmocka_unit_test(endpoints_are_understood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 int bench_codec(int argc, char **argv);
 int bench_engine(int argc, char **argv);
+int bench_loader(int argc, char **argv);
 
 /* ---- one measurement of a codec, by us or by a peer ---- */
 

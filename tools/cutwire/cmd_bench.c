@@ -12,6 +12,7 @@ static const struct kind {
 } kinds[] = {
     {"codec", bench_codec, "every codec and instruction set against memcpy, and peers: zfp, zstd, PyTorch"},
     {"engine", bench_engine, "training and inference of a model, against its bare convolutions, and PyTorch"},
+    {"loader", bench_loader, "samples a second from a data set to batches, augmented"},
     {NULL, NULL, NULL},
 };
 
@@ -24,6 +25,7 @@ static void print_help(FILE *out)
           "  cutwire bench codec --quick\n"
           "  cutwire bench codec --out bench/results\n"
           "  cutwire bench engine --model vgg19 --precision bf16\n"
+          "  cutwire bench loader --data cifar-10 --flip --crop-pad 4\n"
           "\n`cutwire bench KIND --help` lists the options.\n",
           out);
 }

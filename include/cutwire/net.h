@@ -9,7 +9,9 @@
  * in. Plaintext TCP on anything but loopback needs options.allow_plaintext.
  *
  * Order: frames between two ends arrive in order, at most once. What was on its way when a TCP connection broke is
- * lost; the client reconnects by itself and stays the same cw_peer to a server that is still the same.
+ * lost; the client reconnects by itself and stays the same cw_peer to a server that is still the same. A TCP server
+ * that has sent a client nothing yet may also lose frames of several chunks from it, when such clients have begun more
+ * than two of max_frame together: it should answer a short first frame, as cw_serve does.
  *
  * Thread-safety: one transport belongs to one thread at a time.
  */
@@ -40,8 +42,7 @@ typedef struct cw_net_options {
     bool allow_plaintext; /* bind or connect in the clear beyond loopback */
     uint32_t max_frame;   /* larger incoming frames drop the sender for good, larger outgoing ones fail; 0: 1 GiB */
     int heartbeat_ms;    /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000; -1: none */
-    int send_timeout_ms; /* for a whole frame to find room in the queue, about max_frame bytes; 0: 30000; -1: for ever
-                          */
+    int send_timeout_ms; /* for a whole frame to find room in the queue; 0: 30000; -1: for ever */
     const cw_key *secret_key;  /* of this end; NULL: no encryption */
     const cw_key *server_key;  /* clients: the server's public key */
     const cw_key *client_keys; /* servers: the public keys of all clients let in */

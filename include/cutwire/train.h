@@ -63,12 +63,14 @@ typedef struct cw_config {
     double timeout;      /* seconds without a word from a peer that owes one */
     double join_timeout; /* seconds to wait for clients to join (server) or for the server (client) */
     bool allow_plaintext;
-    bool own_data;        /* client: the whole local data set is its shard */
-    char data_dir[256];   /* where the data set lies on this machine; "": the usual places, or data's DIR */
-    char recipe[512];     /* file with the recipe of texts or tables (data.h); "": the resumed run's, or learned anew */
-    char weights[512];    /* safetensors file to begin with, names as torchvision's; "": as `init` says */
-    char out[512];        /* run directory; "": none is written */
-    char resume[512];     /* folder of a run to go on with; "": none */
+    bool own_data;      /* client: the whole local data set is its shard */
+    char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */
+    char recipe[512];   /* file with the recipe of texts or tables (data.h); "": the resumed run's, that of the weights,
+                           or learned */
+    char weights[512];  /* safetensors file to begin with, with the recipe beside it unless `recipe` names one; "": as
+                           `init` says */
+    char out[512];      /* run directory; "": none is written */
+    char resume[512];   /* folder of a run to go on with; "": none */
     int checkpoint_every; /* epochs; 0: no checkpoints */
 } cw_config;
 

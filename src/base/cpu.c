@@ -8,6 +8,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__x86_64__) && defined(__LP64__)
+#include <cpuid.h>
+#endif
+
 #include "base/base.h"
 
 double cwi_seconds(void)
@@ -33,15 +37,24 @@ const char *cwi_cpu_name(cwi_cpu cpu)
     return (size_t)cpu < CWI_COUNT(cpu_names) ? cpu_names[cpu] : "?";
 }
 
+#if defined(__x86_64__) && defined(__LP64__)
+/* Which not every compiler's __builtin_cpu_supports knows. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 bool cwi_cpu_has(cwi_cpu cpu)
 {
     switch (cpu) {
     case CWI_CPU_SCALAR:
         return true;
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__LP64__)
     case CWI_CPU_AVX2:
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-               __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("f16c");
+               __builtin_cpu_supports("popcnt") && has_f16c();
     case CWI_CPU_AVX512:
         return cwi_cpu_has(CWI_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&

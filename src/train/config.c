@@ -60,7 +60,7 @@ static const option options[] = {
     {{"own-data", NULL, "client: train on the whole local data set, not on a shard of it", "0", false, true}, T_BOOL, FIELD(own_data), 0, 1},
     {{"data-dir", "DIR", "where the data set lies on this machine", "", false, true}, T_STRING, FIELD(data_dir), 0, 0},
     {{"recipe", "FILE", "vocabulary or column statistics to use (a run's recipe.txt), in place of learning them", "", false, false}, T_STRING, FIELD(recipe), 0, 0},
-    {{"weights", "FILE", "safetensors file to begin with: a run's model.safetensors, or torchvision's names", "", false, false}, T_STRING, FIELD(weights), 0, 0},
+    {{"weights", "FILE", "begin with this safetensors file: a run's model.safetensors (and recipe.txt beside it), or one with its names and shapes", "", false, false}, T_STRING, FIELD(weights), 0, 0},
     {{"checkpoint-every", "N", "save a checkpoint after every N epochs; 0: never", "1", false, false}, T_INT, FIELD(checkpoint_every), 0, 1e6},
     {{"resume", "DIR", "go on with the run in this folder, from its last checkpoint", "", false, false}, T_STRING, FIELD(resume), 0, 0},
     {{"out", "DIR", "folder for the run's files", "", false, false}, T_STRING, FIELD(out), 0, 0},

@@ -3,6 +3,7 @@
  * get the same numbers; a run's folder keeps it for the run's continuation. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "train/setup.h"
 
@@ -39,7 +40,13 @@ cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err)
     snprintf(path, sizeof path, "%s/" CWI_RECIPE_FILE, config->resume);
     if (*config->resume && cwi_recipe_needed(config))
         return read_file(path, recipe, err);
-    return *config->recipe ? read_file(config->recipe, recipe, err) : CW_OK;
+    if (*config->recipe)
+        return read_file(config->recipe, recipe, err);
+    /* Weights are of the words and columns that they were learned with. */
+    const char *slash = strrchr(config->weights, '/');
+    snprintf(path, sizeof path, "%.*s" CWI_RECIPE_FILE, slash ? (int)(slash - config->weights) + 1 : 0,
+             config->weights);
+    return *config->weights && access(path, F_OK) == 0 ? read_file(path, recipe, err) : CW_OK;
 }
 
 bool cwi_recipe_needed(const cw_config *config)

@@ -68,6 +68,14 @@ static cw_status find_sample(cwi_setup *setup, cw_error *err)
     return parse_sample(config->sample, &setup->sample, err);
 }
 
+static bool has_batch_norm(const cw_model *model)
+{
+    for (size_t i = 0; i < cw_model_layer_count(model); i++)
+        if (strcmp(cw_model_layer(model, i).kind, "batchnorm") == 0)
+            return true;
+    return false;
+}
+
 static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
 {
     const cw_config *config = &setup->config;
@@ -93,6 +101,8 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     cw_model_options options = {
         .sample = setup->sample, .classes = config->classes, .activation = config->activation, .input = config->input};
     CWI_TRY(cw_model_open(config->model, &options, &setup->model, err));
+    if (config->bias_lr != 1 && !has_batch_norm(setup->model))
+        return cwi_fail(err, CW_ERR_SPEC, "bias-lr: model %s has no batch norm, whose biases it is for", config->model);
     CWI_TRY(cw_model_cut(setup->model, config->cut, &setup->cut, err));
     return cw_shape_count(&setup->cut.smashed, &setup->smashed_count);
 }

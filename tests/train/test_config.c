@@ -227,6 +227,21 @@ static void what_does_not_fit_together_is_refused(void **state)
     }
 }
 
+static void a_rate_for_biases_wants_batch_norm(void **state)
+{
+    (void)state;
+    cw_config config;
+    cw_error err;
+    cw_config_init(&config);
+    static const char *const settings[][2] = {{"sample", "9"}, {"classes", "2"}, {"model", "mlp"}, {"cut", "shallow"}};
+    for (size_t i = 0; i < CWI_COUNT(settings); i++)
+        assert_ok(cw_config_set(&config, settings[i][0], settings[i][1], NULL));
+    assert_ok_err(cw_config_check(&config, &err), err);
+    config.bias_lr = 64;
+    assert_status(cw_config_check(&config, &err), CW_ERR_SPEC);
+    assert_non_null(strstr(err.message, "no batch norm"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +254,7 @@ int main(void)
         cmocka_unit_test(an_unknown_preset_is_answered_with_the_known),
         cmocka_unit_test(bad_values_are_named),
         cmocka_unit_test(bad_json_is_refused),
+        cmocka_unit_test(a_rate_for_biases_wants_batch_norm),
         cmocka_unit_test(what_does_not_fit_together_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

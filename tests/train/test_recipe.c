@@ -118,6 +118,12 @@ static void clients_take_the_servers_vocabulary(void **state)
     cwi_setup setup;
     assert_true(cwi_setup_open(&alone, &setup, &err) != CW_OK);
     assert_non_null(strstr(err.message, "--recipe"));
+    snprintf(alone.weights, sizeof alone.weights, "%.400s/model.safetensors",
+             server.out); /* beside it lies the recipe */
+    assert_ok_err(cwi_setup_open(&alone, &setup, &err), err);
+    assert_string_equal(setup.recipe, recipe);
+    cwi_setup_close(&setup);
+    *alone.weights = '\0';
     snprintf(alone.recipe, sizeof alone.recipe, "%.400s/recipe.txt", server.out);
     assert_ok_err(cwi_setup_open(&alone, &setup, &err), err);
     assert_string_equal(setup.recipe, recipe);

@@ -227,7 +227,7 @@ void cwi_planes_scalar(cwi_kernels *k);
 void cwi_convert_scalar(cwi_kernels *k);
 void cwi_ctx_scalar(cwi_kernels *k);
 void cwi_ec_scalar(cwi_kernels *k);
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__LP64__)
 void cwi_scan_avx2(cwi_kernels *k);
 void cwi_planes_avx2(cwi_kernels *k);
 void cwi_convert_avx2(cwi_kernels *k);

@@ -12,7 +12,7 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
     cwi_convert_scalar(out);
     cwi_ctx_scalar(out);
     cwi_ec_scalar(out);
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__LP64__)
     if (cpu == CWI_CPU_AVX2) {
         cwi_scan_avx2(out);
         cwi_planes_avx2(out);

@@ -50,8 +50,8 @@ cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err);
 
 /* Whether samples of this configuration need a recipe; false also while its input is not known. */
 bool cwi_recipe_needed(const cw_config *config);
-/* The recipe of the run to be resumed, else of the file that the configuration names, else the one beside the weights to
- * begin with, else NULL. Freed with cwi_free, as below. */
+/* The recipe of the run to be resumed, else of the file that the configuration names, else the one beside the weights
+ * to begin with, else NULL. Freed with cwi_free, as below. */
 cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err);
 /* A terminated copy; CW_ERR_CORRUPT when the bytes are no text. */
 cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_error *err);

@@ -58,7 +58,8 @@ bool cwi_cpu_has(cwi_cpu cpu)
     case CWI_CPU_AVX512:
         return cwi_cpu_has(CWI_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bitalg");
+               __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bitalg") &&
+               __builtin_cpu_supports("avx512vnni");
 #elif defined(__aarch64__)
     case CWI_CPU_NEON: /* part of the base architecture */
         return true;

@@ -20,11 +20,10 @@ enum {
     NUMBER_BITS = 8,              /* about what a weight takes */
     FINEST = 32,
     COARSEST = 2, /* contexts for a difference of 1 */
-    SHORT = 16,   /* bytes */
     CLASS_BITS = 3,
     /* variables of the regression: */
     ONE = 0,
-    NEAR = 1,
+    NEAR = 1, /* left, up, upper left, upper right */
     TARGET = NEAR + CWI_CTX_NEAR,
     FIRST, /* of the shortlist */
     VARIABLES = FIRST + SHORTLIST,
@@ -39,16 +38,18 @@ typedef struct fit {
     const cwi_kernels *kernels;
     const uint8_t *symbols;
     cwi_ctx_tables *tables;
-    size_t rows, n;                   /* of each channel in the sample: rows, and elements in them */
-    double whole;                     /* elements of a channel */
-    double scale;                     /* what a weight of 1 is in whole numbers */
-    uint64_t *sum, *square, *sorted;  /* of each channel */
-    uint32_t (*products)[CANDIDATES]; /* of channels, and those 1 .. CANDIDATES before them */
-    size_t *row;                      /* twice where each row of channel 0 begins, and 1 where there is one above */
-    uint8_t *sample;                  /* [channel][n] */
-    uint8_t *near;                    /* [CWI_CTX_NEAR][n] of the channel at hand, */
-    uint8_t *ones;                    /* [n] */
-    int8_t *residual;                 /* [n] of the channel at hand */
+    size_t rows, n;                  /* of each channel in the sample: rows, and elements in them */
+    size_t pitch;                    /* n, and zeros to fill a multiple of CWI_CTX_PAD */
+    double whole;                    /* elements of a channel */
+    double scale;                    /* what a weight of 1 is in whole numbers */
+    uint64_t *sum, *square, *sorted; /* of each channel */
+    float *spread;                   /* of each channel 1 / (n square - sum^2), or 0 */
+    int32_t (*products)[CANDIDATES]; /* of each channel with its candidates */
+    size_t *row, *above; /* where each row of channel 0 begins, and the one above it, or any where none is */
+    uint8_t *sample;     /* [channel][pitch] */
+    uint8_t *known;      /* [TARGET][pitch] ones, and the neighbours of the channel at hand */
+    uint8_t *inner[3];   /* [pitch] each: 255 where there is a left, an upper, a right neighbour */
+    int8_t *residual;    /* [pitch] of the channel at hand */
     near_moments shared[CWI_CTX_SHARED];
     double own_bits;
 } fit;
@@ -73,20 +74,30 @@ static size_t sample_rows(const cwi_ctx_shape *s)
 
 /* Where the parts of the scratch are. */
 typedef struct places {
-    size_t sum, square, sorted, products, row, sample, near, all;
+    size_t sum, square, sorted, spread, products, row, above, sample, known, inner, residual, all;
 } places;
+
+static size_t place(size_t *end, size_t bytes)
+{
+    const size_t at = *end;
+    *end += rounded(bytes);
+    return at;
+}
 
 static places places_in(const cwi_ctx_shape *s)
 {
-    const size_t n = sample_rows(s) * s->width, per_channel = rounded(s->channels * sizeof(uint64_t));
-    places p = {.sum = rounded(sizeof(fit))};
-    p.square = p.sum + per_channel;
-    p.sorted = p.square + per_channel;
-    p.products = p.sorted + per_channel;
-    p.row = p.products + (may_refer(s) ? s->channels * CANDIDATES * sizeof(uint32_t) : 0);
-    p.sample = p.row + rounded(sample_rows(s) * sizeof(size_t));
-    p.near = p.sample + rounded(s->channels * n);
-    p.all = p.near + rounded((CWI_CTX_NEAR + 2) * n);
+    const size_t rows = sample_rows(s), pitch = rounded(rows * s->width), sums = s->channels * sizeof(uint64_t);
+    size_t end = rounded(sizeof(fit));
+    places p = {.sum = place(&end, sums), .square = place(&end, sums), .sorted = place(&end, sums)};
+    p.spread = place(&end, s->channels * sizeof(float));
+    p.products = place(&end, may_refer(s) ? s->channels * CANDIDATES * sizeof(int32_t) : 0);
+    p.row = place(&end, rows * sizeof(size_t));
+    p.above = place(&end, rows * sizeof(size_t));
+    p.sample = place(&end, s->channels * pitch);
+    p.known = place(&end, TARGET * pitch);
+    p.inner = place(&end, 3 * pitch);
+    p.residual = place(&end, pitch);
+    p.all = end;
     return p;
 }
 
@@ -107,17 +118,23 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *s
     f->tables = t;
     f->rows = sample_rows(s);
     f->n = f->rows * s->width;
+    f->pitch = rounded(f->n);
     f->whole = (double)(s->elements / s->channels);
     f->sum = (uint64_t *)(void *)(work + p.sum);
     f->square = (uint64_t *)(void *)(work + p.square);
     f->sorted = (uint64_t *)(void *)(work + p.sorted);
-    f->products = (uint32_t(*)[CANDIDATES])(void *)(work + p.products);
+    f->spread = (float *)(void *)(work + p.spread);
+    f->products = (int32_t(*)[CANDIDATES])(void *)(work + p.products);
     f->row = (size_t *)(void *)(work + p.row);
+    f->above = (size_t *)(void *)(work + p.above);
     f->sample = work + p.sample;
-    f->near = work + p.near;
-    f->ones = f->near + CWI_CTX_NEAR * f->n;
-    f->residual = (int8_t *)(f->ones + f->n);
-    memset(f->ones, 1, f->n);
+    f->known = work + p.known;
+    for (unsigned i = 0; i < 3; i++)
+        f->inner[i] = work + p.inner + i * f->pitch;
+    f->residual = (int8_t *)(work + p.residual);
+    memset(f->known, 0, TARGET * f->pitch);
+    memset(f->known, 1, f->n);
+    memset(f->residual, 0, f->pitch);
     return f;
 }
 
@@ -127,51 +144,79 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *s
 static void choose_rows(const fit *f)
 {
     const cwi_ctx_shape *s = f->shape;
-    const size_t all = s->samples * s->height, span = all / f->rows;
+    const size_t all = s->samples * s->height, span = all / f->rows, width = s->width;
+    memset(f->inner[0], 255, 3 * f->pitch);
     for (size_t i = 0; i < f->rows; i++) {
         const size_t row = i * span + i * 5 % span, sample = row / s->height, y = row % s->height;
-        f->row[i] = 2 * (sample * s->channels * s->height + y) * s->width + (y > 0);
+        f->row[i] = (sample * s->channels * s->height + y) * width;
+        f->above[i] = f->row[i] - CWI_MIN(f->row[i], width);
+        f->inner[0][i * width] = f->inner[2][i * width + width - 1] = 0;
+        if (y == 0)
+            memset(f->inner[1] + i * width, 0, width);
     }
 }
 
-/* Where channel `channel` begins in a sample. */
+/* Where channel `channel` begins in a sample, and in `sample`. */
 static const uint8_t *plane_of(const fit *f, size_t channel)
 {
     return f->symbols + channel * f->shape->height * f->shape->width;
 }
 
-static uint32_t product(const fit *f, const uint8_t *a, const uint8_t *b)
+static uint8_t *sample_of(const fit *f, size_t channel)
 {
-    return f->kernels->ctx.products(a, b, f->n);
+    return f->sample + channel * f->pitch;
 }
 
-static uint32_t sum_of(const fit *f, const uint8_t *a)
+/* out[i] = sum of a * row i of `rows`, which are f->pitch apart; `a` are symbols or a residual. */
+static void products(const fit *f, const void *a, const uint8_t *rows, size_t count, int32_t *out)
 {
-    return product(f, a, f->ones);
+    f->kernels->ctx.products(a, rows, f->pitch, count, f->pitch, out);
+}
+
+CWI_INLINE void gather_rows(const uint8_t *from, const size_t *row, size_t rows, size_t width, uint8_t *to)
+{
+    for (size_t i = 0; i < rows; i++)
+        memcpy(to + i * width, from + row[i], width);
 }
 
 /* Rows are often so short that calls would take most of the time. */
-static void copy(uint8_t *to, const uint8_t *from, size_t n)
+static void gather(const fit *f, const uint8_t *from, const size_t *row, uint8_t *to)
 {
-    if (n >= SHORT)
-        memcpy(to, from, n);
-    else
-        for (size_t i = 0; i < n; i++)
-            to[i] = from[i];
+    switch (f->shape->width) {
+    case 1:
+        gather_rows(from, row, f->rows, 1, to);
+        break;
+    case 2:
+        gather_rows(from, row, f->rows, 2, to);
+        break;
+    case 4:
+        gather_rows(from, row, f->rows, 4, to);
+        break;
+    case 8:
+        gather_rows(from, row, f->rows, 8, to);
+        break;
+    default:
+        gather_rows(from, row, f->rows, f->shape->width, to);
+        break;
+    }
 }
 
 static void take_sample(fit *f)
 {
-    const size_t width = f->shape->width;
     double sum = 0, square = 0;
     for (size_t c = 0; c < f->shape->channels; c++) {
-        uint8_t *to = f->sample + c * f->n;
-        for (size_t i = 0; i < f->rows; i++)
-            copy(to + i * width, plane_of(f, c) + f->row[i] / 2, width);
-        f->sum[c] = sum_of(f, to);
-        f->square[c] = product(f, to, to);
-        sum += (double)f->sum[c];
-        square += (double)f->square[c];
+        uint8_t *to = sample_of(f, c);
+        int32_t sums[1], squares[1];
+        gather(f, plane_of(f, c), f->row, to);
+        memset(to + f->n, 0, f->pitch - f->n);
+        products(f, f->known, to, 1, sums);
+        products(f, to, to, 1, squares);
+        const double spread = (double)f->n * squares[0] - (double)sums[0] * sums[0];
+        f->sum[c] = (uint64_t)sums[0];
+        f->square[c] = (uint64_t)squares[0];
+        f->spread[c] = spread > 0 ? (float)(1 / spread) : 0;
+        sum += sums[0];
+        square += squares[0];
     }
     /* Contexts cover what is predicted to about three standard deviations. */
     const double n = (double)f->n * (double)f->shape->channels, mean = sum / n;
@@ -179,25 +224,24 @@ static void take_sample(fit *f)
     f->scale = CWI_MAX(CWI_MIN(CWI_CONTEXTS / range, (double)FINEST), (double)COARSEST) * (1 << CWI_CTX_SHIFT);
 }
 
-/* The neighbours of a channel's elements in the sample. */
-static void take_near(fit *f, size_t channel)
+static void mask(const uint8_t *restrict from, const uint8_t *restrict inner, size_t n, uint8_t *restrict to)
 {
-    const size_t width = f->shape->width, n = f->n;
-    for (size_t i = 0; i < f->rows; i++) {
-        const uint8_t *row = plane_of(f, channel) + f->row[i] / 2;
-        uint8_t *to = f->near + i * width;
-        to[0] = to[2 * n] = to[3 * n + width - 1] = 0;
-        copy(to + 1, row, width - 1);
-        if (f->row[i] & 1) {
-            const uint8_t *up = row - width;
-            copy(to + n, up, width);
-            copy(to + 2 * n + 1, up, width - 1);
-            copy(to + 3 * n, up + 1, width - 1);
-        } else {
-            for (unsigned j = 1; j < CWI_CTX_NEAR; j++)
-                memset(to + j * n, 0, width);
-        }
-    }
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[i] & inner[i];
+}
+
+/* The neighbours of a channel's elements in the sample. */
+static void take_near(const fit *f, size_t channel)
+{
+    const uint8_t *at = sample_of(f, channel);
+    uint8_t *left = f->known + NEAR * f->pitch, *up = left + f->pitch, *up_left = up + f->pitch;
+    uint8_t *up_right = up_left + f->pitch;
+    gather(f, plane_of(f, channel), f->above, up_left);
+    mask(up_left, f->inner[1], f->n, up);
+    mask(at, f->inner[0] + 1, f->n - 1, left + 1);
+    mask(up, f->inner[0] + 1, f->n - 1, up_left + 1);
+    mask(up + 1, f->inner[2], f->n - 1, up_right);
+    up_left[0] = 0;
 }
 
 /* ---- regression, by elimination: what is left of the other variables once some are known ---- */
@@ -205,15 +249,19 @@ static void take_near(fit *f, size_t channel)
 typedef struct regression {
     unsigned variables; /* that `left` has */
     unsigned count, chosen[1 + CWI_CTX_WEIGHTS];
+    bool known[VARIABLES]; /* those that are chosen */
     double n;
     moments left; /* rows of chosen variables stay as they were when chosen */
 } regression;
 
-static void set_up(regression *r, double n, unsigned variables)
+/* From moments of which the first variables are known. */
+static void set_up(regression *r, moments m, double n, unsigned variables)
 {
     r->variables = variables;
     r->count = 0;
     r->n = n;
+    memset(r->known, 0, sizeof r->known);
+    memcpy(r->left, m, variables * sizeof *m);
     for (unsigned i = 0; i < variables; i++)
         r->left[i][i] += i == TARGET ? 0 : 1e-4 * r->left[i][i] + 1e-2;
 }
@@ -221,11 +269,9 @@ static void set_up(regression *r, double n, unsigned variables)
 static void choose(regression *r, unsigned v)
 {
     r->chosen[r->count++] = v;
+    r->known[v] = true;
     for (unsigned i = 0; i < r->variables; i++) {
-        bool known = false;
-        for (unsigned j = 0; j < r->count; j++)
-            known |= r->chosen[j] == i;
-        const double part = known ? 0 : r->left[i][v] / r->left[v][v];
+        const double part = r->known[i] ? 0 : r->left[i][v] / r->left[v][v];
         for (unsigned j = 0; part != 0 && j < r->variables; j++)
             r->left[i][j] -= part * r->left[v][j];
     }
@@ -292,16 +338,16 @@ static void set_both(moments m, unsigned i, unsigned j, double v)
 
 static void measure_near(const fit *f, size_t channel, moments m)
 {
-    const uint8_t *target = f->sample + channel * f->n;
-    m[ONE][ONE] = (double)f->n;
-    set_both(m, ONE, TARGET, (double)f->sum[channel]);
+    const uint8_t *target = sample_of(f, channel);
+    int32_t sums[TARGET];
+    products(f, target, f->known, TARGET, sums);
+    for (unsigned i = 0; i < TARGET; i++)
+        set_both(m, i, TARGET, sums[i]);
     m[TARGET][TARGET] = (double)f->square[channel];
-    for (unsigned i = NEAR; i < TARGET; i++) {
-        const uint8_t *a = f->near + (i - NEAR) * f->n;
-        set_both(m, ONE, i, (double)sum_of(f, a));
-        set_both(m, i, TARGET, product(f, a, target));
-        for (unsigned j = NEAR; j <= i; j++)
-            set_both(m, i, j, product(f, a, f->near + (j - NEAR) * f->n));
+    for (unsigned i = 0; i < TARGET; i++) {
+        products(f, f->known + i * f->pitch, f->known, i + 1, sums);
+        for (unsigned j = 0; j <= i; j++)
+            set_both(m, i, j, sums[j]);
     }
 }
 
@@ -322,18 +368,17 @@ static words8 words_at(const uint8_t *p)
 /* What of the channel's elements its neighbours do not foretell, but for the last few. */
 static void take_residual(const fit *f, size_t channel, const regression *r)
 {
-    const uint8_t *target = f->sample + channel * f->n, *near = f->near;
+    const uint8_t *target = sample_of(f, channel), *near = f->known + NEAR * f->pitch;
     const words8 zero = {0}, most = zero + 127, half = zero + (1 << RESIDUAL_SHIFT) / 2;
     double weight[1 + CWI_CTX_WEIGHTS];
     int16_t w[TARGET];
     weights_of(r, weight);
     for (unsigned i = 0; i < TARGET; i++) /* so that 16 bits hold what follows */
         w[i] = whole(weight[i] * WEIGHT_ONE, i == ONE ? CWI_CTX_BIAS_MOST : 4 * WEIGHT_ONE);
-    memset(f->residual, 0, f->n);
     for (size_t i = 0; i + 8 <= f->n; i += 8) {
         words8 v = words_at(target + i) * WEIGHT_ONE - w[ONE] + half;
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
-            v -= words_at(near + j * f->n + i) * w[NEAR + j];
+            v -= words_at(near + j * f->pitch + i) * w[NEAR + j];
         v >>= RESIDUAL_SHIFT;
         v = (v & (v < most)) | (most & (v >= most));
         v = (v & (v > -most)) | (-most & (v <= -most));
@@ -350,41 +395,46 @@ static size_t first_candidate(size_t channel)
 /* The earlier channels that correlate most with the residual, best first; returns how many. */
 static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIST])
 {
-    double score[SHORTLIST];
+    const size_t first = first_candidate(channel), candidates = channel - first;
+    int32_t both[CANDIDATES];
+    float score[CANDIDATES], best[SHORTLIST];
     unsigned count = 0;
-    for (size_t c = first_candidate(channel); c < channel; c++) {
-        const double n = (double)f->n, sum = (double)f->sum[c], spread = n * (double)f->square[c] - sum * sum;
-        const double both = f->kernels->ctx.signed_products(f->residual, f->sample + c * f->n, f->n);
-        const double s = spread > 0 ? both * both / spread : 0;
+    products(f, f->residual, sample_of(f, first), candidates, both);
+    for (size_t c = 0; c < candidates; c++)
+        score[c] = (float)both[c] * (float)both[c] * f->spread[first + c];
+    for (size_t c = 0; c < candidates; c++) {
+        const float s = score[c];
         unsigned at = count;
-        if (s <= 0 || (count == SHORTLIST && s <= score[count - 1]))
+        if (s <= 0 || (count == SHORTLIST && s <= best[count - 1]))
             continue;
         at -= count == SHORTLIST;
-        for (; at > 0 && score[at - 1] < s; at--) {
-            score[at] = score[at - 1];
+        for (; at > 0 && best[at - 1] < s; at--) {
+            best[at] = best[at - 1];
             channels[at] = channels[at - 1];
         }
-        score[at] = s;
-        channels[at] = c;
+        best[at] = s;
+        channels[at] = first + c;
         count += count < SHORTLIST;
     }
     return count;
 }
 
+/* Of two that were candidates of one channel. */
 static double product_of(const fit *f, size_t a, size_t b)
 {
-    const size_t later = CWI_MAX(a, b), back = later - CWI_MIN(a, b);
-    return back ? (double)f->products[later][back - 1] : (double)f->square[a];
+    const size_t later = CWI_MAX(a, b), earlier = CWI_MIN(a, b);
+    return a == b ? (double)f->square[a] : f->products[later][earlier - first_candidate(later)];
 }
 
 static void measure_shortlist(const fit *f, size_t channel, const size_t *channels, unsigned count, moments m)
 {
+    int32_t sums[TARGET];
     for (unsigned i = 0; i < count; i++) {
-        const uint8_t *a = f->sample + channels[i] * f->n;
+        products(f, sample_of(f, channels[i]), f->known + NEAR * f->pitch, CWI_CTX_NEAR, sums);
         set_both(m, FIRST + i, TARGET, product_of(f, channel, channels[i]));
         set_both(m, FIRST + i, ONE, (double)f->sum[channels[i]]);
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
-            set_both(m, FIRST + i, NEAR + j, product(f, a, f->near + j * f->n));
+            set_both(m, FIRST + i, NEAR + j, sums[j]);
         for (unsigned j = 0; j <= i; j++)
             set_both(m, FIRST + i, FIRST + j, product_of(f, channels[i], channels[j]));
     }
@@ -396,11 +446,8 @@ static unsigned best_of_shortlist(const regression *r, const double *spread)
     unsigned best = 0;
     double most = 0;
     for (unsigned v = FIRST; v < r->variables; v++) {
-        bool known = false;
-        for (unsigned j = 0; j < r->count; j++)
-            known |= r->chosen[j] == v;
         const double foretold = r->left[v][TARGET] * r->left[v][TARGET] / r->left[v][v];
-        if (known || r->left[v][v] < 1e-3 * spread[v] || foretold <= most)
+        if (r->known[v] || r->left[v][v] < 1e-3 * spread[v] || foretold <= most)
             continue;
         most = foretold;
         best = v;
@@ -412,17 +459,16 @@ static unsigned best_of_shortlist(const regression *r, const double *spread)
  * moments. */
 static void add_references(const fit *f, size_t channel, moments m, regression *r, size_t channels[SHORTLIST])
 {
-    for (size_t c = first_candidate(channel); c < channel; c++)
-        f->products[channel][channel - c - 1] = product(f, f->sample + channel * f->n, f->sample + c * f->n);
+    const size_t first = first_candidate(channel);
+    products(f, sample_of(f, channel), sample_of(f, first), channel - first, f->products[channel]);
     take_residual(f, channel, r);
     const unsigned count = shortlist(f, channel, channels);
     measure_shortlist(f, channel, channels, count, m);
     double spread[VARIABLES];
     const double price = log2((double)channel) + NUMBER_BITS;
-    memcpy(r->left, m, sizeof r->left);
-    for (unsigned v = 0; v < VARIABLES; v++)
+    for (unsigned v = 0; v < FIRST + count; v++)
         spread[v] = m[v][v];
-    set_up(r, (double)f->n, FIRST + count);
+    set_up(r, m, (double)f->n, FIRST + count);
     choose_near(r);
     for (unsigned v; r->count <= CWI_CTX_WEIGHTS && (v = best_of_shortlist(r, spread)) != 0;) {
         const double all = r->left[TARGET][TARGET], foretold = r->left[v][TARGET] * r->left[v][TARGET];
@@ -481,12 +527,12 @@ static void classify(const fit *f)
 /* One set for 2^merge classes, the i-th of these. */
 static void share_set(const fit *f, unsigned merge, unsigned i, regression *r)
 {
-    memset(r->left, 0, sizeof r->left);
+    moments m = {{0}};
     for (unsigned c = i << merge; c < (i + 1) << merge; c++)
         for (unsigned a = 0; a < FIRST; a++)
             for (unsigned b = 0; b < FIRST; b++)
-                r->left[a][b] += f->shared[c][a][b];
-    set_up(r, CWI_MAX(r->left[ONE][ONE], 1.0), FIRST);
+                m[a][b] += f->shared[c][a][b];
+    set_up(r, m, CWI_MAX(m[ONE][ONE], 1.0), FIRST);
     choose_near(r);
 }
 
@@ -519,7 +565,7 @@ static void share(fit *f, unsigned merge)
 
 static void fit_channel(fit *f, size_t channel)
 {
-    moments m = {{0}};
+    moments m; /* of the variables that are measured */
     regression r;
     size_t channels[SHORTLIST];
     take_near(f, channel);
@@ -530,8 +576,7 @@ static void fit_channel(fit *f, size_t channel)
             total[a][b] += m[a][b];
     if (!cwi_ctx_may_own(f->shape))
         return;
-    memcpy(r.left, m, sizeof r.left);
-    set_up(&r, (double)f->n, FIRST);
+    set_up(&r, m, (double)f->n, FIRST);
     choose_near(&r);
     if (may_refer(f->shape) && channel > 0)
         add_references(f, channel, m, &r, channels);

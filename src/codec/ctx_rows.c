@@ -96,11 +96,12 @@ static const cwi_ctx_set *set_of(const cwi_ctx_tables *t, size_t channel)
 
 static void fill(int16_t lanes[CWI_LANES], size_t first, size_t end, int16_t v)
 {
-    const uint64_t four = (uint16_t)v * UINT64_C(0x0001000100010001);
-    for (; first + 4 <= end; first += 4)
-        memcpy(lanes + first, &four, sizeof four);
-    for (; first < end; first++)
-        lanes[first] = v;
+    if (end - first == CWI_LANES)
+        for (size_t i = 0; i < CWI_LANES; i++)
+            lanes[i] = v;
+    else
+        for (size_t i = first; i < end; i++)
+            lanes[i] = v;
 }
 
 void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t group, cwi_ctx_mix *m)

@@ -220,25 +220,32 @@ static void test_coder(void **state)
 
 /* ---- sums of products ---- */
 
+enum { ROWS = 6 };
+
+static void check_products(const cwi_kernels *k, size_t n, size_t count, size_t stride, bool largest)
+{
+    int32_t want[ROWS], got[ROWS];
+    int8_t *numbers = place(0, n, n & 64, 0);
+    uint8_t *rows = place(1, count ? (count - 1) * stride + n : 0, !(n & 64), 0);
+    random_bytes(rows, count ? (count - 1) * stride + n : 0, CWI_SYMBOLS);
+    for (size_t i = 0; i < n; i++)
+        numbers[i] = !largest ? (int8_t)((int)cwi_rng_below(&rng, 255) - 127) : count & 1 ? 127 : -127;
+    if (largest && count)
+        memset(rows, CWI_SYMBOLS - 1, (count - 1) * stride + n);
+    scalar.ctx.products(numbers, rows, stride, count, n, want);
+    k->ctx.products(numbers, rows, stride, count, n, got);
+    assert_memory_equal(got, want, count * sizeof *got);
+}
+
 static void test_products(void **state)
 {
     (void)state;
-    for (size_t v = 0; v < variants; v++) {
-        for (size_t n = 0; n < 700; n++) {
-            uint8_t *a = place(0, n, n & 1, 0), *b = place(1, n, !(n & 1), 0);
-            random_bytes(a, n, n % 3 ? CWI_SYMBOLS : 1);
-            random_bytes(b, n, CWI_SYMBOLS);
-            if (n % 5 == 0) { /* the largest sums */
-                memset(a, CWI_SYMBOLS - 1, n);
-                memset(b, CWI_SYMBOLS - 1, n);
+    for (size_t v = 0; v < variants; v++)
+        for (size_t n = 0; n < 12 * CWI_CTX_PAD; n += CWI_CTX_PAD)
+            for (size_t count = 0; count <= ROWS; count++) {
+                check_products(&variant[v], n, count, n, false);
+                check_products(&variant[v], n, count, n + 37, n & 128);
             }
-            assert_int_equal(variant[v].ctx.products(a, b, n), scalar.ctx.products(a, b, n));
-            int8_t *numbers = place(0, n, !(n & 1), 0);
-            for (size_t i = 0; i < n; i++)
-                numbers[i] = n % 5 ? (int8_t)((int)cwi_rng_below(&rng, 255) - 127) : n & 1 ? 127 : -127;
-            assert_int_equal(variant[v].ctx.signed_products(numbers, b, n), scalar.ctx.signed_products(numbers, b, n));
-        }
-    }
 }
 
 /* ---- floats and symbols of ec ---- */

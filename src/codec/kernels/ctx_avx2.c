@@ -72,6 +72,15 @@ CWI_INLINE void v_narrow(const v_u32 v[4], uint8_t out[CWI_LANES])
     _mm256_storeu_si256((__m256i *)(void *)out, bytes);
 }
 
+/* sum and products of 32 numbers and 32 symbols, four of them to each lane. */
+CWI_INLINE v_i32 v_dot(v_i32 sum, const int8_t *a, const uint8_t *symbols)
+{
+    const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)a);
+    const __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)symbols);
+    const __m256i pairs = _mm256_maddubs_epi16(y, x); /* at most 2 * 127 * 15 */
+    return sum + (v_i32)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
 #include "codec/kernels/ctx_simd.h"
 
 void cwi_ctx_avx2(cwi_kernels *k)

@@ -1,5 +1,5 @@
-/* ctx_avx512.c - the entropy coder with AVX-512 (F, BW, VL, DQ, VBMI2): a row's position in one vector of 32 16-bit
- * lanes, the states in two of 16. Tables of 64 contexts are two vectors, looked up by one permutation. */
+/* ctx_avx512.c - the entropy coder with AVX-512 (F, BW, VL, DQ, VBMI2, VNNI): a row's position in one vector of 32
+ * 16-bit lanes, the states in two of 16. Tables of 64 contexts are two vectors, looked up by one permutation. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -224,37 +224,42 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
     return true;
 }
 
-/* ---- sums of products: pairs in 16 bits (at most 2 * 127 * 15), then fours in 32 ---- */
+/* ---- sums of products, of four rows at a time ---- */
 
-CWI_INLINE __m512i add_products(__m512i sum, __m512i symbols, __m512i numbers)
+CWI_INLINE __m512i dot(__m512i sum, const uint8_t *symbols, __m512i numbers)
 {
-    const __m512i pairs = _mm512_maddubs_epi16(symbols, numbers);
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    return _mm512_dpbusd_epi32(sum, _mm512_loadu_si512(symbols), numbers);
 }
 
-CWI_INLINE int32_t sum_products(const void *numbers, const uint8_t *symbols, size_t n)
+/* The sums of four vectors. */
+CWI_INLINE __m128i totals(__m512i v0, __m512i v1, __m512i v2, __m512i v3)
 {
-    const uint8_t *a = numbers;
-    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    size_t i = 0;
-    for (; i + 128 <= n; i += 128)
-        for (size_t j = 0; j < 2; j++)
-            sum[j] = add_products(sum[j], _mm512_loadu_si512(symbols + i + 64 * j), _mm512_loadu_si512(a + i + 64 * j));
-    for (; i < n; i += 64) {
-        const __mmask64 here = n - i < 64 ? (__mmask64)((UINT64_C(1) << (n - i)) - 1) : UINT64_MAX;
-        sum[0] = add_products(sum[0], _mm512_maskz_loadu_epi8(here, symbols + i), _mm512_maskz_loadu_epi8(here, a + i));
+    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(v0, v1), _mm512_unpackhi_epi32(v0, v1));
+    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(v2, v3), _mm512_unpackhi_epi32(v2, v3));
+    const __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    const __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
+}
+
+static void products(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out)
+{
+    for (; count >= 4; count -= 4, rows += 4 * stride, out += 4) {
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t i = 0; i < n; i += 64) {
+            const __m512i numbers = _mm512_loadu_si512(a + i);
+            s0 = dot(s0, rows + i, numbers);
+            s1 = dot(s1, rows + stride + i, numbers);
+            s2 = dot(s2, rows + 2 * stride + i, numbers);
+            s3 = dot(s3, rows + 3 * stride + i, numbers);
+        }
+        _mm_storeu_si128((__m128i *)(void *)out, totals(s0, s1, s2, s3));
     }
-    return _mm512_reduce_add_epi32(_mm512_add_epi32(sum[0], sum[1]));
-}
-
-static uint32_t products(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    return (uint32_t)sum_products(a, b, n);
-}
-
-static int32_t signed_products(const int8_t *a, const uint8_t *b, size_t n)
-{
-    return sum_products(a, b, n);
+    for (; count > 0; count--, rows += stride, out++) {
+        __m512i sum = _mm512_setzero_si512();
+        for (size_t i = 0; i < n; i += 64)
+            sum = dot(sum, rows + i, _mm512_loadu_si512(a + i));
+        *out = _mm512_reduce_add_epi32(sum);
+    }
 }
 
 void cwi_ctx_avx512(cwi_kernels *k)
@@ -265,6 +270,5 @@ void cwi_ctx_avx512(cwi_kernels *k)
                                .decode = decode,
                                .to_lanes = to_lanes,
                                .from_lanes = from_lanes,
-                               .products = products,
-                               .signed_products = signed_products};
+                               .products = products};
 }

@@ -32,7 +32,8 @@ enum {
     CWI_CTX_WEIGHTS = CWI_CTX_NEAR + CWI_CTX_REFS,
     CWI_CTX_WEIGHT_MOST = 127, /* magnitudes, so that 16 bits hold every sum: 12 * 127 * 15 + 4095 */
     CWI_CTX_BIAS_MOST = 4095,
-    CWI_CTX_SHIFT = 2,  /* of acc */
+    CWI_CTX_SHIFT = 2, /* of acc */
+    CWI_CTX_PAD = 64,
     CWI_CTX_SLACK = 16, /* bytes that encode() may scribble below what it has put */
 };
 #define CWI_CTX_LOW (UINT32_C(1) << 16) /* every lane's state is at least this between symbols */
@@ -82,9 +83,9 @@ typedef struct cwi_ctx_kernels {
     /* n elements each of CWI_LANES planes, `stride` bytes apart, to [n][CWI_LANES], and back. */
     void (*to_lanes)(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes);
     void (*from_lanes)(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes);
-    /* Sums of a[i] * b[i], of symbols; and of numbers of magnitude 127 at most and symbols. n <= 2^20. */
-    uint32_t (*products)(const uint8_t *a, const uint8_t *b, size_t n);
-    int32_t (*signed_products)(const int8_t *a, const uint8_t *b, size_t n);
+    /* out[r] = sum of a[i] * rows[r * stride + i] for i < n, r < count; |a[i]| <= 127, rows of symbols; n <= 2^20 and a
+     * multiple of CWI_CTX_PAD. */
+    void (*products)(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out);
 } cwi_ctx_kernels;
 
 #endif

@@ -58,6 +58,14 @@ CWI_INLINE void v_narrow(const v_u32 v[8], uint8_t out[CWI_LANES])
     }
 }
 
+/* sum and products of 16 numbers and 16 symbols, four of them to each lane. */
+CWI_INLINE v_i32 v_dot(v_i32 sum, const int8_t *a, const uint8_t *symbols)
+{
+    const int8x16_t x = vld1q_s8(a), y = vreinterpretq_s8_u8(vld1q_u8(symbols));
+    const int16x8_t pairs = vmlal_high_s8(vmull_s8(vget_low_s8(x), vget_low_s8(y)), x, y); /* at most 2 * 127 * 15 */
+    return (v_i32)vpadalq_s16((int32x4_t)sum, pairs);
+}
+
 #include "codec/kernels/ctx_simd.h"
 
 void cwi_ctx_neon(cwi_kernels *k)

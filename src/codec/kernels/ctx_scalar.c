@@ -72,20 +72,13 @@ static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *p
             planes[i] = lanes[i * CWI_LANES + l];
 }
 
-static uint32_t products(const uint8_t *a, const uint8_t *b, size_t n)
+static void products(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out)
 {
-    uint32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (uint32_t)a[i] * b[i];
-    return sum;
-}
-
-static int32_t signed_products(const int8_t *a, const uint8_t *b, size_t n)
-{
-    int32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
-    return sum;
+    for (size_t r = 0; r < count; r++, rows += stride) {
+        out[r] = 0;
+        for (size_t i = 0; i < n; i++)
+            out[r] += a[i] * rows[i];
+    }
 }
 
 void cwi_ctx_scalar(cwi_kernels *k)
@@ -96,6 +89,5 @@ void cwi_ctx_scalar(cwi_kernels *k)
                                .decode = decode,
                                .to_lanes = to_lanes,
                                .from_lanes = from_lanes,
-                               .products = products,
-                               .signed_products = signed_products};
+                               .products = products};
 }

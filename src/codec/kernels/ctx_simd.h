@@ -242,50 +242,22 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
     return true;
 }
 
-/* ---- sums of products: in 16 bits, emptied before they can overflow ---- */
+/* ---- sums of products ---- */
 
-enum { UNSIGNED_RUN = MIXED * 128, SIGNED_RUN = MIXED * 16 };
-
-CWI_INLINE int32_t sum_of(mixed_words v)
+static void products(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out)
 {
-    int32_t sum = 0;
-    for (int i = 0; i < MIXED; i++)
-        sum += v[i];
-    return sum;
-}
-
-static uint32_t products(const uint8_t *a, const uint8_t *b, size_t n)
-{
-    uint32_t total = 0;
-    size_t i = 0;
-    while (i + MIXED <= n) {
-        mixed_words sum = {0};
-        for (const size_t end = CWI_MIN(n - MIXED + 1, i + UNSIGNED_RUN); i < end; i += MIXED)
-            sum += symbols_at(a + i) * symbols_at(b + i);
-        total += (uint32_t)sum_of(sum);
-    }
-    for (; i < n; i++)
-        total += (uint32_t)a[i] * b[i];
-    return total;
-}
-
-static int32_t signed_products(const int8_t *a, const uint8_t *b, size_t n)
-{
-    typedef int8_t numbers __attribute__((vector_size(MIXED)));
-    int32_t total = 0;
-    size_t i = 0;
-    while (i + MIXED <= n) {
-        mixed_words sum = {0};
-        for (const size_t end = CWI_MIN(n - MIXED + 1, i + SIGNED_RUN); i < end; i += MIXED) {
-            numbers v;
-            memcpy(&v, a + i, sizeof v);
-            sum += __builtin_convertvector(v, mixed_words) * symbols_at(b + i);
+    enum { BYTES = 4 * CTX_WIDTH };
+    for (size_t r = 0; r < count; r++, rows += stride) {
+        v_i32 sum[2] = {{0}, {0}};
+        for (size_t i = 0; i < n; i += 2 * BYTES) {
+            sum[0] = v_dot(sum[0], a + i, rows + i);
+            sum[1] = v_dot(sum[1], a + i + BYTES, rows + i + BYTES);
         }
-        total += sum_of(sum);
+        sum[0] += sum[1];
+        out[r] = 0;
+        for (int i = 0; i < CTX_WIDTH; i++)
+            out[r] += sum[0][i];
     }
-    for (; i < n; i++)
-        total += a[i] * b[i];
-    return total;
 }
 
 static void ctx_fill(cwi_kernels *k)
@@ -296,8 +268,7 @@ static void ctx_fill(cwi_kernels *k)
                                .decode = decode,
                                .to_lanes = to_lanes,
                                .from_lanes = from_lanes,
-                               .products = products,
-                               .signed_products = signed_products};
+                               .products = products};
 }
 
 #endif

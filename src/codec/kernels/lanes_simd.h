@@ -44,6 +44,21 @@ CWI_INLINE void transpose(const uint8_t *in, size_t from, uint8_t *out, size_t t
         memcpy(out + i * to, &a[i], SIDE);
 }
 
+/* n < SIDE bytes: mostly four, which is a fraction of what a call of memcpy takes. */
+CWI_INLINE void copy_few(uint8_t *to, const uint8_t *from, size_t n)
+{
+    if (n >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + n - 8, from + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + n - 4, from + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+    }
+}
+
 /* Fewer elements than a block is wide: by way of a block. */
 static __attribute__((noinline)) void few_to_lanes(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes)
 {
@@ -52,7 +67,7 @@ static __attribute__((noinline)) void few_to_lanes(const uint8_t *planes, size_t
         memcpy(in, planes, CWI_LANES * n);
     else
         for (size_t l = 0; l < CWI_LANES; l++)
-            memcpy(in + l * n, planes + l * stride, n);
+            copy_few(in + l * n, planes + l * stride, n);
     memset(in + CWI_LANES * n, 0, SIDE);
     for (size_t half = 0; half < CWI_LANES; half += SIDE)
         transpose(in + half * n, n, out + half, CWI_LANES);
@@ -72,7 +87,7 @@ static __attribute__((noinline)) void few_from_lanes(const uint8_t *lanes, size_
         memcpy(planes, out, CWI_LANES * n);
     else
         for (size_t l = 0; l < CWI_LANES; l++)
-            memcpy(planes + l * stride, out + l * n, n);
+            copy_few(planes + l * stride, out + l * n, n);
 }
 
 /* The last block overlaps the one before where n is no multiple. */

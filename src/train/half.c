@@ -4,6 +4,14 @@
 
 #include "train/setup.h"
 
+/* Batch norm's biases of a client whose gradients are coded learn at the common rate: the noise drives faster ones away
+ * (docs/RESULTS.md). */
+static float bias_lr_of(const cwi_setup *setup, size_t first, size_t last)
+{
+    const bool client = first == 0 && last < cw_model_layer_count(setup->model);
+    return client && strcmp(cw_codec_spec(setup->down), "none") != 0 ? 1 : (float)setup->config.bias_lr;
+}
+
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,
                         cw_error *err)
 {
@@ -25,7 +33,7 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
     cw_optimizer_options o = {.momentum = (float)config->momentum,
                               .weight_decay = (float)config->weight_decay,
                               .nesterov = config->nesterov,
-                              .bias_lr = (float)config->bias_lr};
+                              .bias_lr = bias_lr_of(setup, first, last)};
     CWI_TRY(cw_optimizer_parse(config->optimizer, &o.kind, err));
     CWI_TRY(cw_part_create(setup->model, first, last, &options, &half->part, err));
     half->trainable = cw_part_trainable_size(half->part);

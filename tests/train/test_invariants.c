@@ -122,6 +122,46 @@ static void n_clients_are_one_process_that_averages_n_gradients(void **state)
     }
 }
 
+/* Sets the values of a parameter after one step. */
+static void bias_after_a_step(double bias_lr, const char *downlink, const char *name, float *out, size_t count)
+{
+    cw_config config = small_config(1, "none", downlink);
+    char path[600];
+    cw_tensor_set set;
+    cw_error err;
+    cw_result result;
+    config.epochs = 1;
+    config.train_limit = config.batch;
+    config.bias_lr = bias_lr;
+    snprintf(config.schedule, sizeof config.schedule, "constant");
+    use_folder(&config, "bias");
+    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
+    snprintf(path, sizeof path, "%s/model.safetensors", config.out);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    const cw_tensor *bias = cw_tensor_set_find(&set, name);
+    assert_non_null(bias);
+    assert_int_equal(bias->shape.dim[0], count);
+    memcpy(out, bias->data, count * sizeof *out);
+    cw_tensor_set_free(&set);
+}
+
+static void clients_with_coded_gradients_have_the_common_rate_for_biases(void **state)
+{
+    (void)state;
+    enum { CLIENT = 16, SERVER = 64 };
+    static const char first[] = "features.1.bias", last[] = "features.18.bias", coded[] = "ec:step=1,round=stochastic";
+    float one[SERVER], many[SERVER];
+    bias_after_a_step(1, "none", first, one, CLIENT);
+    bias_after_a_step(64, "none", first, many, CLIENT);
+    assert_memory_not_equal(one, many, CLIENT * sizeof *one);
+    bias_after_a_step(1, coded, first, one, CLIENT);
+    bias_after_a_step(64, coded, first, many, CLIENT);
+    assert_memory_equal(one, many, CLIENT * sizeof *one);
+    bias_after_a_step(1, coded, last, one, SERVER);
+    bias_after_a_step(64, coded, last, many, SERVER);
+    assert_memory_not_equal(one, many, SERVER * sizeof *one);
+}
+
 static void the_same_seed_gives_the_same_run_and_another_another(void **state)
 {
     (void)state;
@@ -266,6 +306,7 @@ int main(void)
         cmocka_unit_test(adam_is_the_same_unsplit_split_and_over_tcp),
         cmocka_unit_test(in_process_is_the_same_as_over_tcp),
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
+        cmocka_unit_test(clients_with_coded_gradients_have_the_common_rate_for_biases),
         cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),
         cmocka_unit_test(traffic_is_what_the_codec_promises),
         cmocka_unit_test(the_client_halfs_gradients_are_coded_both_ways),

@@ -45,7 +45,7 @@ typedef struct cw_config {
     double lr;
     double momentum;
     double weight_decay;
-    double bias_lr; /* of batch norm's biases, times lr */
+    double bias_lr; /* of batch norm's biases, times lr; clients whose gradients are coded take 1 at most */
     double label_smoothing;
     bool nesterov;
     bool flip;

@@ -113,7 +113,8 @@ double cwi_seconds(void); /* monotonic */
 
 typedef enum cwi_cpu { CWI_CPU_SCALAR, CWI_CPU_AVX2, CWI_CPU_AVX512, CWI_CPU_NEON } cwi_cpu;
 
-/* The best variant this machine has (AVX512 means F, BW, VL, DQ, VBMI2 and BITALG; AVX2 means with BMI2 and FMA). */
+/* The best variant this machine has (AVX512 means F, BW, VL, DQ, VBMI2, BITALG and VNNI; AVX2 means with BMI, BMI2,
+ * POPCNT, FMA and F16C). */
 cwi_cpu cwi_cpu_best(void);
 bool cwi_cpu_has(cwi_cpu cpu);
 /* What CUTWIRE_CPU asks for, else the best. Decided once. */

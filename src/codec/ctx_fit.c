@@ -46,7 +46,8 @@ typedef struct fit {
     float *spread;                   /* of each channel 1 / (n square - sum^2), or 0 */
     int32_t (*products)[CANDIDATES]; /* of each channel with its candidates */
     size_t *row, *above; /* where each row of channel 0 begins, and the one above it, or any where none is */
-    uint8_t *sample;     /* [channel][pitch] */
+    bool refers;         /* whether channels may be predicted from others */
+    uint8_t *sample;     /* [pitch] of each channel where they are, else of the channel at hand */
     uint8_t *known;      /* [TARGET][pitch] ones, and the neighbours of the channel at hand */
     uint8_t *inner[3];   /* [pitch] each: 255 where there is a left, an upper, a right neighbour */
     int8_t *residual;    /* [pitch] of the channel at hand */
@@ -57,6 +58,12 @@ typedef struct fit {
 static size_t rounded(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
+}
+
+/* What kernels for products read of a row of so many bytes. */
+static size_t padded(size_t bytes)
+{
+    return (bytes + CWI_CTX_PAD - 1) / CWI_CTX_PAD * CWI_CTX_PAD;
 }
 
 static bool may_refer(const cwi_ctx_shape *s)
@@ -86,14 +93,17 @@ static size_t place(size_t *end, size_t bytes)
 
 static places places_in(const cwi_ctx_shape *s)
 {
-    const size_t rows = sample_rows(s), pitch = rounded(rows * s->width), sums = s->channels * sizeof(uint64_t);
+    const size_t rows = sample_rows(s), pitch = padded(rows * s->width), sums = s->channels * sizeof(uint64_t);
     size_t end = rounded(sizeof(fit));
-    places p = {.sum = place(&end, sums), .square = place(&end, sums), .sorted = place(&end, sums)};
+    places p = {0};
+    p.sum = place(&end, sums);
+    p.square = place(&end, sums);
+    p.sorted = place(&end, sums);
     p.spread = place(&end, s->channels * sizeof(float));
     p.products = place(&end, may_refer(s) ? s->channels * CANDIDATES * sizeof(int32_t) : 0);
     p.row = place(&end, rows * sizeof(size_t));
     p.above = place(&end, rows * sizeof(size_t));
-    p.sample = place(&end, s->channels * pitch);
+    p.sample = place(&end, (may_refer(s) ? s->channels : 1) * pitch);
     p.known = place(&end, TARGET * pitch);
     p.inner = place(&end, 3 * pitch);
     p.residual = place(&end, pitch);
@@ -118,7 +128,8 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *s
     f->tables = t;
     f->rows = sample_rows(s);
     f->n = f->rows * s->width;
-    f->pitch = rounded(f->n);
+    f->pitch = padded(f->n);
+    f->refers = may_refer(s);
     f->whole = (double)(s->elements / s->channels);
     f->sum = (uint64_t *)(void *)(work + p.sum);
     f->square = (uint64_t *)(void *)(work + p.square);
@@ -164,7 +175,7 @@ static const uint8_t *plane_of(const fit *f, size_t channel)
 
 static uint8_t *sample_of(const fit *f, size_t channel)
 {
-    return f->sample + channel * f->pitch;
+    return f->sample + (f->refers ? channel : 0) * f->pitch;
 }
 
 /* out[i] = sum of a * row i of `rows`, which are f->pitch apart; `a` are symbols or a residual. */
@@ -201,14 +212,20 @@ static void gather(const fit *f, const uint8_t *from, const size_t *row, uint8_t
     }
 }
 
+static void take_rows(const fit *f, size_t channel)
+{
+    uint8_t *to = sample_of(f, channel);
+    gather(f, plane_of(f, channel), f->row, to);
+    memset(to + f->n, 0, f->pitch - f->n);
+}
+
 static void take_sample(fit *f)
 {
     double sum = 0, square = 0;
     for (size_t c = 0; c < f->shape->channels; c++) {
-        uint8_t *to = sample_of(f, c);
+        const uint8_t *to = sample_of(f, c);
         int32_t sums[1], squares[1];
-        gather(f, plane_of(f, c), f->row, to);
-        memset(to + f->n, 0, f->pitch - f->n);
+        take_rows(f, c);
         products(f, f->known, to, 1, sums);
         products(f, to, to, 1, squares);
         const double spread = (double)f->n * squares[0] - (double)sums[0] * sums[0];
@@ -568,6 +585,8 @@ static void fit_channel(fit *f, size_t channel)
     moments m; /* of the variables that are measured */
     regression r;
     size_t channels[SHORTLIST];
+    if (!f->refers)
+        take_rows(f, channel);
     take_near(f, channel);
     measure_near(f, channel, m);
     double(*total)[FIRST] = f->shared[f->tables->of[channel]];
@@ -578,7 +597,7 @@ static void fit_channel(fit *f, size_t channel)
         return;
     set_up(&r, m, (double)f->n, FIRST);
     choose_near(&r);
-    if (may_refer(f->shape) && channel > 0)
+    if (f->refers && channel > 0)
         add_references(f, channel, m, &r, channels);
     f->own_bits += f->whole * rate(error_of(&r));
     put_set(f, &r, channels, &f->tables->sets[channel]);

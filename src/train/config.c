@@ -39,7 +39,7 @@ static const option options[] = {
     {{"schedule", "SPEC", "learning rate over time: constant, cosine, multistep, onecycle", "onecycle", true, false}, T_STRING, FIELD(schedule), 0, 0},
     {{"momentum", "X", "SGD momentum, or Adam's first beta", "0.9", true, false}, T_DOUBLE, FIELD(momentum), 0, 0.99999},
     {{"weight-decay", "X", "L2 penalty", "0.0005", true, false}, T_DOUBLE, FIELD(weight_decay), 0, 10},
-    {{"bias-lr", "X", "learning rate of batch norm's biases, times the others'; 64 helps some short schedules; clients whose downlink is coded take 1", "1", true, false}, T_DOUBLE, FIELD(bias_lr), 0.01, 1000},
+    {{"bias-lr", "X", "learning rate of batch norm's biases, times the others'; 64 helps some short schedules; clients whose gradients are coded take 1 at most", "1", true, false}, T_DOUBLE, FIELD(bias_lr), 0.01, 1000},
     {{"label-smoothing", "X", "share of the target spread evenly over all labels", "0", true, false}, T_DOUBLE, FIELD(label_smoothing), 0, 0.99},
     {{"nesterov", NULL, "Nesterov momentum", "0", true, false}, T_BOOL, FIELD(nesterov), 0, 1},
     {{"flip", NULL, "augment: horizontal flips, each image in every other epoch", "0", true, false}, T_BOOL, FIELD(flip), 0, 1},

@@ -122,8 +122,9 @@ static void n_clients_are_one_process_that_averages_n_gradients(void **state)
     }
 }
 
-/* Sets the values of a parameter after one step. */
-static void bias_after_a_step(double bias_lr, const char *downlink, const char *name, float *out, size_t count)
+/* Gets the values of a parameter after one step. */
+static void bias_after_a_step(double bias_lr, const char *downlink, const char *update, const char *name, float *out,
+                              size_t count)
 {
     cw_config config = small_config(1, "none", downlink);
     char path[600];
@@ -133,6 +134,7 @@ static void bias_after_a_step(double bias_lr, const char *downlink, const char *
     config.epochs = 1;
     config.train_limit = config.batch;
     config.bias_lr = bias_lr;
+    snprintf(config.update, sizeof config.update, "%s", update);
     snprintf(config.schedule, sizeof config.schedule, "constant");
     use_folder(&config, "bias");
     assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
@@ -150,15 +152,19 @@ static void clients_with_coded_gradients_have_the_common_rate_for_biases(void **
     (void)state;
     enum { CLIENT = 16, SERVER = 64 };
     static const char first[] = "features.1.bias", last[] = "features.18.bias", coded[] = "ec:step=1,round=stochastic";
-    float one[SERVER], many[SERVER];
-    bias_after_a_step(1, "none", first, one, CLIENT);
-    bias_after_a_step(64, "none", first, many, CLIENT);
-    assert_memory_not_equal(one, many, CLIENT * sizeof *one);
-    bias_after_a_step(1, coded, first, one, CLIENT);
-    bias_after_a_step(64, coded, first, many, CLIENT);
-    assert_memory_equal(one, many, CLIENT * sizeof *one);
-    bias_after_a_step(1, coded, last, one, SERVER);
-    bias_after_a_step(64, coded, last, many, SERVER);
+    static const char *const codecs[][2] = {{"none", "none"}, {coded, "none"}, {"none", coded}};
+    float slow[SERVER], one[SERVER], many[SERVER], still[CLIENT] = {0};
+    for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
+        const char *down = codecs[i][0], *update = codecs[i][1];
+        bias_after_a_step(0.1, down, update, first, slow, CLIENT);
+        bias_after_a_step(1, down, update, first, one, CLIENT);
+        bias_after_a_step(64, down, update, first, many, CLIENT);
+        assert_memory_not_equal(one, still, CLIENT * sizeof *one);
+        assert_memory_not_equal(one, slow, CLIENT * sizeof *one);
+        assert_int_equal(memcmp(one, many, CLIENT * sizeof *one) == 0, i > 0);
+    }
+    bias_after_a_step(1, coded, coded, last, one, SERVER);
+    bias_after_a_step(64, coded, coded, last, many, SERVER);
     assert_memory_not_equal(one, many, SERVER * sizeof *one);
 }
 

@@ -241,6 +241,8 @@ CWI_INLINE __m128i totals(__m512i v0, __m512i v1, __m512i v2, __m512i v3)
     return _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
 }
 
+_Static_assert(CWI_CTX_PAD % 64 == 0, "rows are read to their end");
+
 static void products(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out)
 {
     for (; count >= 4; count -= 4, rows += 4 * stride, out += 4) {

@@ -75,9 +75,10 @@ static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *p
 static void products(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out)
 {
     for (size_t r = 0; r < count; r++, rows += stride) {
-        out[r] = 0;
+        int32_t sum = 0;
         for (size_t i = 0; i < n; i++)
-            out[r] += a[i] * rows[i];
+            sum += a[i] * rows[i];
+        out[r] = sum;
     }
 }
 

@@ -9,6 +9,7 @@
  *     v_bytes v_load_word(p), void v_store_word(p, v)      8 bytes
  *     v_bytes v_quad(v_u32, i), v_u32 v_of_quads(quads)    four numbers each
  *     void v_narrow(const v_u32[], uint8_t out[32])        the low bytes of 32 numbers below 256
+ *     v_i32 v_dot(v_i32 sum, a, symbols)                   sum and four products of a[i] * symbols[i] to each number
  */
 #ifndef CWI_CTX_SIMD_H
 #define CWI_CTX_SIMD_H
@@ -247,16 +248,18 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
 static void products(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out)
 {
     enum { BYTES = 4 * CTX_WIDTH };
+    _Static_assert(CWI_CTX_PAD % (2 * BYTES) == 0, "rows are read to their end");
     for (size_t r = 0; r < count; r++, rows += stride) {
         v_i32 sum[2] = {{0}, {0}};
         for (size_t i = 0; i < n; i += 2 * BYTES) {
             sum[0] = v_dot(sum[0], a + i, rows + i);
             sum[1] = v_dot(sum[1], a + i + BYTES, rows + i + BYTES);
         }
+        int32_t all = 0;
         sum[0] += sum[1];
-        out[r] = 0;
         for (int i = 0; i < CTX_WIDTH; i++)
-            out[r] += sum[0][i];
+            all += sum[0][i];
+        out[r] = all;
     }
 }
 

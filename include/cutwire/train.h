@@ -32,8 +32,9 @@ typedef struct cw_config {
     char activation[32];
     char init[16];
     char precision[8];
-    char cut[32];     /* number or alias */
-    char uplink[128]; /* codec specs */
+    char cut[32];          /* number or alias */
+    char uplink[128];      /* codec specs */
+    char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
     char downlink[128];
     char update[128]; /* of the client half's gradients */
     char schedule[128];
@@ -72,6 +73,7 @@ typedef struct cw_config {
     char out[512];      /* run directory; "": none is written */
     char resume[512];   /* folder of a run to go on with; "": none */
     int checkpoint_every; /* epochs; 0: no checkpoints */
+    int eval_every;       /* epochs between evaluations, the last epoch always has one; 0: it alone */
 } cw_config;
 
 void cw_config_init(cw_config *config);
@@ -135,14 +137,15 @@ typedef struct cw_epoch_report {
     int epoch;             /* 0-based */
     double train_loss;     /* means over the epoch's samples */
     double train_accuracy; /* 0..1 */
-    double test_loss;
+    double test_loss;      /* 0 where test_samples is */
     double test_accuracy;
     double lr;            /* of the last step */
     double seconds;       /* since the run began, joining excluded */
     double train_seconds; /* of this epoch's training phase */
     uint64_t train_samples;
-    int clients;         /* taking part at its end */
-    cw_traffic up, down; /* totals so far */
+    uint64_t test_samples; /* 0: this epoch was not evaluated, or there is nothing to evaluate it on */
+    int clients;           /* taking part at its end */
+    cw_traffic up, down;   /* totals so far */
 } cw_epoch_report;
 
 typedef enum cw_event_kind {

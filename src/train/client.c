@@ -167,7 +167,8 @@ static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_e
     msg.samples = batch.n;
     msg.labels = batch.labels;
     const cw_tensor z = smashed_view(c);
-    return send_tensor(c, &msg, CWI_FLOW_UPLINK, c->setup.up, &z, err);
+    const cw_codec *codec = c->phase == CW_PHASE_EVAL ? c->setup.eval_up : c->setup.up;
+    return send_tensor(c, &msg, CWI_FLOW_UPLINK, codec, &z, err);
 }
 
 static cw_status send_phase_done(cwi_client *c, cw_error *err)

@@ -29,6 +29,7 @@ static const option options[] = {
     {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the CPU has it)", "fp32", true, false}, T_STRING, FIELD(precision), 0, 0},
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true, false}, T_STRING, FIELD(cut), 0, 0},
     {{"uplink", "SPEC", "codec of the activations (clients to server)", "ms:r=0.99,b=2", true, false}, T_STRING, FIELD(uplink), 0, 0},
+    {{"eval-uplink", "SPEC", "codec of the activations in evaluations, finer than --uplink perhaps; \"\": as --uplink", "", true, false}, T_STRING, FIELD(eval_uplink), 0, 0},
     {{"downlink", "SPEC", "codec of the gradients (server to clients)", "none", true, false}, T_STRING, FIELD(downlink), 0, 0},
     {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "none", true, false}, T_STRING, FIELD(update), 0, 0},
     {{"clients", "N", "number of clients", "1", true, false}, T_INT, FIELD(clients), 1, 4096},
@@ -62,6 +63,7 @@ static const option options[] = {
     {{"recipe", "FILE", "vocabulary or column statistics to use (a run's recipe.txt), in place of learning them", "", false, false}, T_STRING, FIELD(recipe), 0, 0},
     {{"weights", "FILE", "begin with this safetensors file: a run's model.safetensors (and recipe.txt beside it), or one with its names and shapes", "", false, false}, T_STRING, FIELD(weights), 0, 0},
     {{"checkpoint-every", "N", "save a checkpoint after every N epochs; 0: never", "1", false, false}, T_INT, FIELD(checkpoint_every), 0, 1e6},
+    {{"eval-every", "N", "evaluate on the test data after every N epochs, and after the last; 0: after the last alone", "1", false, false}, T_INT, FIELD(eval_every), 0, 1e6},
     {{"resume", "DIR", "go on with the run in this folder, from its last checkpoint", "", false, false}, T_STRING, FIELD(resume), 0, 0},
     {{"out", "DIR", "folder for the run's files", "", false, false}, T_STRING, FIELD(out), 0, 0},
 };

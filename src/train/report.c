@@ -113,11 +113,14 @@ static json_t *traffic_json(const cw_traffic *t)
 
 json_t *cwi_report_epoch_json(const cw_epoch_report *e)
 {
-    return json_pack("{s:i,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:i,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
-                     e->train_loss, "train_accuracy", e->train_accuracy, "test_loss", e->test_loss, "test_accuracy",
-                     e->test_accuracy, "lr", e->lr, "seconds", e->seconds, "train_seconds", e->train_seconds,
-                     "train_samples", (json_int_t)e->train_samples, "clients", e->clients, "uplink",
-                     traffic_json(&e->up), "downlink", traffic_json(&e->down));
+    const bool tested = e->test_samples > 0;
+    return json_pack("{s:i,s:f,s:f,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:i,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
+                     e->train_loss, "train_accuracy", e->train_accuracy, "test_loss",
+                     tested ? json_real(e->test_loss) : json_null(), "test_accuracy",
+                     tested ? json_real(e->test_accuracy) : json_null(), "lr", e->lr, "seconds", e->seconds,
+                     "train_seconds", e->train_seconds, "train_samples", (json_int_t)e->train_samples, "test_samples",
+                     (json_int_t)e->test_samples, "clients", e->clients, "uplink", traffic_json(&e->up), "downlink",
+                     traffic_json(&e->down));
 }
 
 static void restore_traffic(const json_t *object, cw_traffic *t)
@@ -140,6 +143,7 @@ void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done,
         *fields[i] = json_number_value(json_object_get(last, keys[i]));
     r->epoch = epochs_done - 1;
     r->train_samples = (uint64_t)json_integer_value(json_object_get(last, "train_samples"));
+    r->test_samples = (uint64_t)json_integer_value(json_object_get(last, "test_samples"));
     r->clients = (int)json_integer_value(json_object_get(last, "clients"));
     restore_traffic(json_object_get(last, "uplink"), &r->up);
     restore_traffic(json_object_get(last, "downlink"), &r->down);

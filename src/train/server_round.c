@@ -330,6 +330,8 @@ static void broadcast_begin(cwi_server *s, cw_phase phase)
     }
 }
 
+static cw_status finish_epoch(cwi_server *s, cw_error *err);
+
 static cw_status finish_train_done(cwi_server *s, cw_error *err)
 {
     if (s->actual) {
@@ -342,6 +344,8 @@ static cw_status finish_train_done(cwi_server *s, cw_error *err)
         s->slots[i].loss = 0;
         s->slots[i].correct = s->slots[i].evaluated = 0;
     }
+    if (!cwi_eval_due(&s->setup.config, (int)s->epoch))
+        return finish_epoch(s, err);
     s->step = 0;
     CWI_TRY(send_state(s, err));
     open_round(s, CWI_STAGE_EVAL_DONE, false);
@@ -382,7 +386,8 @@ static cw_status take_eval_done(cwi_server *s, cwi_slot *slot, const cw_msg *msg
     return CW_OK;
 }
 
-static cw_status finish_eval(cwi_server *s, cw_error *err)
+/* Also of an epoch that is not evaluated: there `samples` stays 0. */
+static cw_status finish_epoch(cwi_server *s, cw_error *err)
 {
     double loss = 0;
     uint64_t correct = 0, samples = 0;
@@ -400,6 +405,7 @@ static cw_status finish_eval(cwi_server *s, cw_error *err)
     r->train_loss = s->sum_samples ? s->sum_loss / (double)s->sum_samples : 0;
     r->train_accuracy = s->sum_samples ? (double)s->sum_correct / (double)s->sum_samples : 0;
     r->train_samples = s->sum_samples;
+    r->test_samples = samples;
     r->test_loss = samples ? loss / (double)samples : 0;
     r->test_accuracy = samples ? (double)correct / (double)samples : 0;
     r->clients = (int)cwi_server_active(s);
@@ -420,7 +426,7 @@ static const round_rule rules[] = {
     [CWI_STAGE_ACTIVATIONS] = {CW_MSG_ACTIVATION, take_activation, finish_activations},
     [CWI_STAGE_CLIENT_GRADS] = {CW_MSG_CLIENT_GRAD, take_client_grad, finish_client_grads},
     [CWI_STAGE_TRAIN_DONE] = {CW_MSG_PHASE_DONE, take_train_done, finish_train_done},
-    [CWI_STAGE_EVAL_DONE] = {CW_MSG_PHASE_DONE, take_eval_done, finish_eval},
+    [CWI_STAGE_EVAL_DONE] = {CW_MSG_PHASE_DONE, take_eval_done, finish_epoch},
 };
 
 static const round_rule *rule_of(cwi_stage stage)

@@ -90,6 +90,9 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     cw_status status = cw_codec_create(config->uplink, &setup->up, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "uplink");
+    status = cw_codec_create(*config->eval_uplink ? config->eval_uplink : config->uplink, &setup->eval_up, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "eval-uplink");
     status = cw_codec_create(config->downlink, &setup->down, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "downlink");
@@ -129,6 +132,7 @@ cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *
 void cwi_setup_close(cwi_setup *setup)
 {
     cw_codec_destroy(&setup->up);
+    cw_codec_destroy(&setup->eval_up);
     cw_codec_destroy(&setup->down);
     cw_codec_destroy(&setup->update);
     cw_model_close(&setup->model);
@@ -167,6 +171,11 @@ cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err)
             *hash = (*hash ^ parts[p]) * UINT64_C(0x100000001b3);
     }
     return CW_OK;
+}
+
+bool cwi_eval_due(const cw_config *config, int epoch)
+{
+    return epoch + 1 == config->epochs || (config->eval_every && (epoch + 1) % config->eval_every == 0);
 }
 
 int cwi_engine_threads(const cw_config *config)

@@ -16,9 +16,10 @@ typedef struct cwi_setup {
     char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
     cw_model *model;
     cw_cut cut;
-    cw_codec *up;     /* codec of the activations */
-    cw_codec *down;   /* of the gradients at the cut */
-    cw_codec *update; /* of the client half's gradients */
+    cw_codec *up;      /* codec of the activations */
+    cw_codec *eval_up; /* of those of evaluations */
+    cw_codec *down;    /* of the gradients at the cut */
+    cw_codec *update;  /* of the client half's gradients */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */
@@ -101,6 +102,9 @@ typedef struct cwi_feed {
 
 cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err);
 void cwi_feed_close(cwi_feed *feed);
+
+/* Whether this epoch (0-based) is followed by an evaluation. */
+bool cwi_eval_due(const cw_config *config, int epoch);
 
 /* Threads the engine uses under this configuration. */
 int cwi_engine_threads(const cw_config *config);

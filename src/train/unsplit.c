@@ -88,11 +88,12 @@ static cw_status train_epoch(unsplit *u, int epoch, cw_error *err)
     return CW_OK;
 }
 
-static cw_status evaluate(unsplit *u, cw_error *err)
+static cw_status evaluate(unsplit *u, int epoch, cw_error *err)
 {
     totals sum = {0};
+    const bool due = cwi_eval_due(&u->setup.config, epoch);
     for (size_t i = 0; i < u->shards; i++) {
-        if (!u->feeds[i].test_loader)
+        if (!due || !u->feeds[i].test_loader)
             continue;
         CWI_TRY(cw_loader_seek(u->feeds[i].test_loader, 0, 0));
         cw_batch batch;
@@ -106,6 +107,7 @@ static cw_status evaluate(unsplit *u, cw_error *err)
         if (status != CW_END)
             return status;
     }
+    u->epoch.test_samples = sum.samples;
     u->epoch.test_loss = sum.samples ? sum.loss / (double)sum.samples : 0;
     u->epoch.test_accuracy = sum.samples ? (double)sum.correct / (double)sum.samples : 0;
     return CW_OK;
@@ -137,7 +139,7 @@ static cw_status run(unsplit *u, cw_error *err)
         u->epoch.epoch = epoch;
         u->epoch.clients = (int)u->shards;
         CWI_TRY(train_epoch(u, epoch, err));
-        CWI_TRY(evaluate(u, err));
+        CWI_TRY(evaluate(u, epoch, err));
         cwi_report_epoch(&u->report, &u->epoch);
         cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, epoch + 1);
     }

@@ -100,6 +100,22 @@ static void assert_same_parameters(const cw_config *a, const cw_config *b)
     cw_tensor_set_free(&sets[1]);
 }
 
+/* Which lines of a run's metrics have an evaluation. */
+static void assert_tested(const cw_config *config, const bool *tested, int epochs)
+{
+    char path[600], line[2000];
+    snprintf(path, sizeof path, "%s/metrics.jsonl", config->out);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    for (int i = 0; i < epochs; i++) {
+        assert_non_null(fgets(line, sizeof line, f));
+        assert_int_equal(strstr(line, "\"test_accuracy\":null") == NULL, tested[i]);
+        assert_int_equal(strstr(line, "\"test_samples\":0,") == NULL, tested[i]);
+    }
+    assert_null(fgets(line, sizeof line, f));
+    fclose(f);
+}
+
 static void n_clients_are_one_process_that_averages_n_gradients(void **state)
 {
     (void)state;
@@ -120,6 +136,37 @@ static void n_clients_are_one_process_that_averages_n_gradients(void **state)
         assert_same_parameters(&whole, &split);
         assert_true(fabs(a.last.test_accuracy - b.last.test_accuracy) < 0.25);
     }
+}
+
+static void evaluations_cost_what_they_are_asked_to(void **state)
+{
+    (void)state;
+    cw_config each = small_config(2, "ms:r=0.99,b=2", "none"), last, whole;
+    cw_result a, b, c;
+    cw_error err;
+    each.epochs = 3;
+    last = each;
+    last.eval_every = 0;
+    snprintf(last.eval_uplink, sizeof last.eval_uplink, "none");
+    whole = last;
+    use_folder(&each, "eval-each");
+    use_folder(&last, "eval-last");
+    use_folder(&whole, "eval-whole");
+    assert_ok_err(cw_train_inproc(&each, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&last, NULL, &b, &err), err);
+    assert_same_model(&each, &last);
+    assert_true(a.last.test_samples == 200 && b.last.test_samples == 200);
+    assert_true(a.last.up.payload == b.last.up.payload);
+    assert_true(a.last.up.eval_raw == 3 * b.last.up.eval_raw);
+    assert_true(a.last.up.eval_payload * 10 < a.last.up.eval_raw);
+    assert_true(b.last.up.eval_payload > b.last.up.eval_raw);
+    assert_true(a.last.test_loss != b.last.test_loss && fabs(a.last.test_loss - b.last.test_loss) < 0.3);
+    whole.epochs = 4;
+    whole.eval_every = 2;
+    assert_ok_err(cw_train_unsplit(&whole, NULL, &c, &err), err);
+    assert_tested(&whole, (const bool[]){false, true, false, true}, 4);
+    assert_tested(&last, (const bool[]){false, false, true}, 3);
+    assert_true(c.last.test_samples == 200);
 }
 
 /* Gets the values of a parameter after one step. */
@@ -312,6 +359,7 @@ int main(void)
         cmocka_unit_test(adam_is_the_same_unsplit_split_and_over_tcp),
         cmocka_unit_test(in_process_is_the_same_as_over_tcp),
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
+        cmocka_unit_test(evaluations_cost_what_they_are_asked_to),
         cmocka_unit_test(clients_with_coded_gradients_have_the_common_rate_for_biases),
         cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),
         cmocka_unit_test(traffic_is_what_the_codec_promises),

@@ -10,6 +10,7 @@ typedef struct run_row {
     const char *folder;
     const char *mode, *uplink, *downlink; /* borrowed from `config` */
     int clients, batch;
+    bool tested; /* else accuracy and loss are 0 */
     double accuracy, loss, seconds, up, up_raw, down, down_raw;
     json_t *config, *summary;
 } run_row;
@@ -60,6 +61,7 @@ static bool read_row(const char *folder, run_row *row)
     row->downlink = text_of(row->config, "downlink");
     row->clients = (int)number_of(row->config, "clients");
     row->batch = (int)number_of(row->config, "batch");
+    row->tested = json_is_number(json_object_get(row->summary, "test_accuracy"));
     row->accuracy = number_of(row->summary, "test_accuracy");
     row->loss = number_of(row->summary, "test_loss");
     row->seconds = number_of(row->summary, "seconds");
@@ -81,10 +83,14 @@ static char *ratio_text(double raw, double sent, char *buf, size_t size)
 
 static void print_row(const run_row *r)
 {
-    char up[24] = "-", down[24] = "-", up_ratio[24], down_ratio[24], seconds[24];
+    char accuracy[24] = "-", loss[24] = "-", up[24] = "-", down[24] = "-", up_ratio[24], down_ratio[24], seconds[24];
     bool split = r->up > 0;
-    printf("%-18s %7d %6d  %-16s %-10s %8.2f%% %8.4f %10s %7s %10s %7s %8s\n", r->mode, r->clients, r->batch,
-           split ? r->uplink : "-", split ? r->downlink : "-", 100 * r->accuracy, r->loss,
+    if (r->tested) {
+        snprintf(accuracy, sizeof accuracy, "%.2f%%", 100 * r->accuracy);
+        snprintf(loss, sizeof loss, "%.4f", r->loss);
+    }
+    printf("%-18s %7d %6d  %-16s %-10s %9s %8s %10s %7s %10s %7s %8s\n", r->mode, r->clients, r->batch,
+           split ? r->uplink : "-", split ? r->downlink : "-", accuracy, loss,
            split ? cli_bytes(r->up, up, sizeof up) : up, ratio_text(r->up_raw, r->up, up_ratio, sizeof up_ratio),
            split ? cli_bytes(r->down, down, sizeof down) : down,
            ratio_text(r->down_raw, r->down, down_ratio, sizeof down_ratio),
@@ -104,10 +110,11 @@ static void print_table(const run_row *rows, int count)
 
 static json_t *row_json(const run_row *r)
 {
-    return json_pack("{s:s,s:s,s:i,s:i,s:s,s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "out", r->folder, "mode", r->mode,
+    return json_pack("{s:s,s:s,s:i,s:i,s:s,s:s,s:o,s:o,s:f,s:f,s:f,s:f,s:f}", "out", r->folder, "mode", r->mode,
                      "clients", r->clients, "batch", r->batch, "uplink", r->uplink, "downlink", r->downlink,
-                     "test_accuracy", r->accuracy, "test_loss", r->loss, "uplink_bytes", r->up, "uplink_raw_bytes",
-                     r->up_raw, "downlink_bytes", r->down, "downlink_raw_bytes", r->down_raw, "seconds", r->seconds);
+                     "test_accuracy", r->tested ? json_real(r->accuracy) : json_null(), "test_loss",
+                     r->tested ? json_real(r->loss) : json_null(), "uplink_bytes", r->up, "uplink_raw_bytes", r->up_raw,
+                     "downlink_bytes", r->down, "downlink_raw_bytes", r->down_raw, "seconds", r->seconds);
 }
 
 static int print_rows_json(const run_row *rows, int count)

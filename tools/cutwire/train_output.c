@@ -10,8 +10,10 @@ static void print_epoch(const cw_event *e, const char *prefix)
 {
     const cw_epoch_report *r = e->report;
     char up[32], down[32], time_text[32];
-    fprintf(stderr, "%sepoch %d/%d: train loss %.4f, accuracy %.2f%%; test loss %.4f, accuracy %.2f%%", prefix,
-            e->epoch + 1, e->epochs, r->train_loss, 100 * r->train_accuracy, r->test_loss, 100 * r->test_accuracy);
+    fprintf(stderr, "%sepoch %d/%d: train loss %.4f, accuracy %.2f%%", prefix, e->epoch + 1, e->epochs, r->train_loss,
+            100 * r->train_accuracy);
+    if (r->test_samples)
+        fprintf(stderr, "; test loss %.4f, accuracy %.2f%%", r->test_loss, 100 * r->test_accuracy);
     if (r->up.socket)
         fprintf(stderr, "; up %s, down %s so far", cli_bytes((double)r->up.socket, up, sizeof up),
                 cli_bytes((double)r->down.socket, down, sizeof down));
@@ -62,10 +64,12 @@ static double ratio(uint64_t raw, uint64_t sent)
 static json_t *summary(const cw_config *c, const char *mode, const cw_result *result)
 {
     const cw_epoch_report *r = &result->last;
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:b,s:f,s:f,s:f,s:f,s:f}", "mode", mode, "data", c->data, "model",
+    const bool tested = r->test_samples > 0;
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:f,s:f,s:f}", "mode", mode, "data", c->data, "model",
                           c->model, "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
-                          result->stopped, "test_accuracy", r->test_accuracy, "test_loss", r->test_loss, "train_loss",
-                          r->train_loss, "train_accuracy", r->train_accuracy, "seconds", r->seconds);
+                          result->stopped, "test_accuracy", tested ? json_real(r->test_accuracy) : json_null(),
+                          "test_loss", tested ? json_real(r->test_loss) : json_null(), "train_loss", r->train_loss,
+                          "train_accuracy", r->train_accuracy, "seconds", r->seconds);
     json_t *bytes = json_pack(
         "{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "uplink", c->uplink, "downlink", c->downlink,
         "uplink_bytes", (json_int_t)r->up.socket, "downlink_bytes", (json_int_t)r->down.socket, "uplink_payload_bytes",
@@ -84,11 +88,15 @@ static void print_summary(const cw_config *c, const char *mode, const cw_result 
 {
     const cw_epoch_report *r = &result->last;
     char a[32], b[32];
-    printf("%s, %s on %s: test accuracy %.2f%%, test loss %.4f, %d epochs in %s\n", mode, c->model, c->data,
-           100 * r->test_accuracy, r->test_loss, result->epochs_done, cli_duration(r->seconds, a, sizeof a));
+    printf("%s, %s on %s: ", mode, c->model, c->data);
+    if (r->test_samples)
+        printf("test accuracy %.2f%%, test loss %.4f", 100 * r->test_accuracy, r->test_loss);
+    else
+        printf("train loss %.4f, not tested", r->train_loss);
+    printf(", %d epochs in %s\n", result->epochs_done, cli_duration(r->seconds, a, sizeof a));
     if (r->up.socket) {
-        printf("uplink   %s: %s at the socket for %s of fp32, ratio %.2f\n", c->uplink,
-               cli_bytes((double)r->up.socket, a, sizeof a),
+        printf("uplink   %s%s%s: %s at the socket for %s of fp32, ratio %.2f\n", c->uplink,
+               *c->eval_uplink ? ", tests " : "", c->eval_uplink, cli_bytes((double)r->up.socket, a, sizeof a),
                cli_bytes((double)(r->up.raw + r->up.eval_raw), b, sizeof b),
                ratio(r->up.raw + r->up.eval_raw, r->up.socket));
         printf("downlink %s: %s at the socket for %s of fp32, ratio %.2f\n", c->downlink,

@@ -38,6 +38,8 @@ typedef struct cw_model_options {
 typedef struct cw_model_known {
     const char *name;
     const char *summary;
+    const char *sample, *input; /* of data it is meant for, as texts: "3x32x32" and "image" */
+    int classes;                /* likewise */
 } cw_model_known;
 size_t cw_model_known_count(void);
 const cw_model_known *cw_model_known_at(size_t i);

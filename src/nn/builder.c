@@ -179,7 +179,9 @@ bool cwi_build_needs_image(cwi_builder *b, int64_t side)
         return true;
     char text[64];
     b->status =
-        cwi_fail(b->err, CW_ERR_INVALID, "model %s: takes images of C,H,W with sides of at least %d, the sample is %s",
-                 b->model->name, (int)side, cw_shape_format(s, text, sizeof text));
+        cwi_fail(b->err, CW_ERR_INVALID,
+                 "model %s: takes images of C,H,W with sides of at least %d, the sample is %s (%s): choose data of "
+                 "images, or say --input image --sample CxHxW",
+                 b->model->name, (int)side, cw_shape_format(s, text, sizeof text), cwi_input_name(&b->model->input));
     return false;
 }

@@ -40,6 +40,7 @@ typedef struct cwi_input {
 } cwi_input;
 
 cw_status cwi_input_parse(const char *text, cwi_input *out, cw_error *err);
+const char *cwi_input_name(const cwi_input *input); /* for sentences: "image", "tokens", "table" */
 
 typedef struct cwi_layer {
     cwi_layer_kind kind;

@@ -51,3 +51,9 @@ cw_status cwi_input_parse(const char *text, cwi_input *out, cw_error *err)
     *out = in;
     return CW_OK;
 }
+
+const char *cwi_input_name(const cwi_input *input)
+{
+    static const char *const names[] = {[CWI_IMAGE] = "image", [CWI_TOKENS] = "tokens", [CWI_TABLE] = "table"};
+    return names[input->kind];
+}

@@ -5,18 +5,26 @@
 
 #include "nn/graph.h"
 
+/* What a model's data look like where nothing else is said: CIFAR-10; AG News with a full vocabulary (20,000 words,
+ * padding and the unknown one); Adult. */
+#define IMAGES "3x32x32", "image", 10
+#define TEXTS  "64", "tokens:20002", 4
+#define TABLES "14", "table:6/10/17/8/16/7/6/3/43", 2
+
 static const cwi_model_family families[] = {
-    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6"}, cwi_build_cnn},
-    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16"}, cwi_build_vgg19},
-    {{"resnet18", "18-layer residual network, CIFAR or ImageNet stem by image size"}, cwi_build_resnet18},
-    {{"resnet34", "34-layer residual network, CIFAR or ImageNet stem by image size"}, cwi_build_resnet34},
-    {{"resnet20", "20-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet20},
-    {{"resnet56", "56-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet56},
-    {{"resnet110", "110-layer residual network for small images, 16 to 64 channels"}, cwi_build_resnet110},
-    {{"resnet9", "9-layer residual network that learns fast, for small images, 64 to 512 channels"}, cwi_build_resnet9},
-    {{"resnet9s", "resnet9 with three quarters of the channels"}, cwi_build_resnet9s},
-    {{"textcnn", "words embedded, three convolutions over time, maximum over time; cuts 1..3"}, cwi_build_textcnn},
-    {{"mlp", "tables (categories embedded) or small images, three hidden layers; cuts 1..3"}, cwi_build_mlp},
+    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6", IMAGES}, cwi_build_cnn},
+    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16", IMAGES}, cwi_build_vgg19},
+    {{"resnet18", "18-layer residual network, CIFAR or ImageNet stem by image size", IMAGES}, cwi_build_resnet18},
+    {{"resnet34", "34-layer residual network, CIFAR or ImageNet stem by image size", IMAGES}, cwi_build_resnet34},
+    {{"resnet20", "20-layer residual network for small images, 16 to 64 channels", IMAGES}, cwi_build_resnet20},
+    {{"resnet56", "56-layer residual network for small images, 16 to 64 channels", IMAGES}, cwi_build_resnet56},
+    {{"resnet110", "110-layer residual network for small images, 16 to 64 channels", IMAGES}, cwi_build_resnet110},
+    {{"resnet9", "9-layer residual network that learns fast, for small images, 64 to 512 channels", IMAGES},
+     cwi_build_resnet9},
+    {{"resnet9s", "resnet9 with three quarters of the channels", IMAGES}, cwi_build_resnet9s},
+    {{"textcnn", "words embedded, three convolutions over time, maximum over time; cuts 1..3", TEXTS},
+     cwi_build_textcnn},
+    {{"mlp", "tables (categories embedded) or small images, three hidden layers; cuts 1..3", TABLES}, cwi_build_mlp},
 };
 
 static const char *const activation_names[CWI_ACTIVATIONS] = {"relu", "leaky_relu", "gelu", "silu", "tanh"};

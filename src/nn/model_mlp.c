@@ -12,7 +12,11 @@ void cwi_build_mlp(cwi_builder *b)
     const cwi_input *in = &b->model->input;
     const cw_shape *s = &b->model->options.sample;
     if (in->kind == CWI_TABLE && (s->ndim != 1 || s->dim[0] != in->numeric + in->field_count)) {
-        b->status = cwi_fail(b->err, CW_ERR_INVALID, "model mlp: a sample of this table has %d numbers",
+        char text[64];
+        b->status = cwi_fail(b->err, CW_ERR_INVALID,
+                             "model mlp: a row of this table has %d columns, the sample is %s: say --sample %d, or "
+                             "another table by --input table:N/C1/C2/...",
+                             in->numeric + in->field_count, cw_shape_format(s, text, sizeof text),
                              in->numeric + in->field_count);
         return;
     }

@@ -15,8 +15,11 @@ void cwi_build_textcnn(cwi_builder *b)
     static const char *const alias[] = {"shallow", "medium", "deep"};
     const cw_shape *s = &b->model->options.sample;
     if (b->model->input.kind != CWI_TOKENS || s->ndim != 1) {
-        b->status =
-            cwi_fail(b->err, CW_ERR_INVALID, "model textcnn: takes texts: input tokens:V and a sample of L words");
+        char text[64];
+        b->status = cwi_fail(b->err, CW_ERR_INVALID,
+                             "model textcnn: takes texts, the sample is %s (%s): choose data of texts, or say "
+                             "--input tokens:V --sample L: L words from a vocabulary of V",
+                             cw_shape_format(s, text, sizeof text), cwi_input_name(&b->model->input));
         return;
     }
     cwi_build_embed(b, "embedding", CHANNELS);

@@ -9,6 +9,7 @@
 
 #include "bench.h"
 #include "bench_timing.h"
+#include "cli_model.h"
 #include "commands.h"
 
 typedef struct options {

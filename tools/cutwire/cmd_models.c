@@ -1,18 +1,8 @@
 /* cmd_models.c - cutwire models: the networks, their layers, and what each cut costs whom. */
-#include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "cli.h"
+#include "cli_model.h"
 #include "commands.h"
-
-typedef struct options {
-    const char *sample, *activation, *input;
-    int classes;
-    bool json;
-} options;
 
 typedef struct totals {
     double parameters, flops;
@@ -36,7 +26,7 @@ static totals totals_of(const cw_model *model, size_t first, size_t last)
     return t;
 }
 
-static int list_models(const options *o)
+static int list_models(bool json)
 {
     json_t *names = json_array();
     for (size_t i = 0; i < cw_model_known_count(); i++) {
@@ -44,7 +34,7 @@ static int list_models(const options *o)
         printf("%-10s %s\n", m->name, m->summary);
         json_array_append_new(names, json_string(m->name));
     }
-    if (!o->json) {
+    if (!json) {
         json_decref(names);
         return CLI_OK;
     }
@@ -113,73 +103,54 @@ static json_t *cuts_json(const cw_model *model, const totals *all)
     return cuts;
 }
 
-static int show_model(const cw_model *model, const options *o)
+static int show_model(const cw_model *model, const cli_model *m, bool json)
 {
     totals all = totals_of(model, 0, cw_model_layer_count(model));
-    printf("%s on %s, %d classes, %s: %.0f parameters, %.4g flops a sample forward (a multiply-add counts 2)\n\n",
-           cw_model_name(model), o->sample, o->classes, o->activation, all.parameters, all.flops);
+    printf("%s on %s (%s), %d classes, %s: %.0f parameters, %.4g flops a sample forward (a multiply-add counts 2)\n",
+           m->name, m->sample, m->input, m->classes, m->activation, all.parameters, all.flops);
+    if (*m->assumed)
+        printf("assumed, as not given: %s\n", m->assumed);
+    putchar('\n');
     print_layers(model);
     print_cuts(model, &all);
-    if (!o->json)
+    if (!json)
         return CLI_OK;
-    return cli_print_json(json_pack("{s:s, s:s, s:i, s:f, s:f, s:o, s:o}", "model", cw_model_name(model), "sample",
-                                    o->sample, "classes", o->classes, "parameters", all.parameters, "flops", all.flops,
-                                    "layers", layers_json(model), "cuts", cuts_json(model, &all)));
-}
-
-bool cli_parse_sample(const char *text, cw_shape *out)
-{
-    *out = (cw_shape){0};
-    for (const char *at = text; out->ndim < 3 && isdigit((unsigned char)*at); at++) {
-        char *end;
-        errno = 0;
-        out->dim[out->ndim++] = strtoll(at, &end, 10);
-        if (errno || (*end != 'x' && *end != '\0'))
-            return false;
-        if (*end == '\0')
-            return true;
-        at = end;
-    }
-    return false;
+    return cli_print_json(json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f, s:f, s:o, s:o}", "model", m->name, "sample",
+                                    m->sample, "input", m->input, "activation", m->activation, "classes", m->classes,
+                                    "assumed", m->assumed, "parameters", all.parameters, "flops", all.flops, "layers",
+                                    layers_json(model), "cuts", cuts_json(model, &all)));
 }
 
 int cmd_models(int argc, char **argv)
 {
-    options o = {.sample = "3x32x32", .activation = "relu", .classes = 10};
+    cli_model m = {.classes = -1};
+    bool json = false;
     const cli_option table[] = {
-        {"sample", "CxHxW", "shape of one input [3x32x32]", CLI_STRING, &o.sample},
-        {"classes", "N", "number of labels [10]", CLI_INT, &o.classes},
-        {"activation", "NAME", "relu, leaky_relu, gelu, silu, tanh [relu]", CLI_STRING, &o.activation},
-        {"input", "KIND", "what a sample's numbers are: image, tokens:V, table:N/C1/... [image]", CLI_STRING, &o.input},
-        {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o.json},
+        CLI_MODEL_OPTIONS(&m),
+        {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &json},
     };
     const cli_command command = {
         .name = "models",
         .args = "[NAME]",
-        .summary =
-            "The networks known; of one: layers, shapes, parameters, operations, and at each cut what crosses it.",
-        .examples =
-            "  cutwire models\n  cutwire models vgg19\n  cutwire models resnet34 --sample 3x224x224 --classes 1000\n"
-            "  cutwire models textcnn --sample 64 --input tokens:20000 --classes 4\n",
+        .summary = "The networks known; of one: layers, shapes, parameters, operations, and at each cut what crosses "
+                   "it.\n" CLI_MODEL_ASSUMED,
+        .examples = "  cutwire models\n  cutwire models vgg19\n  cutwire models textcnn\n"
+                    "  cutwire models resnet34 --sample 3x224x224 --classes 1000\n"
+                    "  cutwire models mlp --sample 1x28x28 --classes 10 --activation gelu\n",
         .options = table,
         .option_count = sizeof table / sizeof table[0],
         .max_args = 1,
     };
-    const char *name = NULL;
-    int names = 0, code = cli_parse(&command, argc, argv, &name, &names);
+    int names = 0, code = cli_parse(&command, argc, argv, &m.name, &names);
     if (code != CLI_GO_ON)
         return code;
     if (names == 0)
-        return list_models(&o);
-    cw_model_options mo = {.classes = o.classes, .activation = o.activation, .input = o.input};
-    if (!cli_parse_sample(o.sample, &mo.sample))
-        return cli_fail(CLI_USAGE, "models: --sample '%s': give a shape, e.g. 3x32x32", o.sample);
+        return list_models(json);
     cw_model *model;
-    cw_error err;
-    cw_status status = cw_model_open(name, &mo, &model, &err);
-    if (status != CW_OK)
-        return cli_fail_error("models", status, &err);
-    code = show_model(model, &o);
+    code = cli_model_open("models", &m, &model);
+    if (code != CLI_GO_ON)
+        return code;
+    code = show_model(model, &m, json);
     cw_model_close(&model);
     return code;
 }

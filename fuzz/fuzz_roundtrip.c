@@ -1,6 +1,8 @@
 /* fuzz_roundtrip.c - encodes whatever floats, with whatever codec, and decodes them again.
  *
- * Input: a line of text, the spec; a byte for the number of samples; a byte of flags; then the elements. */
+ * Input: a line of text, the spec; a byte for the number of samples; a byte of flags; then the elements. With
+ * FLAG_CHANNELS each sample has 1 + flags / 16 channels of one row, with FLAG_ROWS too about as many rows as columns.
+ */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,12 +10,13 @@
 
 #include "cutwire/codec.h"
 
-enum { MAX_SPEC = 120, FLAG_BF16 = 1, FLAG_EVALUATE = 2 };
+enum { MAX_SPEC = 120, FLAG_BF16 = 1, FLAG_EVALUATE = 2, FLAG_CHANNELS = 4, FLAG_ROWS = 8, CHANNELS_SHIFT = 4 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 typedef struct trial {
     cw_codec *codec;
+    const char *spec; /* canonical */
     cw_tensor x;
     size_t n;
     cw_encode_args args;
@@ -37,32 +40,107 @@ static size_t first_nonfinite(const trial *t)
     return i;
 }
 
-/* What comes back lies between the extremes of magnitude, or for codecs that keep the sign between those of value. */
-static void check_values(const trial *t, const float *y)
+static bool is_ec(const trial *t)
+{
+    return strncmp(t->spec, "ec:", 3) == 0;
+}
+
+/* The number of a key that the codec has. */
+static double number_of(const trial *t, const char *key)
+{
+    const char *at = strstr(t->spec, key);
+    assert(at);
+    return strtod(at + strlen(key), NULL);
+}
+
+/* Of ec: what CODECS.md says of the payload of nothing but zeros; inputs are too short for what it says of large ones.
+ */
+static size_t least_size(const trial *t)
+{
+    const size_t samples = t->x.shape.ndim ? (size_t)t->x.shape.dim[0] : 1;
+    const size_t segments = strstr(t->spec, "scope=sample") ? samples : 1;
+    return (t->n ? 117 + 4 * (segments - 1) : 100) + 8 * (size_t)t->x.shape.ndim - 8 * 4;
+}
+
+/* Of codecs other than ec: what comes back lies within the largest magnitude. */
+static void check_magnitudes(const trial *t, const float *y)
 {
     float largest = 0;
     for (size_t i = 0; i < t->n; i++)
         largest = fmaxf(largest, fabsf(element(&t->x, i)));
-    const bool exact = strcmp(cw_codec_spec(t->codec), "none") == 0;
-    const bool steps = strncmp(cw_codec_spec(t->codec), "ec:", 3) == 0; /* up to a step beyond */
+    const bool exact = strcmp(t->spec, "none") == 0;
     /* Half the distance of neighbours: among fp16's denormals it is no longer relative. */
-    const float least = strstr(cw_codec_spec(t->codec), "fp16") ? 0x1p-25f : 1e-40f;
+    const float least = strstr(t->spec, "fp16") ? 0x1p-25f : 1e-40f;
     for (size_t i = 0; i < t->n; i++) {
-        assert(isfinite(y[i]));
-        assert(steps || fabsf(y[i]) <= largest * 1.004f || fabsf(y[i]) <= largest + least || largest > 3e38f);
+        assert(fabsf(y[i]) <= largest * 1.004f || fabsf(y[i]) <= largest + least || largest > 3e38f);
         assert(!exact || y[i] == element(&t->x, i));
     }
 }
 
-static void decode(const trial *t, const uint8_t *payload, size_t size)
+/* Of ec: each element is within a step of what it was, which the payload tells, and on the same side of 0. The level of
+ * a code is the mean of what has it, of magnitudes in bins of about 1%. */
+static void check_steps(const trial *t, const uint8_t *payload, size_t size, const float *y)
+{
+    cw_payload_info info;
+    cw_status status = cw_payload_inspect(payload, size, &info, NULL);
+    assert(status == CW_OK);
+    const size_t length = strstr(t->spec, "scope=sample") && t->n ? t->n / (size_t)t->x.shape.dim[0] : t->n;
+    for (size_t i = 0; i < t->n; i++) {
+        float step;
+        memcpy(&step, payload + info.header_bytes + 4 + 4 * (i / length), sizeof step);
+        const double x = (double)element(&t->x, i), off = fabs((double)y[i] - x);
+        assert(step > 0 ? off <= 1.1 * (double)step + 0x1p-149 : y[i] == 0);
+        assert(y[i] == 0 || (y[i] < 0) == (x < 0));
+    }
+}
+
+static void decode(const trial *t, const uint8_t *payload, size_t size, cw_tensor *y)
+{
+    cw_error err;
+    cw_status status = cw_tensor_alloc(y, CW_F32, &t->x.shape);
+    assert(status == CW_OK);
+    status = cw_decode(payload, size, y, NULL, &err);
+    assert(status == CW_OK);
+    for (size_t i = 0; i < t->n; i++)
+        assert(isfinite(((const float *)y->data)[i]));
+}
+
+/* Of ms coded in context: the payload without is no shorter, and the same tensor. */
+static void check_plain(const trial *t, size_t coded, const float *y)
+{
+    char spec[2 * MAX_SPEC] = "";
+    strncat(spec, t->spec, (size_t)(strstr(t->spec, ",entropy=ctx") - t->spec)); /* the last key */
+    cw_codec *plain;
+    cw_status status = cw_codec_create(spec, &plain, NULL);
+    assert(status == CW_OK);
+    const size_t bound = cw_codec_bound(plain, &t->x);
+    uint8_t *payload = malloc(bound);
+    size_t size;
+    status = cw_encode(plain, &t->x, NULL, payload, bound, &size, NULL);
+    assert(status == CW_OK && coded <= size);
+    cw_tensor z;
+    decode(t, payload, size, &z);
+    for (size_t i = 0; i < t->n; i++)
+        assert(y[i] == ((const float *)z.data)[i]);
+    cw_tensor_free(&z);
+    free(payload);
+    cw_codec_destroy(&plain);
+}
+
+static void check(const trial *t, const uint8_t *payload, size_t size)
 {
     cw_tensor y;
-    cw_error err;
-    cw_status status = cw_tensor_alloc(&y, CW_F32, &t->x.shape);
-    assert(status == CW_OK);
-    status = cw_decode(payload, size, &y, NULL, &err);
-    assert(status == CW_OK);
-    check_values(t, y.data);
+    decode(t, payload, size, &y);
+    if (is_ec(t)) {
+        const double bytes = number_of(t, "bytes="), bits = number_of(t, "bpe=") * (double)t->n;
+        assert(bytes == 0 || (double)size <= bytes);
+        assert(bits == 0 || (double)size * 8 <= bits || size <= least_size(t));
+        check_steps(t, payload, size, y.data);
+    } else {
+        check_magnitudes(t, y.data);
+    }
+    if (strstr(t->spec, "entropy=ctx"))
+        check_plain(t, size, y.data);
     cw_tensor_free(&y);
 }
 
@@ -74,22 +152,35 @@ static void roundtrip(trial *t)
     cw_error err;
     cw_status status = cw_encode(t->codec, &t->x, &t->args, payload, bound, &size, &err);
     const size_t bad = first_nonfinite(t);
-    if (bad == t->n && status == CW_ERR_TOO_SMALL && !strstr(cw_codec_spec(t->codec), "bytes=0,")) {
-        free(payload); /* a budget that cannot be kept */
-        free(twice);
-        return;
-    }
     if (bad < t->n) {
         assert(status == CW_ERR_NONFINITE && err.offset == bad && size == 0);
+    } else if (status == CW_ERR_TOO_SMALL) { /* only for a budget that cannot be kept */
+        assert(is_ec(t) && number_of(t, "bytes=") > 0 && number_of(t, "bytes=") < (double)least_size(t) && size == 0);
     } else {
         assert(status == CW_OK && size <= bound);
         t->args.threads = 2;
         status = cw_encode(t->codec, &t->x, &t->args, twice, size, &again, &err);
         assert(status == CW_OK && again == size && memcmp(payload, twice, size) == 0);
-        decode(t, payload, size);
+        check(t, payload, size);
     }
     free(payload);
     free(twice);
+}
+
+/* The largest tensor of at most n elements with so many samples, and what the flags say. */
+static cw_shape shape_of(size_t n, size_t samples, unsigned flags)
+{
+    if (samples == 0)
+        return cw_shape_of(1, (int64_t[]){(int64_t)n});
+    const size_t channels = flags & FLAG_CHANNELS ? 1 + (flags >> CHANNELS_SHIFT) : 1;
+    const size_t plane = n / samples / channels;
+    const size_t rows = flags & FLAG_ROWS ? (size_t)sqrt((double)plane) : 1;
+    const int64_t columns = (int64_t)(rows ? plane / rows : 0);
+    if (!(flags & FLAG_CHANNELS))
+        return cw_shape_of(2, (int64_t[]){(int64_t)samples, (int64_t)plane});
+    if (!(flags & FLAG_ROWS))
+        return cw_shape_of(3, (int64_t[]){(int64_t)samples, (int64_t)channels, columns});
+    return cw_shape_of(4, (int64_t[]){(int64_t)samples, (int64_t)channels, (int64_t)rows, columns});
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -103,15 +194,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     trial t = {.args = {.seed = end[1], .evaluate = end[2] & FLAG_EVALUATE}};
     if (cw_codec_create(spec, &t.codec, NULL) != CW_OK)
         return 0;
+    t.spec = cw_codec_spec(t.codec);
     const cw_dtype dtype = end[2] & FLAG_BF16 ? CW_BF16 : CW_F32;
-    const size_t left = size - (size_t)(end + 3 - data), samples = end[1];
-    cw_shape shape = {.ndim = samples ? 2 : 1};
-    t.n = left / cw_dtype_size(dtype);
-    if (samples)
-        t.n -= t.n % samples;
-    shape.dim[0] = (int64_t)(samples ? samples : t.n);
-    shape.dim[1] = samples ? (int64_t)(t.n / samples) : 0;
-    if (cw_tensor_alloc(&t.x, dtype, &shape) == CW_OK) {
+    const size_t left = size - (size_t)(end + 3 - data);
+    const cw_shape shape = shape_of(left / cw_dtype_size(dtype), end[1], end[2]);
+    if (cw_shape_count(&shape, &t.n) == CW_OK && cw_tensor_alloc(&t.x, dtype, &shape) == CW_OK) {
         memcpy(t.x.data, end + 3, t.n * cw_dtype_size(dtype));
         roundtrip(&t);
         cw_tensor_free(&t.x);

@@ -293,24 +293,26 @@ static bool write(encoding *e, size_t room, size_t *size)
 /* ---- choosing the step ---- */
 
 /* The least that a body of this tensor can have. */
-static size_t least(const encoding *e)
+static size_t least(const cwi_encode_job *job, const cwi_layout *l)
 {
-    return cwi_padded(cwi_ec_fixed(&e->layout, 0) + CWI_CTX_PREFIX + 1, e->layout.elements);
+    if (job->elements == 0)
+        return CWI_EC_PREFIX;
+    return cwi_padded(cwi_ec_fixed(l, 0) + CWI_CTX_PREFIX + 1, job->elements);
 }
 
-static cw_status set_cap(encoding *e, size_t header)
+static cw_status set_cap(const cwi_encode_job *job, const cwi_layout *l, size_t *cap)
 {
-    const cwi_value *v = e->job->codec->value;
-    const double bytes = v[CWI_EC_BYTES].real, bits = v[CWI_EC_BPE].real * (double)e->layout.elements;
-    e->cap = SIZE_MAX;
+    const cwi_value *v = job->codec->value;
+    const double bytes = v[CWI_EC_BYTES].real, bits = v[CWI_EC_BPE].real * (double)job->elements;
+    const size_t header = job->header_size, needed = header + least(job, l);
+    *cap = SIZE_MAX;
     if (bits > 0) /* what cannot be had at all is not asked for */
-        e->cap = CWI_MAX((size_t)(bits / 8), header + least(e)) - header;
+        *cap = CWI_MAX((size_t)(bits / 8), needed) - header;
     if (bytes > 0) {
-        if (bytes < (double)(header + least(e)))
-            return cwi_fail(e->job->err, CW_ERR_TOO_SMALL,
-                            "bytes=%.0f of codec ec: a payload of this tensor has at least %zu bytes", bytes,
-                            header + least(e));
-        e->cap = CWI_MIN(e->cap, (size_t)bytes - header);
+        if (bytes < (double)needed)
+            return cwi_fail(job->err, CW_ERR_TOO_SMALL,
+                            "bytes=%.0f of codec ec: a payload of this tensor has at least %zu bytes", bytes, needed);
+        *cap = CWI_MIN(*cap, (size_t)bytes - header);
     }
     return CW_OK;
 }
@@ -437,13 +439,16 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
 {
     encoding e;
     if (job->elements == 0) {
+        const cwi_layout none = cwi_ec_layout(job->codec->value, job->shape, 0);
+        size_t cap;
+        CWI_TRY(set_cap(job, &none, &cap));
         CWI_TRY(cwi_reserve(job, CWI_EC_PREFIX));
         memset(job->body, 0, CWI_EC_PREFIX);
         return CW_OK;
     }
     if (!begin(&e, job))
         return cwi_source_nonfinite(&job->source, job->elements, job->err);
-    CWI_TRY(set_cap(&e, job->header_size));
+    CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
         cwi_ec_sample(&job->source, &e.layout, e.rms, e.stats);
     bool freely;

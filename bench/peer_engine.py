@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """A model's training and inference in PyTorch (fp32, channels_last), for `cutwire bench engine`.
 
-usage: peer_engine.py MODEL CxHxW CLASSES BATCH THREADS STEPS
+usage: peer_engine.py MODEL SAMPLE CLASSES BATCH THREADS STEPS ACTIVATION INPUT
+SAMPLE and INPUT are as `cutwire models` takes them: 3x32x32 image, 64 tokens:20002, 14 table:6/10/17/...
 Prints: train images/s, inference images/s (medians over STEPS), peak memory in bytes; between tabs.
 """
 import functools
+import inspect
 import os
 import resource
 import statistics
@@ -27,12 +29,29 @@ def median_seconds(step, steps):
     return statistics.median(times)
 
 
+def activation_of(name):
+    """In place where PyTorch can."""
+    kind = torch_reference.ACTIVATIONS[name]
+    return functools.partial(kind, inplace=True) if "inplace" in inspect.signature(kind).parameters else kind
+
+
+def make_batch(batch, sample, what):
+    if what.startswith("tokens:"):
+        return torch.randint(int(what.split(":")[1]), (batch, *sample)).float()
+    if what.startswith("table:"):
+        numeric, fields = torch_reference.fields_of(what)
+        return torch.cat([torch.randn(batch, numeric)] + [torch.randint(n, (batch, 1)).float() for n in fields], 1)
+    x = torch.randn(batch, *sample)
+    return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
 def main():
-    name, sample, classes, batch, threads, steps = sys.argv[1:7]
+    name, sample, classes, batch, threads, steps, activation, what = sys.argv[1:9]
     sample, batch, steps = tuple(map(int, sample.split("x"))), int(batch), int(steps)
     torch.set_num_threads(int(threads))
-    model = torch_reference.build(name, sample, int(classes), functools.partial(torch.nn.ReLU, inplace=True)).to(memory_format=torch.channels_last)
-    x = torch.randn(batch, *sample).to(memory_format=torch.channels_last)
+    model = torch_reference.build(name, sample, int(classes), activation_of(activation), what)
+    model = model.to(memory_format=torch.channels_last)
+    x = make_batch(batch, sample, what)
     labels = torch.randint(int(classes), (batch,))
     sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 

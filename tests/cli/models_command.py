@@ -40,8 +40,8 @@ def test_tables():
     assert model["sample"] == "4" and model["layers"][0]["parameters"] == 8 * 7, model
     model = show("mlp", "--sample", "20")
     assert model["input"] == "table:20" and model["layers"][0]["parameters"] == 20 * 256 + 256, model
-    model = show("mlp", "--sample", "1x28x28", "--classes", "10")
-    assert model["assumed"] == "--input image" and model["layers"][0]["kind"] == "flatten", model
+    model = show("mlp", "--sample", "1x28x28")
+    assert model["assumed"] == "--input image --classes 10" and model["layers"][0]["kind"] == "flatten", model
     assert show("mlp", "--input", "image")["sample"] == "3x32x32"
 
 

@@ -7,7 +7,8 @@
 
 #include "cli_model.h"
 
-bool cli_parse_sample(const char *text, cw_shape *out)
+/* "3x32x32"; false unless it is one to three numbers. */
+static bool parse_sample(const char *text, cw_shape *out)
 {
     *out = (cw_shape){0};
     for (const char *at = text; out->ndim < 3 && isdigit((unsigned char)*at); at++) {
@@ -38,20 +39,25 @@ static const cw_model_known *entry_of(const char *name)
     return cw_model_known_at(0);
 }
 
-/* A sample of this kind of input: as the model usually has it, else as the first model that takes such input. */
+/* Of data of this kind: the model's own entry, else that of the first model that is meant for such data. */
+static const cw_model_known *entry_for(const cw_model_known *own, const char *input)
+{
+    for (size_t i = 0; i < cw_model_known_count() && !same_kind(own->input, input); i++)
+        own = cw_model_known_at(i);
+    return own;
+}
+
+/* A table's sample has as many numbers as the table has columns. */
 static const char *assume_sample(cli_model *m, const cw_model_known *usual)
 {
-    if (strncmp(m->input, "table:", 6) == 0) {
-        char *at;
-        long columns = strtol(m->input + 6, &at, 10);
-        for (; *at; at++)
-            columns += *at == '/';
-        snprintf(m->text[0], sizeof m->text[0], "%ld", columns);
-        return m->text[0];
-    }
-    for (size_t i = 0; i < cw_model_known_count() && !same_kind(m->input, usual->input); i++)
-        usual = cw_model_known_at(i);
-    return usual->sample;
+    if (strncmp(m->input, "table:", 6) != 0)
+        return entry_for(usual, m->input)->sample;
+    char *at;
+    long columns = strtol(m->input + 6, &at, 10);
+    for (; *at; at++)
+        columns += *at == '/';
+    snprintf(m->text[0], sizeof m->text[0], "%ld", columns);
+    return m->text[0];
 }
 
 /* What a sample of this shape is: CxHxW an image, a row of any other length than usual a row of numbers. */
@@ -85,7 +91,7 @@ static void assume(cli_model *m)
         note(m, "input", m->input);
     if (m->classes < 0) {
         char number[16];
-        m->classes = usual->classes;
+        m->classes = entry_for(usual, m->input)->classes;
         snprintf(number, sizeof number, "%d", m->classes);
         note(m, "classes", number);
     }
@@ -95,7 +101,7 @@ static void assume(cli_model *m)
 int cli_model_open(const char *command, cli_model *m, cw_model **out)
 {
     assume(m);
-    if (!cli_parse_sample(m->sample, &m->shape))
+    if (!parse_sample(m->sample, &m->shape))
         return cli_fail(CLI_USAGE, "%s: --sample '%s': give a shape, e.g. 3x32x32, or 64 for 64 words", command,
                         m->sample);
     cw_model_options o = {.sample = m->shape, .classes = m->classes, .activation = m->activation, .input = m->input};

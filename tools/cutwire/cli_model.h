@@ -33,7 +33,4 @@ typedef struct cli_model {
  * the error has been printed. */
 int cli_model_open(const char *command, cli_model *m, cw_model **out);
 
-/* "3x32x32"; false unless it is one to three numbers. */
-bool cli_parse_sample(const char *text, cw_shape *out);
-
 #endif

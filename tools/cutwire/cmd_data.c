@@ -84,26 +84,40 @@ static comparison compare(const char *folder, const catalog_edition *edition)
     return c;
 }
 
-/* The edition that the folder holds whole, NULL when the set has none to compare with. */
+/* The edition that the folder's files are nearest to, with how they compare; NULL when the set has none. */
+static const catalog_edition *nearest_edition(const catalog_set *set, const char *folder, comparison *best)
+{
+    const catalog_edition *nearest = NULL;
+    for (const catalog_edition *e = set->editions; e->label && !(nearest && best->same == best->files); e++) {
+        comparison c = compare(folder, e);
+        if (!nearest || c.same > best->same || (c.same == best->same && c.missing < best->missing)) {
+            nearest = e;
+            *best = c;
+        }
+    }
+    return nearest;
+}
+
+/* True when the folder holds an edition whole. */
+static bool holds_edition(const catalog_set *set, const char *folder)
+{
+    comparison best;
+    return nearest_edition(set, folder, &best) && best.same == best.files;
+}
+
+/* *label: the edition that the folder holds whole, NULL when the set has none to compare with. */
 static int check_sums(const char *spec, const char *folder, const char **label)
 {
     const catalog_set *set = catalog_of_spec(spec);
-    const catalog_edition *nearest = NULL;
-    comparison best = {0};
+    comparison best;
+    const catalog_edition *nearest = set ? nearest_edition(set, folder, &best) : NULL;
     *label = NULL;
-    for (const catalog_edition *e = set ? set->editions : NULL; e && e->label; e++) {
-        comparison c = compare(folder, e);
-        if (c.same == c.files) {
-            *label = e->label;
-            return CLI_OK;
-        }
-        if (!nearest || c.same > best.same || (c.same == best.same && c.missing < best.missing)) {
-            nearest = e;
-            best = c;
-        }
-    }
     if (!nearest)
         return CLI_OK;
+    if (best.same == best.files) {
+        *label = nearest->label;
+        return CLI_OK;
+    }
     if (best.first_other)
         return cli_fail(CLI_FAILURE,
                         "data verify: %s: %s/%s has no known checksum: it is damaged or changed; remove it and run "
@@ -219,7 +233,7 @@ static int run_verify(int argc, char **argv)
 
 typedef struct fetch_options {
     const char *to, *url, *sum;
-    bool json, quiet;
+    bool force, json, quiet;
 } fetch_options;
 
 /* What a downloaded file may be: the official one, one of a known edition, or what --sum says. */
@@ -297,7 +311,7 @@ static int fetch_one(const catalog_set *set, const catalog_download *download, c
     if (n >= (int)sizeof url || m >= (int)sizeof path)
         return cli_fail(CLI_FAILURE, "data fetch: the address or the folder's name is too long");
     expected e = {set, download, name, o->sum};
-    int code = data_download(url, path, is_expected, &e, progress);
+    int code = data_download(url, path, o->force, is_expected, &e, progress);
     if (code != CLI_OK || !download->archive)
         return code;
     code = data_unpack(path, root);
@@ -314,19 +328,26 @@ static int fetch_set(const catalog_set *set, const fetch_options *o)
         return code;
     snprintf(folder, sizeof folder, "%s/%s", root, set->folder);
     snprintf(spec, sizeof spec, "%s:%s", set->name, folder);
-    if ((code = make_folders(folder)) != CLI_OK)
-        return code;
     cli_progress progress;
     cli_catch_signals();
     cli_progress_start(&progress, o->quiet || o->json);
-    for (const catalog_download *d = set->downloads; d->url && code == CLI_OK; d++)
+    const bool fetched = o->force || !holds_edition(set, folder);
+    if (fetched && (code = make_folders(folder)) != CLI_OK)
+        return code;
+    if (!fetched && !o->json)
+        printf("%s: %s has all files, with known checksums: nothing is fetched (--force fetches them again)\n",
+               set->name, folder);
+    for (const catalog_download *d = set->downloads; fetched && d->url && code == CLI_OK; d++)
         code = fetch_one(set, d, root, o, &progress);
     if (code != CLI_OK)
         return code;
     json_t *sets = json_array();
     code = verify_set(spec, o->json, sets, &progress);
-    if (o->json && code == CLI_OK)
-        cli_print_json(json_incref(json_array_get(sets, 0)));
+    if (o->json && code == CLI_OK) {
+        json_t *object = json_incref(json_array_get(sets, 0));
+        json_object_set_new(object, "fetched", json_boolean(fetched));
+        cli_print_json(object);
+    }
     json_decref(sets);
     return code;
 }
@@ -355,13 +376,15 @@ static int run_fetch(int argc, char **argv)
         {"to", "DIR", "put it below DIR (default: $CUTWIRE_DATA, else ~/.cache/cutwire/data)", CLI_STRING, &o.to},
         {"url", "URL", "get the files from this folder of a mirror, by their official names", CLI_STRING, &o.url},
         {"sum", "SUM", "accept only an archive with this checksum, sha256:HEX or md5:HEX", CLI_STRING, &o.sum},
+        {"force", NULL, "fetch files that are there and right, too", CLI_FLAG, &o.force},
         {"json", NULL, "one JSON object", CLI_FLAG, &o.json},
         {"quiet", NULL, "no progress", CLI_FLAG, &o.quiet}};
     const cli_command command = {
         .name = "data fetch",
         .args = "NAME",
         .summary = "Downloads a data set from its official address, checks it and unpacks it. An "
-                   "interrupted download goes on\nwhere it stopped when the command is run again.",
+                   "interrupted download goes on\nwhere it stopped when the command is run again; a set whose files "
+                   "are all there and right is left as it is.",
         .examples = "  cutwire data fetch cifar-10\n"
                     "  cutwire data fetch cifar-10 --to /data --url https://mirror.example/sets\n",
         .options = table,

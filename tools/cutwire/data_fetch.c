@@ -217,9 +217,10 @@ static int download_with(CURL *curl, const char *url, const char *path, data_acc
     return CLI_OK;
 }
 
-int data_download(const char *url, const char *path, data_accepts accepts, void *ctx, cli_progress *progress)
+int data_download(const char *url, const char *path, bool again, data_accepts accepts, void *ctx,
+                  cli_progress *progress)
 {
-    if (access(path, F_OK) == 0 && accepts(ctx, path))
+    if (!again && access(path, F_OK) == 0 && accepts(ctx, path))
         return CLI_OK;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     CURL *curl = curl_easy_init();

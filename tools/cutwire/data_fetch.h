@@ -15,8 +15,10 @@ bool data_sum_parse(const char *text, char *out);
 typedef bool (*data_accepts)(void *ctx, const char *path);
 
 /* Gets url into path by way of path.part, which stays when the link breaks and is continued the next time. A file that
- * is already there and accepted is left alone. CLI_OK, or CLI_FAILURE after the error has been printed. */
-int data_download(const char *url, const char *path, data_accepts accepts, void *ctx, cli_progress *progress);
+ * is already there and accepted is left alone, unless `again`. CLI_OK, or CLI_FAILURE after the error has been printed.
+ */
+int data_download(const char *url, const char *path, bool again, data_accepts accepts, void *ctx,
+                  cli_progress *progress);
 
 /* Unpacks a .tar.gz into folder by the program tar. Exit code as above. */
 int data_unpack(const char *archive, const char *folder);

@@ -30,6 +30,7 @@ static const cwi_key keys[KEY_COUNT] = {
 static cwi_mask describe(const cwi_value *v, const cw_shape *shape, size_t elements)
 {
     cwi_mask m = {.bits = (unsigned)v[KEY_B].whole, .values = (cwi_values)v[KEY_VALUES].whole};
+    m.signed_zero = v[KEY_RECON].whole == RECON_CENTROID;
     m.layout = cwi_layout_of(shape, elements, v[KEY_SCOPE].whole == CWI_SCOPE_SAMPLE);
     m.kept = cwi_kept(v[KEY_R].real, m.layout.length);
     return m;
@@ -162,10 +163,8 @@ static void put_levels(const averaging *a, bool centroid)
  * smaller. */
 static void encode_context(cwi_encode_job *job, const cwi_mask_encoder *e)
 {
-    const cwi_value *v = job->codec->value;
     const cwi_mask *m = e->mask;
     cwi_mask_ctx c = {.mask = m,
-                      .signed_zero = v[KEY_RECON].whole == RECON_CENTROID,
                       .kernels = job->kernels,
                       .shape = job->shape,
                       .threads = job->threads,
@@ -349,11 +348,7 @@ static cw_status decode_context(const cwi_decode_job *job, cwi_mask_decoder *d)
 {
     const cwi_payload *p = job->payload;
     const cwi_mask *m = d->mask;
-    cwi_mask_ctx c = {.mask = m,
-                      .signed_zero = p->value[KEY_RECON].whole == RECON_CENTROID,
-                      .kernels = job->kernels,
-                      .shape = &p->shape,
-                      .threads = job->threads};
+    cwi_mask_ctx c = {.mask = m, .kernels = job->kernels, .shape = &p->shape, .threads = job->threads};
     const size_t at = levels_end(p, m);
     size_t values = m->layout.segments * cwi_mask_values_size(m);
     uint8_t *unpacked = job->work + blocks_work(p->elements, job->threads);

@@ -27,6 +27,7 @@ typedef struct cwi_mask {
     size_t kept; /* in each segment */
     unsigned bits;
     bool is_signed;
+    bool signed_zero;    /* whether code 0 has a sign, too: it stands for something */
     unsigned index_size; /* bytes of an index; 0: bit planes */
     cwi_values values;
 } cwi_mask;

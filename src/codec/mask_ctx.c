@@ -76,7 +76,7 @@ static void store(const cwi_mask *m, const group *g, unsigned planes_of_codes, u
 /* Which elements of a group have a sign that is not known otherwise. */
 static uint64_t have_signs(const cwi_mask_ctx *c, const group *g)
 {
-    uint64_t any = c->signed_zero ? UINT64_MAX : 0, all = UINT64_MAX;
+    uint64_t any = c->mask->signed_zero ? UINT64_MAX : 0, all = UINT64_MAX;
     for (unsigned p = 0; p < c->mask->bits; p++) {
         any |= g->plane[p];
         all &= g->plane[p];

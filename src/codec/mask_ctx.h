@@ -12,7 +12,6 @@
 
 typedef struct cwi_mask_ctx {
     const cwi_mask *mask;
-    bool signed_zero; /* whether code 0 has a sign, too */
     const cwi_kernels *kernels;
     const cw_shape *shape;
     unsigned threads;

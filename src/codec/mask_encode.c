@@ -167,9 +167,11 @@ static void encode_converted(const cwi_mask_encoder *e, const piece *p, cwi_ms_e
 
 static void encode_piece(const cwi_mask_encoder *e, const piece *p)
 {
-    cwi_ms_encode state = {.threshold = p->pick->threshold, .is_signed = e->mask->is_signed, .ties = p->ties};
-    cwi_mask_quant(e->mask, e->rounding, p->pick, &state.quant);
-    if (e->mask->values == CWI_VALUES_FP32 && !e->mask->index_size)
+    const cwi_mask *m = e->mask;
+    cwi_ms_encode state = {
+        .threshold = p->pick->threshold, .is_signed = m->is_signed, .signed_zero = m->signed_zero, .ties = p->ties};
+    cwi_mask_quant(m, e->rounding, p->pick, &state.quant);
+    if (m->values == CWI_VALUES_FP32 && !m->index_size)
         encode_direct(e, p, &state);
     else
         encode_converted(e, p, &state);

@@ -110,7 +110,8 @@ static void test_histogram(void **state)
 /* An encoder for x: its threshold is the magnitude of some element, its ties anything that can be. */
 static cwi_ms_encode ms_for(const float *x, size_t n, unsigned bits, bool is_signed)
 {
-    cwi_ms_encode e = {.is_signed = is_signed, .threshold = n ? key_of(x[cwi_rng_below(&rng, n)]) : 0};
+    cwi_ms_encode e = {.is_signed = is_signed, .signed_zero = n & 2};
+    e.threshold = n ? key_of(x[cwi_rng_below(&rng, n)]) : 0;
     uint64_t above = 0, equal = 0;
     scalar.count(x, n, e.threshold, &above, &equal);
     e.ties = cwi_rng_below(&rng, equal + 1);

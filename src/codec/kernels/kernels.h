@@ -119,6 +119,7 @@ typedef struct cwi_ms_encode {
     uint32_t threshold;  /* elements with key > threshold are kept, and the first `ties` with key == threshold; at most
                             0x7fffffff */
     bool is_signed;      /* a sign plane follows the code planes */
+    bool signed_zero;    /* whether code 0 has a sign there, too */
     uint64_t ties;       /* in: how many more ties to keep; out: less those kept */
     uint8_t *planes;     /* out position; moves on by cwi_planes_size(n, bits + is_signed) */
     uint8_t *values;     /* out position of the kept values; moves on by 4 bytes for each */
@@ -164,8 +165,8 @@ typedef struct cwi_kernels {
 
     /* One pass of ms (and with bits = 1, scale = 0 of the bitmap of sp). Code of a kept element: all ones, and its raw
      * 4 bytes go to values. Any other: the quantizer's code of |x|. Sign plane: the sign bit of x, also for kept ones
-     * and for -0. Speed matters most at bits 1, 2 and 3, unsigned. Many ties at the threshold (constant or already
-     * quantized input) must not be slow. */
+     * and for -0; of code 0 only with signed_zero. Speed matters most at bits 1, 2 and 3, unsigned. Many ties at the
+     * threshold (constant or already quantized input) must not be slow. */
     void (*ms_encode)(const float *x, size_t n, cwi_ms_encode *e);
 
     /* Inverse: all ones -> the next value verbatim (sign included); else level[code] with the sign bit set when the

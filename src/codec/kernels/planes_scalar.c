@@ -89,7 +89,7 @@ static void ms_encode(const float *x, size_t n, cwi_ms_encode *e)
         group g = {{0}};
         for (size_t i = 0; i < m; i++) {
             uint32_t code = ms_code(e, x[first + i], ones);
-            if (e->is_signed)
+            if (e->is_signed && (code || e->signed_zero))
                 code |= bits_of(x[first + i]) >> 31 << bits;
             group_set(&g, i, code, planes);
         }

@@ -140,8 +140,12 @@ CWI_INLINE uint64_t ms_codes(const float *x, size_t m, const v_quant *vq, cwi_ms
             keep = last_ties(x, &e->quant, e->threshold, equal, e->ties, group) & low_bits(m);
         e->ties -= CWI_MIN(count, e->ties);
     }
-    if (e->is_signed)
-        store_word(group + WORD * bits, v_signs(x));
+    if (e->is_signed) {
+        uint64_t with = e->signed_zero ? UINT64_MAX : 0;
+        for (unsigned p = 0; p < bits; p++)
+            with |= load_word(group + WORD * p);
+        store_word(group + WORD * bits, v_signs(x) & with);
+    }
     return keep;
 }
 

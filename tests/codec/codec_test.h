@@ -125,6 +125,49 @@ static inline void assert_threads_agree(const char *spec, const cw_tensor *t, si
     cwi_free(b);
 }
 
+/* The elements rounded to bf16. */
+static inline void to_bf16(const cw_tensor *floats, size_t n, uint16_t *out)
+{
+    uint8_t *body;
+    packed p = encode("bf16", floats);
+    assert_true(body_of(&p, &body) >= 2 * n);
+    memcpy(out, body, 2 * n);
+    free(p.bytes);
+}
+
+/* Of any floats: a bf16 tensor gives the payload of its values as floats, but for the dtype it says, and decodes to
+ * either, as such to the floats rounded. */
+static inline void assert_bf16_alike(const char *spec, const cw_tensor *t, size_t n)
+{
+    uint16_t *half = cwi_alloc(n + 1, 2), *back = cwi_alloc(n + 1, 2);
+    float *x = cwi_alloc(n + 1, 4), *a = cwi_alloc(n + 1, 4), *b = cwi_alloc(n + 1, 4);
+    to_bf16(t, n, half);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&x[i], &bits, 4);
+    }
+    cw_tensor floats = cw_tensor_view(CW_F32, &t->shape, x), halves = cw_tensor_view(CW_BF16, &t->shape, half);
+    packed p = encode(spec, &floats), q = encode(spec, &halves);
+    uint8_t *p_body, *q_body;
+    const size_t size = body_of(&p, &p_body);
+    assert_int_equal(body_of(&q, &q_body), size);
+    assert_memory_equal(p_body, q_body, size);
+    decode_floats(&p, t, a);
+    decode_floats(&q, t, b);
+    assert_memory_equal(a, b, n * sizeof *a);
+    cw_tensor decoded = cw_tensor_view(CW_F32, &t->shape, a), as_such = cw_tensor_view(CW_BF16, &t->shape, back);
+    to_bf16(&decoded, n, half);
+    decode_into(&q, &as_such);
+    assert_memory_equal(half, back, 2 * n);
+    free(p.bytes);
+    free(q.bytes);
+    cwi_free(half);
+    cwi_free(back);
+    cwi_free(x);
+    cwi_free(a);
+    cwi_free(b);
+}
+
 static inline double l2_distance(const float *a, const float *b, size_t n)
 {
     double sum = 0;

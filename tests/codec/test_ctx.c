@@ -219,6 +219,22 @@ static void bytes_do_not_depend_on_threads(void **state)
     cwi_free(x);
 }
 
+static void bf16_tensors_are_coded_as_their_floats(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"ms:entropy=ctx", "ms:r=0.9,b=6,recon=centroid,values=bf16,entropy=ctx",
+                                        "ms:r=0.95,b=3,scope=sample,entropy=ctx"};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){33, 7, 12, 12});
+    const size_t n = 33 * 7 * 144;
+    for (int negatives = 0; negatives < 2; negatives++) {
+        float *x = related_map(33, 7, 12, 12, negatives);
+        cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+        for (size_t i = 0; i < CWI_COUNT(specs); i++)
+            assert_bf16_alike(specs[i], &t, n);
+        cwi_free(x);
+    }
+}
+
 /* Damage with a right checksum, in all parts of the body. */
 static void damaged_streams_are_refused_or_decoded(void **state)
 {
@@ -254,6 +270,7 @@ int main(void)
         cmocka_unit_test(channels_foretell_each_other),
         cmocka_unit_test(values_take_the_bits_they_have),
         cmocka_unit_test(bytes_do_not_depend_on_threads),
+        cmocka_unit_test(bf16_tensors_are_coded_as_their_floats),
         cmocka_unit_test(damaged_streams_are_refused_or_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

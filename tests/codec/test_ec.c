@@ -337,6 +337,20 @@ static void stochastic_rounding_is_unbiased(void **state)
     cwi_free(mean);
 }
 
+static void bf16_tensors_are_coded_as_their_floats(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"ec", "ec:step=1,round=stochastic,scope=sample", "ec:err=0.001",
+                                        "ec:bytes=3000,round=stochastic"};
+    for (int heavy = 0; heavy < 2; heavy++) {
+        float *x = map_of(true, heavy, 15);
+        cw_tensor t = tensor_of(x);
+        for (size_t i = 0; i < CWI_COUNT(specs); i++)
+            assert_bf16_alike(specs[i], &t, ELEMENTS);
+        cwi_free(x);
+    }
+}
+
 static void odd_tensors_round_trip(void **state)
 {
     (void)state;
@@ -373,6 +387,7 @@ int main(void)
         cmocka_unit_test(a_cap_makes_an_error_target_give_way),
         cmocka_unit_test(an_impossible_budget_is_refused),
         cmocka_unit_test(stochastic_rounding_is_unbiased),
+        cmocka_unit_test(bf16_tensors_are_coded_as_their_floats),
         cmocka_unit_test(odd_tensors_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,7 +77,29 @@ def test_list():
         assert re.search(rf"^{name} ", out, re.M), out
     sets = {s["name"]: s for s in last_object(run("list", "--json"))["sets"]}
     assert sets["cifar-10"]["folder"] is None and sets["cifar-10"]["fetchable"]
-    assert not sets["csv"]["fetchable"]
+    assert not sets["csv"]["fetchable"] and "downloads" not in sets["csv"]
+    test_sources(out, [s for s in sets.values() if s["fetchable"]])
+
+
+def test_sources(listed, sets):
+    """Addresses and checksums, alike in the object, in the text and in docs/DATA.md."""
+    data_md = open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "DATA.md")).read()
+    assert len(sets) == 7, sets
+    for s in sets:
+        assert s["downloads"], s
+        for d in s["downloads"]:
+            assert re.match(r"https?://[^/]+/.+", d["url"]), d
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", d["checksum"]), d
+        for edition in s["editions"]:
+            assert edition["label"] and edition["checksums"], edition
+            assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", sum) for sum in edition["checksums"].values()), edition
+        url = s["downloads"][0]["url"]
+        source = url if s["downloads"][0]["archive"] else url[:url.rindex("/") + 1]
+        whose = "official" if s["official"] else "third party's copy"
+        assert f" {whose}: {source}\n" in listed, (source, listed)
+        row = re.search(rf"^\| {s['name']} \| .*$", data_md[data_md.index("## Fetching"):], re.M).group(0)
+        assert f"| {source} | " in row and ("third party's copy" in row) == (not s["official"]), row
+    assert [s["name"] for s in sets if not s["official"]] == ["sst-2", "ag-news"]
 
 
 def test_usage():

@@ -24,16 +24,44 @@ static const catalog_set *catalog_of_spec(const char *spec)
 
 /* ---- list ---- */
 
+/* Where fetch gets a set: the archive's address, or the folder of its files. */
+static void print_source(const catalog_set *set)
+{
+    const char *url = set->downloads[0].url;
+    const int length = (int)(set->downloads[0].archive ? strlen(url) : (size_t)(strrchr(url, '/') + 1 - url));
+    printf("%14s %s: %.*s\n", "", set->copy ? "third party's copy" : "official", length, url);
+}
+
+/* What the catalogue knows of a set is added to what is listed of it. */
+static void add_catalogue(json_t *object, const catalog_set *set)
+{
+    json_t *downloads = json_array(), *editions = json_array();
+    for (const catalog_download *d = set->downloads; d->url; d++)
+        json_array_append_new(
+            downloads, json_pack("{s:s, s:s, s:b}", "url", d->url, "checksum", d->sum, "archive", (int)d->archive));
+    for (const catalog_edition *e = set->editions; e->label; e++) {
+        json_t *files = json_object();
+        for (const catalog_file *f = e->files; f->name; f++)
+            json_object_set_new(files, f->name, json_string(f->sum));
+        json_array_append_new(editions, json_pack("{s:s, s:o}", "label", e->label, "checksums", files));
+    }
+    json_object_set_new(object, "official", json_boolean(!set->copy));
+    json_object_set_new(object, "downloads", downloads);
+    json_object_set_new(object, "editions", editions);
+}
+
 static int run_list(int argc, char **argv)
 {
     bool json = false;
     const cli_option table[] = {{"json", NULL, "one JSON object", CLI_FLAG, &json}};
-    const cli_command command = {.name = "data list",
-                                 .args = "",
-                                 .summary = "The known data sets, and which of them this machine has.",
-                                 .examples = "  cutwire data list\n",
-                                 .options = table,
-                                 .option_count = COUNT(table)};
+    const cli_command command = {
+        .name = "data list",
+        .args = "",
+        .summary = "The known data sets, which of them this machine has, and where they come from; --json adds all "
+                   "addresses\nand checksums.",
+        .examples = "  cutwire data list\n",
+        .options = table,
+        .option_count = COUNT(table)};
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON)
         return code;
@@ -42,13 +70,18 @@ static int run_list(int argc, char **argv)
         const cw_dataset_known *known = cw_dataset_known_at(i);
         char folder[PATH_SIZE];
         bool here = cw_dataset_find(known->name, CW_SPLIT_TEST, folder, sizeof folder, NULL) == CW_OK;
+        const catalog_set *set = catalog_find(known->name);
         if (!json)
             printf("%-14s %s\n%14s %s%s\n", known->name, known->summary, "",
                    here ? "in " : "not here: ", here ? folder : known->install);
-        json_array_append_new(sets,
-                              json_pack("{s:s, s:s, s:o, s:s, s:b}", "name", known->name, "summary", known->summary,
-                                        "folder", here ? json_string(folder) : json_null(), "install", known->install,
-                                        "fetchable", catalog_find(known->name) != NULL));
+        if (!json && set)
+            print_source(set);
+        json_t *one =
+            json_pack("{s:s, s:s, s:o, s:s, s:b}", "name", known->name, "summary", known->summary, "folder",
+                      here ? json_string(folder) : json_null(), "install", known->install, "fetchable", set != NULL);
+        if (set)
+            add_catalogue(one, set);
+        json_array_append_new(sets, one);
     }
     json_t *object = json_pack("{s:o}", "sets", sets);
     if (json)
@@ -382,7 +415,7 @@ static int run_fetch(int argc, char **argv)
     const cli_command command = {
         .name = "data fetch",
         .args = "NAME",
-        .summary = "Downloads a data set from its official address, checks it and unpacks it. An "
+        .summary = "Downloads a data set from its address (`cutwire data list`), checks it and unpacks it. An "
                    "interrupted download goes on\nwhere it stopped when the command is run again; a set whose files "
                    "are all there and right is left as it is.",
         .examples = "  cutwire data fetch cifar-10\n"

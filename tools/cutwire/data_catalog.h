@@ -27,6 +27,7 @@ typedef struct catalog_download {
 typedef struct catalog_set {
     const char *name;
     const char *folder; /* where fetched files go, under the data folder; an archive brings it */
+    bool copy;          /* the address is not that of the set's makers but of somebody's copy */
     catalog_download downloads[MAX_FILES + 1];
     catalog_edition editions[MAX_EDITIONS + 1]; /* none: too many files, decoding all of them is the check */
 } catalog_set;

@@ -23,8 +23,8 @@ typedef struct option {
 /* clang-format off */
 static const option options[] = {
     {{"data", "NAME[:DIR]", "data set (cutwire data list)", "fashion-mnist", true, false}, T_STRING, FIELD(data), 0, 0},
-    {{"model", "NAME", "network to train", "cnn", true, false}, T_STRING, FIELD(model), 0, 0},
-    {{"activation", "NAME", "non-linearity of the model", "relu", true, false}, T_STRING, FIELD(activation), 0, 0},
+    {{"model", "NAME", "network to train (cutwire models lists them)", "cnn", true, false}, T_STRING, FIELD(model), 0, 0},
+    {{"activation", "NAME", "non-linearity of the model: relu, leaky_relu, gelu, silu, tanh", "relu", true, false}, T_STRING, FIELD(activation), 0, 0},
     {{"init", "NAME", "how convolutions begin: kaiming, or dirac (identities; short schedules get further)", "kaiming", true, false}, T_STRING, FIELD(init), 0, 0},
     {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the CPU has it)", "fp32", true, false}, T_STRING, FIELD(precision), 0, 0},
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true, false}, T_STRING, FIELD(cut), 0, 0},

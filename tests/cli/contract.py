@@ -32,6 +32,17 @@ def helps():
         assert run(*leaf, "-h") == text
 
 
+def names_in_help():
+    """Where an option takes a name, its help gives the names or the command that lists them."""
+    text = run("train", "--help")
+    for option, said in (("data", "cutwire data list"), ("model", "cutwire models"),
+                         ("activation", "relu, leaky_relu, gelu, silu, tanh"), ("optimizer", "sgd, adam or adamw"),
+                         ("precision", "fp32, bf16, or auto"), ("init", "kaiming, or dirac")):
+        assert re.search(rf"^  --{option} .*{said}", text, re.M), (option, text)
+    for name in ("relu", "leaky_relu", "gelu", "silu", "tanh"):
+        assert f", {name}: " in run("models", "cnn", "--activation", name)
+
+
 def unknown_things():
     assert "did you mean 'train'" in run("trian", code=2)
     assert "--help" in run("zzzzzzzz", code=2)
@@ -121,6 +132,7 @@ def damage():
 skip_without_fashion()
 with Folder():
     helps()
+    names_in_help()
     unknown_things()
     clients_own()
     bad_values()

@@ -1,6 +1,8 @@
 /* test_resume.c - a run that stops, is killed or meets a full disk goes on from its checkpoint, to the bit. */
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,48 +102,154 @@ static void split_runs_resume(void **state)
 
 /* ---- kill -9 ---- */
 
-static pid_t train_in_child(const cw_config *config)
+enum { LIVES = 6, LIFE_EPOCHS = 3 };
+
+/* A life waits for its end when it has trained so many epochs, before it saves the last of them: however late the end
+ * comes, the run is not over. */
+static void wait_after(void *ctx, const cw_event *e)
+{
+    int *left = ctx;
+    while (e->kind == CW_EVENT_EPOCH && *left == 1)
+        pause();
+    *left -= e->kind == CW_EVENT_EPOCH;
+}
+
+static pid_t begin_life(train_fn train, const cw_config *config, int epochs)
 {
     fflush(NULL);
-    pid_t pid = fork();
+    const pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
         cw_result result;
         cw_error err;
-        _exit(cw_train_unsplit(config, NULL, &result, &err) != CW_OK);
+        const cw_hooks hooks = {.ctx = &epochs, .event = wait_after};
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
+        if (getppid() == parent)
+            train(config, &hooks, &result, &err);
+        _exit(1);
     }
     assert_true(pid > 0);
     return pid;
 }
 
+static void end_life(pid_t pid)
+{
+    int status;
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static struct stat look_at(const cw_config *config, const char *file)
+{
+    char path[600];
+    struct stat s;
+    snprintf(path, sizeof path, "%s/%s", config->out, file);
+    if (stat(path, &s) != 0)
+        memset(&s, 0, sizeof s);
+    return s;
+}
+
+/* Whether the file is there and not the one that was seen before. */
+static bool is_new(const cw_config *config, const char *file, const struct stat *before)
+{
+    const struct stat s = look_at(config, file);
+    return s.st_nlink && (s.st_ino != before->st_ino || s.st_mtim.tv_sec != before->st_mtim.tv_sec ||
+                          s.st_mtim.tv_nsec != before->st_mtim.tv_nsec);
+}
+
+/* Until one of the files is a new one; false: none was within so many seconds. */
+static bool wait_for_new(const cw_config *config, pid_t pid, const char *const files[2], const struct stat before[2],
+                         int seconds)
+{
+    const struct timespec nap = {.tv_nsec = 100000};
+    const time_t limit = time(NULL) + seconds;
+    while (!is_new(config, files[0], &before[0]) && !is_new(config, files[1], &before[1])) {
+        if (waitpid(pid, NULL, WNOHANG) != 0)
+            fail_msg("the run in %s ended by itself", config->out);
+        if (time(NULL) > limit)
+            return false;
+        nanosleep(&nap, NULL);
+    }
+    return true;
+}
+
+/* Lets a life save a checkpoint of its own, and kills it: odd ones some time later, even ones in the next saving, or
+ * when that was missed. */
+static void kill_after_a_checkpoint(const cw_config *config, pid_t pid, int life, const struct stat *old)
+{
+    static const char *const saved[2] = {"checkpoint.safetensors", "checkpoint.safetensors"},
+                             *const saving[2] = {"checkpoint.safetensors", "checkpoint.safetensors.tmp"};
+    assert_true(wait_for_new(config, pid, saved, (const struct stat[2]){*old, *old}, 120));
+    const struct timespec later = {.tv_nsec = life * 5000000};
+    if (life % 2)
+        nanosleep(&later, NULL);
+    else
+        wait_for_new(config, pid, saving, (const struct stat[2]){look_at(config, saving[0])}, 2);
+    end_life(pid);
+}
+
+static int epochs_saved(const cw_config *config)
+{
+    char path[600];
+    cw_tensor_set set;
+    cw_error err;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config->out);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    const char *key = "\"next_epoch\":", *at = strstr(set.metadata, key);
+    assert_non_null(at);
+    const int epochs = atoi(at + strlen(key));
+    cw_tensor_set_free(&set);
+    return epochs;
+}
+
+static void killed_runs_resume(train_fn train, const char *name, int clients, const char *uplink)
+{
+    static const struct stat none[2];
+    char folder[64], says[64];
+    cw_config whole = small_config(clients, uplink, "none"), killed, again;
+    cw_result a, b;
+    cw_error err;
+    int saved = 0, in_saving = 0;
+    whole.epochs = (LIVES - 1) * (LIFE_EPOCHS - 1) + 2; /* what all lives may save leaves some to do */
+    whole.train_limit = 100;
+    whole.test_limit = 50;
+    killed = whole;
+    snprintf(folder, sizeof folder, "never-killed-%s", name);
+    use_folder(&whole, folder);
+    snprintf(folder, sizeof folder, "killed-%s", name);
+    use_folder(&killed, folder);
+    assert_ok_err(train(&whole, NULL, &a, &err), err);
+
+    pid_t pid = begin_life(train, &killed, 1);
+    assert_true(wait_for_new(&killed, pid, (const char *const[2]){"metrics.jsonl", "metrics.jsonl"}, none, 120));
+    end_life(pid);
+    cw_config_init(&again);
+    assert_status(cw_config_from_run(&again, killed.out, &err), CW_ERR_NOT_FOUND); /* none, and not a broken one */
+    for (int life = 1; life < LIVES; life++) {
+        const struct stat old = look_at(&killed, "checkpoint.safetensors");
+        kill_after_a_checkpoint(&killed, begin_life(train, &killed, LIFE_EPOCHS), life, &old);
+        in_saving += look_at(&killed, "checkpoint.safetensors.tmp").st_nlink > 0;
+        resume_from(&killed, killed.out);
+        assert_true(epochs_saved(&killed) > saved);
+        saved = epochs_saved(&killed);
+    }
+    stopper s = {.epochs = -1};
+    const cw_hooks hooks = {.ctx = &s, .event = stop_after};
+    assert_ok_err(train(&killed, &hooks, &b, &err), err);
+    snprintf(says, sizeof says, "going on after epoch %d of", saved);
+    assert_non_null(strstr(s.log, says));
+    print_message("%s: killed %d times, %d while saving; the last went on after epoch %d of %d\n", name, LIVES,
+                  in_saving, saved, whole.epochs);
+    assert_same_report(&a, &b);
+    assert_same_model(&whole, &killed);
+    assert_int_equal(count_lines(killed.out, "metrics.jsonl"), whole.epochs);
+}
+
 static void a_killed_run_resumes_whenever_it_was_killed(void **state)
 {
     (void)state;
-    cw_config whole = small_config(1, "none", "none"), killed;
-    whole.epochs = 4;
-    whole.train_limit = 200;
-    whole.test_limit = 50;
-    killed = whole;
-    cw_result a, b;
-    cw_error err;
-    use_folder(&whole, "never-killed");
-    use_folder(&killed, "killed");
-    assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
-    for (int i = 0; i < 6; i++) {
-        pid_t pid = train_in_child(&killed);
-        const struct timespec life = {.tv_nsec = 100000000 + 57000000 * i};
-        nanosleep(&life, NULL);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        cw_config again;
-        cw_config_init(&again);
-        if (cw_config_from_run(&again, killed.out, &err) == CW_OK)
-            resume_from(&killed, killed.out);
-        else /* before the first checkpoint: there must be none, not a broken one */
-            assert_true(err.status == CW_ERR_NOT_FOUND || err.status == CW_ERR_IO);
-    }
-    assert_ok_err(cw_train_unsplit(&killed, NULL, &b, &err), err);
-    assert_same_report(&a, &b);
-    assert_same_model(&whole, &killed);
+    killed_runs_resume(cw_train_unsplit, "unsplit", 1, "none");
+    killed_runs_resume(cw_train_inproc, "split", 2, "ms:r=0.99,b=2");
 }
 
 /* ---- a full disk ---- */

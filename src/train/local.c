@@ -13,9 +13,21 @@ typedef struct local_run {
     size_t count;
 } local_run;
 
+/* The clients are where the server is: a folder that `data` names is theirs too, though only the name of the set
+ * travels. */
+static cw_config client_config(const cw_config *config)
+{
+    cw_config client = *config;
+    const char *colon = strchr(config->data, ':');
+    if (colon && !*client.data_dir)
+        snprintf(client.data_dir, sizeof client.data_dir, "%s", colon + 1);
+    return client;
+}
+
 static cw_status open_run(const cw_config *config, const cw_hooks *hooks, local_run *r, cw_error *err)
 {
     char endpoint[64];
+    const cw_config client = client_config(config);
     snprintf(endpoint, sizeof endpoint, "inproc://local-%p", (void *)r);
     r->count = (size_t)config->clients;
     r->clients = cwi_calloc(r->count, sizeof *r->clients);
@@ -26,7 +38,7 @@ static cw_status open_run(const cw_config *config, const cw_hooks *hooks, local_
     CWI_TRY(cwi_server_create(config, "split in process", r->server_end, hooks, &r->server, err));
     for (size_t i = 0; i < r->count; i++) {
         CWI_TRY(cw_net_connect(endpoint, NULL, &r->client_ends[i], err));
-        CWI_TRY(cwi_client_create(config, NULL, r->client_ends[i], NULL, &r->clients[i], err));
+        CWI_TRY(cwi_client_create(&client, NULL, r->client_ends[i], NULL, &r->clients[i], err));
         CWI_TRY(cwi_client_start(r->clients[i], err));
     }
     return CW_OK;

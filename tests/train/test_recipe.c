@@ -133,6 +133,22 @@ static void clients_take_the_servers_vocabulary(void **state)
     cwi_free(recipe);
 }
 
+/* 48 and 12 sentences, whatever this machine has elsewhere under the same name. */
+static void clients_in_the_process_read_the_folder_that_was_named(void **state)
+{
+    (void)state;
+    cw_config config = text_config(write_texts("named", ours)), elsewhere = config;
+    cw_result result;
+    cw_error err;
+    config.clients = 2;
+    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
+    assert_int_equal(result.last.train_samples, 48);
+    assert_int_equal(result.last.test_samples, 12);
+    snprintf(elsewhere.data_dir, sizeof elsewhere.data_dir, "/nowhere"); /* comes before the other */
+    assert_status(cw_train_inproc(&elsewhere, NULL, &result, &err), CW_ERR_NOT_FOUND);
+    assert_non_null(strstr(err.message, "/nowhere"));
+}
+
 static void a_resumed_run_keeps_its_vocabulary(void **state)
 {
     (void)state;
@@ -205,6 +221,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clients_take_the_servers_vocabulary),
+        cmocka_unit_test(clients_in_the_process_read_the_folder_that_was_named),
         cmocka_unit_test(a_resumed_run_keeps_its_vocabulary),
         cmocka_unit_test(a_welcome_brings_the_recipe_byte_by_byte),
     };

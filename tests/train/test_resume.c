@@ -54,15 +54,11 @@ static size_t count_lines(const char *folder, const char *file)
     return lines;
 }
 
-static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, int clients, const char *uplink,
-                                                 const char *optimizer)
+static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, cw_config whole)
 {
     char folder[64];
-    cw_config whole = small_config(clients, uplink, "none"), half;
+    cw_config half;
     whole.epochs = 3;
-    whole.flip = true;
-    snprintf(whole.optimizer, sizeof whole.optimizer, "%s", optimizer);
-    whole.lr = strcmp(optimizer, "sgd") == 0 ? 0.1 : 0.002;
     half = whole;
     cw_result a, b;
     cw_error err;
@@ -85,19 +81,74 @@ static void stopped_and_resumed_is_never_stopped(train_fn train, const char *nam
     assert_int_equal(count_lines(half.out, "metrics.jsonl"), 3);
 }
 
+static cw_config flipped_config(int clients, const char *uplink, const char *optimizer)
+{
+    cw_config config = small_config(clients, uplink, "none");
+    config.flip = true;
+    snprintf(config.optimizer, sizeof config.optimizer, "%s", optimizer);
+    config.lr = strcmp(optimizer, "sgd") == 0 ? 0.1 : 0.002;
+    return config;
+}
+
 static void unsplit_runs_resume(void **state)
 {
     (void)state;
-    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", 1, "none", "sgd");
-    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit-adam", 1, "none", "adam");
+    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit", flipped_config(1, "none", "sgd"));
+    stopped_and_resumed_is_never_stopped(cw_train_unsplit, "unsplit-adam", flipped_config(1, "none", "adam"));
 }
 
 static void split_runs_resume(void **state)
 {
     (void)state;
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", 2, "ms:r=0.99,b=2", "sgd");
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split-adamw", 2, "ms:r=0.99,b=2", "adamw");
-    stopped_and_resumed_is_never_stopped(cw_train_inproc, "drawn", 1, "ec:step=1,round=stochastic", "sgd");
+    const char *ms = "ms:r=0.99,b=2", *drawn = "ec:step=1,round=stochastic";
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split", flipped_config(2, ms, "sgd"));
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "split-adamw", flipped_config(2, ms, "adamw"));
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "drawn", flipped_config(1, drawn, "sgd"));
+}
+
+/* As recipes train: random crops made by workers ahead of time, in bf16 where the CPU multiplies it. */
+static void augmented_runs_resume(void **state)
+{
+    (void)state;
+    cw_config config = flipped_config(2, "ms:r=0.99,b=2", "sgd");
+    config.crop_pad = 3;
+    config.loader_threads = 2;
+    config.train_limit = 200;
+    snprintf(config.precision, sizeof config.precision, "auto");
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "augmented", config);
+}
+
+/* Sentences of two words, the second of which tells the class, in train.tsv and test.tsv. */
+static void write_texts(const char *folder)
+{
+    static const char *const words[] = {"a", "film", "about", "life", "and", "love", "dull", "fine"};
+    mkdir("test-runs", 0777);
+    mkdir(folder, 0777);
+    for (int split = 0; split < 2; split++) {
+        char path[200];
+        snprintf(path, sizeof path, "%s/%s.tsv", folder, split ? "test" : "train");
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fprintf(f, "sentence\tlabel\n");
+        for (int i = 0; i < 48; i++)
+            fprintf(f, "%s %s\t%d\n", words[i % 6], words[6 + i % 2], i % 2);
+        fclose(f);
+    }
+}
+
+static void runs_with_dropout_resume(void **state)
+{
+    (void)state;
+    char folder[64];
+    cw_config config = flipped_config(2, "none", "adam");
+    snprintf(folder, sizeof folder, "test-runs/%d-texts", (int)getpid());
+    write_texts(folder);
+    snprintf(config.data, sizeof config.data, "sst-2@8:%s", folder);
+    snprintf(config.model, sizeof config.model, "textcnn"); /* half of its features are dropped */
+    config.flip = false;
+    config.batch = 8;
+    config.train_limit = config.test_limit = 0;
+    stopped_and_resumed_is_never_stopped(cw_train_inproc, "dropout", config);
 }
 
 /* ---- kill -9 ---- */
@@ -435,6 +486,8 @@ int main(void)
         cmocka_unit_test(a_full_disk_keeps_the_last_checkpoint_and_the_run),
         cmocka_unit_test(unsplit_runs_resume),
         cmocka_unit_test(split_runs_resume),
+        cmocka_unit_test(augmented_runs_resume),
+        cmocka_unit_test(runs_with_dropout_resume),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
         cmocka_unit_test(a_run_goes_on_divided_as_it_was),
         cmocka_unit_test(a_run_begins_with_the_weights_of_another),

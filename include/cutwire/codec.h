@@ -63,7 +63,8 @@ size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in);
 size_t cw_codec_work_size(const cw_codec *codec, const cw_tensor *in);
 
 /* Encodes `in` (CW_F32; CW_BF16 where CODECS.md says so) into dst; *size is the payload's length. `in` is not changed;
- * dst must not overlap it. On failure dst's contents are undefined and *size is 0.
+ * dst must not overlap it. On failure dst's contents are undefined and *size is 0. With round=stochastic what decodes
+ * is on average over seeds the input, but only nearly so for ec with bpe or bytes, whose step depends on the noise.
  * CW_ERR_NONFINITE (offset: first such element), CW_ERR_TOO_SMALL, CW_ERR_INVALID, CW_ERR_NO_MEMORY. */
 cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_args *args, void *dst, size_t capacity,
                     size_t *size, cw_error *err);

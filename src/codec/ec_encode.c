@@ -150,9 +150,9 @@ static void add_element(const encoding *e, const cwi_ec_quant *q, float x, doubl
 {
     const unsigned s = e->symbols[i];
     t->energy += v * v;
-    if (s == CWI_EC_ESCAPED)
+    if (e->stochastic ? v >= CWI_EC_ESCAPE : s == CWI_EC_ESCAPED)
         return;
-    if (e->stochastic) {
+    if (e->stochastic) { /* on average, so that the step does not depend on the noise */
         t->rest += (v - floor(v)) * (1 - (v - floor(v)));
     } else if (s < CWI_EC_EXACT) {
         t->count[s]++;
@@ -227,14 +227,22 @@ typedef struct parts {
     uint8_t *escaped;
 } parts;
 
+/* An element as it is; but what noise alone raised to an escape as what it was raised to, or its mean would be less. */
+static float escaped(const cwi_ec_quant *q, float step, float x)
+{
+    const bool raised = q->stochastic && fabsf(x) * q->pre * q->scale < CWI_EC_ESCAPE;
+    return raised ? copysignf(CWI_MIN(CWI_EC_ESCAPE * step, FLT_MAX), x) : x;
+}
+
 /* Symbols of 8 and more. */
-static void put_large(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, uint64_t first, parts *p)
+static void put_large(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, float step,
+                      uint64_t first, parts *p)
 {
     for (size_t i = 0; i < n; i++) {
         if (!cwi_ec_large(symbols, n, &i))
             return;
         if (symbols[i] == CWI_EC_ESCAPED) {
-            put_float(p->escaped, x[i]);
+            put_float(p->escaped, escaped(q, step, x[i]));
             p->escaped += 4;
         } else {
             const unsigned bits = symbols[i] - CWI_EC_LOG_OFFSET;
@@ -260,7 +268,7 @@ static void put_parts(const encoding *e, uint8_t *at)
             if (e->is_signed)
                 e->job->kernels->ec.put_signs(x, e->symbols + first, n, &p.signs);
             if (large)
-                put_large(x, e->symbols + first, n, &q, first, &p);
+                put_large(x, e->symbols + first, n, &q, step_of(e, s), first, &p);
         }
     }
     cwi_bits_finish(&p.signs);

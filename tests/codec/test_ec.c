@@ -311,7 +311,8 @@ static void stochastic_rounding_is_unbiased(void **state)
 {
     (void)state;
     enum { SEEDS = 400 };
-    static const char *const specs[] = {"ec:step=2,round=stochastic", "ec:step=1,round=stochastic,scope=sample"};
+    static const char *const specs[] = {"ec:step=2,round=stochastic", "ec:step=1,round=stochastic,scope=sample",
+                                        "ec:err=0.3,round=stochastic", "ec:err=0.2,round=stochastic,scope=sample"};
     float *x = map_of(true, true, 9), *y = cwi_alloc(ELEMENTS, sizeof *y);
     double *mean = cwi_alloc(ELEMENTS, sizeof *mean);
     cw_tensor t = tensor_of(x);
@@ -335,6 +336,65 @@ static void stochastic_rounding_is_unbiased(void **state)
     cwi_free(x);
     cwi_free(y);
     cwi_free(mean);
+}
+
+/* The mean of y over `count` elements from x[first] on, all alike, and `seeds` seeds; and the step. */
+static double mean_of(const char *spec, const cw_tensor *t, size_t first, size_t count, unsigned seeds, float *step)
+{
+    static float y[ELEMENTS];
+    double sum = 0;
+    for (uint64_t seed = 0; seed < seeds; seed++) {
+        uint8_t *body;
+        packed p = encode_args(spec, t, &(cw_encode_args){.seed = seed});
+        decode_floats(&p, t, y);
+        body_of(&p, &body);
+        memcpy(step, body + 4, sizeof *step);
+        for (size_t i = first; i < first + count; i++)
+            sum += (double)y[i];
+        free(p.bytes);
+    }
+    return sum / ((double)count * seeds);
+}
+
+/* Far below a step nearly all become 0, and a few a whole step. */
+static void elements_below_a_step_are_unbiased(void **state)
+{
+    (void)state;
+    enum { SEEDS = 50 };
+    static float x[ELEMENTS];
+    const double wanted = 5 * 1000 / sqrt(ELEMENTS) / 1000; /* a thousandth of the step */
+    cw_tensor t = tensor_of(x);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        for (size_t i = 0; i < ELEMENTS; i++)
+            x[i] = (float)(sign * wanted);
+        x[ELEMENTS - 1] = 1000;
+        float step;
+        const double mean = mean_of("ec:step=5,round=stochastic", &t, 0, ELEMENTS - 1, SEEDS, &step);
+        const double p = wanted / (double)step, deviation = (double)step * sqrt(p * (1 - p) / (ELEMENTS - 1.0) / SEEDS);
+        assert_true(p < 0.0011);
+        if (fabs(mean - sign * wanted) > 5 * deviation)
+            fail_msg("the mean of %g is %g, by %g standard errors", sign * wanted, mean,
+                     (mean - sign * wanted) / deviation);
+    }
+}
+
+/* What is rounded to 1023 steps or, as escaped, to 1024. */
+static void elements_below_an_escape_are_unbiased(void **state)
+{
+    (void)state;
+    enum { MANY = 64, SEEDS = 40 };
+    static float x[ELEMENTS];
+    cw_tensor t = tensor_of(x);
+    memset(x, 0, sizeof x);
+    for (size_t i = 0; i < MANY; i++)
+        x[i] = 3;
+    char spec[80];
+    snprintf(spec, sizeof spec, "ec:step=%.17g,round=stochastic", sqrt((double)ELEMENTS / MANY) / 1023.5);
+    float step;
+    const double mean = mean_of(spec, &t, 0, MANY, SEEDS, &step) / (double)step;
+    const double deviation = 0.5 / sqrt(MANY * SEEDS);
+    if (fabs(mean - 3 / (double)step) > 5 * deviation)
+        fail_msg("the mean of %.3f steps is %.3f", 3 / (double)step, mean);
 }
 
 static void bf16_tensors_are_coded_as_their_floats(void **state)
@@ -387,6 +447,8 @@ int main(void)
         cmocka_unit_test(a_cap_makes_an_error_target_give_way),
         cmocka_unit_test(an_impossible_budget_is_refused),
         cmocka_unit_test(stochastic_rounding_is_unbiased),
+        cmocka_unit_test(elements_below_a_step_are_unbiased),
+        cmocka_unit_test(elements_below_an_escape_are_unbiased),
         cmocka_unit_test(bf16_tensors_are_coded_as_their_floats),
         cmocka_unit_test(odd_tensors_round_trip),
     };

@@ -183,6 +183,8 @@ struct cwi_family {
     uint8_t id; /* in payloads; never reused */
     const cwi_key *keys;
     size_t key_count;
+    /* Two real keys of which one at least has to be 0; twice the same one: none. */
+    unsigned either, other;
     /* Brings values that can be written in several ways to one; may be NULL. */
     void (*normalize)(cwi_value *values);
     /* Greatest body of such a tensor into *size; false on overflow. */

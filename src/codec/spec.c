@@ -231,6 +231,12 @@ static cw_status parse_pair(const char *spec, token pair, cw_codec *codec, unsig
     return CW_OK;
 }
 
+/* Whether two keys are given that exclude each other. */
+static bool excluded(const cwi_family *f, const cwi_value *v)
+{
+    return f->either != f->other && v[f->either].real != 0 && v[f->other].real != 0;
+}
+
 cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err)
 {
     token name = until(spec, ":");
@@ -247,8 +253,13 @@ cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err)
         CWI_TRY(parse_pair(spec, pair, codec, &seen, err));
         p = pair.text + pair.length;
     }
-    if (codec->family->normalize)
-        codec->family->normalize(codec->value);
+    const cwi_family *f = codec->family;
+    if (excluded(f, codec->value))
+        return cwi_fail_at(err, CW_ERR_SPEC, name.length + 1,
+                           "codec %s takes %s or %s, not both: leave one of them out", f->info.name,
+                           f->keys[f->either].name, f->keys[f->other].name);
+    if (f->normalize)
+        f->normalize(codec->value);
     cwi_spec_format(codec->family, codec->value, codec->spec, sizeof codec->spec);
     return CW_OK;
 }
@@ -317,6 +328,9 @@ bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *valu
         }
         in += value_bytes(&family->keys[i]);
     }
+    *bad_key = family->other;
+    if (excluded(family, values))
+        return false;
     if (!family->normalize)
         return true;
     cwi_value normal[CWI_MAX_KEYS];

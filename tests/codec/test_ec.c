@@ -1,6 +1,7 @@
 /* test_ec.c - ec meets its error or its budget, is unbiased where it says so, and takes any tensor. */
 #include <float.h>
 
+#include "codec/payload.h"
 #include "codec_test.h"
 
 enum { N = 8, C = 24, H = 12, W = 10, ELEMENTS = N * C * H * W };
@@ -26,18 +27,29 @@ static cw_tensor tensor_of(float *x)
     return cw_tensor_view(CW_F32, &shape, x);
 }
 
-static double error_of(const char *spec, const cw_tensor *t, size_t n, size_t *size)
+/* The relative error, where runs of `length` elements count alike. */
+static double mean_error(const char *spec, const cw_tensor *t, size_t n, size_t length, size_t *size)
 {
-    static const float zeros[ELEMENTS];
     const float *x = t->data;
-    float *y = cwi_alloc(n + 1, sizeof *y);
+    float *y = cwi_alloc(n + 1, sizeof *y), *zeros = cwi_calloc(length + 1, sizeof *zeros);
+    double sum = 0, runs = 0;
     packed p = encode(spec, t);
     decode_floats(&p, t, y);
-    const double error = l2_distance(x, y, n) / l2_distance(x, zeros, n);
+    for (size_t i = 0; i < n; i += length) {
+        const double all = l2_distance(x + i, zeros, length);
+        sum += all > 0 ? pow(l2_distance(x + i, y + i, length) / all, 2) : 0;
+        runs += all > 0;
+    }
     *size = p.size;
     free(p.bytes);
     cwi_free(y);
-    return error;
+    cwi_free(zeros);
+    return sqrt(sum / runs);
+}
+
+static double error_of(const char *spec, const cw_tensor *t, size_t n, size_t *size)
+{
+    return mean_error(spec, t, n, n, size);
 }
 
 static void errors_are_met(void **state)
@@ -45,6 +57,7 @@ static void errors_are_met(void **state)
     (void)state;
     static const double targets[] = {0.5, 0.25, 0.1, 0.01, 0.001};
     static const char *const more[] = {"", ",scope=sample", ",round=stochastic"};
+    static const double least[] = {0.987, 0.97, 0.97}, most[] = {1.003, 1.03, 1.03};
     for (int kind = 0; kind < 4; kind++) {
         float *x = map_of(kind & 1, kind & 2, 5);
         cw_tensor t = tensor_of(x);
@@ -54,9 +67,8 @@ static void errors_are_met(void **state)
                 char spec[80];
                 size_t size;
                 snprintf(spec, sizeof spec, "ec:err=%g%s", targets[i], more[m]);
-                const double error = error_of(spec, &t, ELEMENTS, &size);
-                const double slack = m == 0 ? 1.005 : 1.1;
-                if (error > slack * targets[i] || error < 0.7 * targets[i])
+                const double error = mean_error(spec, &t, ELEMENTS, m == 1 ? ELEMENTS / N : ELEMENTS, &size);
+                if (error > most[m] * targets[i] || error < least[m] * targets[i])
                     fail_msg("%s, map %d: the error is %g", spec, kind, error);
                 assert_true(size > before);
                 before = size;
@@ -90,24 +102,6 @@ static void few_values(int kind, double c, float *x)
     }
 }
 
-/* The relative error, where samples of `length` elements count alike. */
-static double mean_error(const char *spec, const cw_tensor *t, size_t length)
-{
-    static const float zeros[FEW];
-    static float y[FEW];
-    const float *x = t->data;
-    double sum = 0, samples = 0;
-    packed p = encode(spec, t);
-    decode_floats(&p, t, y);
-    for (size_t i = 0; i < FEW; i += length) {
-        const double all = l2_distance(x + i, zeros, length);
-        sum += all > 0 ? pow(l2_distance(x + i, y + i, length) / all, 2) : 0;
-        samples += all > 0;
-    }
-    free(p.bytes);
-    return sqrt(sum / samples);
-}
-
 static void errors_are_met_on_few_values(void **state)
 {
     (void)state;
@@ -125,7 +119,8 @@ static void errors_are_met_on_few_values(void **state)
                 const size_t kind_of = i % CWI_COUNT(more);
                 const double target = targets[i / CWI_COUNT(more)];
                 snprintf(spec, sizeof spec, "ec:err=%g%s", target, more[kind_of]);
-                const double error = mean_error(spec, &t, kind_of == 1 ? 128 : FEW);
+                size_t size;
+                const double error = mean_error(spec, &t, FEW, kind_of == 1 ? 128 : FEW, &size);
                 if (error > slack[kind_of] * target)
                     fail_msg("%s, kind %d times %g: the error is %g", spec, kind, scales[c], error);
             }
@@ -257,6 +252,64 @@ static void budgets_are_never_exceeded(void **state)
         }
         cwi_free(x);
     }
+}
+
+/* What is asked for besides takes more than `bytes`: a cap as bytes, as bits an element, or the lesser of both. */
+static void check_caps(const char *asked, const cw_tensor *t, size_t bytes)
+{
+    const double bits = 8.0 / ELEMENTS;
+    for (int kind = 0; kind < 4; kind++) {
+        char spec[160];
+        size_t size;
+        int n = snprintf(spec, sizeof spec, "ec:%s", asked);
+        if (kind != 1)
+            n += snprintf(spec + n, sizeof spec - (size_t)n, ",bytes=%zu", kind == 3 ? 2 * bytes : bytes);
+        if (kind != 0)
+            snprintf(spec + n, sizeof spec - (size_t)n, ",bpe=%.17g", (double)(kind == 2 ? 2 * bytes : bytes) * bits);
+        error_of(spec, t, ELEMENTS, &size);
+        if (size > bytes || size < bytes * (bytes < 1000 ? 8 : 9) / 10)
+            fail_msg("%s: %zu bytes, %zu are allowed", spec, size, bytes);
+    }
+}
+
+static void caps_hold_beside_other_keys(void **state)
+{
+    (void)state;
+    static const char *const asked[] = {"step=0.02", "step=0.02,round=stochastic,scope=sample", "err=0.005",
+                                        "err=0.005,scope=sample", "scope=sample"};
+    float *x = map_of(true, false, 16);
+    cw_tensor t = tensor_of(x);
+    for (size_t i = 0; i < CWI_COUNT(asked); i++) {
+        check_caps(asked[i], &t, 400);
+        check_caps(asked[i], &t, 3000);
+        check_caps(asked[i], &t, 12000);
+        char spec[120];
+        size_t loose, free_size;
+        snprintf(spec, sizeof spec, "ec:%s,bytes=1000000,bpe=60", asked[i]);
+        const double error = error_of(spec, &t, ELEMENTS, &loose);
+        if (i + 1 == CWI_COUNT(asked)) /* they are all that is asked for */
+            continue;
+        snprintf(spec, sizeof spec, "ec:%s", asked[i]);
+        assert_true(error == error_of(spec, &t, ELEMENTS, &free_size));
+        assert_int_equal(loose, free_size);
+    }
+    cwi_free(x);
+}
+
+static void a_payload_with_err_and_step_is_refused(void **state)
+{
+    (void)state;
+    enum { STEP_AT = 24 + 8 * 4 + 3 * 8 };
+    const double step = 1;
+    float *x = map_of(true, false, 17), *y = cwi_alloc(ELEMENTS, sizeof *y);
+    cw_tensor t = tensor_of(x), out = tensor_of(y);
+    packed p = encode("ec:err=0.2", &t);
+    memcpy(p.bytes + STEP_AT, &step, sizeof step);
+    cwi_payload_seal(p.bytes, p.size);
+    assert_status(cw_decode(p.bytes, p.size, &out, NULL, NULL), CW_ERR_CORRUPT);
+    free(p.bytes);
+    cwi_free(x);
+    cwi_free(y);
 }
 
 static void a_cap_makes_an_error_target_give_way(void **state)
@@ -444,6 +497,8 @@ int main(void)
         cmocka_unit_test(a_small_output_does_not_coarsen),
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(budgets_are_never_exceeded),
+        cmocka_unit_test(caps_hold_beside_other_keys),
+        cmocka_unit_test(a_payload_with_err_and_step_is_refused),
         cmocka_unit_test(a_cap_makes_an_error_target_give_way),
         cmocka_unit_test(an_impossible_budget_is_refused),
         cmocka_unit_test(stochastic_rounding_is_unbiased),

@@ -25,6 +25,7 @@ static void specs_have_a_canonical_form(void **state)
     check_canonical("ms:r=0.95875", "ms:r=0.95875,b=2,round=nearest,recon=edge,values=fp32,scope=tensor,entropy=none");
     check_canonical("ec", "ec:err=0.25,bpe=0,bytes=0,step=0,round=nearest,scope=tensor");
     check_canonical("ec:bytes=20000,scope=sample", "ec:err=0,bpe=0,bytes=2e+04,step=0,round=nearest,scope=sample");
+    check_canonical("ec:err=0,step=2", "ec:err=0,bpe=0,bytes=0,step=2,round=nearest,scope=tensor");
     check_canonical("sp", "sp:r=0.95875,values=fp32,scope=tensor");
     check_canonical("rt:r=0.95875,alpha=10,seed=1", "rt:r=0.95875,alpha=0.1,values=fp32,seed=1");
     check_canonical("rt:alpha=0.3,seed=18446744073709551615",
@@ -75,6 +76,8 @@ static void bad_specs_are_refused_with_help(void **state)
     refused("ms:bb=2", "no key \"bb\"", 3);
     refused("rt:alpha=100", "alpha must be a number in [0,100)", 9);
     refused("rt:seed=-1", "seed must be a whole number from 0 to 2^64-1", 8);
+    refused("ec:err=0.1,step=2", "codec ec takes err or step, not both", 3);
+    refused("ec:step=2,bytes=1000,err=0.1", "codec ec takes err or step, not both", 3);
     refused("qu:round=floor", "round must be one of nearest|stochastic", 9);
     refused("ms:r=0.9;b=2", "r must be a number in [0,1)", 5);
 }

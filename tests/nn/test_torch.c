@@ -5,8 +5,10 @@
  *
  * PyTorch computes everything twice, in single and in double precision. The double result is the truth; ours may be
  * 1e-4 away from it, or as far as three times PyTorch's own single-precision result is (deep networks amplify
- * rounding). In bf16, whose numbers have 8 bits, logits may be 5% away, and the whole gradient 25%, or 50%
- * where batch norm sees three samples.
+ * rounding). Among a million activations before a ReLU some lie so near to 0 that single precision puts them on its
+ * other side: one such unit of VGG19's classifier is 1% of the gradient of all that comes before, so that VGG19 with
+ * ReLU is held to 3%, with GELU to 1e-4. In bf16, whose numbers have 8 bits, logits may be 5% away, and the whole
+ * gradient 25%, or 10% and 50% in VGG19 and where batch norm sees three samples.
  */
 #include "nn_fixture.h"
 
@@ -15,7 +17,8 @@
 #include <unistd.h>
 
 enum { CLASSES = 10, MAX_STEPS = 10 };
-static const double bf16_logits = 0.05;
+static const double bf16_logits = 0.2; /* times the gradient's tolerance */
+static const double kinks = 0.03;
 
 static const char *script;
 static const char *only; /* one model, or NULL: all */
@@ -157,7 +160,8 @@ static void train(const directory *d, const torch_case *c, cw_part *part, const 
         if (s > 0)
             continue;
         assert_ok_err(cw_part_forward(part, CW_EVAL, x, c->n, logits, &err), err);
-        evaluation = check_close(d, &(comparison){"eval", 0, c->n * CLASSES, 1e-4}, logits, c->model);
+        evaluation =
+            check_close(d, &(comparison){"eval", 0, c->n * CLASSES, fmax(1e-4, c->tolerance / 10)}, logits, c->model);
     }
     check_close(d, &(comparison){"losses", 0, 1, 1e-5}, losses, c->model);
     double all = check_close(d, &(comparison){"losses", 0, c->steps, 1e-3}, losses, c->model);
@@ -192,7 +196,8 @@ static void check_bf16(const directory *d, const torch_case *c, const cw_model *
     assert_ok_err(cw_part_loss(part, labels, c->n, &loss, &err), err);
     assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
     cw_part_export_grads(part, grads);
-    double forward = check_close(d, &(comparison){"logits", 0, c->n * CLASSES, bf16_logits}, logits, "in bf16");
+    double forward =
+        check_close(d, &(comparison){"logits", 0, c->n * CLASSES, bf16_logits * c->bf16}, logits, "in bf16");
     double back = check_close(d, &(comparison){"grads", 0, size, c->bf16}, grads, "in bf16");
     printf("%s(%s): in bf16 logits differ by %.2g, the gradient by %.2g\n", c->model, c->activation, forward, back);
     cw_part_destroy(&part);
@@ -267,14 +272,15 @@ static const torch_case cases[] = {
     {"mlp", "relu", 1, 6, 16, 10, 1e-4, 0.05f, 0, "table:3/4/2/7", 0.25},
     {"mlp", "silu", 1, 9, 32, 10, 1e-4, 0.05f, 0, "table:9", 0.25},
     {"mlp", "gelu", 1, 12, 8, 10, 1e-4, 0.05f, 0, NULL, 0.25},
-    {"vgg19", "gelu", 3, 32, 4, 3, 1e-4, 0.001f, 0, NULL, 0},
+    {"vgg19", "relu", 3, 32, 5, 10, kinks, 0.001f, 0, NULL, 0},
+    {"vgg19", "gelu", 3, 32, 4, 10, 1e-4, 0.001f, 0, NULL, 0.6},
     {"resnet18", "relu", 3, 32, 3, 10, 1e-4, 0.01f, 0, NULL, 0.5},
-    {"resnet34", "silu", 3, 64, 2, 3, 1e-4, 0.01f, 0, NULL, 0},
+    {"resnet34", "relu", 3, 64, 2, 10, 1e-4, 0.01f, 0, NULL, 0},
     {"resnet20", "gelu", 3, 32, 6, 10, 1e-4, 0.01f, 0, NULL, 0.25},
-    {"resnet56", "tanh", 3, 16, 4, 3, 1e-4, 0.01f, 0, NULL, 0},
-    {"resnet110", "silu", 3, 16, 4, 3, 1e-4, 0.01f, 0, NULL, 0},
-    {"resnet9", "relu", 3, 16, 4, 10, 1e-4, 0.01f, 0.2f, NULL, 0},
-    {"resnet9s", "gelu", 3, 16, 4, 3, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"resnet56", "tanh", 3, 16, 4, 10, 1e-4, 0.01f, 0, NULL, 0},
+    {"resnet110", "silu", 3, 16, 4, 10, 1e-4, 0.01f, 0, NULL, 0},
+    {"resnet9", "relu", 3, 16, 4, 10, 1e-4, 0.01f, 0.2f, NULL, 0.5},
+    {"resnet9s", "gelu", 3, 16, 4, 10, 1e-4, 0.01f, 0, NULL, 0.25},
 };
 
 static void test_every_model_is_compared(void **state)

@@ -51,9 +51,11 @@ static void adam_is_the_same_unsplit_split_and_over_tcp(void **state)
 static void in_process_is_the_same_as_over_tcp(void **state)
 {
     (void)state;
-    static const char *const codecs[][3] = {{"none", "none", "none"},
-                                            {"ms:r=0.99,b=2", "bf16", "ec:step=1,round=stochastic"},
-                                            {"ec:err=0.3", "none", "bf16"}};
+    static const char *const codecs[][3] = {
+        {"none", "none", "none"},
+        {"ms:r=0.99,b=2", "bf16", "ec:step=1,round=stochastic"},
+        {"ec:err=0.3", "none", "bf16"},
+        {"ec:err=0.25", "ec:step=5,round=stochastic,scope=sample", "ec:step=0.125,round=stochastic"}};
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
         cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp;
         snprintf(inproc.update, sizeof inproc.update, "%s", codecs[i][2]);

@@ -42,6 +42,20 @@ def on_one_machine():
     reports(local["out"])
 
 
+def coded_both_ways():
+    """With ec up and down a run takes few bytes of all that it takes without, both ways, and learns."""
+    way = ["--uplink", "ec:err=0.25", "--downlink", "ec:step=5,round=stochastic,scope=sample", "--update",
+           "ec:step=0.125,round=stochastic"]
+    result = last_object(run("train", "--split", *SMALL, *way, "--clients", "2", "--epochs", "1", "--json"))
+    raw = 512 * 16 * 28 * 28 * 4
+    assert 0.15 < result["test_accuracy"] <= 1, result
+    assert result["uplink_raw_bytes"] == raw and result["downlink_raw_bytes"] == raw, result
+    assert raw / result["uplink_payload_bytes"] > 20, result
+    assert raw / result["downlink_payload_bytes"] > 20, result
+    assert result["uplink_bytes"] > result["uplink_payload_bytes"], result
+    assert result["downlink_bytes"] > result["downlink_payload_bytes"], result
+
+
 def reports(finished):
     """Runs that have not finished are left out, with a word about each, and there may be many."""
     os.makedirs("killed")
@@ -172,6 +186,7 @@ def interrupted_server():
 skip_without_fashion()
 with Folder():
     on_one_machine()
+    coded_both_ways()
     own_data()
     by_preset()
     as_processes()

@@ -50,6 +50,8 @@ static void print_overview(FILE *out)
           "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n"
           "  cutwire codec decode --in x.cw --out y.npy\n"
           "  cutwire codec roundtrip --codec ms:r=0.99,b=2 --in x.npy --json\n"
+          "  cutwire codec roundtrip --codec ec:err=0.25 --in map.npy --json\n"
+          "  cutwire codec roundtrip --codec ec:step=5,round=stochastic,scope=sample --in gradient.npy --json\n"
           "  cutwire codec inspect x.cw\n"
           "\n`cutwire codec SUBCOMMAND --help` lists the options.\n",
           out);

@@ -72,7 +72,8 @@ typedef struct cw_config {
                            `init` says */
     char out[512];      /* run directory; "": none is written */
     char resume[512];   /* folder of a run to go on with; "": none */
-    int checkpoint_every; /* epochs; 0: no checkpoints */
+    int checkpoint_every; /* epochs; 0: no checkpoints at their ends */
+    int checkpoint_steps; /* steps between checkpoints within an epoch; 0: none there */
     int eval_every;       /* epochs between evaluations, the last epoch always has one; 0: it alone */
 } cw_config;
 

@@ -75,7 +75,8 @@ typedef struct cw_msg {
     cw_phase phase;        /* BEGIN, ACTIVATION, PHASE_DONE */
     uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE */
     uint32_t step;         /* ACTIVATION .. RESULT: batch number in the epoch; BEGIN: the first one to send */
-    uint32_t steps;        /* BEGIN, training: batches of the epoch, as many as the longest shard has */
+    uint32_t steps;        /* BEGIN, training: the step before which this phase ends: the batches that the longest shard
+                              has, or fewer, where the server saves a checkpoint before it goes on */
     double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
     uint64_t correct;      /* GRADIENT, RESULT */
     double lr;             /* UPDATE */

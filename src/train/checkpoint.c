@@ -6,7 +6,7 @@
 
 #include "train/checkpoint.h"
 
-enum { FORMAT = 1, PATH_SIZE = sizeof((cw_config *)0)->out + 40 };
+enum { FORMAT = 2, PATH_SIZE = sizeof((cw_config *)0)->out + 40 };
 
 static void checkpoint_path(char *path, const char *folder)
 {
@@ -15,14 +15,24 @@ static void checkpoint_path(char *path, const char *folder)
 
 /* ---- saving ---- */
 
-static char *metadata_text(const cwi_report *report, const cw_config *config, int next_epoch, cw_error *err)
+static json_t *within_json(const cwi_progress *at)
+{
+    return json_pack("{s:I,s:f,s:I,s:I,s:f,s:f,s:o,s:o}", "step", (json_int_t)at->step, "loss", at->loss, "correct",
+                     (json_int_t)at->correct, "samples", (json_int_t)at->samples, "train_seconds", at->train_seconds,
+                     "seconds", at->seconds, "uplink", cwi_report_traffic_json(&at->up), "downlink",
+                     cwi_report_traffic_json(&at->down));
+}
+
+static char *metadata_text(const cwi_report *report, const cw_config *config, const cwi_progress *at, cw_error *err)
 {
     char *config_json;
     if (cw_config_to_json(config, false, &config_json, err) != CW_OK)
         return NULL;
-    json_t *meta = json_pack("{s:i,s:i,s:f,s:o}", "format", FORMAT, "next_epoch", next_epoch, "best_accuracy",
+    json_t *meta = json_pack("{s:i,s:i,s:f,s:o}", "format", FORMAT, "next_epoch", at->epoch, "best_accuracy",
                              report->result.best_accuracy, "last", cwi_report_epoch_json(&report->result.last));
     json_object_set_new(meta, "config", json_loads(config_json, 0, NULL));
+    if (at->step)
+        json_object_set_new(meta, "within", within_json(at));
     cwi_free(config_json);
     char *text = json_dumps(meta, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(meta);
@@ -30,11 +40,11 @@ static char *metadata_text(const cwi_report *report, const cw_config *config, in
 }
 
 static cw_status save(const cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
-                      int next_epoch, cw_error *err)
+                      const cwi_progress *at, cw_error *err)
 {
     char path[PATH_SIZE];
     checkpoint_path(path, config->out);
-    char *meta = metadata_text(report, config, next_epoch, err);
+    char *meta = metadata_text(report, config, at, err);
     if (!meta)
         return cwi_fail_memory(err, 0);
     cwi_state state;
@@ -46,14 +56,21 @@ static cw_status save(const cwi_report *report, const cw_config *config, cwi_hal
     return status;
 }
 
-void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
-                         int next_epoch)
+uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32_t steps)
 {
-    bool last = next_epoch >= config->epochs;
-    if (!*config->out || !config->checkpoint_every || (next_epoch % config->checkpoint_every && !last))
+    const uint32_t every = config->checkpoint_steps && *config->out ? (uint32_t)config->checkpoint_steps : steps;
+    return every < steps - step ? step + every - step % every : steps;
+}
+
+void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+                         const cwi_progress *at)
+{
+    const bool wanted = at->step || (config->checkpoint_every &&
+                                     (at->epoch % config->checkpoint_every == 0 || at->epoch >= config->epochs));
+    if (!*config->out || !wanted)
         return;
     cw_error err;
-    cw_status status = save(report, config, halves, count, next_epoch, &err);
+    cw_status status = save(report, config, halves, count, at, &err);
     if (status != CW_OK)
         cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", err.message);
 }
@@ -63,7 +80,7 @@ void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *
 static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json_t **meta, cw_error *err)
 {
     *meta = set->metadata ? json_loads(set->metadata, 0, NULL) : NULL;
-    if (*meta && json_integer_value(json_object_get(*meta, "format")) == FORMAT &&
+    if (*meta && json_integer_value(json_object_get(*meta, "format")) <= FORMAT &&
         json_is_object(json_object_get(*meta, "config")) && json_is_integer(json_object_get(*meta, "next_epoch")))
         return CW_OK;
     json_decref(*meta);
@@ -137,8 +154,27 @@ static cw_status check_halves(const cw_tensor_set *set, cwi_half *const *halves,
     return CW_OK;
 }
 
+static void restore_progress(const json_t *meta, const cwi_report *report, cwi_progress *at)
+{
+    const json_t *within = json_object_get(meta, "within");
+    *at = (cwi_progress){.epoch = (int)json_integer_value(json_object_get(meta, "next_epoch")),
+                         .seconds = report->result.last.seconds,
+                         .up = report->result.last.up,
+                         .down = report->result.last.down};
+    if (!within)
+        return;
+    at->step = (uint32_t)json_integer_value(json_object_get(within, "step"));
+    at->loss = json_number_value(json_object_get(within, "loss"));
+    at->correct = (uint64_t)json_integer_value(json_object_get(within, "correct"));
+    at->samples = (uint64_t)json_integer_value(json_object_get(within, "samples"));
+    at->train_seconds = json_number_value(json_object_get(within, "train_seconds"));
+    at->seconds = json_number_value(json_object_get(within, "seconds"));
+    cwi_report_restore_traffic(json_object_get(within, "uplink"), &at->up);
+    cwi_report_restore_traffic(json_object_get(within, "downlink"), &at->down);
+}
+
 static cw_status resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
-                        int *next_epoch, cw_error *err)
+                        cwi_progress *at, cw_error *err)
 {
     cw_tensor_set set;
     json_t *meta;
@@ -147,10 +183,14 @@ static cw_status resume(const cw_config *config, cwi_half *const *halves, size_t
     for (size_t i = 0; i < count && status == CW_OK; i++)
         status = cwi_half_import(halves[i], &set, err);
     if (status == CW_OK) {
-        *next_epoch = (int)json_integer_value(json_object_get(meta, "next_epoch"));
-        cwi_report_restore(report, json_object_get(meta, "last"), *next_epoch,
+        cwi_report_restore(report, json_object_get(meta, "last"),
+                           (int)json_integer_value(json_object_get(meta, "next_epoch")),
                            json_number_value(json_object_get(meta, "best_accuracy")));
-        cwi_report_log(report, "going on after epoch %d of %s", *next_epoch, config->resume);
+        restore_progress(meta, report, at);
+        if (at->step)
+            cwi_report_log(report, "going on after step %u of epoch %d of %s", at->step, at->epoch + 1, config->resume);
+        else
+            cwi_report_log(report, "going on after epoch %d of %s", at->epoch, config->resume);
     }
     json_decref(meta);
     cw_tensor_set_free(&set);
@@ -175,11 +215,11 @@ static cw_status take_weights(const char *path, cwi_half *const *halves, size_t 
 }
 
 cw_status cwi_checkpoint_begin(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
-                               int *next_epoch, cw_error *err)
+                               cwi_progress *at, cw_error *err)
 {
-    *next_epoch = 0;
+    *at = (cwi_progress){0};
     if (*config->resume) {
-        cw_status status = resume(config, halves, count, report, next_epoch, err);
+        cw_status status = resume(config, halves, count, report, at, err);
         return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
     }
     return *config->weights ? take_weights(config->weights, halves, count, report, err) : CW_OK;

@@ -1,24 +1,28 @@
 /* checkpoint.h - what a run needs to go on as if it had never stopped. Internal.
  *
- * One safetensors file, checkpoint.safetensors in the run's folder, replaced atomically after an epoch: parameters,
- * batch-norm buffers and the optimizer's state of one half or two, and as metadata the configuration, the next epoch
- * and the report so far. Nothing else is needed: shuffling, augmentation, dropout and codecs draw from streams that are
- * functions of (seed, epoch, step). */
+ * One safetensors file, checkpoint.safetensors in the run's folder, replaced atomically after an epoch or a number of
+ * steps: parameters, batch-norm buffers and the optimizer's state of one half or two, and as metadata the
+ * configuration, the next epoch, the report so far, and within an epoch the next step and the sums over those before.
+ * Nothing else is needed: shuffling, augmentation, dropout and codecs draw from streams that are functions of (seed,
+ * epoch, step). */
 #ifndef CWI_TRAIN_CHECKPOINT_H
 #define CWI_TRAIN_CHECKPOINT_H
 
 #include "train/report.h"
 
-/* Writes it when the configuration asks for one after this epoch. A failure (a full disk) is logged and leaves the last
- * good file; training goes on. */
-void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
-                         int next_epoch);
+/* The step of an epoch of so many steps before which the next checkpoint is due, or the epoch ends. */
+uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32_t steps);
 
-/* When config.resume names a run: loads the halves and the report, and gives the epoch to go on with. Else the epoch is
- * 0, and the weights are those of the file config.weights, when it names one.
+/* Writes it: within an epoch, or between epochs when the configuration asks for one there. A failure (a full disk) is
+ * logged and leaves the last good file; training goes on. */
+void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+                         const cwi_progress *at);
+
+/* When config.resume names a run: loads the halves and the report, and gives the place to go on from. Else that is
+ * the beginning, and the weights are those of the file config.weights, when it names one.
  * CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another optimizer; the weights do not fit.
  * CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
 cw_status cwi_checkpoint_begin(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
-                               int *next_epoch, cw_error *err);
+                               cwi_progress *at, cw_error *err);
 
 #endif

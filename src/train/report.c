@@ -103,7 +103,7 @@ cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, cons
 
 /* ---- epochs as JSON ---- */
 
-static json_t *traffic_json(const cw_traffic *t)
+json_t *cwi_report_traffic_json(const cw_traffic *t)
 {
     return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "socket_bytes", (json_int_t)t->socket, "payload_bytes",
                      (json_int_t)t->payload, "raw_bytes", (json_int_t)t->raw, "eval_payload_bytes",
@@ -119,11 +119,11 @@ json_t *cwi_report_epoch_json(const cw_epoch_report *e)
                      tested ? json_real(e->test_loss) : json_null(), "test_accuracy",
                      tested ? json_real(e->test_accuracy) : json_null(), "lr", e->lr, "seconds", e->seconds,
                      "train_seconds", e->train_seconds, "train_samples", (json_int_t)e->train_samples, "test_samples",
-                     (json_int_t)e->test_samples, "clients", e->clients, "uplink", traffic_json(&e->up), "downlink",
-                     traffic_json(&e->down));
+                     (json_int_t)e->test_samples, "clients", e->clients, "uplink", cwi_report_traffic_json(&e->up),
+                     "downlink", cwi_report_traffic_json(&e->down));
 }
 
-static void restore_traffic(const json_t *object, cw_traffic *t)
+void cwi_report_restore_traffic(const json_t *object, cw_traffic *t)
 {
     uint64_t *fields[] = {&t->socket, &t->payload, &t->raw, &t->eval_payload, &t->eval_raw, &t->weights};
     static const char *const keys[] = {"socket_bytes",       "payload_bytes",  "raw_bytes",
@@ -145,8 +145,8 @@ void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done,
     r->train_samples = (uint64_t)json_integer_value(json_object_get(last, "train_samples"));
     r->test_samples = (uint64_t)json_integer_value(json_object_get(last, "test_samples"));
     r->clients = (int)json_integer_value(json_object_get(last, "clients"));
-    restore_traffic(json_object_get(last, "uplink"), &r->up);
-    restore_traffic(json_object_get(last, "downlink"), &r->down);
+    cwi_report_restore_traffic(json_object_get(last, "uplink"), &r->up);
+    cwi_report_restore_traffic(json_object_get(last, "downlink"), &r->down);
     report->result.epochs_done = epochs_done;
     report->result.best_accuracy = best_accuracy;
 }
@@ -176,9 +176,9 @@ static void emit(const cwi_report *report, const cw_event *event)
         report->hooks->event(report->hooks->ctx, event);
 }
 
-void cwi_report_begin(cwi_report *report)
+void cwi_report_begin(cwi_report *report, double seconds)
 {
-    report->began = cwi_seconds() - report->result.last.seconds;
+    report->began = cwi_seconds() - seconds;
 }
 
 static bool write_metrics(cwi_report *report, const cw_epoch_report *epoch)

@@ -15,6 +15,17 @@ typedef struct cwi_report {
     int epochs;
 } cwi_report;
 
+/* The place where a run goes on, and what it has summed up on the way there. */
+typedef struct cwi_progress {
+    int epoch;
+    uint32_t step; /* 0: between epochs, and the sums of the epoch are 0 */
+    double loss;   /* of the epoch's training so far: sums over samples */
+    uint64_t correct, samples;
+    double train_seconds;
+    double seconds;      /* of the run */
+    cw_traffic up, down; /* likewise */
+} cwi_progress;
+
 /* Ready for events; touches no file. */
 void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *report);
 /* Makes the run's directory with config.json, the recipe and metrics.jsonl, unless config.out is "". Comes after
@@ -24,11 +35,13 @@ cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, cons
 void cwi_report_close(cwi_report *report);
 
 /* An epoch's report as a JSON object, and a run's state from one: the next epoch report counts on from there. */
+json_t *cwi_report_traffic_json(const cw_traffic *t);
+void cwi_report_restore_traffic(const json_t *object, cw_traffic *t);
 json_t *cwi_report_epoch_json(const cw_epoch_report *epoch);
 void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done, double best_accuracy);
 
-/* The clock that epoch reports count from. */
-void cwi_report_begin(cwi_report *report);
+/* Starts the clock that epoch reports count from: the run has taken so many seconds before. */
+void cwi_report_begin(cwi_report *report, double seconds);
 /* Adds an epoch to metrics and result, and tells the caller. Metrics that cannot be written are logged: training goes
  * on. */
 void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch);

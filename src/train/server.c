@@ -42,13 +42,14 @@ static cw_status open_server(cwi_server *s, const cw_config *config, const cw_ho
 static cw_status resume(cwi_server *s, cw_error *err)
 {
     cwi_half *const halves[] = {&s->client, &s->half};
-    int epoch;
-    CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &epoch, err));
-    s->epoch = (uint32_t)epoch;
+    CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &s->from, err));
+    s->epoch = (uint32_t)s->from.epoch;
     s->totals = s->report.result.last;
+    s->totals.up = s->from.up;
+    s->totals.down = s->from.down;
     s->before_up = s->totals.up.socket;
     s->before_down = s->totals.down.socket;
-    if (epoch >= s->setup.config.epochs)
+    if (s->from.epoch >= s->setup.config.epochs)
         s->stage = CWI_STAGE_FINISHED;
     return CW_OK;
 }
@@ -217,7 +218,7 @@ static cw_status begin_if_complete(cwi_server *s, cw_error *err)
     if (s->stage == CWI_STAGE_JOINING ? ready < s->slot_count : cwi_server_active(s) || !ready)
         return CW_OK;
     if (s->stage == CWI_STAGE_JOINING)
-        cwi_report_begin(&s->report);
+        cwi_report_begin(&s->report, s->from.seconds);
     return cwi_server_begin_epoch(s, err);
 }
 

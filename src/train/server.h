@@ -54,8 +54,10 @@ typedef struct cwi_server {
     size_t slot_count;
 
     cwi_stage stage;
-    size_t next; /* slots before it are done in this round */
+    size_t next;       /* slots before it are done in this round */
+    cwi_progress from; /* where the epoch begins: at its first step, but for a run that goes on within one */
     uint32_t epoch, step, steps;
+    uint32_t goal; /* the phase ends before this step: the epoch's last, or there is a checkpoint to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
     double sum_loss;           /* of the epoch's training */
     uint64_t sum_correct, sum_samples;

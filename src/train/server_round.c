@@ -5,7 +5,8 @@
  *
  *     ACTIVATIONS   run the server's half on each, send GRADIENT     -> update this half
  *     CLIENT_GRADS  average                                          -> update the copy of the client half, send UPDATE
- *     TRAIN_DONE    average batch-norm buffers                       -> send STATE, begin evaluation
+ *     TRAIN_DONE    average batch-norm buffers                       -> send STATE, begin evaluation, or save a
+ *                                                                      checkpoint and go on within the epoch
  *     EVAL_DONE     nothing (batches are answered as they come)      -> report, next epoch
  */
 #include <math.h>
@@ -265,7 +266,7 @@ static cw_status finish_client_grads(cwi_server *s, cw_error *err)
             return cwi_fail(err, status, "cannot update the client half");
     }
     broadcast_update(s, s->coded_update, size);
-    if (++s->step < s->steps)
+    if (++s->step < s->goal)
         return begin_step(s, err);
     await_train_done(s);
     return CW_OK;
@@ -276,6 +277,7 @@ static cw_status end_of_training_phase(cwi_server *s)
 {
     s->step = s->steps - 1;
     broadcast_update(s, NULL, 0);
+    s->step = s->goal = s->steps;
     await_train_done(s);
     return CW_OK;
 }
@@ -325,9 +327,36 @@ static void broadcast_begin(cwi_server *s, cw_phase phase)
             continue;
         cw_msg msg = cwi_server_message(s, slot, CW_MSG_BEGIN);
         msg.phase = phase;
-        msg.steps = s->steps;
+        msg.steps = s->goal;
         send_or_lose(s, slot, &msg);
     }
+}
+
+/* Begins the epoch's steps, or goes on with them. */
+static cw_status begin_phase(cwi_server *s, cw_error *err)
+{
+    s->goal = cwi_checkpoint_next_step(&s->setup.config, s->step, s->steps);
+    CWI_TRY(send_state(s, err));
+    broadcast_begin(s, CW_PHASE_TRAIN);
+    return begin_step(s, err);
+}
+
+static void save_within_epoch(cwi_server *s)
+{
+    const cw_net_stats stats = cw_transport_stats(s->box.transport);
+    cwi_progress at = {.epoch = (int)s->epoch,
+                       .step = s->step,
+                       .loss = s->sum_loss,
+                       .correct = s->sum_correct,
+                       .samples = s->sum_samples,
+                       .train_seconds = cwi_seconds() - s->phase_began,
+                       .seconds = cwi_seconds() - s->report.began,
+                       .up = s->totals.up,
+                       .down = s->totals.down};
+    at.up.socket = s->before_up + stats.bytes_received;
+    at.down.socket = s->before_down + stats.bytes_sent;
+    cwi_half *const halves[] = {&s->client, &s->half};
+    cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves), &at);
 }
 
 static cw_status finish_epoch(cwi_server *s, cw_error *err);
@@ -338,6 +367,10 @@ static cw_status finish_train_done(cwi_server *s, cw_error *err)
         for (size_t i = 0; s->actual != s->expected && i < s->client.buffers; i++)
             s->average[i] *= (float)((double)s->expected / (double)s->actual);
         cw_part_import_buffers(s->client.part, s->average);
+    }
+    if (s->step < s->steps) {
+        save_within_epoch(s);
+        return begin_phase(s, err);
     }
     s->totals.train_seconds = cwi_seconds() - s->phase_began;
     for (size_t i = 0; i < s->slot_count; i++) {
@@ -413,7 +446,8 @@ static cw_status finish_epoch(cwi_server *s, cw_error *err)
     r->down.socket = s->before_down + stats.bytes_sent;
     cwi_report_epoch(&s->report, r);
     cwi_half *const halves[] = {&s->client, &s->half};
-    cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves), r->epoch + 1);
+    cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves),
+                        &(cwi_progress){.epoch = r->epoch + 1});
     if (++s->epoch < (uint32_t)s->setup.config.epochs)
         return cwi_server_begin_epoch(s, err);
     s->stage = CWI_STAGE_FINISHED;
@@ -443,13 +477,13 @@ cw_status cwi_server_begin_epoch(cwi_server *s, cw_error *err)
     for (size_t i = 0; i < s->slot_count; i++)
         if (s->slots[i].state == CWI_SLOT_ACTIVE)
             s->steps = CWI_MAX(s->steps, batches_of(s, s->slots[i].samples));
-    s->step = 0;
-    s->sum_loss = 0;
-    s->sum_correct = s->sum_samples = 0;
-    s->phase_began = cwi_seconds();
-    CWI_TRY(send_state(s, err));
-    broadcast_begin(s, CW_PHASE_TRAIN);
-    return begin_step(s, err);
+    s->step = CWI_MIN(s->from.step, s->steps);
+    s->sum_loss = s->from.loss;
+    s->sum_correct = s->from.correct;
+    s->sum_samples = s->from.samples;
+    s->phase_began = cwi_seconds() - s->from.train_seconds;
+    s->from = (cwi_progress){0}; /* the epochs that follow begin at their beginning */
+    return begin_phase(s, err);
 }
 
 /* Whether the round wants this from the slot, or it comes early: a client whose activation was taken sends its gradient

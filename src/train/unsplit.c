@@ -67,13 +67,34 @@ static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_
     return cw_optimizer_step(u->net.optimizer, lr);
 }
 
-static cw_status train_epoch(unsplit *u, int epoch, cw_error *err)
+static void save_within_epoch(unsplit *u, int epoch, uint32_t step, const totals *sum, double began)
 {
-    totals sum = {0};
-    double began = cwi_seconds();
-    for (size_t i = 0; i < u->shards; i++)
-        CWI_TRY(cw_loader_seek(u->feeds[i].train_loader, (uint64_t)epoch, 0));
-    for (size_t step = 0; step < u->steps; step++) {
+    cwi_half *const halves[] = {&u->net};
+    const cwi_progress at = {.epoch = epoch,
+                             .step = step,
+                             .loss = sum->loss,
+                             .correct = sum->correct,
+                             .samples = sum->samples,
+                             .train_seconds = cwi_seconds() - began,
+                             .seconds = cwi_seconds() - u->report.began};
+    cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, &at);
+}
+
+/* The whole of it, or the rest from the step where the run goes on. */
+static cw_status train_epoch(unsplit *u, int epoch, const cwi_progress *from, cw_error *err)
+{
+    totals sum = {from->loss, from->correct, from->samples};
+    double began = cwi_seconds() - from->train_seconds;
+    for (size_t i = 0; i < u->shards; i++) {
+        cw_loader *loader = u->feeds[i].train_loader; /* of a small shard it may be at its end already */
+        CWI_TRY(cw_loader_seek(loader, (uint64_t)epoch, CWI_MIN(from->step, cw_loader_batches(loader))));
+    }
+    uint32_t goal = cwi_checkpoint_next_step(&u->setup.config, from->step, (uint32_t)u->steps);
+    for (size_t step = from->step; step < u->steps; step++) {
+        if (step == goal) {
+            save_within_epoch(u, epoch, goal, &sum, began);
+            goal = cwi_checkpoint_next_step(&u->setup.config, goal, (uint32_t)u->steps);
+        }
         if (cwi_report_stop_asked(&u->report))
             return CW_ERR_CANCELLED;
         cw_status status = train_step(u, epoch, step, &sum, err);
@@ -131,17 +152,18 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
 static cw_status run(unsplit *u, cw_error *err)
 {
     cwi_half *const halves[] = {&u->net};
-    int first;
-    CWI_TRY(cwi_checkpoint_begin(&u->setup.config, halves, 1, &u->report, &first, err));
+    cwi_progress at;
+    CWI_TRY(cwi_checkpoint_begin(&u->setup.config, halves, 1, &u->report, &at, err));
     CWI_TRY(cwi_report_open_files(&u->report, &u->setup, "unsplit", err));
-    cwi_report_begin(&u->report);
-    for (int epoch = first; epoch < u->setup.config.epochs; epoch++) {
+    cwi_report_begin(&u->report, at.seconds);
+    for (int epoch = at.epoch; epoch < u->setup.config.epochs; epoch++) {
         u->epoch.epoch = epoch;
         u->epoch.clients = (int)u->shards;
-        CWI_TRY(train_epoch(u, epoch, err));
+        CWI_TRY(train_epoch(u, epoch, &at, err));
         CWI_TRY(evaluate(u, epoch, err));
         cwi_report_epoch(&u->report, &u->epoch);
-        cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, epoch + 1);
+        at = (cwi_progress){.epoch = epoch + 1};
+        cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, &at);
     }
     return CW_OK;
 }

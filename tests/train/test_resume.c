@@ -90,6 +90,77 @@ static cw_config flipped_config(int clients, const char *uplink, const char *opt
     return config;
 }
 
+/* ---- within an epoch ---- */
+
+/* Stops at a step, and counts those that there were. */
+typedef struct step_stopper {
+    volatile sig_atomic_t stop;
+    int epoch;
+    size_t step;
+    size_t seen;
+    char log[2000];
+} step_stopper;
+
+static void stop_at_step(void *ctx, const cw_event *e)
+{
+    step_stopper *s = ctx;
+    s->seen += e->kind == CW_EVENT_STEP;
+    if (e->kind == CW_EVENT_STEP && e->epoch == s->epoch && e->step == s->step)
+        s->stop = 1;
+    if (e->kind == CW_EVENT_LOG)
+        snprintf(s->log + strlen(s->log), sizeof s->log - strlen(s->log), "%s\n", e->text);
+}
+
+/* Five steps an epoch at least, where a checkpoint comes after every second. */
+static void stopped_within_an_epoch_is_never_stopped(train_fn train, const char *name, cw_config whole, int epoch)
+{
+    char folder[64];
+    cw_config plain, parts, again;
+    cw_result a, b, c;
+    cw_error err;
+    whole.epochs = 3;
+    whole.checkpoint_steps = 2;
+    plain = parts = whole;
+    plain.checkpoint_steps = 0;
+    snprintf(folder, sizeof folder, "steps-whole-%s", name);
+    use_folder(&whole, folder);
+    snprintf(folder, sizeof folder, "steps-parts-%s", name);
+    use_folder(&parts, folder);
+    assert_ok_err(train(&plain, NULL, &a, &err), err);
+    step_stopper all = {.epoch = -1};
+    assert_ok_err(train(&whole, &(cw_hooks){.ctx = &all, .event = stop_at_step}, &b, &err), err);
+    assert_true(a.last.train_loss == b.last.train_loss); /* checkpoints change no gradient */
+
+    step_stopper s = {.epoch = epoch, .step = 3};
+    cw_hooks hooks = {.ctx = &s, .event = stop_at_step, .stop = &s.stop};
+    assert_ok_err(train(&parts, &hooks, &c, &err), err);
+    if (!c.stopped || c.epochs_done != epoch)
+        fail_msg("%s: stopped %d after %d epochs", name, c.stopped, c.epochs_done);
+    resume_from(&again, parts.out);
+    step_stopper rest = {.epoch = -1};
+    assert_ok_err(train(&again, &(cw_hooks){.ctx = &rest, .event = stop_at_step}, &c, &err), err);
+    char says[64];
+    snprintf(says, sizeof says, "going on after step 2 of epoch %d of", epoch + 1);
+    assert_non_null(strstr(rest.log, says));
+    assert_int_equal(rest.seen, all.seen - (size_t)epoch * (all.seen / 3) - 2);
+    assert_same_report(&b, &c);
+    assert_same_model(&whole, &parts);
+    assert_true(b.last.up.payload == c.last.up.payload && b.last.down.payload == c.last.down.payload);
+    assert_true(b.last.train_samples == c.last.train_samples && b.best_accuracy == c.best_accuracy);
+    assert_int_equal(count_lines(parts.out, "metrics.jsonl"), 3);
+}
+
+static void runs_resume_within_an_epoch(void **state)
+{
+    (void)state;
+    cw_config skewed = flipped_config(3, "ec:step=1,round=stochastic", "sgd");
+    skewed.dirichlet = 0.3; /* shards that end long before the others do */
+    stopped_within_an_epoch_is_never_stopped(cw_train_unsplit, "unsplit", flipped_config(1, "none", "sgd"), 0);
+    stopped_within_an_epoch_is_never_stopped(cw_train_unsplit, "unsplit-skewed", skewed, 1);
+    stopped_within_an_epoch_is_never_stopped(cw_train_inproc, "split", flipped_config(1, "ms:r=0.99,b=2", "adam"), 1);
+    stopped_within_an_epoch_is_never_stopped(cw_train_inproc, "split-skewed", skewed, 0);
+}
+
 static void unsplit_runs_resume(void **state)
 {
     (void)state;
@@ -484,6 +555,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_run_resumes_whenever_it_was_killed),
         cmocka_unit_test(a_full_disk_keeps_the_last_checkpoint_and_the_run),
+        cmocka_unit_test(runs_resume_within_an_epoch),
         cmocka_unit_test(unsplit_runs_resume),
         cmocka_unit_test(split_runs_resume),
         cmocka_unit_test(augmented_runs_resume),

@@ -206,10 +206,13 @@ static cw_status on_begin(cwi_client *c, const cw_msg *msg, cw_error *err)
     c->step = msg->step;
     c->steps = msg->steps;
     cw_loader *loader = c->phase == CW_PHASE_TRAIN ? c->feed.train_loader : c->feed.test_loader;
-    if (loader) { /* a smaller shard than others' may be at its end already */
-        const size_t first = CWI_MIN(c->step, cw_loader_batches(loader));
-        CWI_TRY(cw_loader_seek(loader, c->phase == CW_PHASE_TRAIN ? c->epoch : 0, first));
-    }
+    const bool train = c->phase == CW_PHASE_TRAIN;
+    const size_t batches = loader ? cw_loader_batches(loader) : 0;
+    if (!train && c->step > batches)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "the server begins at step %u, this client has %zu batches", c->step,
+                        batches);
+    if (loader) /* a smaller shard than others' may be at its end already */
+        CWI_TRY(cw_loader_seek(loader, train ? c->epoch : 0, CWI_MIN(c->step, batches)));
     return next_batch(c, err);
 }
 

@@ -696,6 +696,47 @@ static void test_out_of_memory(void **state)
     }
 }
 
+static bool counts(void *ctx, size_t bytes)
+{
+    (void)bytes;
+    ++*(int *)ctx;
+    return false;
+}
+
+/* Once both batch sizes were seen. */
+static void test_a_step_allocates_nothing(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    int allocations = 0;
+    cw_model *model = fixture_model("resnet20", 3, 16, 16, 10, "relu");
+    cw_part *part = fixture_part(model, 0, cw_model_layer_count(model), N);
+    cw_optimizer *sgd;
+    assert_ok(cw_optimizer_create(part, &(cw_optimizer_options){.momentum = 0.9f}, &sgd, NULL));
+    float *x = fixture_noise(N * 3 * 16 * 16, 1);
+    int32_t *labels = fixture_labels(N, 10, 2);
+    for (int step = 0; step < 6; step++) {
+        const size_t n = step % 2 ? N - 2 : N;
+        cw_loss loss;
+        if (step == 2)
+            cwi_alloc_set_fault(counts, &allocations);
+        assert_ok(cw_part_grad_sum_clear(part));
+        assert_ok(cw_part_forward(part, CW_TRAIN, x, n, NULL, NULL));
+        assert_ok(cw_part_loss(part, labels, n, &loss, NULL));
+        assert_ok(cw_part_backward(part, NULL, NULL, NULL));
+        assert_ok(cw_part_grad_sum_add(part, 1));
+        assert_ok(cw_part_grad_sum_replace(part, 1));
+        assert_ok(cw_optimizer_step(sgd, 0.1f));
+    }
+    cwi_alloc_set_fault(NULL, NULL);
+    assert_int_equal(allocations, 0);
+    cw_optimizer_destroy(&sgd);
+    cw_part_destroy(&part);
+    cwi_free(x);
+    cwi_free(labels);
+    cw_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +760,7 @@ int main(void)
         cmocka_unit_test(test_bad_calls),
         cmocka_unit_test(test_measuring_leaves_results_alone),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_a_step_allocates_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

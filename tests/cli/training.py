@@ -162,6 +162,59 @@ def resumed():
     assert "nowhere" in text, text
 
 
+def saved_epochs(folder):
+    """Those that the checkpoint holds; 0: there is none yet."""
+    try:
+        with open(folder + "/checkpoint.safetensors", "rb") as f:
+            header = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+    except FileNotFoundError:
+        return 0
+    return json.loads(header["__metadata__"]["cutwire"])["next_epoch"]
+
+
+def kill_after_a_checkpoint(process, folder):
+    """Kills a run of very many epochs somewhere in its second or a later one; the epochs that are saved."""
+    end = time.monotonic() + LIMIT
+    while not saved_epochs(folder):
+        assert process.child.poll() is None and time.monotonic() < end, process.lines
+        time.sleep(0.02)
+    time.sleep(0.1)
+    process.kill()
+    assert not os.path.exists(folder + "/model.safetensors")
+    return saved_epochs(folder)
+
+
+def same_model(a, b):
+    with open(a + "/model.safetensors", "rb") as f, open(b + "/model.safetensors", "rb") as g:
+        assert f.read() == g.read(), (a, b)
+
+
+def killed_over_tcp():
+    """A server that is killed, and what its clients knew with it, goes on with clients that join anew, and ends as one
+    that was never killed."""
+    few = ["--train-limit", "256", "--test-limit", "64", "--schedule", "constant"]
+    split = ["--processes", *SMALL, *MS, "--clients", "2", *few]
+    training = Process("train", *split, "--epochs", "100000", "--out", "killed-processes")
+    saved = [kill_after_a_checkpoint(training, "killed-processes")]
+    server, clients = serve(2, 100000, *few, "--out", "killed-server")
+    saved.append(kill_after_a_checkpoint(server, "killed-server"))
+    for client in clients:
+        client.kill()
+    epochs = max(saved) + 2
+    run("train", *split, "--epochs", str(epochs), "--out", "never-killed")
+
+    training = Process("train", "--processes", "--resume", "killed-processes", "--epochs", str(epochs))
+    training.wait_for(f"going on after epoch {saved[0]} of killed-processes")
+    training.finish()
+    same_model("killed-processes", "never-killed")
+    server, clients = serve(2, epochs, *few, "--resume", "killed-server")
+    server.wait_for(f"going on after epoch {saved[1]} of killed-server")
+    assert last_object(server.finish())["epochs"] == epochs
+    for client in clients:
+        client.finish()
+    same_model("killed-server", "never-killed")
+
+
 def interrupted():
     """Ctrl-C ends a run with what was reached, and exit code 0."""
     for mode in (["--local"], ["--split", *MS, "--clients", "2"], ["--processes", *MS, "--clients", "2"]):
@@ -192,6 +245,7 @@ with Folder():
     as_processes()
     client_dies()
     resumed()
+    killed_over_tcp()
     interrupted()
     interrupted_server()
 print("training from the command line works, and ends as it should")

@@ -238,6 +238,108 @@ static void random_parts_follow_the_seed(void **state)
     cw_dataset_close(&ds);
 }
 
+/* ---- which part ---- */
+
+enum { PART_SIZE = 24 };
+
+typedef struct part {
+    double left, top, width, height; /* pixels of the photo */
+} part;
+
+/* The only photo, whose red is x and whose green is y. */
+static cw_dataset *open_ramps(unsigned width, unsigned height)
+{
+    static uint8_t rgb[256 * 256 * 3], png[4 * 65536];
+    assert_true(width <= 256 && height <= 256);
+    for (size_t i = 0; i < 3 * (size_t)width * height; i++)
+        rgb[i] = (uint8_t)(i % 3 == 0 ? i / 3 % width : i % 3 == 1 ? i / 3 / width : 0);
+    make_subfolder("train/ramps");
+    write_image("train/ramps/1.png", png, make_png(rgb, width, height, PNG_FORMAT_RGB, png, sizeof png));
+    return open_folder("imagefolder@24", CW_SPLIT_TRAIN);
+}
+
+/* Where a ramp of slope 1 begins and how long it is, from its values away from the borders, `stride` apart. */
+static void measure(const float *x, size_t stride, size_t c, double *first, double *length)
+{
+    enum { A = 2, B = PART_SIZE - 3 };
+    const double scale = normalized(1, c) - normalized(0, c);
+    const double a = (x[A * stride] - normalized(0, c)) / scale, b = (x[B * stride] - normalized(0, c)) / scale;
+    const double step = (b - a) / (B - A);
+    *first = a + 0.5 - (A + 0.5) * step; /* a pixel's value is that of its middle */
+    *length = step * PART_SIZE;
+}
+
+static void random_parts(const cw_dataset *ds, part *parts, size_t count)
+{
+    cw_loader *l;
+    cw_error err;
+    cw_batch b;
+    const cw_loader_options o = {.batch = 1, .resized_crop = true, .seed = 11};
+    assert_ok_err(cw_loader_create(ds, NULL, 0, &o, &l, &err), err);
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(cw_loader_seek(l, i, 0));
+        assert_ok_err(cw_loader_next(l, &b, &err), err);
+        measure(b.x, 1, 0, &parts[i].left, &parts[i].width);
+        measure(b.x + PART_SIZE * PART_SIZE, PART_SIZE, 1, &parts[i].top, &parts[i].height);
+    }
+    cw_loader_destroy(&l);
+}
+
+/* What is drawn is rounded to pixels, and measured to one more. A part that fits nowhere is drawn again: of a square,
+ * fewer of the large ones are left. */
+static void random_parts_have_the_areas_aspects_and_places_that_are_asked_for(void **state)
+{
+    (void)state;
+    enum { N = 300, W = 200, H = 200 };
+    static part parts[N];
+    const double off = 1.5;
+    size_t share[4] = {0}, place[4] = {0}, small = 0, flat = 0;
+    double flattest = 1, tallest = 1;
+    cw_dataset *ds = open_ramps(W, H);
+    random_parts(ds, parts, N);
+    for (size_t i = 0; i < N; i++) {
+        const part *p = &parts[i];
+        const double w = p->width, h = p->height, area = w * h / (W * H);
+        assert_true(p->left > -off && p->top > -off && p->left + w < W + off && p->top + h < H + off);
+        assert_true((w + off) * (h + off) > 0.08 * W * H);
+        assert_true((w + off) / (h - off) > 3.0 / 4 && (w - off) / (h + off) < 4.0 / 3);
+        share[CWI_MIN((size_t)(fmax(area - 0.08, 0) / 0.23), 3)]++;
+        flat += w > h;
+        flattest = fmax(flattest, w / h);
+        tallest = fmin(tallest, w / h);
+        if (area < 0.5) { /* with room around it */
+            place[(p->left > (W - w) / 2) + 2 * (p->top > (H - h) / 2)]++;
+            small++;
+        }
+    }
+    for (size_t k = 0; k < 3; k++) /* 0.29 of them each, and 0.12 in the last quarter */
+        assert_true(share[k] > 0.2 * N && share[k] < 0.4 * N);
+    assert_true(share[3] > 0.05 * N && share[3] < 0.2 * N);
+    assert_true(flat > 0.4 * N && flat < 0.6 * N && flattest > 1.25 && tallest < 0.8);
+    for (size_t k = 0; k < 4; k++)
+        assert_true(place[k] > 0.15 * (double)small && place[k] < 0.35 * (double)small);
+    cw_dataset_close(&ds);
+}
+
+/* Nothing of 8% of the area fits: always the largest part in the middle that is not longer than 4/3 of its width. */
+static void elongated_photos_are_cropped_in_the_centre(void **state)
+{
+    (void)state;
+    static part parts[20];
+    for (int tall = 0; tall < 2; tall++) {
+        cw_dataset *ds = tall ? open_ramps(12, 240) : open_ramps(240, 12);
+        random_parts(ds, parts, CWI_COUNT(parts));
+        for (size_t i = 0; i < CWI_COUNT(parts); i++) {
+            const part *p = &parts[i];
+            const double along[2] = {tall ? p->top : p->left, tall ? p->height : p->width};
+            const double across[2] = {tall ? p->left : p->top, tall ? p->width : p->height};
+            assert_true(fabs(along[0] - 112) < 0.5 && fabs(along[1] - 16) < 0.5);
+            assert_true(fabs(across[0]) < 0.5 && fabs(across[1] - 12) < 0.5);
+        }
+        cw_dataset_close(&ds);
+    }
+}
+
 static void expect_failure(const void *bytes, size_t size, cw_status status, const char *says)
 {
     static float x[3 * 224 * 224];
@@ -342,10 +444,16 @@ static void real_photos_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(names_decide_the_order),          test(without_resizing_pixels_are_exact),
-        test(every_kind_of_image_becomes_rgb), cmocka_unit_test(resizing_keeps_ramps),
-        test(random_parts_follow_the_seed),    test(damaged_images_are_named),
-        test(wrong_folders_are_refused),       cmocka_unit_test(real_photos_load),
+        test(names_decide_the_order),
+        test(without_resizing_pixels_are_exact),
+        test(every_kind_of_image_becomes_rgb),
+        cmocka_unit_test(resizing_keeps_ramps),
+        test(random_parts_follow_the_seed),
+        test(random_parts_have_the_areas_aspects_and_places_that_are_asked_for),
+        test(elongated_photos_are_cropped_in_the_centre),
+        test(damaged_images_are_named),
+        test(wrong_folders_are_refused),
+        cmocka_unit_test(real_photos_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

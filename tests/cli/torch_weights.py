@@ -10,7 +10,7 @@ except ImportError:
     print("SKIP: /usr/bin/python3 has no torch (Debian: python3-torch)")
     sys.exit(77)
 
-from cli_run import Folder, run, skip_without_fashion
+from cli_run import Folder, last_object, run, skip_without_fashion
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "nn"))
@@ -55,6 +55,60 @@ def through_a_run():
     model.load_state_dict(after)
 
 
+def resnet18_of_torchvision(channels, stem, classes):
+    """The shapes of its state dict, without num_batches_tracked, written down from torchvision's naming and not from
+    code of ours."""
+    shapes = {}
+
+    def conv(name, inputs, outputs, size):
+        shapes[name + ".weight"] = (outputs, inputs, size, size)
+
+    def norm(name, width):
+        for of in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.{of}"] = (width,)
+
+    conv("conv1", channels, 64, stem)
+    norm("bn1", 64)
+    for layer, width in enumerate((64, 128, 256, 512), 1):
+        for block in (0, 1):
+            inputs = width // 2 if layer > 1 and block == 0 else width
+            at = f"layer{layer}.{block}"
+            conv(f"{at}.conv1", inputs, width, 3)
+            norm(f"{at}.bn1", width)
+            conv(f"{at}.conv2", width, width, 3)
+            norm(f"{at}.bn2", width)
+            if inputs != width:
+                conv(f"{at}.downsample.0", inputs, width, 1)
+                norm(f"{at}.downsample.1", width)
+    shapes["fc.weight"], shapes["fc.bias"] = (classes, 512), (classes,)
+    assert len(shapes) == 102  # 62 parameters, and two statistics of 20 batch norms
+    return shapes
+
+
+def resnet18_has_torchvisions_names():
+    run("train", "--local", "--data", "fashion-mnist", "--model", "resnet18", "--epochs", "1", "--train-limit", "2",
+        "--batch", "2", "--test-limit", "1", "--checkpoint-every", "0", "--threads", "1", "--out", "resnet18")
+    convert("resnet18/model.safetensors", "resnet18.pth")
+    ours = {name: tuple(value.shape) for name, value in torch.load("resnet18.pth", weights_only=True).items()}
+    theirs = resnet18_of_torchvision(1, 3, 10)  # the stem of small images
+    assert ours == theirs, sorted(ours.items() ^ theirs.items())
+
+
+def vgg19_has_torchvisions_names():
+    """The layers with parameters of its vgg19_bn, and how many these are; the classifier is the paper's."""
+    theirs, place, inputs = {}, 0, 3
+    for width, convolutions in ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4)):
+        for _ in range(convolutions):
+            theirs[f"features.{place}"] = 9 * inputs * width + width
+            theirs[f"features.{place + 1}"] = 2 * width
+            place, inputs = place + 3, width  # conv, bn, relu
+        place += 1  # pooling
+    theirs |= {"classifier.0": 513 * 4096, "classifier.3": 4097 * 4096, "classifier.6": 4097 * 10}
+    layers = last_object(run("models", "vgg19", "--sample", "3x32x32", "--classes", "10", "--json"))["layers"]
+    ours = {layer["name"]: layer["parameters"] for layer in layers if layer["parameters"]}
+    assert ours == theirs, sorted(ours.items() ^ theirs.items())
+
+
 def what_is_no_weights_is_said():
     with open("text.pth", "w") as f:
         f.write("no weights")
@@ -77,6 +131,8 @@ def main():
     with Folder():
         there_and_back()
         through_a_run()
+        resnet18_has_torchvisions_names()
+        vgg19_has_torchvisions_names()
         what_is_no_weights_is_said()
 
 

@@ -80,8 +80,9 @@ void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *
 static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json_t **meta, cw_error *err)
 {
     *meta = set->metadata ? json_loads(set->metadata, 0, NULL) : NULL;
-    if (*meta && json_integer_value(json_object_get(*meta, "format")) <= FORMAT &&
-        json_is_object(json_object_get(*meta, "config")) && json_is_integer(json_object_get(*meta, "next_epoch")))
+    const json_int_t format = json_integer_value(json_object_get(*meta, "format"));
+    if (*meta && format >= 1 && format <= FORMAT && json_is_object(json_object_get(*meta, "config")) &&
+        json_is_integer(json_object_get(*meta, "next_epoch")))
         return CW_OK;
     json_decref(*meta);
     *meta = NULL;

@@ -85,12 +85,13 @@ static cw_status train_epoch(unsplit *u, int epoch, const cwi_progress *from, cw
 {
     totals sum = {from->loss, from->correct, from->samples};
     double began = cwi_seconds() - from->train_seconds;
+    const uint32_t first = CWI_MIN(from->step, (uint32_t)u->steps); /* its steps may have become fewer and larger */
     for (size_t i = 0; i < u->shards; i++) {
         cw_loader *loader = u->feeds[i].train_loader; /* of a small shard it may be at its end already */
-        CWI_TRY(cw_loader_seek(loader, (uint64_t)epoch, CWI_MIN(from->step, cw_loader_batches(loader))));
+        CWI_TRY(cw_loader_seek(loader, (uint64_t)epoch, CWI_MIN(first, cw_loader_batches(loader))));
     }
-    uint32_t goal = cwi_checkpoint_next_step(&u->setup.config, from->step, (uint32_t)u->steps);
-    for (size_t step = from->step; step < u->steps; step++) {
+    uint32_t goal = cwi_checkpoint_next_step(&u->setup.config, first, (uint32_t)u->steps);
+    for (size_t step = first; step < u->steps; step++) {
         if (step == goal) {
             save_within_epoch(u, epoch, goal, &sum, began);
             goal = cwi_checkpoint_next_step(&u->setup.config, goal, (uint32_t)u->steps);

@@ -480,6 +480,31 @@ static void drop_optimizer(const char *folder)
     cw_tensor_set_free(&set);
 }
 
+/* Of a version that is not known, and of none. */
+static void other_formats_are_refused(void **state)
+{
+    (void)state;
+    cw_config config = small_config(1, "none", "none"), again;
+    cw_result result;
+    cw_error err;
+    char path[600];
+    cw_tensor_set set;
+    config.epochs = 1;
+    use_folder(&config, "formats");
+    assert_ok_err(cw_train_unsplit(&config, NULL, &result, &err), err);
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config.out);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    char *digit = strstr(set.metadata, "\"format\":");
+    assert_non_null(digit);
+    digit += strlen("\"format\":");
+    for (const char *d = "2190"; *d; d++) {
+        *digit = *d;
+        assert_ok_err(cw_safetensors_save(path, set.items, set.count, set.metadata, &err), err);
+        assert_int_equal(cw_config_from_run(&again, config.out, &err), *d == '1' || *d == '2' ? CW_OK : CW_ERR_CORRUPT);
+    }
+    cw_tensor_set_free(&set);
+}
+
 /* Another division of the layers would begin without the optimizer's state. */
 static void a_run_goes_on_divided_as_it_was(void **state)
 {
@@ -561,6 +586,7 @@ int main(void)
         cmocka_unit_test(augmented_runs_resume),
         cmocka_unit_test(runs_with_dropout_resume),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
+        cmocka_unit_test(other_formats_are_refused),
         cmocka_unit_test(a_run_goes_on_divided_as_it_was),
         cmocka_unit_test(a_run_begins_with_the_weights_of_another),
     };

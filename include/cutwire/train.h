@@ -36,7 +36,8 @@ typedef struct cw_config {
     char uplink[128];      /* codec specs */
     char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
     char downlink[128];
-    char update[128]; /* of the client half's gradients */
+    bool mask_gradient; /* where the decoded activation is 0 the gradient is sent as 0; the cut is behind a ReLU */
+    char update[128];   /* of the client half's gradients */
     char schedule[128];
     uint64_t seed;
     int clients;

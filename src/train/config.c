@@ -31,6 +31,7 @@ static const option options[] = {
     {{"uplink", "SPEC", "codec of the activations (clients to server)", "ms:r=0.99,b=2", true, false}, T_STRING, FIELD(uplink), 0, 0},
     {{"eval-uplink", "SPEC", "codec of the activations in evaluations, finer than --uplink perhaps; \"\": as --uplink", "", true, false}, T_STRING, FIELD(eval_uplink), 0, 0},
     {{"downlink", "SPEC", "codec of the gradients (server to clients)", "none", true, false}, T_STRING, FIELD(downlink), 0, 0},
+    {{"mask-gradient", NULL, "send no gradient for what came in as 0: behind a ReLU most of it is not used anyway", "0", true, false}, T_BOOL, FIELD(mask_gradient), 0, 1},
     {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "none", true, false}, T_STRING, FIELD(update), 0, 0},
     {{"clients", "N", "number of clients", "1", true, false}, T_INT, FIELD(clients), 1, 4096},
     {{"epochs", "N", "passes over the training data", "3", true, false}, T_INT, FIELD(epochs), 1, 100000},

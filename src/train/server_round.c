@@ -126,6 +126,15 @@ static uint64_t raw_bytes(const cwi_server *s, uint64_t samples)
     return samples * s->setup.smashed_count * sizeof(float);
 }
 
+/* Behind a ReLU the client has no use for the gradient where its activation is 0, and this is where the server knows of
+ * it. An activation that the codec made 0 counts as one that is: the gradient is that of the network with the codec's
+ * dead zone in it. */
+static void mask_gradient(const cwi_server *s, uint64_t n)
+{
+    for (size_t i = 0; i < n * s->setup.smashed_count; i++)
+        s->dx[i] = s->x[i] == 0 ? 0 : s->dx[i];
+}
+
 static cw_status send_gradient(cwi_server *s, cwi_slot *slot, const cw_loss *loss, uint64_t n, cw_error *err)
 {
     cw_msg msg = cwi_server_message(s, slot, CW_MSG_GRADIENT);
@@ -152,6 +161,8 @@ static cw_status take_activation(cwi_server *s, cwi_slot *slot, const cw_msg *ms
                          cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
     CWI_TRY(run_batch(s, msg, CW_TRAIN, &loss, err));
     CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
+    if (s->setup.config.mask_gradient)
+        mask_gradient(s, slot->batch);
     CWI_TRY(send_gradient(s, slot, &loss, slot->batch, err));
     CWI_TRY(cw_part_grad_sum_add(s->half.part, cwi_batch_weight(slot->batch, s->expected)));
     s->actual += slot->batch;

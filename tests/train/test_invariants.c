@@ -25,6 +25,62 @@ static void one_client_without_compression_is_unsplit_training(void **state)
     }
 }
 
+/* What the mask leaves out, a ReLU would have. */
+static void masked_gradients_are_the_same_training_without_compression(void **state)
+{
+    (void)state;
+    static const char *const cuts[] = {"1", "2", "deep"};
+    for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        cw_config whole = small_config(1, "none", "none"), masked;
+        cw_result a, b;
+        cw_error err;
+        whole.epochs = 1;
+        snprintf(whole.cut, sizeof whole.cut, "%s", cuts[i]);
+        masked = whole;
+        masked.mask_gradient = true;
+        use_folder(&whole, "mask-whole");
+        use_folder(&masked, "mask");
+        assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
+        assert_ok_err(cw_train_inproc(&masked, NULL, &b, &err), err);
+        assert_same_report(&a, &b);
+        assert_same_model(&whole, &masked);
+    }
+}
+
+/* The more the codec of the activations makes 0, the less gradient there is to send. */
+static void masked_gradients_are_smaller(void **state)
+{
+    (void)state;
+    static const char *const uplinks[] = {"none", "ec:err=0.3", "sp:r=0.99"};
+    uint64_t before = UINT64_MAX;
+    for (size_t i = 0; i < sizeof uplinks / sizeof uplinks[0]; i++) {
+        cw_config plain = small_config(1, uplinks[i], "ec:step=2,round=stochastic"), masked = plain;
+        cw_result a, b;
+        cw_error err;
+        masked.mask_gradient = true;
+        assert_ok_err(cw_train_inproc(&plain, NULL, &a, &err), err);
+        assert_ok_err(cw_train_inproc(&masked, NULL, &b, &err), err);
+        assert_true(b.last.train_accuracy > 0.2 && b.last.train_loss != a.last.train_loss);
+        assert_true(b.last.down.payload < a.last.down.payload && b.last.down.payload < before);
+        before = b.last.down.payload;
+    }
+}
+
+static void gradients_are_masked_behind_a_relu_alone(void **state)
+{
+    (void)state;
+    static const char *const activations[] = {"leaky_relu", "gelu", "silu", "tanh"};
+    cw_config config = small_config(1, "none", "none");
+    cw_result result;
+    cw_error err;
+    config.mask_gradient = true;
+    for (size_t i = 0; i < sizeof activations / sizeof activations[0]; i++) {
+        snprintf(config.activation, sizeof config.activation, "%s", activations[i]);
+        assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
+        assert_non_null(strstr(err.message, "cut 2 of cnn is not behind a ReLU"));
+    }
+}
+
 /* Its state, two vectors a half and a count, is the server's and every client's alike. */
 static void adam_is_the_same_unsplit_split_and_over_tcp(void **state)
 {
@@ -59,6 +115,7 @@ static void in_process_is_the_same_as_over_tcp(void **state)
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
         cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp;
         snprintf(inproc.update, sizeof inproc.update, "%s", codecs[i][2]);
+        inproc.mask_gradient = i == 3;
         tcp = inproc;
         cw_result a, b;
         cw_error err;
@@ -358,6 +415,9 @@ int main(void)
     require_data();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_client_without_compression_is_unsplit_training),
+        cmocka_unit_test(masked_gradients_are_the_same_training_without_compression),
+        cmocka_unit_test(masked_gradients_are_smaller),
+        cmocka_unit_test(gradients_are_masked_behind_a_relu_alone),
         cmocka_unit_test(adam_is_the_same_unsplit_split_and_over_tcp),
         cmocka_unit_test(in_process_is_the_same_as_over_tcp),
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),

@@ -266,6 +266,15 @@ static cw_status check_output(const cwi_payload *p, const cw_tensor *out, cw_err
     return CW_OK;
 }
 
+/* Of tensors that are 0 where their codes are. */
+static void find_sent(const cw_tensor *t, size_t n, uint8_t *sent)
+{
+    const uint32_t *words = t->data;
+    const uint16_t *halves = t->data;
+    for (size_t i = 0; i < n; i++)
+        sent[i] = t->dtype == CW_F32 ? (words[i] & 0x7fffffff) != 0 : (halves[i] & 0x7fff) != 0;
+}
+
 cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decode_args *args, cw_error *err)
 {
     static const cw_decode_args standard;
@@ -283,6 +292,7 @@ cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decod
     cwi_decode_job job = {.payload = &p,
                           .kernels = kernels,
                           .threads = thread_count(args->threads),
+                          .sent = args->sent,
                           .err = err,
                           .sink = {.kernels = kernels, .dtype = out->dtype, .data = out->data}};
     void *owned = NULL;
@@ -294,5 +304,7 @@ cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decod
     }
     cw_status status = p.family->decode(&job);
     cwi_free(owned);
+    if (status == CW_OK && job.sent)
+        find_sent(out, p.elements, job.sent);
     return status;
 }

@@ -1,7 +1,7 @@
 /* codec_ec.c - `ec`: uniform quantization, coded in the context of the neighbours; its body, and decoding.
  *
- * Body: flags (1 byte), number of levels (1), 2 zeros | step of each segment | levels | symbols (ctx.h) | signs | lower
- * bits of large codes | escaped elements. */
+ * Body: flags (1 byte), number of levels (1), 2 zeros | step of each segment | levels | levels of classes | symbols
+ * (ctx.h) | signs | lower bits of large codes | escaped elements. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -30,9 +30,15 @@ cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t eleme
     return cwi_layout_of(shape, elements, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
 }
 
-size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels)
+size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
 {
-    return CWI_EC_PREFIX + 4 * (l->segments + levels);
+    return CWI_EC_PREFIX + 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
+}
+
+/* The same of a payload. */
+static size_t fixed_of(const cwi_payload *p, const cwi_layout *l)
+{
+    return cwi_ec_fixed(l, p->body[1], p->body[0] & CWI_EC_CLASSES);
 }
 
 /* ---- decoding ---- */
@@ -53,7 +59,8 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (p->body_size < CWI_EC_PREFIX || (p->body_size - CWI_EC_PREFIX) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
-    if (p->body[0] & ~CWI_EC_SIGNED || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
+    const unsigned known = CWI_EC_SIGNED | (p->value[CWI_EC_ROUND].whole ? 0 : CWI_EC_CLASSES);
+    if (p->body[0] & ~known || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
@@ -61,7 +68,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (v[CWI_EC_ERR].real != p->value[CWI_EC_ERR].real)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
-    const size_t at = cwi_ec_fixed(&l, p->body[1]);
+    const size_t at = fixed_of(p, &l);
     if (at > p->body_size || (p->elements == 0 && p->body_size != CWI_EC_PREFIX) ||
         !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
@@ -120,17 +127,44 @@ static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, fl
     }
 }
 
-static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, parts *p)
+/* Magnitudes of the symbols below CWI_EC_EXACT, of each class. */
+typedef float class_levels[CWI_CTX_CLASSES][CWI_SYMBOLS];
+
+static void find_levels(const uint8_t *body, const cwi_layout *l, float step, class_levels level)
 {
-    float chunk[CWI_CHUNK], level[CWI_SYMBOLS] = {0};
-    const uint8_t *body = job->payload->body, *levels = body + cwi_ec_fixed(l, 0), *symbols = job->work;
+    const uint8_t *common = body + cwi_ec_fixed(l, 0, false), *own = body + cwi_ec_fixed(l, body[1], false);
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        for (unsigned s = 0; s < CWI_EC_EXACT; s++) {
+            float v = s && s <= body[1] ? get_float(common + 4 * (s - 1)) : (float)s;
+            if (s < CWI_CTX_CLASSED && body[0] & CWI_EC_CLASSES)
+                v = cwi_ec_level_get(s, own[c * CWI_CTX_CLASSED + s]);
+            level[c][s] = CWI_MIN(v * step, FLT_MAX);
+        }
+}
+
+/* Each symbol's level in its class. */
+static void dequantize_classes(const uint8_t *symbols, const uint8_t *classes, size_t n, const class_levels level,
+                               float *out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = level[0][classes[i] | symbols[i]];
+}
+
+static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, const uint8_t *classes,
+                           parts *p)
+{
+    float chunk[CWI_CHUNK];
+    class_levels level = {{0}};
+    const uint8_t *body = job->payload->body, *symbols = job->work;
     const float step = get_float(body + CWI_EC_PREFIX + 4 * segment);
-    for (unsigned s = 1; s < CWI_EC_EXACT; s++)
-        level[s] = CWI_MIN((s <= body[1] ? get_float(levels + 4 * (s - 1)) : (float)s) * step, FLT_MAX);
+    find_levels(body, l, step, level);
     for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
-        job->kernels->ec.dequantize(symbols + first, n, level, out);
+        if (classes)
+            dequantize_classes(symbols + first, classes + first, n, level, out);
+        else
+            job->kernels->ec.dequantize(symbols + first, n, level[0], out);
         if (p->has_large)
             fix_large(symbols + first, n, step, p, out);
         if (p->is_signed)
@@ -148,14 +182,15 @@ static cw_status decode(cwi_decode_job *job)
 {
     const cwi_payload *p = job->payload;
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
-    const uint8_t *at = p->body + cwi_ec_fixed(&l, p->body[1]);
+    const uint8_t *at = p->body + fixed_of(p, &l);
     CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
     if (p->elements == 0)
         return CW_OK;
     cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
     cwi_ctx_shape_of(&p->shape, p->elements, &d.shape);
     d.symbols = job->work;
-    d.work = job->work + symbols_size(p->elements);
+    d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
+    d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
     const uint64_t offset = p->header_size + (uint64_t)(at - p->body);
     if (!cwi_ctx_decode(&d))
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset, "the entropy-coded symbols of the payload are damaged");
@@ -166,7 +201,10 @@ static cw_status decode(cwi_decode_job *job)
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
                            "the payload does not end with the signs and values that its symbols ask for");
     for (size_t s = 0; s < l.segments; s++)
-        decode_segment(job, &l, s, &rest);
+        decode_segment(job, &l, s, d.classes, &rest);
+    for (size_t i = 0; job->sent && i < p->elements; i++)
+        job->sent[i] = d.symbols[i] != 0;
+    job->sent = NULL;
     return rest.finite ? CW_OK
                        : cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
                                      "an escaped value is infinite or NaN, which no encoder writes");
@@ -176,7 +214,7 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
 {
     cwi_ctx_shape shape;
     cwi_ctx_shape_of(&p->shape, p->elements, &shape);
-    return p->elements ? symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) : 0;
+    return p->elements ? 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) : 0;
 }
 
 const cwi_family cwi_family_ec = {

@@ -7,11 +7,26 @@
 #include "codec/ctx.h"
 
 enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_KEYS };
-enum { CWI_EC_PREFIX = 4, CWI_EC_SIGNED = 1 };
+enum {
+    CWI_EC_PREFIX = 4,
+    CWI_EC_SIGNED = 1, /* flags */
+    CWI_EC_CLASSES = 2,
+    CWI_EC_CLASS_LEVELS = CWI_CTX_CLASSES * CWI_CTX_CLASSED, /* bytes */
+};
 
 cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t elements);
 /* Bytes of the body before the symbols. */
-size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels);
+size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes);
+/* Where a class's level of a symbol lies within half a step about the symbol, as a byte, and back, in steps. */
+static inline uint8_t cwi_ec_level_put(unsigned symbol, double level)
+{
+    const double v = symbol ? (level - symbol + 0.5) * 256 : level * 512 + 0.5;
+    return (uint8_t)CWI_MAX(CWI_MIN(v, 255.0), 0.0);
+}
+static inline float cwi_ec_level_get(unsigned symbol, uint8_t byte)
+{
+    return symbol ? (float)symbol - 0.5f + ((float)byte + 0.5f) / 256 : (float)byte / 512;
+}
 
 /* Moves *i on to the next of n symbols that is CWI_EC_EXACT or more; false when there is none. */
 static inline bool cwi_ec_large(const uint8_t *symbols, size_t n, size_t *i)

@@ -163,6 +163,7 @@ typedef struct cwi_decode_job {
     cwi_sink sink;
     unsigned threads;
     uint8_t *work; /* family->decode_work() bytes */
+    uint8_t *sent; /* as in cw_decode_args, or NULL; a family that writes it sets it to NULL */
     cw_error *err;
 } cwi_decode_job;
 

@@ -82,6 +82,35 @@ static inline size_t cwi_ctx_most_sets(const cwi_ctx_shape *s)
     return cwi_ctx_may_own(s) ? CWI_MAX(s->channels, (size_t)CWI_CTX_SHARED) : CWI_CTX_SHARED;
 }
 
+/* ---- what magnitudes are like in their contexts ---- */
+
+enum {
+    CWI_CTX_CLASSES = 16, /* classes of CWI_CONTEXTS / 16 contexts that follow each other */
+    CWI_CTX_CLASSED = 4,  /* symbols that are told apart by class */
+    CWI_CTX_ONE = 1 << 14 /* what a magnitude of 1 is in whole numbers */
+};
+
+/* Of elements of one class and symbol, in a sample: how many, their magnitudes and the squares of these. */
+typedef struct cwi_ctx_moment {
+    uint64_t count, sum, square;
+} cwi_ctx_moment;
+
+typedef struct cwi_ctx_moments {
+    cwi_ctx_moment of[CWI_CTX_CLASSES][CWI_CTX_CLASSED];
+    uint64_t elements; /* in the sample, of all symbols */
+} cwi_ctx_moments;
+
+static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *more)
+{
+    to->count += more->count;
+    to->sum += more->sum;
+    to->square += more->square;
+}
+
+/* Magnitudes of elements [first, first + n), n <= CWI_CTX_WIDTH, below 4, times CWI_CTX_ONE; called from several
+ * threads. */
+typedef void cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+
 /* ---- encoding ---- */
 
 typedef struct cwi_ctx_encoder {
@@ -89,10 +118,13 @@ typedef struct cwi_ctx_encoder {
     cwi_ctx_shape shape;
     const uint8_t *symbols; /* shape.elements of them, each < CWI_SYMBOLS */
     unsigned threads;
-    uint8_t *work; /* cwi_ctx_work_size() bytes, 64-byte aligned */
-    bool keep;     /* whether the weights of the last plan are taken again where it had any */
+    uint8_t *work;                  /* cwi_ctx_work_size() bytes, 64-byte aligned */
+    bool keep;                      /* whether the weights of the last plan are taken again where it had any */
+    cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
+    const void *of;
     /* set by cwi_ctx_plan */
     cwi_ctx_tables tables;
+    cwi_ctx_moments moments; /* by the contexts before tables were chosen: of no use with CWI_CTX_PLAIN */
 } cwi_ctx_encoder;
 
 size_t cwi_ctx_work_size(const cwi_ctx_shape *shape, unsigned threads);
@@ -121,9 +153,11 @@ typedef struct cwi_ctx_decoder {
     size_t size;
     uint8_t *work;    /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
     uint8_t *symbols; /* out */
+    uint8_t *classes; /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
     unsigned count;   /* out: all symbols are below it */
 } cwi_ctx_decoder;
 
+/* Enough with and without classes. */
 size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Takes exactly the `size` bytes, or is false. */
 bool cwi_ctx_decode(cwi_ctx_decoder *d);
@@ -162,6 +196,12 @@ static inline size_t cwi_ctx_used(const cwi_ctx_shape *s, size_t section, size_t
     if (s->beside == 1)
         return CWI_MIN(s->lanes, s->samples - section * s->lanes);
     return (s->channels - group + s->groups - 1) / s->groups * s->lanes;
+}
+/* The number of the plane in a lane. */
+static inline size_t cwi_ctx_plane(const cwi_ctx_shape *s, size_t section, size_t group, size_t lane)
+{
+    const size_t channel = lane / s->lanes * s->groups + group, sample = section * s->lanes + lane % s->lanes;
+    return sample * s->channels + channel;
 }
 /* Bytes of a row of a group. */
 static inline size_t cwi_ctx_row(const cwi_ctx_shape *s)

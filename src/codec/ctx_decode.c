@@ -9,10 +9,11 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-/* ---- scratch: sets, which channel has which, where streams are; then rows and acc for each worker ---- */
+/* ---- scratch: sets, which channel has which, where streams are; then rows, acc and the contexts of a strip for each
+ * worker ---- */
 
 typedef struct places {
-    size_t of, streams, workers, acc, worker, all;
+    size_t of, streams, workers, acc, contexts, worker, all;
 } places;
 
 static places places_in(const cwi_ctx_shape *s, unsigned threads)
@@ -22,7 +23,8 @@ static places places_in(const cwi_ctx_shape *s, unsigned threads)
     p.streams = p.of + rounded(s->channels);
     p.workers = p.streams + rounded(s->blocks * 2 * sizeof(size_t));
     p.acc = rounded(cwi_ctx_rows_size(s));
-    p.worker = p.acc + cwi_ctx_row(s) * sizeof(int16_t);
+    p.contexts = p.acc + cwi_ctx_row(s) * sizeof(int16_t);
+    p.worker = p.contexts + cwi_ctx_row(s) * cwi_ctx_strip(s);
     p.all = p.workers + p.worker * CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
     return p;
 }
@@ -64,11 +66,20 @@ static uint8_t *strip_at(const cwi_ctx_shape *s, uint8_t *rows, size_t group, si
     return rows + row;
 }
 
+static void put_classes(const run *r, uint8_t *contexts, size_t section, size_t group, size_t y, size_t count)
+{
+    const cwi_ctx_shape *s = &r->d->shape;
+    for (size_t i = 0; i < count * cwi_ctx_row(s); i++)
+        contexts[i] = (uint8_t)(contexts[i] / (CWI_CONTEXTS / CWI_CTX_CLASSES) * CWI_SYMBOLS);
+    cwi_ctx_scatter(r->d->kernels, s, contexts, section, group, y, count, r->d->classes);
+}
+
 static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t group, cwi_ctx_lanes *lanes)
 {
     const cwi_ctx_shape *s = &r->d->shape;
     const cwi_ctx_kernels *k = &r->d->kernels->ctx;
     int16_t *acc = (int16_t *)(void *)(rows + r->places.acc);
+    uint8_t *contexts = rows + r->places.contexts;
     cwi_ctx_mix mix;
     cwi_ctx_mix_of(&r->tables, s, group, &mix);
     lanes->used = (unsigned)cwi_ctx_used(s, section, group);
@@ -80,8 +91,12 @@ static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t gro
             k->mix(&mix, &near, s->width, acc);
             if (!k->decode(lanes, &mix, acc, row, s->width))
                 return false;
+            if (r->d->classes)
+                k->contexts(&mix, acc, row, s->width, contexts + i * cwi_ctx_row(s));
         }
         cwi_ctx_scatter(r->d->kernels, s, first, section, group, y, count, r->d->symbols);
+        if (r->d->classes)
+            put_classes(r, contexts, section, group, y, count);
     }
     return true;
 }
@@ -150,6 +165,8 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     d->count = r.tables.model.symbols;
     if (d->count == 1) {
         memset(d->symbols, 0, s->elements);
+        if (d->classes)
+            memset(d->classes, 0, s->elements);
         return at == end;
     }
     if (!find_streams(&r, at, end))

@@ -15,11 +15,13 @@ static size_t block_elements(const cwi_ctx_shape *s)
     return samples * s->channels * s->height * s->width;
 }
 
-/* ---- scratch: sets, which channel has which; then what fitting wants, or for each worker counts, rows, the acc of
- * one and the contexts of a strip, and a stream ---- */
+/* ---- scratch: sets, which channel has which; then what fitting wants, or for each worker counts, moments, rows, the
+ * acc of one and the contexts of a strip, and a stream ---- */
 
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
+
+enum { SAMPLE_LEAST = 1 << 17, SPARSEST = 8 /* one element in this many, at least */, SHORTEST = 16 };
 
 static size_t stream_bound(const cwi_ctx_shape *s)
 {
@@ -28,8 +30,9 @@ static size_t stream_bound(const cwi_ctx_shape *s)
 
 static size_t worker_size(const cwi_ctx_shape *s)
 {
-    return COUNTS * sizeof(cwi_ctx_counts) + cwi_ctx_row(s) * (sizeof(int16_t) + cwi_ctx_strip(s)) +
-           rounded(cwi_ctx_rows_size(s)) + rounded(stream_bound(s));
+    return COUNTS * sizeof(cwi_ctx_counts) + rounded(sizeof(cwi_ctx_moments)) +
+           cwi_ctx_row(s) * (sizeof(int16_t) + cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
+           rounded(stream_bound(s));
 }
 
 static size_t sets_size(const cwi_ctx_shape *s)
@@ -45,6 +48,7 @@ size_t cwi_ctx_work_size(const cwi_ctx_shape *s, unsigned threads)
 
 typedef struct scratch {
     cwi_ctx_counts *counts;
+    cwi_ctx_moments *moments;
     int16_t *acc;
     uint8_t *contexts, *rows, *stream;
 } scratch;
@@ -54,7 +58,9 @@ static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
     const cwi_ctx_shape *s = &e->shape;
     uint8_t *at = e->work + sets_size(s) + worker * worker_size(s);
     scratch w = {.counts = (cwi_ctx_counts *)(void *)at};
-    w.acc = (int16_t *)(void *)(at + COUNTS * sizeof(cwi_ctx_counts));
+    at += COUNTS * sizeof(cwi_ctx_counts);
+    w.moments = (cwi_ctx_moments *)(void *)at;
+    w.acc = (int16_t *)(void *)(at + rounded(sizeof(cwi_ctx_moments)));
     w.contexts = (uint8_t *)(w.acc + cwi_ctx_row(s));
     w.rows = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
     w.stream = w.rows + rounded(cwi_ctx_rows_size(s));
@@ -112,6 +118,44 @@ static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positi
     }
 }
 
+/* Adds a lane of a strip. */
+static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const uint8_t *symbols, size_t first, size_t n,
+                     cwi_ctx_moments *m)
+{
+    uint16_t magnitude[CWI_CTX_WIDTH];
+    e->magnitudes(e->of, first, n, magnitude);
+    for (size_t i = 0; i < n; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
+        if (*symbols >= CWI_CTX_CLASSED)
+            continue;
+        cwi_ctx_moment *at = &m->of[*contexts / (CWI_CONTEXTS / CWI_CTX_CLASSES)][*symbols];
+        at->count++;
+        at->sum += magnitude[i];
+        at->square += (uint32_t)magnitude[i] * magnitude[i];
+    }
+    m->elements += n;
+}
+
+/* Of so many elements one is in the sample. */
+static size_t sparsity(const cwi_ctx_shape *s)
+{
+    return CWI_MIN(CWI_MAX(s->elements / SAMPLE_LEAST, (size_t)1), (size_t)SPARSEST);
+}
+
+/* Adds of a strip a part of each lane, another one in each, or where these are short some of the lanes. */
+static void add_strip(const cwi_ctx_encoder *e, const scratch *w, const uint8_t *symbols, size_t section, size_t group,
+                      size_t y, size_t rows)
+{
+    const cwi_ctx_shape *s = &e->shape;
+    const size_t n = rows * s->width, part = CWI_MIN(CWI_MAX(n / sparsity(s), (size_t)SHORTEST), n), parts = n / part;
+    const size_t each = CWI_MAX(sparsity(s) / parts, (size_t)1),
+                 turn = section + 5 * group + 3 * (y / cwi_ctx_strip(s));
+    for (size_t l = turn % each; l < cwi_ctx_used(s, section, group); l += each) {
+        const size_t plane = cwi_ctx_plane(s, section, group, l), at = (turn + l / each) % parts * part;
+        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l,
+                 (plane * s->height + y) * s->width + at, part, w->moments);
+    }
+}
+
 static void count_group(const cwi_ctx_encoder *e, const scratch *w, size_t section, size_t group)
 {
     const cwi_ctx_shape *s = &e->shape;
@@ -122,6 +166,8 @@ static void count_group(const cwi_ctx_encoder *e, const scratch *w, size_t secti
         const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
         const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
         count(w->contexts, symbols, rows * s->width, used, w->counts);
+        if (e->magnitudes)
+            add_strip(e, w, symbols, section, group, y, rows);
     }
 }
 
@@ -150,6 +196,18 @@ static uint32_t (*total_counts(const cwi_ctx_encoder *e, size_t workers))[CWI_SY
     return scratch_of(e, 0).counts[0];
 }
 
+static void total_moments(cwi_ctx_encoder *e, size_t workers)
+{
+    memset(&e->moments, 0, sizeof e->moments);
+    for (size_t w = 0; w < workers; w++) {
+        const cwi_ctx_moments *more = scratch_of(e, w).moments;
+        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+            for (unsigned i = 0; i < CWI_CTX_CLASSED; i++)
+                cwi_ctx_moment_add(&e->moments.of[c][i], &more->of[c][i]);
+        e->moments.elements += more->elements;
+    }
+}
+
 size_t cwi_ctx_plan(cwi_ctx_encoder *e)
 {
     const cwi_ctx_shape *s = &e->shape;
@@ -160,9 +218,12 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
     if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
         cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
-    for (size_t w = 0; w < workers; w++)
+    for (size_t w = 0; w < workers; w++) {
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
+        memset(scratch_of(e, w).moments, 0, sizeof(cwi_ctx_moments));
+    }
     cwi_parallel((unsigned)workers, s->blocks, count_block, e);
+    total_moments(e, workers);
     const double bits = cwi_ctx_choose(s, total_counts(e, workers), &e->tables);
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
     return CWI_CTX_PREFIX + 1 + streams + (size_t)(bits / 8);

@@ -41,13 +41,6 @@ size_t cwi_ctx_rows_size(const cwi_ctx_shape *s)
     return cwi_ctx_row(s) * (cwi_ctx_holds_section(s) ? s->groups * s->height : cwi_ctx_strip(s) + 1);
 }
 
-/* The number of the plane in a lane. */
-static size_t plane_of(const cwi_ctx_shape *s, size_t section, size_t group, size_t lane)
-{
-    const size_t channel = lane / s->lanes * s->groups + group, sample = section * s->lanes + lane % s->lanes;
-    return sample * s->channels + channel;
-}
-
 /* How far apart the planes of the lanes are, where that is the same for all 32; else 0. */
 static size_t stride_of(const cwi_ctx_shape *s, size_t section, size_t group)
 {
@@ -62,12 +55,12 @@ void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t 
     const size_t plane = s->height * s->width, n = count * s->width, stride = stride_of(s, section, group);
     const uint8_t *from = symbols + y * s->width;
     if (stride) {
-        k->ctx.to_lanes(from + plane_of(s, section, group, 0) * plane, stride, n, rows);
+        k->ctx.to_lanes(from + cwi_ctx_plane(s, section, group, 0) * plane, stride, n, rows);
         return;
     }
     memset(rows, 0, n * CWI_LANES);
     for (size_t l = 0; l < cwi_ctx_used(s, section, group); l++) {
-        const uint8_t *lane = from + plane_of(s, section, group, l) * plane;
+        const uint8_t *lane = from + cwi_ctx_plane(s, section, group, l) * plane;
         for (size_t i = 0; i < n; i++)
             rows[i * CWI_LANES + l] = lane[i];
     }
@@ -79,11 +72,11 @@ void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t
     const size_t plane = s->height * s->width, n = count * s->width, stride = stride_of(s, section, group);
     uint8_t *to = symbols + y * s->width;
     if (stride) {
-        k->ctx.from_lanes(rows, stride, n, to + plane_of(s, section, group, 0) * plane);
+        k->ctx.from_lanes(rows, stride, n, to + cwi_ctx_plane(s, section, group, 0) * plane);
         return;
     }
     for (size_t l = 0; l < cwi_ctx_used(s, section, group); l++) {
-        uint8_t *lane = to + plane_of(s, section, group, l) * plane;
+        uint8_t *lane = to + cwi_ctx_plane(s, section, group, l) * plane;
         for (size_t i = 0; i < n; i++)
             lane[i] = rows[i * CWI_LANES + l];
     }

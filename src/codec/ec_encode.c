@@ -8,9 +8,10 @@
 #include "codec/ec.h"
 
 enum {
-    SOME = 8,         /* one sample in this many is tried first when a size is asked for */
-    LEAST = 16,       /* samples of those, at least: with fewer contexts are other ones */
-    ENOUGH = 1 << 17, /* elements of those, at least */
+    SOME = 8,                /* one sample in this many is tried first when a size is asked for */
+    LEAST = 16,              /* samples of those, at least: with fewer contexts are other ones */
+    ENOUGH = 1 << 17,        /* elements of those, at least */
+    CLASSES_LEAST = 1 << 12, /* elements from which on levels of classes may pay */
 };
 
 /* ---- sizes ---- */
@@ -21,7 +22,7 @@ bool cwi_ec_bound(const cwi_input *in, size_t *size)
     cwi_ctx_shape s;
     cwi_ctx_shape_of(in->shape, in->elements, &s);
     /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
-    const size_t fixed = cwi_ec_fixed(&l, CWI_EC_EXACT) + CWI_CTX_PREFIX + cwi_ctx_tables_bound(&s) + 64;
+    const size_t fixed = cwi_ec_fixed(&l, CWI_EC_EXACT, true) + CWI_CTX_PREFIX + cwi_ctx_tables_bound(&s) + 64;
     return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
            cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
 }
@@ -47,6 +48,7 @@ typedef struct encoding {
     cwi_layout layout;
     bool is_signed, stochastic;
     double *rms;
+    double filled; /* share of the segments that are not all zeros */
     cwi_ec_stats *stats;
     cwi_ctx_encoder ctx;
     uint8_t *symbols;
@@ -56,6 +58,8 @@ typedef struct encoding {
     double fitted; /* the one that the contexts' weights were chosen for */
     float level[CWI_EC_EXACT];
     unsigned levels; /* sent */
+    bool classes;    /* whether each class of contexts has levels of its own */
+    double error;    /* with those: the relative error (squared) */
     cwi_ec_tally tally;
 } encoding;
 
@@ -72,7 +76,12 @@ static bool begin(encoding *e, cwi_encode_job *job)
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.work = at + rounded(sizeof(cwi_ec_stats));
     cwi_ctx_shape_of(job->shape, job->elements, &e->ctx.shape);
-    return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
+    if (!cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed))
+        return false;
+    for (size_t s = 0; s < e->layout.segments; s++)
+        e->filled += e->rms[s] > 0;
+    e->filled = CWI_MAX(e->filled, 1.0) / (double)e->layout.segments;
+    return true;
 }
 
 /* ---- quantizing ---- */
@@ -116,6 +125,80 @@ static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
     }
 }
 
+/* ---- levels of classes ---- */
+
+/* Elements of some of the samples, as plan_some() takes them, or of all. */
+typedef struct magnitudes {
+    const encoding *e;
+    size_t some, sample; /* how many samples, or 0: all; elements of one */
+} magnitudes;
+
+static void get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
+{
+    const magnitudes *m = of;
+    const encoding *e = m->e;
+    float chunk[CWI_CHUNK];
+    if (m->some) /* n elements are of one sample */
+        first += (first / m->sample * (size_t)e->job->shape->dim[0] / m->some - first / m->sample) * m->sample;
+    while (n > 0) {
+        const size_t here = CWI_MIN(n, e->layout.length - first % e->layout.length);
+        const cwi_ec_quant q = quant_of(e, first / e->layout.length);
+        const float *x = cwi_source_get(&e->job->source, first, here, chunk);
+        for (size_t i = 0; i < here; i++)
+            out[i] = (uint16_t)(CWI_MIN(fabsf(x[i]) * q.pre * q.scale, 3.99f) * CWI_CTX_ONE);
+        first += here;
+        out += here;
+        n -= here;
+    }
+}
+
+/* What is left of the squares of elements that come back as their mean, or with `at_zero` as 0. */
+static double spread(const cwi_ctx_moment *m, bool at_zero)
+{
+    const double sum = (double)m->sum, mean = m->count && !at_zero ? sum / (double)m->count : 0;
+    return (double)m->square - mean * sum;
+}
+
+static cwi_ctx_moment of_all_classes(const cwi_ctx_moments *m, unsigned symbol)
+{
+    cwi_ctx_moment all = {0};
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        cwi_ctx_moment_add(&all, &m->of[c][symbol]);
+    return all;
+}
+
+/* Whether the plan at hand, of `ctx`, should have levels of classes, and which error it has then. */
+static void weigh_classes(encoding *e, const cwi_ctx_encoder *ctx)
+{
+    const double one = (double)CWI_CTX_ONE * CWI_CTX_ONE;
+    double saved = 0, plain = 0, others = (double)ctx->moments.elements;
+    e->classes = false;
+    if (!ctx->magnitudes || ctx->tables.mode == CWI_CTX_PLAIN)
+        return;
+    for (unsigned s = 0; s < CWI_CTX_CLASSED; s++) {
+        const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
+        plain += spread(&all, s == 0);
+        saved += spread(&all, s == 0);
+        others -= (double)all.count;
+        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+            saved -= spread(&ctx->moments.of[c][s], s == 0 && e->is_signed);
+    }
+    plain += others * one / 12;
+    e->classes = saved > 0.01 * plain;
+    e->error = (plain - saved) / one / (double)ctx->moments.elements * e->step * e->step / e->filled;
+    if (ctx->moments.elements < ctx->shape.elements) /* the sample may have more or less in it than the rest */
+        e->error = cwi_ec_error(e->stats, e->step, false, NULL) * (plain - saved) / plain;
+}
+
+static uint8_t class_level(const encoding *e, unsigned class, unsigned symbol)
+{
+    const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, symbol), *own = &e->ctx.moments.of[class][symbol];
+    const cwi_ctx_moment *m = own->count ? own : &all;
+    if (symbol == 0 && e->is_signed)
+        return 0;
+    return cwi_ec_level_put(symbol, m->count ? (double)m->sum / (double)m->count / CWI_CTX_ONE : symbol);
+}
+
 /* Bytes behind the symbols. */
 static size_t rest_of(const encoding *e)
 {
@@ -131,10 +214,13 @@ static size_t plan(encoding *e, double step)
     quantize(e, 0, e->layout.elements, e->symbols);
     e->ctx.keep = step < 1.1 * e->fitted && e->fitted < 1.1 * step;
     e->fitted = e->ctx.keep ? e->fitted : step;
+    const magnitudes all = {.e = e};
+    e->ctx.of = &all;
     const size_t coded = cwi_ctx_plan(&e->ctx);
+    weigh_classes(e, &e->ctx);
     const unsigned symbols = e->ctx.tables.model.symbols;
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
-    return cwi_ec_fixed(&e->layout, e->levels) + coded + rest_of(e);
+    return cwi_ec_fixed(&e->layout, e->levels, e->classes) + coded + rest_of(e);
 }
 
 /* ---- what the step does to the tensor itself: for where its statistics are doubtful ---- */
@@ -279,7 +365,7 @@ static void put_parts(const encoding *e, uint8_t *at)
 static bool write(encoding *e, size_t room, size_t *size)
 {
     uint8_t *body = e->job->body;
-    const size_t fixed = cwi_ec_fixed(&e->layout, e->levels), rest = rest_of(e);
+    const size_t fixed = cwi_ec_fixed(&e->layout, e->levels, e->classes), rest = rest_of(e);
     const bool some = room > fixed + rest;
     size_t coded;
     const bool fits = cwi_ctx_encode(&e->ctx, some ? body + fixed : NULL, some ? room - fixed - rest : 0, &coded);
@@ -287,13 +373,16 @@ static bool write(encoding *e, size_t room, size_t *size)
     if (!fits)
         return false;
     memset(body, 0, CWI_EC_PREFIX);
-    body[0] = e->is_signed ? CWI_EC_SIGNED : 0;
+    body[0] = (uint8_t)((e->is_signed ? CWI_EC_SIGNED : 0) | (e->classes ? CWI_EC_CLASSES : 0));
     body[1] = (uint8_t)e->levels;
     set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
         put_float(body + CWI_EC_PREFIX + 4 * s, step_of(e, s));
     for (unsigned i = 1; i <= e->levels; i++)
-        put_float(body + cwi_ec_fixed(&e->layout, i - 1), e->level[i]);
+        put_float(body + cwi_ec_fixed(&e->layout, i - 1, false), e->level[i]);
+    uint8_t *own = body + cwi_ec_fixed(&e->layout, e->levels, false);
+    for (unsigned i = 0; e->classes && i < CWI_EC_CLASS_LEVELS; i++)
+        own[i] = class_level(e, i / CWI_CTX_CLASSED, i % CWI_CTX_CLASSED);
     put_parts(e, body + fixed + coded);
     return true;
 }
@@ -305,7 +394,7 @@ static size_t least(const cwi_encode_job *job, const cwi_layout *l)
 {
     if (job->elements == 0)
         return CWI_EC_PREFIX;
-    return cwi_padded(cwi_ec_fixed(l, 0) + CWI_CTX_PREFIX + 1, job->elements);
+    return cwi_padded(cwi_ec_fixed(l, 0, false) + CWI_CTX_PREFIX + 1, job->elements);
 }
 
 static cw_status set_cap(const cwi_encode_job *job, const cwi_layout *l, size_t *cap)
@@ -350,11 +439,14 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
         quantize(e, i * all / some * sample, sample, e->symbols + i * sample);
     shape.dim[0] = (int64_t)some;
     cwi_ctx_shape_of(&shape, some * sample, &ctx->shape);
+    const magnitudes of_some = {.e = e, .some = some, .sample = sample};
+    ctx->of = &of_some;
     const size_t coded = cwi_ctx_plan(ctx), tables = CWI_MIN(cwi_ctx_plan_tables(ctx), coded);
     ctx->keep = true;
     e->fitted = 0;
     const double size = (double)(coded - tables + rest_of(e));
-    return (size_t)(size * (double)all / (double)some) + tables + cwi_ec_fixed(&e->layout, 0);
+    weigh_classes(e, ctx);
+    return (size_t)(size * (double)all / (double)some) + tables + cwi_ec_fixed(&e->layout, 0, e->classes);
 }
 
 /* What is known of size ~ step^-exponent about there. */
@@ -429,6 +521,40 @@ static bool wants_stats(const encoding *e)
     return !e->stochastic || (v[CWI_EC_STEP].real == 0 && v[CWI_EC_ERR].real > 0);
 }
 
+/* The relative error of the present plan. */
+static double planned_error(const encoding *e)
+{
+    return sqrt(e->classes ? e->error : cwi_ec_error(e->stats, e->step, false, NULL));
+}
+
+/* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
+ * tried in some of the samples, then seen, and corrected. */
+static double plan_for_error(encoding *e, double error)
+{
+    enum { TRIES = 5 };
+    const size_t some = some_of(e);
+    const double aim = 0.998 * error;
+    double step = cwi_ec_step_for(e->stats, aim, false), last_step = 0, last = 0, exponent = 0.85;
+    if (some) {
+        cwi_ctx_encoder ctx = e->ctx;
+        ctx.keep = false;
+        plan_some(e, step, some, &ctx);
+        step *= pow(aim / planned_error(e), 1 / exponent);
+    }
+    for (int i = 0; i < TRIES; i++) {
+        plan(e, step);
+        const double now = planned_error(e);
+        if ((now > 0.99 * aim && now < 1.003 * aim) || now == 0)
+            break;
+        if (last > 0)
+            exponent = CWI_MIN(CWI_MAX(log(now / last) / log(step / last_step), 0.4), 1.2);
+        last = now;
+        last_step = step;
+        step *= CWI_MIN(CWI_MAX(pow(aim / now, 1 / exponent), 0.5), 2.0);
+    }
+    return e->step;
+}
+
 static double first_step(encoding *e, bool *freely)
 {
     const cwi_value *v = e->job->codec->value;
@@ -459,11 +585,15 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
         cwi_ec_sample(&job->source, &e.layout, e.rms, e.stats);
+    if (!e.stochastic && !e.stats->doubtful && job->elements >= CLASSES_LEAST)
+        e.ctx.magnitudes = get_magnitudes;
     bool freely;
     double step = first_step(&e, &freely);
-    if (e.cap == SIZE_MAX)
+    if (e.ctx.magnitudes && !freely && job->codec->value[CWI_EC_ERR].real > 0)
+        step = plan_for_error(&e, job->codec->value[CWI_EC_ERR].real);
+    else if (e.cap == SIZE_MAX)
         plan(&e, step);
-    else
+    if (e.cap < SIZE_MAX)
         step = fit(&e, step, freely);
     /* The plan is an estimate: where the body turns out longer, coarser steps, and at last all zeros. */
     const size_t room = CWI_MIN(e.cap, job->capacity);

@@ -21,8 +21,10 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     s->coded_update = cwi_alloc(s->coded_capacity, 1);
     s->x = cwi_alloc(elements, sizeof(float));
     s->dx = cwi_alloc(elements, sizeof(float));
+    s->sent = s->setup.config.mask_gradient ? cwi_alloc(elements, 1) : NULL;
     s->labels = cwi_alloc(batch, sizeof(int32_t));
-    if (!s->slots || !s->average || !s->coded_update || !s->x || !s->dx || !s->labels)
+    if (!s->slots || !s->average || !s->coded_update || !s->x || !s->dx || !s->labels ||
+        (s->setup.config.mask_gradient && !s->sent))
         return cwi_fail_memory(err, elements * 2 * sizeof(float));
     return CW_OK;
 }
@@ -87,6 +89,7 @@ void cwi_server_destroy(cwi_server **server)
     cwi_free(s->coded_update);
     cwi_free(s->x);
     cwi_free(s->dx);
+    cwi_free(s->sent);
     cwi_free(s->labels);
     cwi_free(s->welcome);
     cwi_half_close(&s->half);

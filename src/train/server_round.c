@@ -108,7 +108,7 @@ static cw_status run_batch(cwi_server *s, const cw_msg *msg, cw_mode mode, cw_lo
                         (unsigned long long)msg->samples, s->setup.config.batch);
     CWI_TRY(cw_msg_labels(msg, s->setup.config.classes, s->labels, err));
     cw_tensor x = smashed_view(s, s->x, msg->samples);
-    cw_decode_args args = {.threads = cwi_engine_threads(&s->setup.config)};
+    cw_decode_args args = {.threads = cwi_engine_threads(&s->setup.config), .sent = s->sent};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
     size_t n = (size_t)msg->samples;
     CWI_TRY(cw_part_forward(s->half.part, mode, s->x, n, NULL, err));
@@ -132,7 +132,7 @@ static uint64_t raw_bytes(const cwi_server *s, uint64_t samples)
 static void mask_gradient(const cwi_server *s, uint64_t n)
 {
     for (size_t i = 0; i < n * s->setup.smashed_count; i++)
-        s->dx[i] = s->x[i] == 0 ? 0 : s->dx[i];
+        s->dx[i] = s->sent[i] ? s->dx[i] : 0;
 }
 
 static cw_status send_gradient(cwi_server *s, cwi_slot *slot, const cw_loss *loss, uint64_t n, cw_error *err)

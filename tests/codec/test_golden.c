@@ -84,7 +84,7 @@ static void golden_payloads_decode_as_ever(void **state)
         count++;
     }
     closedir(dir);
-    assert_int_equal(count, 26);
+    assert_int_equal(count, 28);
     assert_int_equal(bf16, 1);
 }
 

@@ -555,6 +555,12 @@ static double plan_for_error(encoding *e, double error)
     return e->step;
 }
 
+/* About the relative error, where it is known before. */
+static double expected_error(const cwi_value *v)
+{
+    return v[CWI_EC_ERR].real > 0 ? v[CWI_EC_ERR].real : v[CWI_EC_STEP].real / 5;
+}
+
 static double first_step(encoding *e, bool *freely)
 {
     const cwi_value *v = e->job->codec->value;
@@ -584,7 +590,7 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
         return cwi_source_nonfinite(&job->source, job->elements, job->err);
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
-        cwi_ec_sample(&job->source, &e.layout, e.rms, e.stats);
+        cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(job->codec->value), e.stats);
     if (!e.stochastic && !e.stats->doubtful && job->elements >= CLASSES_LEAST)
         e.ctx.magnitudes = get_magnitudes;
     bool freely;

@@ -119,9 +119,11 @@ static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
 
 /* A bin's values are taken for its middle, whatever they are. That evens out where bins are filled like their
  * neighbours, but not where many elements have one value, or nearly: they are then all on one side of a quantizer's
- * threshold. (Of a normal distribution an eighth of an octave has 8% of the energy at most.) */
-static bool has_spike(const cwi_ec_stats *s)
+ * threshold. (Of a normal distribution an eighth of an octave has 8% of the energy at most.) Those that have next to
+ * none of an error of so much do not matter. */
+static bool has_spike(const cwi_ec_stats *s, double error)
 {
+    const double least = CWI_MAX(1e-4 * error * error, 1e-9) * s->energy;
     enum { BESIDE = 2, NARROW = CWI_EC_BINS / 32 / 8 };
     double narrow = 0;
     for (size_t b = 0; b < CWI_EC_BINS; b++) {
@@ -134,14 +136,14 @@ static bool has_spike(const cwi_ec_stats *s)
         for (size_t i = 1; i <= BESIDE; i++)
             around += (s->count[b - i] + s->count[b + i]) / (2 * BESIDE);
         /* many elements, or few ones that are large */
-        if ((s->count[b] > SPIKE * (around + 1) && s->square[b] > 1e-9 * s->energy) ||
+        if ((s->count[b] > SPIKE * (around + 1) && s->square[b] > least) ||
             (s->count[b] > SPIKE * around && s->square[b] > s->energy / 256))
             return true;
     }
     return false;
 }
 
-void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
+void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
     const bool all = l->segments == 1 && rms[0] > least_binned;
@@ -149,7 +151,7 @@ void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
         bin_all(s, l, rms[0], stats);
     else
         sample(s, l, rms, stats);
-    stats->doubtful |= has_spike(stats) || (l->segments == 1 && !all);
+    stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !all);
 }
 
 /* ---- errors ---- */

@@ -130,6 +130,8 @@ typedef struct cwi_ctx_encoder {
 size_t cwi_ctx_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Counts, chooses weights and tables, and returns about how many bytes it will take. */
 size_t cwi_ctx_plan(cwi_ctx_encoder *e);
+/* The weights of a plan, and the moments of a part of the tensor; what is planned afterwards may keep the weights. */
+void cwi_ctx_try(cwi_ctx_encoder *e);
 /* The bytes of those for weights and tables. */
 size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e);
 /* After cwi_ctx_plan. False when `capacity` is not enough; *size is what it takes all the same. */

@@ -21,7 +21,9 @@ static size_t block_elements(const cwi_ctx_shape *s)
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
 
-enum { SAMPLE_LEAST = 1 << 17, SPARSEST = 8 /* one element in this many, at least */, SHORTEST = 16 };
+enum { SAMPLE_LEAST = 1 << 18, SPARSEST = 16 /* one element in this many, at least */, SHORTEST = 16 };
+
+enum { TRIED = 4 /* of so many blocks one is tried */ };
 
 static size_t stream_bound(const cwi_ctx_shape *s)
 {
@@ -105,6 +107,11 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
 
 /* ---- counting ---- */
 
+typedef struct counting {
+    const cwi_ctx_encoder *e;
+    size_t each; /* of so many blocks one is counted */
+} counting;
+
 static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positions, unsigned used,
                   cwi_ctx_counts counts[COUNTS])
 {
@@ -135,19 +142,20 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
     m->elements += n;
 }
 
-/* Of so many elements one is in the sample. */
-static size_t sparsity(const cwi_ctx_shape *s)
+/* Of so many elements of the blocks that are counted one is in the sample. */
+static size_t sparsity(const counting *c)
 {
-    return CWI_MIN(CWI_MAX(s->elements / SAMPLE_LEAST, (size_t)1), (size_t)SPARSEST);
+    return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / SAMPLE_LEAST, (size_t)1), (size_t)SPARSEST);
 }
 
 /* Adds of a strip a part of each lane, another one in each, or where these are short some of the lanes. */
-static void add_strip(const cwi_ctx_encoder *e, const scratch *w, const uint8_t *symbols, size_t section, size_t group,
+static void add_strip(const counting *c, const scratch *w, const uint8_t *symbols, size_t section, size_t group,
                       size_t y, size_t rows)
 {
+    const cwi_ctx_encoder *e = c->e;
     const cwi_ctx_shape *s = &e->shape;
-    const size_t n = rows * s->width, part = CWI_MIN(CWI_MAX(n / sparsity(s), (size_t)SHORTEST), n), parts = n / part;
-    const size_t each = CWI_MAX(sparsity(s) / parts, (size_t)1),
+    const size_t n = rows * s->width, part = CWI_MIN(CWI_MAX(n / sparsity(c), (size_t)SHORTEST), n), parts = n / part;
+    const size_t each = CWI_MAX(sparsity(c) / parts, (size_t)1),
                  turn = section + 5 * group + 3 * (y / cwi_ctx_strip(s));
     for (size_t l = turn % each; l < cwi_ctx_used(s, section, group); l += each) {
         const size_t plane = cwi_ctx_plane(s, section, group, l), at = (turn + l / each) % parts * part;
@@ -156,8 +164,9 @@ static void add_strip(const cwi_ctx_encoder *e, const scratch *w, const uint8_t 
     }
 }
 
-static void count_group(const cwi_ctx_encoder *e, const scratch *w, size_t section, size_t group)
+static void count_group(const counting *c, const scratch *w, size_t section, size_t group)
 {
+    const cwi_ctx_encoder *e = c->e;
     const cwi_ctx_shape *s = &e->shape;
     const unsigned used = (unsigned)cwi_ctx_used(s, section, group);
     cwi_ctx_mix mix;
@@ -167,19 +176,21 @@ static void count_group(const cwi_ctx_encoder *e, const scratch *w, size_t secti
         const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
         count(w->contexts, symbols, rows * s->width, used, w->counts);
         if (e->magnitudes)
-            add_strip(e, w, symbols, section, group, y, rows);
+            add_strip(c, w, symbols, section, group, y, rows);
     }
 }
 
-static void count_block(void *ctx, unsigned worker, size_t block)
+static void count_block(void *ctx, unsigned worker, size_t index)
 {
-    const cwi_ctx_encoder *e = ctx;
+    const counting *c = ctx;
+    const cwi_ctx_encoder *e = c->e;
     const cwi_ctx_shape *s = &e->shape;
     const scratch w = scratch_of(e, worker);
+    const size_t block = index * c->each;
     for (size_t section = block * s->block_sections; section < section_end(s, block); section++) {
         fetch_section(e, &w, section);
         for (size_t g = 0; g < s->groups; g++)
-            count_group(e, &w, section, g);
+            count_group(c, &w, section, g);
     }
 }
 
@@ -208,25 +219,49 @@ static void total_moments(cwi_ctx_encoder *e, size_t workers)
     }
 }
 
+static size_t workers_of(const cwi_ctx_encoder *e)
+{
+    return CWI_MIN((size_t)e->threads, e->shape.blocks);
+}
+
+static void fit(cwi_ctx_encoder *e)
+{
+    const cwi_ctx_shape *s = &e->shape;
+    e->tables.sets = (cwi_ctx_set *)(void *)e->work;
+    e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
+    if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
+        cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
+}
+
+/* Of every `each`-th block. */
+static void count_blocks(cwi_ctx_encoder *e, size_t each)
+{
+    const size_t workers = workers_of(e);
+    counting c = {.e = e, .each = each};
+    for (size_t w = 0; w < workers; w++) {
+        memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
+        memset(scratch_of(e, w).moments, 0, sizeof(cwi_ctx_moments));
+    }
+    cwi_parallel((unsigned)workers, (e->shape.blocks + each - 1) / each, count_block, &c);
+    total_moments(e, workers);
+}
+
 size_t cwi_ctx_plan(cwi_ctx_encoder *e)
 {
     const cwi_ctx_shape *s = &e->shape;
     if (s->elements == 0)
         return 0;
-    const size_t workers = CWI_MIN((size_t)e->threads, s->blocks);
-    e->tables.sets = (cwi_ctx_set *)(void *)e->work;
-    e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
-        cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
-    for (size_t w = 0; w < workers; w++) {
-        memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
-        memset(scratch_of(e, w).moments, 0, sizeof(cwi_ctx_moments));
-    }
-    cwi_parallel((unsigned)workers, s->blocks, count_block, e);
-    total_moments(e, workers);
-    const double bits = cwi_ctx_choose(s, total_counts(e, workers), &e->tables);
+    fit(e);
+    count_blocks(e, 1);
+    const double bits = cwi_ctx_choose(s, total_counts(e, workers_of(e)), &e->tables);
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
     return CWI_CTX_PREFIX + 1 + streams + (size_t)(bits / 8);
+}
+
+void cwi_ctx_try(cwi_ctx_encoder *e)
+{
+    fit(e);
+    count_blocks(e, TRIED);
 }
 
 size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e)

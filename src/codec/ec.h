@@ -24,6 +24,8 @@ void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
 /* The relative 2-norm error (squared, as a part of 1) that step * rms makes, and where `level` is not NULL the mean
  * magnitude of symbols 0 .. 7 in steps. Stochastic: the expected error, and no means. */
 double cwi_ec_error(const cwi_ec_stats *stats, double step, bool stochastic, float level[8]);
+/* The same of the elements whose symbols are `first` or more alone. */
+double cwi_ec_error_from(const cwi_ec_stats *stats, double step, bool stochastic, size_t first, float level[8]);
 /* The largest step with at most that relative error. */
 double cwi_ec_step_for(const cwi_ec_stats *stats, double error, bool stochastic);
 

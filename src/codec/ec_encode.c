@@ -127,19 +127,10 @@ static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
 
 /* ---- levels of classes ---- */
 
-/* Elements of some of the samples, as plan_some() takes them, or of all. */
-typedef struct magnitudes {
-    const encoding *e;
-    size_t some, sample; /* how many samples, or 0: all; elements of one */
-} magnitudes;
-
 static void get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
 {
-    const magnitudes *m = of;
-    const encoding *e = m->e;
+    const encoding *e = of;
     float chunk[CWI_CHUNK];
-    if (m->some) /* n elements are of one sample */
-        first += (first / m->sample * (size_t)e->job->shape->dim[0] / m->some - first / m->sample) * m->sample;
     while (n > 0) {
         const size_t here = CWI_MIN(n, e->layout.length - first % e->layout.length);
         const cwi_ec_quant q = quant_of(e, first / e->layout.length);
@@ -167,11 +158,11 @@ static cwi_ctx_moment of_all_classes(const cwi_ctx_moments *m, unsigned symbol)
     return all;
 }
 
-/* Whether the plan at hand, of `ctx`, should have levels of classes, and which error it has then. */
-static void weigh_classes(encoding *e, const cwi_ctx_encoder *ctx)
+/* Whether the plan at hand should have levels of classes, and which error it has then. */
+static void weigh_classes(encoding *e)
 {
-    const double one = (double)CWI_CTX_ONE * CWI_CTX_ONE;
-    double saved = 0, plain = 0, others = (double)ctx->moments.elements;
+    const cwi_ctx_encoder *ctx = &e->ctx;
+    double saved = 0, plain = 0;
     e->classes = false;
     if (!ctx->magnitudes || ctx->tables.mode == CWI_CTX_PLAIN)
         return;
@@ -179,15 +170,17 @@ static void weigh_classes(encoding *e, const cwi_ctx_encoder *ctx)
         const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
         plain += spread(&all, s == 0);
         saved += spread(&all, s == 0);
-        others -= (double)all.count;
         for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
             saved -= spread(&ctx->moments.of[c][s], s == 0 && e->is_signed);
     }
-    plain += others * one / 12;
-    e->classes = saved > 0.01 * plain;
-    e->error = (plain - saved) / one / (double)ctx->moments.elements * e->step * e->step / e->filled;
-    if (ctx->moments.elements < ctx->shape.elements) /* the sample may have more or less in it than the rest */
-        e->error = cwi_ec_error(e->stats, e->step, false, NULL) * (plain - saved) / plain;
+    const double large = cwi_ec_error_from(e->stats, e->step, false, CWI_CTX_CLASSED, NULL);
+    const double unit =
+        e->step * e->step / e->filled / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.elements);
+    /* A sample may have more or less in it than the rest has. */
+    const bool sampled = ctx->moments.elements < ctx->shape.elements;
+    const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
+    e->error = large + (plain > 0 ? small * (plain - saved) / plain : 0);
+    e->classes = saved * unit > 0.01 * (small + large);
 }
 
 static uint8_t class_level(const encoding *e, unsigned class, unsigned symbol)
@@ -206,21 +199,33 @@ static size_t rest_of(const encoding *e)
     return (size_t)((e->is_signed ? (t->coded + 7) / 8 : 0) + (t->lower + 7) / 8 + 4 * t->escaped);
 }
 
-/* About the bytes of the body. */
-static size_t plan(encoding *e, double step)
+static void quantize_all(encoding *e, double step)
 {
     e->step = step;
     e->tally = (cwi_ec_tally){0};
     quantize(e, 0, e->layout.elements, e->symbols);
-    e->ctx.keep = step < 1.1 * e->fitted && e->fitted < 1.1 * step;
+    e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step;
     e->fitted = e->ctx.keep ? e->fitted : step;
-    const magnitudes all = {.e = e};
-    e->ctx.of = &all;
+    e->ctx.of = e;
+}
+
+/* About the bytes of the body. */
+static size_t plan(encoding *e, double step)
+{
+    quantize_all(e, step);
     const size_t coded = cwi_ctx_plan(&e->ctx);
-    weigh_classes(e, &e->ctx);
     const unsigned symbols = e->ctx.tables.model.symbols;
+    weigh_classes(e);
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
     return cwi_ec_fixed(&e->layout, e->levels, e->classes) + coded + rest_of(e);
+}
+
+/* The error that a plan would have, and its weights. */
+static void try_step(encoding *e, double step)
+{
+    quantize_all(e, step);
+    cwi_ctx_try(&e->ctx);
+    weigh_classes(e);
 }
 
 /* ---- what the step does to the tensor itself: for where its statistics are doubtful ---- */
@@ -439,14 +444,11 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
         quantize(e, i * all / some * sample, sample, e->symbols + i * sample);
     shape.dim[0] = (int64_t)some;
     cwi_ctx_shape_of(&shape, some * sample, &ctx->shape);
-    const magnitudes of_some = {.e = e, .some = some, .sample = sample};
-    ctx->of = &of_some;
     const size_t coded = cwi_ctx_plan(ctx), tables = CWI_MIN(cwi_ctx_plan_tables(ctx), coded);
     ctx->keep = true;
     e->fitted = 0;
     const double size = (double)(coded - tables + rest_of(e));
-    weigh_classes(e, ctx);
-    return (size_t)(size * (double)all / (double)some) + tables + cwi_ec_fixed(&e->layout, 0, e->classes);
+    return (size_t)(size * (double)all / (double)some) + tables + cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
 }
 
 /* What is known of size ~ step^-exponent about there. */
@@ -472,6 +474,7 @@ static double search(encoding *e, size_t some, double most, double step, bool fr
     const double finest = 0x1p-32;   /* escapes all but what is far below the mean: nothing finer would take more */
     double low = 0, high = INFINITY; /* a step known to be too fine, and one coarse enough */
     cwi_ctx_encoder ctx = e->ctx;
+    ctx.magnitudes = NULL;
     slope s = {.exponent = *exponent};
     ctx.keep = false;
     for (int i = 0; i < 16; i++) {
@@ -527,30 +530,39 @@ static double planned_error(const encoding *e)
     return sqrt(e->classes ? e->error : cwi_ec_error(e->stats, e->step, false, NULL));
 }
 
+/* Towards a step whose plan has the error `aim`, by those that were planned. */
+typedef struct aiming {
+    double aim, step;
+    double last_step, last, exponent; /* error ~ step^exponent about there */
+} aiming;
+
+/* After a plan of a->step: false when that is it, else a->step is a better one. */
+static bool aim_again(const encoding *e, aiming *a)
+{
+    const double now = planned_error(e);
+    if ((now > 0.99 * a->aim && now < 1.005 * a->aim) || now == 0)
+        return false;
+    if (a->last > 0 && fabs(log(a->step / a->last_step)) > 0.03)
+        a->exponent = CWI_MIN(CWI_MAX(log(now / a->last) / log(a->step / a->last_step), 0.4), 1.2);
+    a->last = now;
+    a->last_step = a->step;
+    a->step *= CWI_MIN(CWI_MAX(pow(a->aim / now, 1 / a->exponent), 0.5), 2.0);
+    return true;
+}
+
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
- * tried in some of the samples, then seen, and corrected. */
+ * seen in a part of the tensor, which gives the weights, too, and corrected where all of it is another matter. */
 static double plan_for_error(encoding *e, double error)
 {
     enum { TRIES = 5 };
-    const size_t some = some_of(e);
-    const double aim = 0.998 * error;
-    double step = cwi_ec_step_for(e->stats, aim, false), last_step = 0, last = 0, exponent = 0.85;
-    if (some) {
-        cwi_ctx_encoder ctx = e->ctx;
-        ctx.keep = false;
-        plan_some(e, step, some, &ctx);
-        step *= pow(aim / planned_error(e), 1 / exponent);
-    }
+    aiming a = {.aim = 0.997 * error, .exponent = 0.85};
+    a.step = 1.2 * cwi_ec_step_for(e->stats, a.aim, false);
+    try_step(e, a.step);
+    aim_again(e, &a);
     for (int i = 0; i < TRIES; i++) {
-        plan(e, step);
-        const double now = planned_error(e);
-        if ((now > 0.99 * aim && now < 1.003 * aim) || now == 0)
+        plan(e, a.step);
+        if (!aim_again(e, &a))
             break;
-        if (last > 0)
-            exponent = CWI_MIN(CWI_MAX(log(now / last) / log(step / last_step), 0.4), 1.2);
-        last = now;
-        last_step = step;
-        step *= CWI_MIN(CWI_MAX(pow(aim / now, 1 / exponent), 0.5), 2.0);
     }
     return e->step;
 }

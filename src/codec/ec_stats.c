@@ -167,13 +167,18 @@ static double spread_error(const cwi_ec_stats *s, size_t b, double v, double ste
 
 double cwi_ec_error(const cwi_ec_stats *s, double step, bool stochastic, float level[8])
 {
+    return cwi_ec_error_from(s, step, stochastic, 0, level);
+}
+
+double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, size_t first, float level[8])
+{
     double count[8] = {0}, sum[8] = {0}, error = 0;
     for (size_t b = 0; b < CWI_EC_BINS; b++) {
         if (s->count[b] == 0)
             continue;
         const double v = s->sum[b] / s->count[b] / step;
         const size_t q = (size_t)CWI_MIN(v + 0.5, (double)CWI_EC_ESCAPE);
-        if (q == CWI_EC_ESCAPE)
+        if (q < first || q == CWI_EC_ESCAPE)
             continue;
         if (stochastic || q >= CWI_EC_EXACT) {
             error += spread_error(s, b, v, step, stochastic);

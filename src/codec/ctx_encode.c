@@ -21,7 +21,7 @@ static size_t block_elements(const cwi_ctx_shape *s)
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
 
-enum { SAMPLE_LEAST = 1 << 18, SPARSEST = 16 /* one element in this many, at least */, SHORTEST = 16 };
+enum { SAMPLE_LEAST = 1 << 16, SPARSEST = 16 /* one element in this many, at least */, SHORTEST = 16 };
 
 enum { TRIED = 4 /* of so many blocks one is tried */ };
 

@@ -47,6 +47,7 @@ typedef struct encoding {
     cwi_encode_job *job;
     cwi_layout layout;
     bool is_signed, stochastic;
+    uint64_t noise; /* key */
     double *rms;
     double filled; /* share of the segments that are not all zeros */
     cwi_ec_stats *stats;
@@ -70,6 +71,7 @@ static bool begin(encoding *e, cwi_encode_job *job)
     uint8_t *at = job->work + rounded(job->elements);
     e->symbols = job->work;
     e->stochastic = v[CWI_EC_ROUND].whole;
+    e->noise = cwi_rng_make(job->seed, CWI_STREAM_CODEC, 0, 0).key;
     e->rms = (double *)(void *)at;
     at += rounded(e->layout.segments * sizeof(double));
     e->stats = (cwi_ec_stats *)(void *)at;
@@ -96,8 +98,7 @@ static float step_of(const encoding *e, size_t segment)
 static cwi_ec_quant quant_of(const encoding *e, size_t segment)
 {
     const float step = step_of(e, segment);
-    cwi_ec_quant q = {.pre = 1, .stochastic = e->stochastic};
-    q.noise = cwi_rng_make(e->job->seed, CWI_STREAM_CODEC, 0, 0).key;
+    cwi_ec_quant q = {.pre = 1, .stochastic = e->stochastic, .noise = e->noise};
     if (step > 0 && step < 0x1p-64f)
         q.pre = 0x1p86f;
     if (step > 0)
@@ -135,8 +136,10 @@ static void get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out
         const size_t here = CWI_MIN(n, e->layout.length - first % e->layout.length);
         const cwi_ec_quant q = quant_of(e, first / e->layout.length);
         const float *x = cwi_source_get(&e->job->source, first, here, chunk);
-        for (size_t i = 0; i < here; i++)
-            out[i] = (uint16_t)(CWI_MIN(fabsf(x[i]) * q.pre * q.scale, 3.99f) * CWI_CTX_ONE);
+        for (size_t i = 0; i < here; i++) {
+            const float v = fabsf(x[i]) * q.pre * q.scale;
+            out[i] = (uint16_t)(int32_t)((v < 3.99f ? v : 3.99f) * CWI_CTX_ONE);
+        }
         first += here;
         out += here;
         n -= here;
@@ -536,18 +539,17 @@ typedef struct aiming {
     double last_step, last, exponent; /* error ~ step^exponent about there */
 } aiming;
 
-/* After a plan of a->step: false when that is it, else a->step is a better one. */
-static bool aim_again(const encoding *e, aiming *a)
+/* After a plan or a trial of a->step: a better one. */
+static void aim_again(const encoding *e, aiming *a)
 {
     const double now = planned_error(e);
-    if ((now > 0.99 * a->aim && now < 1.005 * a->aim) || now == 0)
-        return false;
+    if (now == 0)
+        return;
     if (a->last > 0 && fabs(log(a->step / a->last_step)) > 0.03)
         a->exponent = CWI_MIN(CWI_MAX(log(now / a->last) / log(a->step / a->last_step), 0.4), 1.2);
     a->last = now;
     a->last_step = a->step;
     a->step *= CWI_MIN(CWI_MAX(pow(a->aim / now, 1 / a->exponent), 0.5), 2.0);
-    return true;
 }
 
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
@@ -555,14 +557,18 @@ static bool aim_again(const encoding *e, aiming *a)
 static double plan_for_error(encoding *e, double error)
 {
     enum { TRIES = 5 };
-    aiming a = {.aim = 0.997 * error, .exponent = 0.85};
-    a.step = 1.2 * cwi_ec_step_for(e->stats, a.aim, false);
-    try_step(e, a.step);
-    aim_again(e, &a);
+    aiming a = {.aim = 0.995 * error, .exponent = 0.8};
+    a.step = (1 + CWI_MIN(error, 0.4)) * cwi_ec_step_for(e->stats, a.aim, false); /* as it is on many maps */
+    if (e->ctx.shape.blocks > 1) {
+        try_step(e, a.step);
+        aim_again(e, &a);
+    }
     for (int i = 0; i < TRIES; i++) {
         plan(e, a.step);
-        if (!aim_again(e, &a))
+        const double now = planned_error(e);
+        if (now > 0.985 * a.aim && now < 1.007 * a.aim)
             break;
+        aim_again(e, &a);
     }
     return e->step;
 }

@@ -8,10 +8,9 @@
 #include "codec/ec.h"
 
 enum {
-    SOME = 8,                /* one sample in this many is tried first when a size is asked for */
-    LEAST = 16,              /* samples of those, at least: with fewer contexts are other ones */
-    ENOUGH = 1 << 17,        /* elements of those, at least */
-    CLASSES_LEAST = 1 << 12, /* elements from which on levels of classes may pay */
+    SOME = 8,         /* one sample in this many is tried first when a size is asked for */
+    LEAST = 16,       /* samples of those, at least: with fewer contexts are other ones */
+    ENOUGH = 1 << 17, /* elements of those, at least */
 };
 
 /* ---- sizes ---- */
@@ -183,7 +182,9 @@ static void weigh_classes(encoding *e)
     const bool sampled = ctx->moments.elements < ctx->shape.elements;
     const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
     e->error = large + (plain > 0 ? small * (plain - saved) / plain : 0);
-    e->classes = saved * unit > 0.01 * (small + large);
+    /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
+    const double octaves = e->error > 0 ? 0.5 * log2((small + large) / e->error) : 0;
+    e->classes = 0.4 * octaves * (double)e->layout.elements > 1.5 * 8 * CWI_EC_CLASS_LEVELS;
 }
 
 static uint8_t class_level(const encoding *e, unsigned class, unsigned symbol)
@@ -558,7 +559,8 @@ static double plan_for_error(encoding *e, double error)
 {
     enum { TRIES = 5 };
     aiming a = {.aim = 0.995 * error, .exponent = 0.8};
-    a.step = (1 + CWI_MIN(error, 0.4)) * cwi_ec_step_for(e->stats, a.aim, false); /* as it is on many maps */
+    const double plain = cwi_ec_step_for(e->stats, 0.997 * error, false);
+    a.step = (1 + CWI_MIN(error, 0.4)) * plain; /* as it is on many maps */
     if (e->ctx.shape.blocks > 1) {
         try_step(e, a.step);
         aim_again(e, &a);
@@ -566,9 +568,10 @@ static double plan_for_error(encoding *e, double error)
     for (int i = 0; i < TRIES; i++) {
         plan(e, a.step);
         const double now = planned_error(e);
-        if (now > 0.985 * a.aim && now < 1.007 * a.aim)
+        if (e->classes ? now > 0.985 * a.aim && now < 1.007 * a.aim : a.step == plain)
             break;
         aim_again(e, &a);
+        a.step = e->classes ? a.step : plain;
     }
     return e->step;
 }
@@ -609,7 +612,7 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
         cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(job->codec->value), e.stats);
-    if (!e.stochastic && !e.stats->doubtful && job->elements >= CLASSES_LEAST)
+    if (!e.stochastic && !e.stats->doubtful && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS)
         e.ctx.magnitudes = get_magnitudes;
     bool freely;
     double step = first_step(&e, &freely);

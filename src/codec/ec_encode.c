@@ -564,6 +564,7 @@ static double plan_for_error(encoding *e, double error)
     if (e->ctx.shape.blocks > 1) {
         try_step(e, a.step);
         aim_again(e, &a);
+        a.step = e->classes ? a.step : plain;
     }
     for (int i = 0; i < TRIES; i++) {
         plan(e, a.step);

@@ -127,8 +127,8 @@ static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, fl
     }
 }
 
-/* Magnitudes of the symbols below CWI_EC_EXACT, of each class. */
-typedef float class_levels[CWI_CTX_CLASSES][CWI_SYMBOLS];
+/* Magnitudes of the symbols below CWI_EC_EXACT, of each class: of symbol s in class c at CWI_SYMBOLS c + s. */
+typedef float class_levels[CWI_CTX_CLASSES * CWI_SYMBOLS];
 
 static void find_levels(const uint8_t *body, const cwi_layout *l, float step, class_levels level)
 {
@@ -138,7 +138,7 @@ static void find_levels(const uint8_t *body, const cwi_layout *l, float step, cl
             float v = s && s <= body[1] ? get_float(common + 4 * (s - 1)) : (float)s;
             if (s < CWI_CTX_CLASSED && body[0] & CWI_EC_CLASSES)
                 v = cwi_ec_level_get(s, own[c * CWI_CTX_CLASSED + s]);
-            level[c][s] = CWI_MIN(v * step, FLT_MAX);
+            level[c * CWI_SYMBOLS + s] = CWI_MIN(v * step, FLT_MAX);
         }
 }
 
@@ -147,14 +147,14 @@ static void dequantize_classes(const uint8_t *symbols, const uint8_t *classes, s
                                float *out)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = level[0][classes[i] | symbols[i]];
+        out[i] = level[classes[i] | symbols[i]];
 }
 
 static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, const uint8_t *classes,
                            parts *p)
 {
     float chunk[CWI_CHUNK];
-    class_levels level = {{0}};
+    class_levels level = {0};
     const uint8_t *body = job->payload->body, *symbols = job->work;
     const float step = get_float(body + CWI_EC_PREFIX + 4 * segment);
     find_levels(body, l, step, level);
@@ -164,7 +164,7 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
         if (classes)
             dequantize_classes(symbols + first, classes + first, n, level, out);
         else
-            job->kernels->ec.dequantize(symbols + first, n, level[0], out);
+            job->kernels->ec.dequantize(symbols + first, n, level, out);
         if (p->has_large)
             fix_large(symbols + first, n, step, p, out);
         if (p->is_signed)

@@ -181,7 +181,7 @@ static void weigh_classes(encoding *e)
     /* A sample may have more or less in it than the rest has. */
     const bool sampled = ctx->moments.elements < ctx->shape.elements;
     const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
-    e->error = large + (plain > 0 ? small * (plain - saved) / plain : 0);
+    e->error = large + (plain > 0 ? small * CWI_MAX(plain - saved, 0.0) / plain : 0);
     /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
     const double octaves = e->error > 0 ? 0.5 * log2((small + large) / e->error) : 0;
     e->classes = 0.4 * octaves * (double)e->layout.elements > 1.5 * 8 * CWI_EC_CLASS_LEVELS;

@@ -55,8 +55,8 @@ typedef struct cw_decode_args {
     int threads;
     void *work;
     size_t work_size;
-    uint8_t *sent; /* NULL, or room for a byte for each element: 0 where the payload's code is 0, which ec may decode to
-                      the small value that is expected there, else 1 */
+    uint8_t *sent; /* NULL, or room for a byte for each element: 0 where it decodes to 0, and with ec where its code is
+                      0, which may decode to the small value that is expected there; else 1 */
 } cw_decode_args;
 
 /* Upper bound of the payload of a tensor of this dtype and shape; 0 when it cannot be encoded. */

@@ -266,13 +266,13 @@ static cw_status check_output(const cwi_payload *p, const cw_tensor *out, cw_err
     return CW_OK;
 }
 
-/* Of tensors that are 0 where their codes are. */
+/* Of codecs that leave it to us. */
 static void find_sent(const cw_tensor *t, size_t n, uint8_t *sent)
 {
-    const uint32_t *words = t->data;
     const uint16_t *halves = t->data;
+    const float *floats = t->data;
     for (size_t i = 0; i < n; i++)
-        sent[i] = t->dtype == CW_F32 ? (words[i] & 0x7fffffff) != 0 : (halves[i] & 0x7fff) != 0;
+        sent[i] = t->dtype == CW_F32 ? floats[i] != 0 : (halves[i] & 0x7fff) != 0;
 }
 
 cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decode_args *args, cw_error *err)

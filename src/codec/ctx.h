@@ -108,8 +108,8 @@ static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *
 }
 
 /* Magnitudes of elements [first, first + n), n <= CWI_CTX_WIDTH, below 4, times CWI_CTX_ONE; called from several
- * threads. */
-typedef void cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+ * threads. False where they are not to be counted. */
+typedef bool cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
 
 /* ---- encoding ---- */
 

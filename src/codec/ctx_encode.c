@@ -130,7 +130,8 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
                      cwi_ctx_moments *m)
 {
     uint16_t magnitude[CWI_CTX_WIDTH];
-    e->magnitudes(e->of, first, n, magnitude);
+    if (!e->magnitudes(e->of, first, n, magnitude))
+        return;
     for (size_t i = 0; i < n; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
         if (*symbols >= CWI_CTX_CLASSED)
             continue;
@@ -148,19 +149,28 @@ static size_t sparsity(const counting *c)
     return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / SAMPLE_LEAST, (size_t)1), (size_t)SPARSEST);
 }
 
+/* Anything, so that what is in the sample keeps step with nothing. */
+static uint32_t scatter(size_t section, size_t group, size_t y)
+{
+    uint32_t h = (uint32_t)section * UINT32_C(0x9e3779b1) + (uint32_t)group * UINT32_C(0x85ebca6b) +
+                 (uint32_t)y * UINT32_C(0xc2b2ae35);
+    h = (h ^ h >> 15) * UINT32_C(0x2c1b3c6d);
+    return h ^ h >> 13;
+}
+
 /* Adds of a strip a part of each lane, another one in each, or where these are short some of the lanes. */
 static void add_strip(const counting *c, const scratch *w, const uint8_t *symbols, size_t section, size_t group,
                       size_t y, size_t rows)
 {
     const cwi_ctx_encoder *e = c->e;
     const cwi_ctx_shape *s = &e->shape;
-    const size_t n = rows * s->width, part = CWI_MIN(CWI_MAX(n / sparsity(c), (size_t)SHORTEST), n), parts = n / part;
-    const size_t each = CWI_MAX(sparsity(c) / parts, (size_t)1),
-                 turn = section + 5 * group + 3 * (y / cwi_ctx_strip(s));
+    const size_t n = rows * s->width, part = CWI_MIN(CWI_MAX(n / sparsity(c), (size_t)SHORTEST), n);
+    const size_t parts = (n + part - 1) / part, each = CWI_MAX(sparsity(c) / parts, (size_t)1);
+    const uint32_t turn = scatter(section, group, y);
     for (size_t l = turn % each; l < cwi_ctx_used(s, section, group); l += each) {
-        const size_t plane = cwi_ctx_plane(s, section, group, l), at = (turn + l / each) % parts * part;
+        const size_t plane = cwi_ctx_plane(s, section, group, l), at = (turn / 32 + l / each) % parts * part;
         add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l,
-                 (plane * s->height + y) * s->width + at, part, w->moments);
+                 (plane * s->height + y) * s->width + at, CWI_MIN(part, n - at), w->moments);
     }
 }
 

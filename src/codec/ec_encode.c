@@ -48,7 +48,6 @@ typedef struct encoding {
     bool is_signed, stochastic;
     uint64_t noise; /* key */
     double *rms;
-    double filled; /* share of the segments that are not all zeros */
     cwi_ec_stats *stats;
     cwi_ctx_encoder ctx;
     uint8_t *symbols;
@@ -77,12 +76,7 @@ static bool begin(encoding *e, cwi_encode_job *job)
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.work = at + rounded(sizeof(cwi_ec_stats));
     cwi_ctx_shape_of(job->shape, job->elements, &e->ctx.shape);
-    if (!cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed))
-        return false;
-    for (size_t s = 0; s < e->layout.segments; s++)
-        e->filled += e->rms[s] > 0;
-    e->filled = CWI_MAX(e->filled, 1.0) / (double)e->layout.segments;
-    return true;
+    return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
 }
 
 /* ---- quantizing ---- */
@@ -127,7 +121,7 @@ static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
 
 /* ---- levels of classes ---- */
 
-static void get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
+static bool get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
 {
     const encoding *e = of;
     float chunk[CWI_CHUNK];
@@ -135,6 +129,8 @@ static void get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out
         const size_t here = CWI_MIN(n, e->layout.length - first % e->layout.length);
         const cwi_ec_quant q = quant_of(e, first / e->layout.length);
         const float *x = cwi_source_get(&e->job->source, first, here, chunk);
+        if (q.scale == 0)
+            return false;
         for (size_t i = 0; i < here; i++) {
             const float v = fabsf(x[i]) * q.pre * q.scale;
             out[i] = (uint16_t)(int32_t)((v < 3.99f ? v : 3.99f) * CWI_CTX_ONE);
@@ -143,6 +139,7 @@ static void get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out
         out += here;
         n -= here;
     }
+    return true;
 }
 
 /* What is left of the squares of elements that come back as their mean, or with `at_zero` as 0. */
@@ -166,7 +163,7 @@ static void weigh_classes(encoding *e)
     const cwi_ctx_encoder *ctx = &e->ctx;
     double saved = 0, plain = 0;
     e->classes = false;
-    if (!ctx->magnitudes || ctx->tables.mode == CWI_CTX_PLAIN)
+    if (!ctx->magnitudes || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.elements == 0)
         return;
     for (unsigned s = 0; s < CWI_CTX_CLASSED; s++) {
         const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
@@ -176,8 +173,7 @@ static void weigh_classes(encoding *e)
             saved -= spread(&ctx->moments.of[c][s], s == 0 && e->is_signed);
     }
     const double large = cwi_ec_error_from(e->stats, e->step, false, CWI_CTX_CLASSED, NULL);
-    const double unit =
-        e->step * e->step / e->filled / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.elements);
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.elements);
     /* A sample may have more or less in it than the rest has. */
     const bool sampled = ctx->moments.elements < ctx->shape.elements;
     const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
@@ -554,12 +550,15 @@ static void aim_again(const encoding *e, aiming *a)
 }
 
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
- * seen in a part of the tensor, which gives the weights, too, and corrected where all of it is another matter. */
+ * seen in a part of the tensor, which gives the weights, too, and corrected where all of it is another matter. Where
+ * they do not pay at the coarser step, and at the end, the coarsest one that is known to be fine has to do. */
 static double plan_for_error(encoding *e, double error)
 {
     enum { TRIES = 5 };
     aiming a = {.aim = 0.995 * error, .exponent = 0.8};
-    const double plain = cwi_ec_step_for(e->stats, 0.997 * error, false);
+    const double plain = cwi_ec_step_for(e->stats, 0.997 * error, false), most = 1.007 * a.aim;
+    double fine = plain;
+    bool paid = true;
     a.step = (1 + CWI_MIN(error, 0.4)) * plain; /* as it is on many maps */
     if (e->ctx.shape.blocks > 1) {
         try_step(e, a.step);
@@ -569,11 +568,18 @@ static double plan_for_error(encoding *e, double error)
     for (int i = 0; i < TRIES; i++) {
         plan(e, a.step);
         const double now = planned_error(e);
-        if (e->classes ? now > 0.985 * a.aim && now < 1.007 * a.aim : a.step == plain)
-            break;
+        if (a.step == fine && (!e->classes || !paid))
+            return a.step;
+        if (e->classes && now > 0.985 * a.aim && now < most)
+            return a.step;
+        if (now < most)
+            fine = CWI_MAX(fine, a.step);
+        paid &= e->classes;
         aim_again(e, &a);
-        a.step = e->classes ? a.step : plain;
+        a.step = paid ? a.step : fine;
     }
+    if (planned_error(e) > most)
+        plan(e, fine);
     return e->step;
 }
 

@@ -127,6 +127,8 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
                         "mask-gradient: cut %d of %s is not behind a ReLU, so that gradients matter where activations "
                         "are 0",
                         setup->cut.number, config->model);
+    if (config->mask_gradient && strstr(cw_codec_spec(setup->up), "recon=centroid"))
+        return cwi_fail(err, CW_ERR_SPEC, "mask-gradient: with recon=centroid nothing comes in as 0");
     return cw_shape_count(&setup->cut.smashed, &setup->smashed_count);
 }
 

@@ -123,6 +123,33 @@ static void classes_of_contexts_have_levels_of_their_own(void **state)
     }
 }
 
+/* Few elements, large errors, planes whose rows differ: where levels pay at one step and not at the next, and where a
+ * sample of positions would mislead. */
+static void errors_are_met_on_odd_maps(void **state)
+{
+    (void)state;
+    static const size_t shapes[][4] = {{15, 15, 9, 9}, {18, 22, 4, 4},  {7, 2, 16, 16},
+                                       {40, 6, 8, 8},  {256, 64, 5, 5}, {64, 96, 7, 7}};
+    static const double targets[] = {0.1, 0.25, 0.4, 0.55, 0.8};
+    for (size_t i = 0; i < CWI_COUNT(shapes); i++) {
+        const size_t *d = shapes[i], n = d[0] * d[1] * d[2] * d[3];
+        float *x = related_map(d[0], d[1], d[2], d[3], false);
+        for (size_t j = 0; j < n; j++)
+            x[j] = j / d[3] % d[2] > d[2] / 2 ? 3 * x[j] : CWI_MAX(x[j] - 0.5f, 0.0f);
+        const cw_shape shape = cw_shape_of(4, (int64_t[]){(int64_t)d[0], (int64_t)d[1], (int64_t)d[2], (int64_t)d[3]});
+        cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+        for (size_t k = 0; k < CWI_COUNT(targets); k++) {
+            char spec[40];
+            size_t size;
+            snprintf(spec, sizeof spec, "ec:err=%g", targets[k]);
+            const double error = error_of(spec, &t, n, &size);
+            if (error > 1.02 * targets[k])
+                fail_msg("%s, map %zu: the error is %g", spec, i, error);
+        }
+        cwi_free(x);
+    }
+}
+
 static void codes_of_zero_are_told(void **state)
 {
     (void)state;
@@ -585,6 +612,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_are_met),
         cmocka_unit_test(classes_of_contexts_have_levels_of_their_own),
+        cmocka_unit_test(errors_are_met_on_odd_maps),
         cmocka_unit_test(codes_of_zero_are_told),
         cmocka_unit_test(levels_of_classes_beside_random_rounding_are_refused),
         cmocka_unit_test(errors_are_met_on_few_values),

@@ -79,6 +79,10 @@ static void gradients_are_masked_behind_a_relu_alone(void **state)
         assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
         assert_non_null(strstr(err.message, "cut 2 of cnn is not behind a ReLU"));
     }
+    config = small_config(1, "ms:r=0.9,b=2,recon=centroid", "none");
+    config.mask_gradient = true;
+    assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
+    assert_non_null(strstr(err.message, "with recon=centroid nothing comes in as 0"));
 }
 
 /* Its state, two vectors a half and a count, is the server's and every client's alike. */

@@ -13,7 +13,7 @@ static const char examples[] =
     "      server and clients in this process, over the in-process transport\n"
     "  cutwire train --processes --clients 4 --uplink ms:r=0.99,b=2 --downlink bf16\n"
     "      this process is the server, every client its own process, over TCP on loopback\n"
-    "  cutwire train --split --uplink ec:err=0.25 --downlink ec:step=5,round=stochastic,scope=sample\n"
+    "  cutwire train --split --uplink ec:err=0.17 --downlink ec:step=5,round=stochastic,scope=sample --mask-gradient\n"
     "      small both ways: maps to an error of 25%, gradients rounded at random without a bias\n"
     "  cutwire train --preset paper-cifar100 --split --cut medium --clients 10 --batch 26\n"
     "      a recipe by name, with another batch; `cutwire train --preset list` shows all\n"

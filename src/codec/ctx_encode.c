@@ -331,7 +331,7 @@ static void encode_block(void *ctx, unsigned worker, size_t index)
 /* Appends the streams to the `used` bytes of `out`, as far as there is room; returns how many bytes there would be. */
 static size_t encode_blocks(cwi_ctx_encoder *e, uint8_t *out, size_t used, size_t capacity)
 {
-    const size_t blocks = e->shape.blocks, workers = CWI_MIN((size_t)e->threads, blocks);
+    const size_t blocks = e->shape.blocks, workers = workers_of(e);
     const size_t sizes = used;
     wave v = {.e = e};
     used += 4 * blocks;

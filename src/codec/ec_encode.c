@@ -206,7 +206,6 @@ static void quantize_all(encoding *e, double step)
     quantize(e, 0, e->layout.elements, e->symbols);
     e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step;
     e->fitted = e->ctx.keep ? e->fitted : step;
-    e->ctx.of = e;
 }
 
 /* About the bytes of the body. */
@@ -551,12 +550,13 @@ static void aim_again(const encoding *e, aiming *a)
 
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
  * seen in a part of the tensor, which gives the weights, too, and corrected where all of it is another matter. Where
- * they do not pay at the coarser step, and at the end, the coarsest one that is known to be fine has to do. */
-static double plan_for_error(encoding *e, double error)
+ * they do not pay at the coarser step, and at the end, the coarsest one that is known to be fine has to do. `plain` is
+ * the one without them. */
+static double plan_for_error(encoding *e, double error, double plain)
 {
     enum { TRIES = 5 };
     aiming a = {.aim = 0.995 * error, .exponent = 0.8};
-    const double plain = cwi_ec_step_for(e->stats, 0.997 * error, false), most = 1.007 * a.aim;
+    const double most = 1.007 * a.aim;
     double fine = plain;
     bool paid = true;
     a.step = (1 + CWI_MIN(error, 0.4)) * plain; /* as it is on many maps */
@@ -619,12 +619,14 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
         cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(job->codec->value), e.stats);
-    if (!e.stochastic && !e.stats->doubtful && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS)
+    if (!e.stochastic && !e.stats->doubtful && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
         e.ctx.magnitudes = get_magnitudes;
+        e.ctx.of = &e;
+    }
     bool freely;
     double step = first_step(&e, &freely);
     if (e.ctx.magnitudes && !freely && job->codec->value[CWI_EC_ERR].real > 0)
-        step = plan_for_error(&e, job->codec->value[CWI_EC_ERR].real);
+        step = plan_for_error(&e, job->codec->value[CWI_EC_ERR].real, step);
     else if (e.cap == SIZE_MAX)
         plan(&e, step);
     if (e.cap < SIZE_MAX)

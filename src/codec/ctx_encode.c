@@ -21,7 +21,7 @@ static size_t block_elements(const cwi_ctx_shape *s)
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
 
-enum { SAMPLE_LEAST = 1 << 16, SPARSEST = 16 /* one element in this many, at least */, SHORTEST = 16 };
+enum { SAMPLE_LEAST = 1 << 16, SPARSEST = 64 /* one element in this many of the tensor, at least */, SHORTEST = 16 };
 
 enum { TRIED = 4 /* of so many blocks one is tried */ };
 
@@ -146,7 +146,7 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
 /* Of so many elements of the blocks that are counted one is in the sample. */
 static size_t sparsity(const counting *c)
 {
-    return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / SAMPLE_LEAST, (size_t)1), (size_t)SPARSEST);
+    return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / SAMPLE_LEAST, (size_t)1), SPARSEST / c->each);
 }
 
 /* Anything, so that what is in the sample keeps step with nothing. */

@@ -36,8 +36,9 @@ typedef struct cw_config {
     char uplink[128];      /* codec specs */
     char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
     char downlink[128];
-    bool mask_gradient; /* where the decoded activation is 0 the gradient is sent as 0; the cut is behind a ReLU */
-    char update[128];   /* of the client half's gradients */
+    char mask_gradient[8]; /* "1": where the decoded activation is 0 the gradient is sent as 0, the cut is behind a
+                              ReLU; "0": not so; "auto": where that holds and the downlink is coded */
+    char update[128];      /* of the client half's gradients */
     char schedule[128];
     uint64_t seed;
     int clients;

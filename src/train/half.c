@@ -4,18 +4,13 @@
 
 #include "train/setup.h"
 
-static bool is_coded(const cw_codec *codec)
-{
-    return strcmp(cw_codec_spec(codec), "none") != 0;
-}
-
 /* Batch norm's biases of a client whose gradients are coded learn at the common rate at most: the noise drives faster
  * ones away (docs/RESULTS.md). */
 static float bias_lr_of(const cwi_setup *setup, size_t first, size_t last)
 {
     const float given = (float)setup->config.bias_lr;
     const bool client = first == 0 && last < cw_model_layer_count(setup->model);
-    return client && (is_coded(setup->down) || is_coded(setup->update)) ? CWI_MIN(given, 1.0f) : given;
+    return client && (cwi_is_coded(setup->down) || cwi_is_coded(setup->update)) ? CWI_MIN(given, 1.0f) : given;
 }
 
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,

@@ -8,11 +8,11 @@
 /* clang-format off */
 static const cw_preset presets[] = {
     {"paper-cifar10", "VGG19 on CIFAR-10 as in the paper: 200 epochs, cosine",
-     "data=cifar-10 model=vgg19 epochs=200 batch=256 lr=0.1 schedule=cosine momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
+     "data=cifar-10 model=vgg19 uplink=ms:r=0.99,b=2 downlink=none update=none epochs=200 batch=256 lr=0.1 schedule=cosine momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
     {"paper-cifar100", "ResNet18 on CIFAR-100 as in the paper: 200 epochs, x0.2 at 60, 120, 160",
-     "data=cifar-100 model=resnet18 epochs=200 batch=256 lr=0.1 schedule=multistep:at=60/120/160,gamma=0.2 momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
+     "data=cifar-100 model=resnet18 uplink=ms:r=0.99,b=2 downlink=none update=none epochs=200 batch=256 lr=0.1 schedule=multistep:at=60/120/160,gamma=0.2 momentum=0.9 weight-decay=0.0005 flip=1 crop-pad=4"},
     {"paper-imagenet", "ResNet34 on ImageNet (--data imagefolder:DIR) as in the paper: 90 epochs, x0.1 every 30",
-     "data=imagefolder model=resnet34 epochs=90 batch=256 lr=0.1 schedule=multistep:at=30/60,gamma=0.1 momentum=0.9 weight-decay=0.0001 flip=1 resized-crop=1"},
+     "data=imagefolder model=resnet34 uplink=ms:r=0.99,b=2 downlink=none update=none epochs=90 batch=256 lr=0.1 schedule=multistep:at=30/60,gamma=0.1 momentum=0.9 weight-decay=0.0001 flip=1 resized-crop=1"},
     {"cifar10-resnet9", "ResNet9 on CIFAR-10, 12 epochs in bf16: 93.8% in 65 minutes of two cores",
      "data=cifar-10 model=resnet9 activation=gelu init=dirac precision=bf16 epochs=12 batch=128 lr=0.12 bias-lr=64 schedule=onecycle:warmup=0.25 momentum=0.9 nesterov=1 weight-decay=0.0005 label-smoothing=0.2 flip=1 crop-pad=4"},
     {"cifar10-resnet9s", "ResNet9s on CIFAR-10, 12 epochs in bf16: 93.0% in 40 minutes of two cores",

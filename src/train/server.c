@@ -21,10 +21,10 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     s->coded_update = cwi_alloc(s->coded_capacity, 1);
     s->x = cwi_alloc(elements, sizeof(float));
     s->dx = cwi_alloc(elements, sizeof(float));
-    s->sent = s->setup.config.mask_gradient ? cwi_alloc(elements, 1) : NULL;
+    s->sent = s->setup.mask_gradient ? cwi_alloc(elements, 1) : NULL;
     s->labels = cwi_alloc(batch, sizeof(int32_t));
     if (!s->slots || !s->average || !s->coded_update || !s->x || !s->dx || !s->labels ||
-        (s->setup.config.mask_gradient && !s->sent))
+        (s->setup.mask_gradient && !s->sent))
         return cwi_fail_memory(err, elements * 2 * sizeof(float));
     return CW_OK;
 }

@@ -161,7 +161,7 @@ static cw_status take_activation(cwi_server *s, cwi_slot *slot, const cw_msg *ms
                          cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
     CWI_TRY(run_batch(s, msg, CW_TRAIN, &loss, err));
     CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
-    if (s->setup.config.mask_gradient)
+    if (s->setup.mask_gradient)
         mask_gradient(s, slot->batch);
     CWI_TRY(send_gradient(s, slot, &loss, slot->batch, err));
     CWI_TRY(cw_part_grad_sum_add(s->half.part, cwi_batch_weight(slot->batch, s->expected)));

@@ -91,6 +91,24 @@ static bool is_behind_relu(const cw_model *model, size_t layer)
     return false;
 }
 
+static cw_status find_mask(cwi_setup *setup, cw_error *err)
+{
+    const char *wish = setup->config.mask_gradient;
+    const bool relu = is_behind_relu(setup->model, setup->cut.layer);
+    const bool zeros = !strstr(cw_codec_spec(setup->up), "recon=centroid");
+    setup->mask_gradient = strcmp(wish, "auto") == 0 ? relu && zeros && cwi_is_coded(setup->down) : wish[0] == '1';
+    if (strcmp(wish, "auto") != 0 && strcmp(wish, "0") != 0 && strcmp(wish, "1") != 0)
+        return cwi_fail(err, CW_ERR_SPEC, "mask-gradient: '%s' is none of 0, 1, auto", wish);
+    if (setup->mask_gradient && !relu)
+        return cwi_fail(err, CW_ERR_SPEC,
+                        "mask-gradient: cut %d of %s is not behind a ReLU, so that gradients matter where activations "
+                        "are 0",
+                        setup->cut.number, setup->config.model);
+    if (setup->mask_gradient && !zeros)
+        return cwi_fail(err, CW_ERR_SPEC, "mask-gradient: with recon=centroid nothing comes in as 0");
+    return CW_OK;
+}
+
 static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
 {
     const cw_config *config = &setup->config;
@@ -122,13 +140,7 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     if (config->bias_lr != 1 && !has_batch_norm(setup->model))
         return cwi_fail(err, CW_ERR_SPEC, "bias-lr: model %s has no batch norm, whose biases it is for", config->model);
     CWI_TRY(cw_model_cut(setup->model, config->cut, &setup->cut, err));
-    if (config->mask_gradient && !is_behind_relu(setup->model, setup->cut.layer))
-        return cwi_fail(err, CW_ERR_SPEC,
-                        "mask-gradient: cut %d of %s is not behind a ReLU, so that gradients matter where activations "
-                        "are 0",
-                        setup->cut.number, config->model);
-    if (config->mask_gradient && strstr(cw_codec_spec(setup->up), "recon=centroid"))
-        return cwi_fail(err, CW_ERR_SPEC, "mask-gradient: with recon=centroid nothing comes in as 0");
+    CWI_TRY(find_mask(setup, err));
     return cw_shape_count(&setup->cut.smashed, &setup->smashed_count);
 }
 

@@ -8,6 +8,8 @@
 #ifndef CWI_TRAIN_SETUP_H
 #define CWI_TRAIN_SETUP_H
 
+#include <string.h>
+
 #include "base/base.h"
 #include "cutwire/train.h"
 
@@ -16,10 +18,11 @@ typedef struct cwi_setup {
     char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
     cw_model *model;
     cw_cut cut;
-    cw_codec *up;      /* codec of the activations */
-    cw_codec *eval_up; /* of those of evaluations */
-    cw_codec *down;    /* of the gradients at the cut */
-    cw_codec *update;  /* of the client half's gradients */
+    cw_codec *up;       /* codec of the activations */
+    cw_codec *eval_up;  /* of those of evaluations */
+    cw_codec *down;     /* of the gradients at the cut */
+    cw_codec *update;   /* of the client half's gradients */
+    bool mask_gradient; /* as configured, "auto" decided */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */
@@ -36,6 +39,11 @@ cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *er
 /* The same with the server's recipe (or NULL), which the setup takes over, also on failure. */
 cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *setup, cw_error *err);
 void cwi_setup_close(cwi_setup *setup);
+
+static inline bool cwi_is_coded(const cw_codec *codec)
+{
+    return strcmp(cw_codec_spec(codec), "none") != 0;
+}
 
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */
 cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *err);

@@ -26,6 +26,7 @@ def load():
     study.CUTS = ["shallow"]
     study.EPOCHS = 3
     study.SETTINGS = [(study.CTX, "none")]
+    study.FIRST_SETTINGS = []
     return study
 
 

@@ -11,7 +11,7 @@ from cli_run import CUTWIRE, LIMIT, Folder, Process, last_object, run, skip_with
 
 SMALL = ["--data", "fashion-mnist", "--model", "cnn", "--cut", "2", "--batch", "32", "--threads", "1",
          "--train-limit", "512", "--test-limit", "256"]
-MS = ["--uplink", "ms:r=0.99,b=2"]
+MS = ["--uplink", "ms:r=0.99,b=2", "--downlink", "none", "--update", "none"]
 KEYS = {"test_accuracy", "train_loss", "uplink_bytes", "downlink_bytes", "uplink_payload_bytes", "uplink_raw_bytes",
         "seconds"}
 
@@ -43,10 +43,8 @@ def on_one_machine():
 
 
 def coded_both_ways():
-    """With ec up and down a run takes few bytes of all that it takes without, both ways, and learns."""
-    way = ["--uplink", "ec:err=0.25", "--downlink", "ec:step=5,round=stochastic,scope=sample", "--update",
-           "ec:step=0.125,round=stochastic"]
-    result = last_object(run("train", "--split", *SMALL, *way, "--clients", "2", "--epochs", "1", "--json"))
+    """By default a run takes few bytes of all that it takes without codecs, both ways, and learns."""
+    result = last_object(run("train", "--split", *SMALL, "--clients", "2", "--epochs", "1", "--json"))
     raw = 512 * 16 * 28 * 28 * 4
     assert 0.15 < result["test_accuracy"] <= 1, result
     assert result["uplink_raw_bytes"] == raw and result["downlink_raw_bytes"] == raw, result
@@ -93,7 +91,7 @@ def by_preset():
         config = json.load(f)
     assert (config["epochs"], config["lr"], config["model"]) == (1, 0.03, "cnn"), config
     assert (config["schedule"], config["batch"], config["crop-pad"]) == ("multistep:at=60/120/160,gamma=0.2", 256, 4)
-    assert (config["uplink"], config["seed"]) == ("ms:r=0.99,b=2", "1"), config
+    assert (config["uplink"], config["seed"]) == ("ms:r=0.99,b=2", "1") and config["downlink"] == "none", config
     server = Process("server", "--listen", "tcp://127.0.0.1:*", *rest, "--preset", "paper-cifar10", "--epochs", "1",
                      "--out", "by-preset")
     endpoint = server.wait_for(r"listening on (tcp://127\.0\.0\.1:[0-9]+) ").group(1)

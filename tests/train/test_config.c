@@ -9,7 +9,7 @@ static void defaults_are_within_their_own_rules(void **state)
     cw_error err;
     cw_config_init(&config);
     assert_string_equal(config.data, "fashion-mnist");
-    assert_string_equal(config.uplink, "ms:r=0.99,b=2");
+    assert_string_equal(config.uplink, "ec:err=0.15");
     for (size_t i = 0; i < cw_config_option_count(); i++) {
         const cw_config_option *o = cw_config_option_at(i);
         assert_ok_err(cw_config_set(&config, o->key, o->value, &err), err);
@@ -100,7 +100,7 @@ static void presets_are_within_the_rules_and_leave_other_keys(void **state)
         config.seed = 77;
         assert_ok_err(cw_config_apply_preset(&config, p->name, &err), err);
         assert_int_equal(config.seed, 77);
-        assert_string_equal(config.uplink, "ms:r=0.99,b=2");
+        assert_string_equal(config.uplink, strncmp(p->name, "paper", 5) == 0 ? "ms:r=0.99,b=2" : "ec:err=0.15");
         /* Everything fits together; the shape stands for the data set, which need not be here. */
         assert_ok(cw_config_set(&config, "sample", strstr(config.data, "image") ? "3x224x224" : "3x32x32", NULL));
         assert_ok(cw_config_set(&config, "classes", "10", NULL));
@@ -110,6 +110,36 @@ static void presets_are_within_the_rules_and_leave_other_keys(void **state)
     }
     assert_null(cw_preset_at(cw_preset_count()));
     remove(RECIPE_FILE);
+}
+
+static void gradients_are_masked_where_it_helps(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *activation, *uplink, *downlink;
+        bool masked;
+    } cases[] = {{"relu", "ec:err=0.15", "ec:step=4.5,round=stochastic", true},
+                 {"relu", "none", "bf16", true},
+                 {"relu", "ec:err=0.15", "none", false},
+                 {"gelu", "ec:err=0.15", "ec:step=4.5,round=stochastic", false},
+                 {"relu", "ms:r=0.9,b=2,recon=centroid", "bf16", false}};
+    for (size_t i = 0; i < CWI_COUNT(cases); i++) {
+        cw_config config;
+        cwi_setup setup;
+        cw_error err;
+        cw_config_init(&config);
+        assert_ok(cw_config_set(&config, "sample", "1x28x28", NULL));
+        assert_ok(cw_config_set(&config, "classes", "10", NULL));
+        assert_ok(cw_config_set(&config, "activation", cases[i].activation, NULL));
+        assert_ok(cw_config_set(&config, "uplink", cases[i].uplink, NULL));
+        assert_ok(cw_config_set(&config, "downlink", cases[i].downlink, NULL));
+        assert_ok_err(cwi_setup_open(&config, &setup, &err), err);
+        assert_true(setup.mask_gradient == cases[i].masked);
+        cwi_setup_close(&setup);
+        assert_ok(cw_config_set(&config, "mask-gradient", "yes", NULL));
+        assert_status(cw_config_check(&config, &err), CW_ERR_SPEC);
+        assert_non_null(strstr(err.message, "'yes' is none of 0, 1, auto"));
+    }
 }
 
 static void the_papers_presets_are_the_papers(void **state)
@@ -131,6 +161,8 @@ static void the_papers_presets_are_the_papers(void **state)
         assert_ok(cw_config_apply_preset(&config, paper[i].name, NULL));
         assert_string_equal(config.model, paper[i].model);
         assert_true(config.epochs == paper[i].epochs && config.weight_decay == paper[i].weight_decay);
+        assert_string_equal(config.uplink, "ms:r=0.99,b=2");
+        assert_string_equal(config.downlink, "none");
         assert_true(config.batch == 256 && config.momentum == 0.9 && config.flip);
         assert_ok(cw_schedule_parse(config.schedule, &schedule, NULL));
         schedule.base_lr = config.lr;
@@ -250,6 +282,7 @@ int main(void)
         cmocka_unit_test(shared_json_leaves_local_keys_at_home),
         cmocka_unit_test(a_server_sets_shared_keys_only),
         cmocka_unit_test(presets_are_within_the_rules_and_leave_other_keys),
+        cmocka_unit_test(gradients_are_masked_where_it_helps),
         cmocka_unit_test(the_papers_presets_are_the_papers),
         cmocka_unit_test(an_unknown_preset_is_answered_with_the_known),
         cmocka_unit_test(bad_values_are_named),

@@ -37,7 +37,7 @@ static void masked_gradients_are_the_same_training_without_compression(void **st
         whole.epochs = 1;
         snprintf(whole.cut, sizeof whole.cut, "%s", cuts[i]);
         masked = whole;
-        masked.mask_gradient = true;
+        assert_ok(cw_config_set(&masked, "mask-gradient", "1", NULL));
         use_folder(&whole, "mask-whole");
         use_folder(&masked, "mask");
         assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
@@ -57,7 +57,7 @@ static void masked_gradients_are_smaller(void **state)
         cw_config plain = small_config(1, uplinks[i], "ec:step=2,round=stochastic"), masked = plain;
         cw_result a, b;
         cw_error err;
-        masked.mask_gradient = true;
+        assert_ok(cw_config_set(&masked, "mask-gradient", "1", NULL));
         assert_ok_err(cw_train_inproc(&plain, NULL, &a, &err), err);
         assert_ok_err(cw_train_inproc(&masked, NULL, &b, &err), err);
         assert_true(b.last.train_accuracy > 0.2 && b.last.train_loss != a.last.train_loss);
@@ -73,14 +73,14 @@ static void gradients_are_masked_behind_a_relu_alone(void **state)
     cw_config config = small_config(1, "none", "none");
     cw_result result;
     cw_error err;
-    config.mask_gradient = true;
+    assert_ok(cw_config_set(&config, "mask-gradient", "1", NULL));
     for (size_t i = 0; i < sizeof activations / sizeof activations[0]; i++) {
         snprintf(config.activation, sizeof config.activation, "%s", activations[i]);
         assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
         assert_non_null(strstr(err.message, "cut 2 of cnn is not behind a ReLU"));
     }
     config = small_config(1, "ms:r=0.9,b=2,recon=centroid", "none");
-    config.mask_gradient = true;
+    assert_ok(cw_config_set(&config, "mask-gradient", "1", NULL));
     assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
     assert_non_null(strstr(err.message, "with recon=centroid nothing comes in as 0"));
 }
@@ -119,7 +119,7 @@ static void in_process_is_the_same_as_over_tcp(void **state)
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
         cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp;
         snprintf(inproc.update, sizeof inproc.update, "%s", codecs[i][2]);
-        inproc.mask_gradient = i == 3;
+        assert_ok(cw_config_set(&inproc, "mask-gradient", i == 3 ? "1" : "0", NULL));
         tcp = inproc;
         cw_result a, b;
         cw_error err;

@@ -23,6 +23,8 @@ cw_config small_config(int clients, const char *uplink, const char *downlink)
     cw_config_init(&config);
     snprintf(config.uplink, sizeof config.uplink, "%s", uplink);
     snprintf(config.downlink, sizeof config.downlink, "%s", downlink);
+    snprintf(config.update, sizeof config.update, "none");
+    snprintf(config.mask_gradient, sizeof config.mask_gradient, "0");
     config.clients = clients;
     config.epochs = 2;
     config.batch = 48; /* leaves a short last batch */

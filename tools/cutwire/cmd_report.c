@@ -81,7 +81,11 @@ static char *ratio_text(double raw, double sent, char *buf, size_t size)
     return buf;
 }
 
-static void print_row(const run_row *r)
+typedef struct codec_widths {
+    int up, down;
+} codec_widths;
+
+static void print_row(const run_row *r, codec_widths w)
 {
     char accuracy[24] = "-", loss[24] = "-", up[24] = "-", down[24] = "-", up_ratio[24], down_ratio[24], seconds[24];
     bool split = r->up > 0;
@@ -89,20 +93,31 @@ static void print_row(const run_row *r)
         snprintf(accuracy, sizeof accuracy, "%.2f%%", 100 * r->accuracy);
         snprintf(loss, sizeof loss, "%.4f", r->loss);
     }
-    printf("%-18s %7d %6d  %-16s %-10s %9s %8s %10s %7s %10s %7s %8s\n", r->mode, r->clients, r->batch,
-           split ? r->uplink : "-", split ? r->downlink : "-", accuracy, loss,
+    printf("%-18s %7d %6d  %-*s  %-*s %9s %8s %10s %7s %10s %7s %8s\n", r->mode, r->clients, r->batch, w.up,
+           split ? r->uplink : "-", w.down, split ? r->downlink : "-", accuracy, loss,
            split ? cli_bytes(r->up, up, sizeof up) : up, ratio_text(r->up_raw, r->up, up_ratio, sizeof up_ratio),
            split ? cli_bytes(r->down, down, sizeof down) : down,
            ratio_text(r->down_raw, r->down, down_ratio, sizeof down_ratio),
            cli_duration(r->seconds, seconds, sizeof seconds));
 }
 
+static int longer(int width, const char *text)
+{
+    const int length = (int)strlen(text);
+    return length > width ? length : width;
+}
+
 static void print_table(const run_row *rows, int count)
 {
-    printf("%-18s %7s %6s  %-16s %-10s %9s %8s %10s %7s %10s %7s %8s\n", "run", "clients", "batch", "uplink codec",
-           "downlink", "test acc.", "loss", "uplink", "ratio", "downlink", "ratio", "time");
+    static const char up[] = "uplink codec", down[] = "downlink codec";
+    codec_widths w = {(int)strlen(up), (int)strlen(down)};
     for (int i = 0; i < count; i++)
-        print_row(&rows[i]);
+        if (rows[i].up > 0)
+            w = (codec_widths){longer(w.up, rows[i].uplink), longer(w.down, rows[i].downlink)};
+    printf("%-18s %7s %6s  %-*s  %-*s %9s %8s %10s %7s %10s %7s %8s\n", "run", "clients", "batch", w.up, up, w.down,
+           down, "test acc.", "loss", "uplink", "ratio", "downlink", "ratio", "time");
+    for (int i = 0; i < count; i++)
+        print_row(&rows[i], w);
     puts("\nBytes are counted at the socket, all messages included; ratio: fp32 size of what crossed the cut to that.");
     for (int i = 0; i < count; i++)
         printf("%s %s\n", i ? "      " : "files:", rows[i].folder);

@@ -49,6 +49,9 @@ typedef struct cw_encode_args {
     int threads;      /* 0 or 1: the calling thread only. The bytes never depend on it */
     void *work;       /* scratch, used when 64-byte aligned and large enough; or NULL */
     size_t work_size; /* bytes at work */
+    /* NULL, or a byte for each element: where it is 0 the element is 0, and decoding, which gets the same bytes, knows
+     * it; ec does not code such elements, other codecs make no use of it. */
+    const uint8_t *support;
 } cw_encode_args;
 
 typedef struct cw_decode_args {
@@ -57,6 +60,8 @@ typedef struct cw_decode_args {
     size_t work_size;
     uint8_t *sent; /* NULL, or room for a byte for each element: 0 where it decodes to 0, and with ec where its code is
                       0, which may decode to the small value that is expected there; else 1 */
+    const uint8_t *support; /* the one that the payload was encoded with, or NULL: of no use to payloads without one,
+                               and with another one what decodes is nonsense */
 } cw_decode_args;
 
 /* Upper bound of the payload of a tensor of this dtype and shape; 0 when it cannot be encoded. */
@@ -95,7 +100,8 @@ size_t cw_decode_work_size(const cw_payload_info *info);
 /* Decodes into out->data, which is the caller's and holds as many elements as the payload says: out->shape must equal
  * the payload's, out->dtype is CW_F32 (or the payload's own). Trusts nothing: whatever the bytes, it returns an
  * error or a tensor, without reading past src + size. On failure out->data is undefined.
- * The errors of cw_payload_inspect, CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape or dtype), CW_ERR_NO_MEMORY. */
+ * The errors of cw_payload_inspect, CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape, dtype, or no support where it takes one),
+ * CW_ERR_NO_MEMORY. */
 cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decode_args *args, cw_error *err);
 
 /* Which kernels run here: "scalar", "avx2", "avx512" or "neon"; chosen once by CPU and the environment variable

@@ -184,6 +184,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
                           .source = {.kernels = kernels, .dtype = in->dtype, .data = in->data},
                           .seed = args->seed,
                           .evaluate = args->evaluate,
+                          .support = args->support,
                           .threads = input.threads,
                           .body = (uint8_t *)dst + header,
                           .capacity = capacity - header,
@@ -292,6 +293,7 @@ cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decod
     cwi_decode_job job = {.payload = &p,
                           .kernels = kernels,
                           .threads = thread_count(args->threads),
+                          .support = args->support,
                           .sent = args->sent,
                           .err = err,
                           .sink = {.kernels = kernels, .dtype = out->dtype, .data = out->data}};

@@ -59,8 +59,9 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (p->body_size < CWI_EC_PREFIX || (p->body_size - CWI_EC_PREFIX) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
-    const unsigned known = CWI_EC_SIGNED | (p->value[CWI_EC_ROUND].whole ? 0 : CWI_EC_CLASSES);
-    if (p->body[0] & ~known || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
+    const unsigned flags = p->body[0],
+                   own = p->value[CWI_EC_ROUND].whole || flags & CWI_EC_SUPPORT ? 0 : CWI_EC_CLASSES;
+    if (flags & ~(CWI_EC_SIGNED | CWI_EC_SUPPORT | own) || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
@@ -186,9 +187,15 @@ static cw_status decode(cwi_decode_job *job)
     CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
     if (p->elements == 0)
         return CW_OK;
+    const bool has_support = p->body[0] & CWI_EC_SUPPORT;
+    if (has_support && !job->support)
+        return cwi_fail_at(
+            job->err, CW_ERR_MISMATCH, p->header_size,
+            "the payload was encoded with a support, which is not in it: decoding it takes the same one");
     cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
     cwi_ctx_shape_of(&p->shape, p->elements, &d.shape);
     d.symbols = job->work;
+    d.support = has_support ? job->support : NULL;
     d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
     d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
     const uint64_t offset = p->header_size + (uint64_t)(at - p->body);

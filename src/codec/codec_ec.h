@@ -11,6 +11,7 @@ enum {
     CWI_EC_PREFIX = 4,
     CWI_EC_SIGNED = 1, /* flags */
     CWI_EC_CLASSES = 2,
+    CWI_EC_SUPPORT = 4, /* elements outside a support, which is not in the payload, are not coded */
     CWI_EC_CLASS_LEVELS = CWI_CTX_CLASSES * CWI_CTX_CLASSED, /* bytes */
 };
 

@@ -123,10 +123,11 @@ typedef struct cwi_encode_job {
     size_t elements;
     uint64_t seed;
     bool evaluate;
-    unsigned threads; /* at least 1 */
-    uint8_t *work;    /* family->work_size() bytes */
-    uint8_t *body;    /* out */
-    size_t capacity;  /* bytes at body */
+    const uint8_t *support; /* as in cw_encode_args */
+    unsigned threads;       /* at least 1 */
+    uint8_t *work;          /* family->work_size() bytes */
+    uint8_t *body;          /* out */
+    size_t capacity;        /* bytes at body */
     size_t header_size;
     size_t size; /* result: bytes used */
     cw_error *err;
@@ -162,8 +163,9 @@ typedef struct cwi_decode_job {
     const cwi_kernels *kernels;
     cwi_sink sink;
     unsigned threads;
-    uint8_t *work; /* family->decode_work() bytes */
-    uint8_t *sent; /* as in cw_decode_args, or NULL; a family that writes it sets it to NULL */
+    uint8_t *work;          /* family->decode_work() bytes */
+    const uint8_t *support; /* as in cw_decode_args */
+    uint8_t *sent;          /* likewise, or NULL; a family that writes it sets it to NULL */
     cw_error *err;
 } cwi_decode_job;
 

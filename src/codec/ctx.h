@@ -117,6 +117,7 @@ typedef struct cwi_ctx_encoder {
     const cwi_kernels *kernels;
     cwi_ctx_shape shape;
     const uint8_t *symbols; /* shape.elements of them, each < CWI_SYMBOLS */
+    const uint8_t *support; /* NULL, or as many bytes: where they are 0 symbols are, and are not coded */
     unsigned threads;
     uint8_t *work;                  /* cwi_ctx_work_size() bytes, 64-byte aligned */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
@@ -153,10 +154,11 @@ typedef struct cwi_ctx_decoder {
     unsigned threads;
     const uint8_t *in;
     size_t size;
-    uint8_t *work;    /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
-    uint8_t *symbols; /* out */
-    uint8_t *classes; /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
-    unsigned count;   /* out: all symbols are below it */
+    uint8_t *work;          /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
+    const uint8_t *support; /* the encoder's */
+    uint8_t *symbols;       /* out */
+    uint8_t *classes;       /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
+    unsigned count;         /* out: all symbols are below it */
 } cwi_ctx_decoder;
 
 /* Enough with and without classes. */

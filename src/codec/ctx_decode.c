@@ -9,11 +9,11 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-/* ---- scratch: sets, which channel has which, where streams are; then rows, acc and the contexts of a strip for each
- * worker ---- */
+/* ---- scratch: sets, which channel has which, where streams are; then rows, acc, contexts and support of a strip for
+ * each worker ---- */
 
 typedef struct places {
-    size_t of, streams, workers, acc, contexts, worker, all;
+    size_t of, streams, workers, acc, contexts, support, worker, all;
 } places;
 
 static places places_in(const cwi_ctx_shape *s, unsigned threads)
@@ -24,7 +24,8 @@ static places places_in(const cwi_ctx_shape *s, unsigned threads)
     p.workers = p.streams + rounded(s->blocks * 2 * sizeof(size_t));
     p.acc = rounded(cwi_ctx_rows_size(s));
     p.contexts = p.acc + cwi_ctx_row(s) * sizeof(int16_t);
-    p.worker = p.contexts + cwi_ctx_row(s) * cwi_ctx_strip(s);
+    p.support = p.contexts + cwi_ctx_row(s) * cwi_ctx_strip(s);
+    p.worker = rounded(p.support + cwi_ctx_row(s) * cwi_ctx_strip(s));
     p.all = p.workers + p.worker * CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
     return p;
 }
@@ -85,8 +86,11 @@ static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t gro
     lanes->used = (unsigned)cwi_ctx_used(s, section, group);
     for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
         const size_t count = CWI_MIN(cwi_ctx_strip(s), s->height - y);
-        uint8_t *first = strip_at(s, rows, group, y), *row = first;
+        uint8_t *first = strip_at(s, rows, group, y), *row = first, *support = rows + r->places.support;
+        if (r->d->support)
+            cwi_ctx_gather(r->d->kernels, s, r->d->support, section, group, y, count, support);
         for (size_t i = 0; i < count; i++, row += cwi_ctx_row(s)) {
+            lanes->support = r->d->support ? support + i * cwi_ctx_row(s) : NULL;
             const cwi_ctx_near near = cwi_ctx_near_of(&r->tables, s, rows, row, group, y + i);
             k->mix(&mix, &near, s->width, acc);
             if (!k->decode(lanes, &mix, acc, row, s->width))

@@ -16,7 +16,7 @@ static size_t block_elements(const cwi_ctx_shape *s)
 }
 
 /* ---- scratch: sets, which channel has which; then what fitting wants, or for each worker counts, moments, rows, the
- * acc of one and the contexts of a strip, and a stream ---- */
+ * acc of one, contexts and support of a strip, and a stream ---- */
 
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
@@ -33,7 +33,7 @@ static size_t stream_bound(const cwi_ctx_shape *s)
 static size_t worker_size(const cwi_ctx_shape *s)
 {
     return COUNTS * sizeof(cwi_ctx_counts) + rounded(sizeof(cwi_ctx_moments)) +
-           cwi_ctx_row(s) * (sizeof(int16_t) + cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
+           cwi_ctx_row(s) * (sizeof(int16_t) + 2 * cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
            rounded(stream_bound(s));
 }
 
@@ -52,7 +52,7 @@ typedef struct scratch {
     cwi_ctx_counts *counts;
     cwi_ctx_moments *moments;
     int16_t *acc;
-    uint8_t *contexts, *rows, *stream;
+    uint8_t *contexts, *support, *rows, *stream;
 } scratch;
 
 static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
@@ -64,7 +64,8 @@ static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
     w.moments = (cwi_ctx_moments *)(void *)at;
     w.acc = (int16_t *)(void *)(at + rounded(sizeof(cwi_ctx_moments)));
     w.contexts = (uint8_t *)(w.acc + cwi_ctx_row(s));
-    w.rows = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
+    w.support = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
+    w.rows = w.support + cwi_ctx_strip(s) * cwi_ctx_row(s);
     w.stream = w.rows + rounded(cwi_ctx_rows_size(s));
     return w;
 }
@@ -84,7 +85,7 @@ static void fetch_section(const cwi_ctx_encoder *e, const scratch *w, size_t sec
         cwi_ctx_gather(e->kernels, s, e->symbols, section, g, 0, s->height, w->rows + g * s->height * cwi_ctx_row(s));
 }
 
-/* The rows of a strip, and their contexts into w->contexts. */
+/* The rows of a strip; their contexts into w->contexts, and their support, if any, into w->support. */
 static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, const cwi_ctx_mix *mix, size_t section,
                                   size_t group, size_t y, size_t count)
 {
@@ -102,6 +103,8 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
         e->kernels->ctx.mix(mix, &near, s->width, w->acc);
         e->kernels->ctx.contexts(mix, w->acc, row, s->width, w->contexts + i * size);
     }
+    if (e->support)
+        cwi_ctx_gather(e->kernels, s, e->support, section, group, y, count, w->support);
     return first;
 }
 
@@ -123,6 +126,14 @@ static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positi
         for (; l < used; l++)
             counts[0][contexts[l]][symbols[l]]++;
     }
+}
+
+static void count_supported(const uint8_t *contexts, const uint8_t *symbols, const uint8_t *support, size_t positions,
+                            unsigned used, cwi_ctx_counts counts[COUNTS])
+{
+    for (size_t i = 0; i < positions; i++, contexts += CWI_LANES, symbols += CWI_LANES, support += CWI_LANES)
+        for (unsigned l = 0; l < used; l++)
+            counts[l % COUNTS][contexts[l]][symbols[l]] += support[l] != 0;
 }
 
 /* Adds a lane of a strip. */
@@ -184,7 +195,10 @@ static void count_group(const counting *c, const scratch *w, size_t section, siz
     for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
         const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
         const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
-        count(w->contexts, symbols, rows * s->width, used, w->counts);
+        if (e->support)
+            count_supported(w->contexts, symbols, w->support, rows * s->width, used, w->counts);
+        else
+            count(w->contexts, symbols, rows * s->width, used, w->counts);
         if (e->magnitudes)
             add_strip(c, w, symbols, section, group, y, rows);
     }
@@ -296,6 +310,7 @@ static void encode_group(const cwi_ctx_encoder *e, const scratch *w, size_t sect
     cwi_ctx_mix mix;
     cwi_ctx_mix_of(&e->tables, s, group, &mix);
     lanes->used = (unsigned)cwi_ctx_used(s, section, group);
+    lanes->support = e->support ? w->support : NULL;
     for (size_t y = (s->height - 1) / strip * strip + strip; y > 0;) {
         y -= strip;
         const size_t rows = CWI_MIN(strip, s->height - y);

@@ -74,6 +74,7 @@ static bool begin(encoding *e, cwi_encode_job *job)
     at += rounded(e->layout.segments * sizeof(double));
     e->stats = (cwi_ec_stats *)(void *)at;
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
+    e->ctx.support = job->support;
     e->ctx.work = at + rounded(sizeof(cwi_ec_stats));
     cwi_ctx_shape_of(job->shape, job->elements, &e->ctx.shape);
     return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
@@ -104,12 +105,15 @@ static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
 {
     const cwi_kernels *k = e->job->kernels;
     const size_t length = e->layout.length;
+    const uint8_t *support = e->job->support;
     float chunk[CWI_CHUNK];
     while (n > 0) {
         const cwi_ec_quant q = quant_of(e, first / length);
         for (size_t left = CWI_MIN(n, length - first % length); left > 0;) {
             const size_t m = CWI_MIN((size_t)CWI_CHUNK, left);
             k->ec.quantize(cwi_source_get(&e->job->source, first, m, chunk), m, &q, first, symbols);
+            for (size_t i = 0; support && i < m; i++)
+                symbols[i] = support[first + i] ? symbols[i] : 0;
             k->ec.tally(symbols, m, &e->tally);
             first += m;
             symbols += m;
@@ -377,7 +381,8 @@ static bool write(encoding *e, size_t room, size_t *size)
     if (!fits)
         return false;
     memset(body, 0, CWI_EC_PREFIX);
-    body[0] = (uint8_t)((e->is_signed ? CWI_EC_SIGNED : 0) | (e->classes ? CWI_EC_CLASSES : 0));
+    body[0] = (uint8_t)((e->is_signed ? CWI_EC_SIGNED : 0) | (e->classes ? CWI_EC_CLASSES : 0) |
+                        (e->job->support ? CWI_EC_SUPPORT : 0));
     body[1] = (uint8_t)e->levels;
     set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
@@ -474,6 +479,7 @@ static double search(encoding *e, size_t some, double most, double step, bool fr
     double low = 0, high = INFINITY; /* a step known to be too fine, and one coarse enough */
     cwi_ctx_encoder ctx = e->ctx;
     ctx.magnitudes = NULL;
+    ctx.support = some ? NULL : ctx.support;
     slope s = {.exponent = *exponent};
     ctx.keep = false;
     for (int i = 0; i < 16; i++) {
@@ -619,7 +625,7 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
         cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(job->codec->value), e.stats);
-    if (!e.stochastic && !e.stats->doubtful && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
+    if (!e.stochastic && !e.stats->doubtful && !job->support && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
         e.ctx.magnitudes = get_magnitudes;
         e.ctx.of = &e;
     }

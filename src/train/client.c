@@ -33,6 +33,7 @@ struct cwi_client {
     cwi_feed feed;
     cwi_report report; /* for its events only */
     float *smashed;    /* batch x smashed_count: activations up, gradients down */
+    uint8_t *support;  /* NULL, or as many: where the server found activations, and sends gradients */
     cw_phase phase;
     uint32_t epoch, step, steps;
     size_t batch_n; /* of the batch that is under way */
@@ -69,6 +70,7 @@ void cwi_client_destroy(cwi_client **client)
     if (!c)
         return;
     cwi_free(c->smashed);
+    cwi_free(c->support);
     cwi_feed_close(&c->feed);
     cwi_half_close(&c->half);
     cwi_setup_close(&c->setup);
@@ -150,6 +152,14 @@ static cw_tensor smashed_view(const cwi_client *c)
     return cw_tensor_view(CW_F32, &shape, c->smashed);
 }
 
+/* What the server gets of the activations that were just sent, into their place: they are not needed any more. */
+static cw_status find_support(cwi_client *c, const cw_msg *activation, cw_error *err)
+{
+    cw_tensor z = smashed_view(c);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->config), .sent = c->support};
+    return cw_decode(activation->blob, activation->blob_size, &z, &args, err);
+}
+
 /* Runs its half on the loader's next batch and sends the activations. */
 static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_error *err)
 {
@@ -168,7 +178,8 @@ static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_e
     msg.labels = batch.labels;
     const cw_tensor z = smashed_view(c);
     const cw_codec *codec = c->phase == CW_PHASE_EVAL ? c->setup.eval_up : c->setup.up;
-    return send_tensor(c, &msg, CWI_FLOW_UPLINK, codec, &z, err);
+    CWI_TRY(send_tensor(c, &msg, CWI_FLOW_UPLINK, codec, &z, err));
+    return c->support && mode == CW_TRAIN ? find_support(c, &msg, err) : CW_OK;
 }
 
 static cw_status send_phase_done(cwi_client *c, cw_error *err)
@@ -219,7 +230,7 @@ static cw_status on_begin(cwi_client *c, const cw_msg *msg, cw_error *err)
 static cw_status on_gradient(cwi_client *c, const cw_msg *msg, cw_error *err)
 {
     cw_tensor dz = smashed_view(c);
-    cw_decode_args args = {.threads = cwi_engine_threads(&c->config)};
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->config), .support = c->support};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &dz, &args, err));
     CWI_TRY(cw_part_backward(c->half.part, c->smashed, NULL, err));
     cw_part_export_grads(c->half.part, c->half.flat);
@@ -279,8 +290,11 @@ static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
                         c->config.model);
     CWI_TRY(cwi_feed_open(&c->setup, c->index, c->clients, &c->feed, err));
     CWI_TRY(cwi_half_open(&c->setup, 0, c->setup.cut.layer, (size_t)c->config.batch, &c->half, err));
-    c->smashed = cwi_alloc((size_t)c->config.batch * c->setup.smashed_count, sizeof(float));
-    return c->smashed ? CW_OK : cwi_fail_memory(err, (size_t)c->config.batch * c->setup.smashed_count * sizeof(float));
+    const size_t elements = (size_t)c->config.batch * c->setup.smashed_count;
+    c->smashed = cwi_alloc(elements, sizeof(float));
+    c->support = c->setup.mask_gradient ? cwi_alloc(elements, 1) : NULL;
+    return c->smashed && (c->support || !c->setup.mask_gradient) ? CW_OK
+                                                                 : cwi_fail_memory(err, elements * sizeof(float));
 }
 
 static cw_status on_welcome(cwi_client *c, const cw_msg *msg, cw_error *err)

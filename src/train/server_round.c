@@ -141,7 +141,8 @@ static cw_status send_gradient(cwi_server *s, cwi_slot *slot, const cw_loss *los
     msg.loss = loss->mean * (double)n;
     msg.correct = loss->correct;
     cw_tensor dx = smashed_view(s, s->dx, n);
-    const cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, (size_t)(slot - s->slots));
+    cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, (size_t)(slot - s->slots));
+    args.support = s->sent;
     size_t payload;
     cw_status status = cwi_outbox_send_tensor(&s->box, slot->peer, &msg, s->setup.down, &dx, &args, &payload, err);
     if (status != CW_OK)

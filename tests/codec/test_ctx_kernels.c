@@ -68,7 +68,8 @@ typedef struct coding {
     cwi_ctx_mix mix;
     size_t width;
     unsigned used;
-    uint8_t near[1 + CWI_CTX_REFS][ARENA / 4], row[ARENA / 4], contexts[ARENA / 4];
+    bool has_support;
+    uint8_t near[1 + CWI_CTX_REFS][ARENA / 4], row[ARENA / 4], contexts[ARENA / 4], support[ARENA / 4];
     int16_t acc[ARENA / 4];
 } coding;
 
@@ -99,7 +100,7 @@ static cwi_ctx_near near_of(const coding *c, bool has_up)
     return n;
 }
 
-/* A row whose symbols are drawn from the tables of their contexts. */
+/* A row whose symbols are drawn from the tables of their contexts, a third of the time where a support has them. */
 static void random_coding(coding *c)
 {
     memset(c, 0, sizeof *c);
@@ -107,14 +108,16 @@ static void random_coding(coding *c)
     random_mix(&c->mix);
     c->width = 1 + cwi_rng_below(&rng, 80);
     c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, CWI_LANES);
+    c->has_support = cwi_rng_below(&rng, 3) == 0;
+    random_bytes(c->support, c->width * CWI_LANES, 1 + (unsigned)cwi_rng_below(&rng, 8));
     for (unsigned r = 0; r < 1 + CWI_CTX_REFS; r++)
         random_bytes(c->near[r], c->width * CWI_LANES, c->model.symbols);
     const cwi_ctx_near near = near_of(c, cwi_rng_below(&rng, 2));
     scalar.ctx.mix(&c->mix, &near, c->width, c->acc);
     for (size_t x = 0; x < c->width; x++) {
         scalar.ctx.contexts(&c->mix, c->acc, c->row, x + 1, c->contexts);
-        for (unsigned l = 0; l < c->used; l++)
-            c->row[x * CWI_LANES + l] = random_symbol(&c->model, c->contexts[x * CWI_LANES + l]);
+        for (size_t i = x * CWI_LANES; i < x * CWI_LANES + c->used; i++)
+            c->row[i] = c->has_support && !c->support[i] ? 0 : random_symbol(&c->model, c->contexts[i]);
     }
 }
 
@@ -171,7 +174,9 @@ static void encode_with(const cwi_kernels *k, const coding *c, int which, cwi_ct
     const size_t half = c->width / 2;
     *l = lanes_of(c);
     l->put = (uint8_t *)place(which, most_bytes(c), true, 0x33) + most_bytes(c);
+    l->support = c->has_support ? c->support + half * CWI_LANES : NULL;
     k->ctx.encode(l, c->contexts + half * CWI_LANES, c->row + half * CWI_LANES, c->width - half);
+    l->support = c->has_support ? c->support : NULL;
     k->ctx.encode(l, c->contexts, c->row, half);
 }
 

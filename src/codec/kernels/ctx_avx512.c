@@ -35,6 +35,15 @@ CWI_INLINE __mmask32 first_lanes(unsigned used)
     return used < CWI_LANES ? (__mmask32)((UINT32_C(1) << used) - 1) : UINT32_MAX;
 }
 
+/* The lanes that have a symbol at a position. */
+CWI_INLINE __mmask32 coded_lanes(const cwi_ctx_lanes *c, size_t position)
+{
+    if (!c->support)
+        return first_lanes(c->used);
+    const __m256i support = bytes_at(c->support + position * CWI_LANES);
+    return first_lanes(c->used) & _mm256_test_epi8_mask(support, support);
+}
+
 /* ---- encoding ---- */
 
 /* x / f, and what is left. x < 2^20 f: in floats the quotient is right to 1/8, so that it is one off at most. */
@@ -75,9 +84,9 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *row
 {
     tables t;
     load_tables(c->model, &t);
-    const __mmask32 used = first_lanes(c->used);
     __m512i low = _mm512_loadu_si512(c->state), high = _mm512_loadu_si512(c->state + 16);
     for (size_t i = positions; i-- > 0;) {
+        const __mmask32 used = coded_lanes(c, i);
         const __m512i context = _mm512_cvtepu8_epi16(bytes_at(contexts + i * CWI_LANES));
         const __m512i symbols = _mm512_cvtepu8_epi16(bytes_at(row + i * CWI_LANES));
         __m512i start = _mm512_setzero_si512(), end = look_up(&t, 1, context);
@@ -127,10 +136,9 @@ typedef struct states {
 } states;
 
 /* *found gets the symbols, 0 in unused lanes. */
-CWI_INLINE bool decode_position(cwi_ctx_lanes *c, const tables *t, states *v, __m512i context, uint8_t *out,
-                                __m512i *found)
+CWI_INLINE bool decode_position(cwi_ctx_lanes *c, const tables *t, states *v, __mmask32 used, __m512i context,
+                                uint8_t *out, __m512i *found)
 {
-    const __mmask32 used = first_lanes(c->used);
     const __m512i one = _mm512_set1_epi16(1), limit = _mm512_set1_epi32((int)CWI_CTX_LOW);
     const __m512i slot = _mm512_and_si512(narrow(v->low, v->high), _mm512_set1_epi16(CWI_CTX_WHOLE - 1));
     __m512i symbols = _mm512_setzero_si512(), start = symbols, end = look_up(t, 1, context);
@@ -217,7 +225,7 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
     states v = {_mm512_loadu_si512(c->state), _mm512_loadu_si512(c->state + 16)};
     __m512i left = _mm512_setzero_si512();
     for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES)
-        if (!decode_position(c, &t, &v, context_of(acc, weight, left), row, &left))
+        if (!decode_position(c, &t, &v, coded_lanes(c, x), context_of(acc, weight, left), row, &left))
             return false;
     _mm512_storeu_si512(c->state, v.low);
     _mm512_storeu_si512(c->state + 16, v.high);

@@ -15,7 +15,8 @@
  *     decode: s with start[s] <= x % 4096 < start[s + 1];  x = f * (x / 4096) + x % 4096 - start[s];
  *             if x < 2^16: x = x * 65536 + the next 16 bits
  * The decoder takes positions in order and within a position lanes in order; the encoder goes backward through both,
- * and writes backward. */
+ * and writes backward. Symbols outside the support, which both ends know to be 0, leave the
+ * state alone. */
 #ifndef CWI_CTX_KERNELS_H
 #define CWI_CTX_KERNELS_H
 
@@ -63,6 +64,9 @@ typedef struct cwi_ctx_lanes {
     const cwi_ctx_model *model;
     uint32_t state[CWI_LANES];
     unsigned used; /* only lanes below this one have planes in this group */
+    /* [positions][CWI_LANES] of what is coded or decoded next: a symbol is 0, which takes nothing, where this is 0.
+     * NULL: all are coded. */
+    const uint8_t *support;
     /* Encoder: where the last 16 bits were put; the caller made room for the worst case, 2 bytes for each symbol and
      * CWI_CTX_SLACK. Decoder: where the next 16 bits are, little-endian; `end` is not passed. */
     uint8_t *put;

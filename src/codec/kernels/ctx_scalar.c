@@ -9,6 +9,8 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *sym
     const cwi_ctx_model *m = c->model;
     for (size_t i = positions; i-- > 0;) {
         for (unsigned l = c->used; l-- > 0;) {
+            if (c->support && !c->support[i * CWI_LANES + l])
+                continue;
             const unsigned ctx = contexts[i * CWI_LANES + l], s = symbols[i * CWI_LANES + l];
             const uint32_t start = m->start[s][ctx], f = m->start[s + 1][ctx] - start;
             uint32_t state = c->state[l];
@@ -22,10 +24,12 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *sym
     }
 }
 
-static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, uint8_t *symbols)
+static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *support, uint8_t *symbols)
 {
     const cwi_ctx_model *m = c->model;
     for (unsigned l = 0; l < c->used; l++) {
+        if (support && !support[l])
+            continue;
         const unsigned ctx = contexts[l];
         const uint32_t slot = c->state[l] % CWI_CTX_WHOLE;
         unsigned s = 0;
@@ -52,7 +56,7 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
     memset(row, 0, width * CWI_LANES);
     for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {
         contexts_at(m, acc, left, found);
-        if (!decode_position(c, found, row))
+        if (!decode_position(c, found, c->support ? c->support + x * CWI_LANES : NULL, row))
             return false;
     }
     return true;

@@ -133,14 +133,17 @@ CWI_INLINE v_u32 encode_step(v_u32 x, v_u32 f, v_u32 start)
     return (q << CWI_CTX_BITS) + rest + start;
 }
 
-/* Lanes without a plane get a symbol that is certain, which changes nothing. */
+/* Lanes without a plane, or outside the support, get a symbol that is certain, which changes nothing. */
 CWI_INLINE void look_up(const cwi_ctx_model *m, const uint8_t *contexts, const uint8_t *symbols, unsigned used,
-                        uint32_t part[CWI_LANES])
+                        const uint8_t *support, uint32_t part[CWI_LANES])
 {
-    for (unsigned l = 0; l < used; l++)
-        part[l] = m->part[contexts[l]][symbols[l]];
+    const uint32_t certain = (uint32_t)CWI_CTX_WHOLE << 16; /* state / 4096 * 4096 + state % 4096 */
+    for (unsigned l = 0; l < used; l++) {
+        const uint32_t inside = support ? (uint32_t)!support[l] - 1 : UINT32_MAX; /* a mask; no branch to guess */
+        part[l] = (m->part[contexts[l]][symbols[l]] & inside) | (certain & ~inside);
+    }
     for (unsigned l = used; l < CWI_LANES; l++)
-        part[l] = (uint32_t)CWI_CTX_WHOLE << 16; /* state / 4096 * 4096 + state % 4096 */
+        part[l] = certain;
 }
 
 static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
@@ -151,10 +154,13 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *sym
     uint8_t *put = c->put;
     memcpy(state, c->state, sizeof state);
     for (size_t i = positions; i-- > 0;) {
-        if (c->used == CWI_LANES)
-            look_up(m, contexts + i * CWI_LANES, symbols + i * CWI_LANES, CWI_LANES, part);
+        const size_t at = i * CWI_LANES;
+        if (c->support)
+            look_up(m, contexts + at, symbols + at, c->used, c->support + at, part);
+        else if (c->used == CWI_LANES)
+            look_up(m, contexts + at, symbols + at, CWI_LANES, NULL, part);
         else
-            look_up(m, contexts + i * CWI_LANES, symbols + i * CWI_LANES, c->used, part);
+            look_up(m, contexts + at, symbols + at, c->used, NULL, part);
         for (unsigned v = VECTORS; v-- > 0;) {
             v_u32 p;
             memcpy(&p, part + v * CTX_WIDTH, sizeof p);
@@ -224,18 +230,26 @@ CWI_INLINE bool decode_position(cwi_ctx_lanes *c, v_u32 state[VECTORS], const v_
     return true;
 }
 
+/* All ones for lanes below `used`, of those in the support. */
+CWI_INLINE void find_used(unsigned used, const uint8_t *support, v_u32 out[VECTORS])
+{
+    uint32_t lanes[CWI_LANES];
+    for (unsigned l = 0; l < CWI_LANES; l++)
+        lanes[l] = l < used && (!support || support[l]) ? UINT32_MAX : 0;
+    memcpy(out, lanes, sizeof lanes);
+}
+
 static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
 {
     const uint8_t *left = cwi_nothing_left;
     uint8_t found[CWI_LANES];
-    uint32_t lanes[CWI_LANES];
     v_u32 state[VECTORS], used[VECTORS];
-    for (unsigned l = 0; l < CWI_LANES; l++)
-        lanes[l] = l < c->used ? UINT32_MAX : 0;
-    memcpy(used, lanes, sizeof used);
+    find_used(c->used, NULL, used);
     memcpy(state, c->state, sizeof state);
     for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {
         contexts_at(m, acc, left, found);
+        if (c->support)
+            find_used(c->used, c->support + x * CWI_LANES, used);
         if (!decode_position(c, state, used, found, row))
             return false;
     }

@@ -2,6 +2,7 @@
  *
  * Input: a line of text, the spec; a byte for the number of samples; a byte of flags; then the elements. With
  * FLAG_CHANNELS each sample has 1 + flags / 16 channels of one row, with FLAG_ROWS too about as many rows as columns.
+ * FLAG_EVALUATE, which is nothing to ec, gives it a support.
  */
 #include <assert.h>
 #include <math.h>
@@ -99,10 +100,12 @@ static void decode(const trial *t, const uint8_t *payload, size_t size, cw_tenso
     cw_error err;
     cw_status status = cw_tensor_alloc(y, CW_F32, &t->x.shape);
     assert(status == CW_OK);
-    status = cw_decode(payload, size, y, NULL, &err);
+    status = cw_decode(payload, size, y, &(cw_decode_args){.support = t->args.support}, &err);
     assert(status == CW_OK);
-    for (size_t i = 0; i < t->n; i++)
+    for (size_t i = 0; i < t->n; i++) {
         assert(isfinite(((const float *)y->data)[i]));
+        assert(!t->args.support || t->args.support[i] || ((const float *)y->data)[i] == 0);
+    }
 }
 
 /* Of ms coded in context: the payload without is no shorter, and the same tensor. */
@@ -182,6 +185,20 @@ static cw_shape shape_of(size_t n, size_t samples, unsigned flags)
     return cw_shape_of(4, (int64_t[]){(int64_t)samples, (int64_t)channels, (int64_t)rows, columns});
 }
 
+/* Of about half of the elements; the others become 0. */
+static uint8_t *find_support(const cw_tensor *x, size_t n)
+{
+    uint8_t *support = malloc(n + 1), *at = x->data;
+    const size_t size = cw_dtype_size(x->dtype);
+    assert(support);
+    for (size_t i = 0; i < n; i++) {
+        support[i] = (uint8_t)(i * 0x9e3779b1u >> 24 & 1);
+        if (!support[i])
+            memset(at + i * size, 0, size);
+    }
+    return support;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char spec[MAX_SPEC + 1];
@@ -199,7 +216,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const cw_shape shape = shape_of(left / cw_dtype_size(dtype), end[1], end[2]);
     if (cw_shape_count(&shape, &t.n) == CW_OK && cw_tensor_alloc(&t.x, dtype, &shape) == CW_OK) {
         memcpy(t.x.data, end + 3, t.n * cw_dtype_size(dtype));
+        uint8_t *support = is_ec(&t) && t.args.evaluate ? find_support(&t.x, t.n) : NULL;
+        t.args.support = support;
         roundtrip(&t);
+        free(support);
         cw_tensor_free(&t.x);
     }
     cw_codec_destroy(&t.codec);

@@ -1,7 +1,8 @@
 /* cutwire/codec.h - compress the tensor at the cut, and get it back.
  *
  * A codec is named by a spec string, NAME[:key=value,...], e.g. "ms:r=0.99,b=2" (docs/CODECS.md lists
- * all). A payload describes itself (docs/PAYLOAD.md): decoding needs nothing but its bytes.
+ * all). A payload describes itself (docs/PAYLOAD.md): decoding needs nothing but its bytes, and the support of one that
+ * was encoded with a support.
  *
  *     cw_codec *codec;
  *     cw_codec_create("ms:r=0.99,b=2", &codec, &err);

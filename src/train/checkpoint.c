@@ -106,6 +106,9 @@ cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *er
     json_t *meta;
     CWI_TRY(load(folder, &set, &meta, err));
     char *text = json_dumps(json_object_get(meta, "config"), JSON_COMPACT | JSON_REAL_PRECISION(17));
+    /* Runs from before these keys did as they say here, whatever is the default now. */
+    snprintf(config->update, sizeof config->update, "none");
+    snprintf(config->mask_gradient, sizeof config->mask_gradient, "0");
     cw_status status = text ? cw_config_from_json(config, text, strlen(text), err) : cwi_fail_memory(err, 0);
     free(text);
     json_decref(meta);

@@ -33,7 +33,8 @@ struct cwi_client {
     cwi_feed feed;
     cwi_report report; /* for its events only */
     float *smashed;    /* batch x smashed_count: activations up, gradients down */
-    uint8_t *support;  /* NULL, or as many: where the server found activations, and sends gradients */
+    uint8_t *support;  /* NULL, or as many, where the downlink's codec makes use of it: where the server found
+                          activations, and sends gradients */
     cw_phase phase;
     uint32_t epoch, step, steps;
     size_t batch_n; /* of the batch that is under way */
@@ -292,9 +293,9 @@ static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
     CWI_TRY(cwi_half_open(&c->setup, 0, c->setup.cut.layer, (size_t)c->config.batch, &c->half, err));
     const size_t elements = (size_t)c->config.batch * c->setup.smashed_count;
     c->smashed = cwi_alloc(elements, sizeof(float));
-    c->support = c->setup.mask_gradient ? cwi_alloc(elements, 1) : NULL;
-    return c->smashed && (c->support || !c->setup.mask_gradient) ? CW_OK
-                                                                 : cwi_fail_memory(err, elements * sizeof(float));
+    const bool supported = c->setup.mask_gradient && strncmp(cw_codec_spec(c->setup.down), "ec:", 3) == 0;
+    c->support = supported ? cwi_alloc(elements, 1) : NULL;
+    return c->smashed && (c->support || !supported) ? CW_OK : cwi_fail_memory(err, elements * sizeof(float));
 }
 
 static cw_status on_welcome(cwi_client *c, const cw_msg *msg, cw_error *err)

@@ -505,6 +505,37 @@ static void other_formats_are_refused(void **state)
     cw_tensor_set_free(&set);
 }
 
+static void blank(char *text, const char *what)
+{
+    char *at = strstr(text, what);
+    assert_non_null(at);
+    memset(at, ' ', strlen(what));
+}
+
+/* A run from before a key was there goes on as it began, not by what is the default now. */
+static void a_run_without_newer_keys_goes_on_as_it_began(void **state)
+{
+    (void)state;
+    cw_config config = small_config(1, "ec:err=0.15", "bf16"), again;
+    cw_result result;
+    cw_error err;
+    char path[600];
+    cw_tensor_set set;
+    config.epochs = 1;
+    use_folder(&config, "older");
+    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config.out);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    blank(set.metadata, "\"mask-gradient\":\"0\",");
+    blank(set.metadata, "\"update\":\"none\",");
+    assert_ok_err(cw_safetensors_save(path, set.items, set.count, set.metadata, &err), err);
+    cw_tensor_set_free(&set);
+    resume_from(&again, config.out);
+    assert_string_equal(again.update, "none");
+    assert_string_equal(again.mask_gradient, "0");
+    assert_string_equal(again.downlink, "bf16");
+}
+
 /* Another division of the layers would begin without the optimizer's state. */
 static void a_run_goes_on_divided_as_it_was(void **state)
 {
@@ -587,6 +618,7 @@ int main(void)
         cmocka_unit_test(runs_with_dropout_resume),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
         cmocka_unit_test(other_formats_are_refused),
+        cmocka_unit_test(a_run_without_newer_keys_goes_on_as_it_began),
         cmocka_unit_test(a_run_goes_on_divided_as_it_was),
         cmocka_unit_test(a_run_begins_with_the_weights_of_another),
     };

@@ -480,20 +480,27 @@ static void drop_optimizer(const char *folder)
     cw_tensor_set_free(&set);
 }
 
+/* Trains for an epoch and opens the checkpoint, at `path`, to be written again with other metadata. */
+static void train_and_open(cw_config *config, const char *name, char path[600], cw_tensor_set *set)
+{
+    cw_result result;
+    cw_error err;
+    config->epochs = 1;
+    use_folder(config, name);
+    assert_ok_err(cw_train_inproc(config, NULL, &result, &err), err);
+    snprintf(path, 600, "%s/checkpoint.safetensors", config->out);
+    assert_ok_err(cw_safetensors_load(path, set, &err), err);
+}
+
 /* Of a version that is not known, and of none. */
 static void other_formats_are_refused(void **state)
 {
     (void)state;
     cw_config config = small_config(1, "none", "none"), again;
-    cw_result result;
     cw_error err;
     char path[600];
     cw_tensor_set set;
-    config.epochs = 1;
-    use_folder(&config, "formats");
-    assert_ok_err(cw_train_unsplit(&config, NULL, &result, &err), err);
-    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config.out);
-    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    train_and_open(&config, "formats", path, &set);
     char *digit = strstr(set.metadata, "\"format\":");
     assert_non_null(digit);
     digit += strlen("\"format\":");
@@ -517,15 +524,10 @@ static void a_run_without_newer_keys_goes_on_as_it_began(void **state)
 {
     (void)state;
     cw_config config = small_config(1, "ec:err=0.15", "bf16"), again;
-    cw_result result;
     cw_error err;
     char path[600];
     cw_tensor_set set;
-    config.epochs = 1;
-    use_folder(&config, "older");
-    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
-    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config.out);
-    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    train_and_open(&config, "older", path, &set);
     blank(set.metadata, "\"mask-gradient\":\"0\",");
     blank(set.metadata, "\"update\":\"none\",");
     assert_ok_err(cw_safetensors_save(path, set.items, set.count, set.metadata, &err), err);

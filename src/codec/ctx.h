@@ -204,6 +204,8 @@ static inline size_t cwi_ctx_used(const cwi_ctx_shape *s, size_t section, size_t
 /* The number of the plane in a lane. */
 static inline size_t cwi_ctx_plane(const cwi_ctx_shape *s, size_t section, size_t group, size_t lane)
 {
+    if (s->beside == 1)
+        return (section * s->lanes + lane) * s->channels + group;
     const size_t channel = lane / s->lanes * s->groups + group, sample = section * s->lanes + lane % s->lanes;
     return sample * s->channels + channel;
 }

@@ -21,9 +21,14 @@ static size_t block_elements(const cwi_ctx_shape *s)
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
 
-enum { SAMPLE_LEAST = 1 << 16, SPARSEST = 64 /* one element in this many of the tensor, at least */, SHORTEST = 16 };
+enum {
+    SAMPLE_LEAST = 1 << 15,
+    SAMPLE_TRIED = 1 << 14,
+    SPARSEST = 64 /* one element in this many of the tensor, at least */,
+    SHORTEST = 16
+};
 
-enum { TRIED = 4 /* of so many blocks one is tried */ };
+enum { TRIED = 4 /* of so many sections one is tried */ };
 
 static size_t stream_bound(const cwi_ctx_shape *s)
 {
@@ -32,7 +37,7 @@ static size_t stream_bound(const cwi_ctx_shape *s)
 
 static size_t worker_size(const cwi_ctx_shape *s)
 {
-    return COUNTS * sizeof(cwi_ctx_counts) + rounded(sizeof(cwi_ctx_moments)) +
+    return COUNTS * sizeof(cwi_ctx_counts) + rounded(COUNTS * sizeof(cwi_ctx_moments)) +
            cwi_ctx_row(s) * (sizeof(int16_t) + 2 * cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
            rounded(stream_bound(s));
 }
@@ -62,7 +67,7 @@ static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
     scratch w = {.counts = (cwi_ctx_counts *)(void *)at};
     at += COUNTS * sizeof(cwi_ctx_counts);
     w.moments = (cwi_ctx_moments *)(void *)at;
-    w.acc = (int16_t *)(void *)(at + rounded(sizeof(cwi_ctx_moments)));
+    w.acc = (int16_t *)(void *)(at + rounded(COUNTS * sizeof(cwi_ctx_moments)));
     w.contexts = (uint8_t *)(w.acc + cwi_ctx_row(s));
     w.support = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
     w.rows = w.support + cwi_ctx_strip(s) * cwi_ctx_row(s);
@@ -112,7 +117,7 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
 
 typedef struct counting {
     const cwi_ctx_encoder *e;
-    size_t each; /* of so many blocks one is counted */
+    size_t each; /* of so many sections one is counted */
 } counting;
 
 static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positions, unsigned used,
@@ -138,7 +143,7 @@ static void count_supported(const uint8_t *contexts, const uint8_t *symbols, con
 
 /* Adds a lane of a strip. */
 static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const uint8_t *symbols, size_t first, size_t n,
-                     cwi_ctx_moments *m)
+                     cwi_ctx_moments m[COUNTS])
 {
     uint16_t magnitude[CWI_CTX_WIDTH];
     if (!e->magnitudes(e->of, first, n, magnitude))
@@ -146,18 +151,19 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
     for (size_t i = 0; i < n; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
         if (*symbols >= CWI_CTX_CLASSED)
             continue;
-        cwi_ctx_moment *at = &m->of[*contexts / (CWI_CONTEXTS / CWI_CTX_CLASSES)][*symbols];
+        cwi_ctx_moment *at = &m[i % COUNTS].of[*contexts / (CWI_CONTEXTS / CWI_CTX_CLASSES)][*symbols];
         at->count++;
         at->sum += magnitude[i];
         at->square += (uint32_t)magnitude[i] * magnitude[i];
     }
-    m->elements += n;
+    m[0].elements += n;
 }
 
-/* Of so many elements of the blocks that are counted one is in the sample. */
+/* Of so many elements of the sections that are counted one is in the sample. */
 static size_t sparsity(const counting *c)
 {
-    return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / SAMPLE_LEAST, (size_t)1), SPARSEST / c->each);
+    const size_t least = c->each > 1 ? SAMPLE_TRIED : SAMPLE_LEAST;
+    return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / least, (size_t)1), SPARSEST / c->each);
 }
 
 /* Anything, so that what is in the sample keeps step with nothing. */
@@ -178,10 +184,13 @@ static void add_strip(const counting *c, const scratch *w, const uint8_t *symbol
     const size_t n = rows * s->width, part = CWI_MIN(CWI_MAX(n / sparsity(c), (size_t)SHORTEST), n);
     const size_t parts = (n + part - 1) / part, each = CWI_MAX(sparsity(c) / parts, (size_t)1);
     const uint32_t turn = scatter(section, group, y);
-    for (size_t l = turn % each; l < cwi_ctx_used(s, section, group); l += each) {
-        const size_t plane = cwi_ctx_plane(s, section, group, l), at = (turn / 32 + l / each) % parts * part;
-        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l,
-                 (plane * s->height + y) * s->width + at, CWI_MIN(part, n - at), w->moments);
+    const size_t used = cwi_ctx_used(s, section, group);
+    size_t at = turn / 32 % parts * part;
+    for (size_t l = turn % each; l < used; l += each) {
+        const size_t first = (cwi_ctx_plane(s, section, group, l) * s->height + y) * s->width + at;
+        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l, first, CWI_MIN(part, n - at),
+                 w->moments);
+        at = at + part < n ? at + part : 0;
     }
 }
 
@@ -204,14 +213,15 @@ static void count_group(const counting *c, const scratch *w, size_t section, siz
     }
 }
 
-static void count_block(void *ctx, unsigned worker, size_t index)
+static void count_block(void *ctx, unsigned worker, size_t block)
 {
     const counting *c = ctx;
     const cwi_ctx_encoder *e = c->e;
     const cwi_ctx_shape *s = &e->shape;
     const scratch w = scratch_of(e, worker);
-    const size_t block = index * c->each;
     for (size_t section = block * s->block_sections; section < section_end(s, block); section++) {
+        if (section % c->each)
+            continue;
         fetch_section(e, &w, section);
         for (size_t g = 0; g < s->groups; g++)
             count_group(c, &w, section, g);
@@ -234,11 +244,11 @@ static uint32_t (*total_counts(const cwi_ctx_encoder *e, size_t workers))[CWI_SY
 static void total_moments(cwi_ctx_encoder *e, size_t workers)
 {
     memset(&e->moments, 0, sizeof e->moments);
-    for (size_t w = 0; w < workers; w++) {
-        const cwi_ctx_moments *more = scratch_of(e, w).moments;
+    for (size_t i = 0; i < workers * COUNTS; i++) {
+        const cwi_ctx_moments *more = scratch_of(e, i / COUNTS).moments + i % COUNTS;
         for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
-            for (unsigned i = 0; i < CWI_CTX_CLASSED; i++)
-                cwi_ctx_moment_add(&e->moments.of[c][i], &more->of[c][i]);
+            for (unsigned v = 0; v < CWI_CTX_CLASSED; v++)
+                cwi_ctx_moment_add(&e->moments.of[c][v], &more->of[c][v]);
         e->moments.elements += more->elements;
     }
 }
@@ -257,16 +267,16 @@ static void fit(cwi_ctx_encoder *e)
         cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
 }
 
-/* Of every `each`-th block. */
-static void count_blocks(cwi_ctx_encoder *e, size_t each)
+/* In every `each`-th section. */
+static void count_sections(cwi_ctx_encoder *e, size_t each)
 {
     const size_t workers = workers_of(e);
     counting c = {.e = e, .each = each};
     for (size_t w = 0; w < workers; w++) {
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
-        memset(scratch_of(e, w).moments, 0, sizeof(cwi_ctx_moments));
+        memset(scratch_of(e, w).moments, 0, COUNTS * sizeof(cwi_ctx_moments));
     }
-    cwi_parallel((unsigned)workers, (e->shape.blocks + each - 1) / each, count_block, &c);
+    cwi_parallel((unsigned)workers, e->shape.blocks, count_block, &c);
     total_moments(e, workers);
 }
 
@@ -276,7 +286,7 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
     if (s->elements == 0)
         return 0;
     fit(e);
-    count_blocks(e, 1);
+    count_sections(e, 1);
     const double bits = cwi_ctx_choose(s, total_counts(e, workers_of(e)), &e->tables);
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
     return CWI_CTX_PREFIX + 1 + streams + (size_t)(bits / 8);
@@ -285,7 +295,7 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
 void cwi_ctx_try(cwi_ctx_encoder *e)
 {
     fit(e);
-    count_blocks(e, TRIED);
+    count_sections(e, TRIED);
 }
 
 size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e)

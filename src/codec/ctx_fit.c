@@ -3,6 +3,7 @@
  *
  * Sums are of whole numbers, and what follows from them is computed in one order, so that the bytes depend on neither
  * threads nor instruction set. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -151,14 +152,17 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *s
 
 /* ---- the sample ---- */
 
-/* The rows of the sample: spread over all, at varying heights. */
+/* The rows of the sample: one of each part of all, any of its rows, so that they keep step with no height. */
 static void choose_rows(const fit *f)
 {
     const cwi_ctx_shape *s = f->shape;
-    const size_t all = s->samples * s->height, span = all / f->rows, width = s->width;
+    const size_t all = s->samples * s->height, width = s->width;
+    const cwi_rng random = cwi_rng_make(0, CWI_STREAM_CODEC, all, f->rows);
     memset(f->inner[0], 255, 3 * f->pitch);
     for (size_t i = 0; i < f->rows; i++) {
-        const size_t row = i * span + i * 5 % span, sample = row / s->height, y = row % s->height;
+        const size_t first = i * all / f->rows, part = (i + 1) * all / f->rows - first;
+        const size_t row = first + (size_t)(cwi_rng_at(&random, i) % part);
+        const size_t sample = row / s->height, y = row % s->height;
         f->row[i] = (sample * s->channels * s->height + y) * width;
         f->above[i] = f->row[i] - CWI_MIN(f->row[i], width);
         f->inner[0][i * width] = f->inner[2][i * width + width - 1] = 0;
@@ -261,37 +265,51 @@ static void take_near(const fit *f, size_t channel)
     up_left[0] = 0;
 }
 
-/* ---- regression, by elimination: what is left of the other variables once some are known ---- */
+/* ---- regression: variables are chosen one by one; of the others only what is left of their squares, and of their
+ * products with the target, is kept at hand (the rows of a Cholesky factor, made as they are asked for) ---- */
 
 typedef struct regression {
-    unsigned variables; /* that `left` has */
+    double (*m)[VARIABLES]; /* symmetric */
+    unsigned variables;     /* that it has */
     unsigned count, chosen[1 + CWI_CTX_WEIGHTS];
     bool known[VARIABLES]; /* those that are chosen */
     double n;
-    moments left; /* rows of chosen variables stay as they were when chosen */
+    double square[VARIABLES], foretold[VARIABLES]; /* what is left of each one's square and product with the target */
+    double row[1 + CWI_CTX_WEIGHTS][VARIABLES];    /* of a chosen one its products with all, as they were then */
 } regression;
 
-/* From moments of which the first variables are known. */
+/* None is chosen yet. `m` is used by what follows. */
 static void set_up(regression *r, moments m, double n, unsigned variables)
 {
+    r->m = m;
     r->variables = variables;
     r->count = 0;
     r->n = n;
     memset(r->known, 0, sizeof r->known);
-    memcpy(r->left, m, variables * sizeof *m);
-    for (unsigned i = 0; i < variables; i++)
-        r->left[i][i] += i == TARGET ? 0 : 1e-4 * r->left[i][i] + 1e-2;
+    for (unsigned i = 0; i < variables; i++) {
+        r->square[i] = m[i][i] + (i == TARGET ? 0 : 1e-4 * m[i][i] + 1e-2);
+        r->foretold[i] = m[TARGET][i];
+    }
+}
+
+static void subtract(double *restrict from, double part, const double *restrict row, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        from[i] -= part * row[i];
 }
 
 static void choose(regression *r, unsigned v)
 {
+    double *row = r->row[r->count];
+    memcpy(row, r->m[v], r->variables * sizeof *row);
+    for (unsigned i = 0; i < r->count; i++)
+        subtract(row, r->row[i][v] / r->row[i][r->chosen[i]], r->row[i], r->variables);
+    row[v] = r->square[v];
+    subtract(r->foretold, row[TARGET] / row[v], row, r->variables);
+    for (unsigned i = 0; i < r->variables; i++)
+        r->square[i] -= row[i] * row[i] / row[v];
     r->chosen[r->count++] = v;
     r->known[v] = true;
-    for (unsigned i = 0; i < r->variables; i++) {
-        const double part = r->known[i] ? 0 : r->left[i][v] / r->left[v][v];
-        for (unsigned j = 0; part != 0 && j < r->variables; j++)
-            r->left[i][j] -= part * r->left[v][j];
-    }
 }
 
 static void choose_near(regression *r)
@@ -303,14 +321,14 @@ static void choose_near(regression *r)
 /* Of the target, for each element. */
 static double error_of(const regression *r)
 {
-    return CWI_MAX(r->left[TARGET][TARGET], 0.0) / r->n;
+    return CWI_MAX(r->square[TARGET], 0.0) / r->n;
 }
 
 /* Of the chosen variables, in their order. */
 static void weights_of(const regression *r, double weight[1 + CWI_CTX_WEIGHTS])
 {
     for (unsigned i = r->count; i-- > 0;) {
-        const double *row = r->left[r->chosen[i]];
+        const double *row = r->row[i];
         weight[i] = row[TARGET];
         for (unsigned j = i + 1; j < r->count; j++)
             weight[i] -= row[r->chosen[j]] * weight[j];
@@ -409,20 +427,39 @@ static size_t first_candidate(size_t channel)
     return channel > CANDIDATES ? channel - CANDIDATES : 0;
 }
 
+/* A score that at least SHORTLIST candidates reach, or all that have any: the least of the best ones of as many parts.
+ */
+static float worth_looking_at(const float score[CANDIDATES])
+{
+    float best[SHORTLIST], least = INFINITY;
+    memcpy(best, score, sizeof best);
+    for (size_t c = SHORTLIST; c < CANDIDATES; c++)
+        best[c % SHORTLIST] = CWI_MAX(best[c % SHORTLIST], score[c]);
+    for (size_t i = 0; i < SHORTLIST; i++)
+        least = CWI_MIN(least, best[i]);
+    return CWI_MAX(least, FLT_MIN);
+}
+
 /* The earlier channels that correlate most with the residual, best first; returns how many. */
 static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIST])
 {
     const size_t first = first_candidate(channel), candidates = channel - first;
     int32_t both[CANDIDATES];
-    float score[CANDIDATES], best[SHORTLIST];
-    unsigned count = 0;
+    float score[CANDIDATES] = {0}, best[SHORTLIST];
+    uint8_t worth[CANDIDATES];
+    unsigned found = 0, count = 0;
     products(f, f->residual, sample_of(f, first), candidates, both);
     for (size_t c = 0; c < candidates; c++)
         score[c] = (float)both[c] * (float)both[c] * f->spread[first + c];
+    const float least = worth_looking_at(score);
     for (size_t c = 0; c < candidates; c++) {
-        const float s = score[c];
+        worth[found] = (uint8_t)c;
+        found += score[c] >= least;
+    }
+    for (size_t i = 0; i < found; i++) {
+        const float s = score[worth[i]];
         unsigned at = count;
-        if (s <= 0 || (count == SHORTLIST && s <= best[count - 1]))
+        if (count == SHORTLIST && s <= best[count - 1])
             continue;
         at -= count == SHORTLIST;
         for (; at > 0 && best[at - 1] < s; at--) {
@@ -430,7 +467,7 @@ static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIS
             channels[at] = channels[at - 1];
         }
         best[at] = s;
-        channels[at] = first + c;
+        channels[at] = first + worth[i];
         count += count < SHORTLIST;
     }
     return count;
@@ -458,13 +495,13 @@ static void measure_shortlist(const fit *f, size_t channel, const size_t *channe
 }
 
 /* Of those that are not chosen the one that leaves least of the target; 0 when none leaves less. */
-static unsigned best_of_shortlist(const regression *r, const double *spread)
+static unsigned best_of_shortlist(const regression *r)
 {
     unsigned best = 0;
     double most = 0;
     for (unsigned v = FIRST; v < r->variables; v++) {
-        const double foretold = r->left[v][TARGET] * r->left[v][TARGET] / r->left[v][v];
-        if (r->known[v] || r->left[v][v] < 1e-3 * spread[v] || foretold <= most)
+        const double foretold = r->foretold[v] * r->foretold[v] / r->square[v];
+        if (r->known[v] || r->square[v] < 1e-3 * r->m[v][v] || foretold <= most)
             continue;
         most = foretold;
         best = v;
@@ -481,15 +518,12 @@ static void add_references(const fit *f, size_t channel, moments m, regression *
     take_residual(f, channel, r);
     const unsigned count = shortlist(f, channel, channels);
     measure_shortlist(f, channel, channels, count, m);
-    double spread[VARIABLES];
     const double price = log2((double)channel) + NUMBER_BITS;
-    for (unsigned v = 0; v < FIRST + count; v++)
-        spread[v] = m[v][v];
     set_up(r, m, (double)f->n, FIRST + count);
     choose_near(r);
-    for (unsigned v; r->count <= CWI_CTX_WEIGHTS && (v = best_of_shortlist(r, spread)) != 0;) {
-        const double all = r->left[TARGET][TARGET], foretold = r->left[v][TARGET] * r->left[v][TARGET];
-        if (f->whole * (rate(error_of(r)) - rate((all - foretold / r->left[v][v]) / r->n)) < price)
+    for (unsigned v; r->count <= CWI_CTX_WEIGHTS && (v = best_of_shortlist(r)) != 0;) {
+        const double before = error_of(r), foretold = r->foretold[v] * r->foretold[v] / r->square[v];
+        if (f->whole * (rate(before) - rate(before - foretold / r->n)) < price)
             break;
         choose(r, v);
     }

@@ -53,8 +53,9 @@ typedef struct encoding {
     uint8_t *symbols;
     size_t cap; /* bytes that the body may have */
     /* of the present step: */
-    double step;   /* of the root mean square; infinite: all elements become 0 */
-    double fitted; /* the one that the contexts' weights were chosen for */
+    double step;        /* of the root mean square; infinite: all elements become 0 */
+    double fitted;      /* the one that the contexts' weights were chosen for */
+    cwi_ec_quant first; /* of the first segment, which mostly is the only one */
     float level[CWI_EC_EXACT];
     unsigned levels; /* sent */
     bool classes;    /* whether each class of contexts has levels of its own */
@@ -89,7 +90,7 @@ static float step_of(const encoding *e, size_t segment)
     return (float)CWI_MAX(CWI_MIN(e->step * e->rms[segment], (double)FLT_MAX), 0x1p-149);
 }
 
-static cwi_ec_quant quant_of(const encoding *e, size_t segment)
+static cwi_ec_quant make_quant(const encoding *e, size_t segment)
 {
     const float step = step_of(e, segment);
     cwi_ec_quant q = {.pre = 1, .stochastic = e->stochastic, .noise = e->noise};
@@ -98,6 +99,22 @@ static cwi_ec_quant quant_of(const encoding *e, size_t segment)
     if (step > 0)
         q.scale = 1.0f / (step * q.pre);
     return q;
+}
+
+static void set_step(encoding *e, double step)
+{
+    e->step = step;
+    e->first = make_quant(e, 0);
+}
+
+static cwi_ec_quant quant_of(const encoding *e, size_t segment)
+{
+    return segment == 0 ? e->first : make_quant(e, segment);
+}
+
+static size_t segment_of(const encoding *e, size_t element)
+{
+    return e->layout.segments == 1 ? 0 : element / e->layout.length;
 }
 
 /* `n` elements from `first` on, to `symbols`. */
@@ -125,20 +142,46 @@ static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
 
 /* ---- levels of classes ---- */
 
+#define CWI_CTX_MOST 3.99f /* magnitudes that do not matter are taken for this */
+
+/* In GNU C's vectors: there are often four only. */
+typedef float floats4 __attribute__((vector_size(16)));
+typedef int32_t numbers4 __attribute__((vector_size(16)));
+typedef uint16_t words4 __attribute__((vector_size(8)));
+
+static uint16_t magnitude_of(float x, const cwi_ec_quant *q)
+{
+    const float v = fabsf(x) * q->pre * q->scale;
+    return (uint16_t)(int32_t)((v < CWI_CTX_MOST ? v : CWI_CTX_MOST) * CWI_CTX_ONE);
+}
+
+static void magnitudes_of(const float *x, size_t n, const cwi_ec_quant *q, uint16_t *out)
+{
+    const floats4 most = {CWI_CTX_MOST, CWI_CTX_MOST, CWI_CTX_MOST, CWI_CTX_MOST};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        numbers4 bits;
+        memcpy(&bits, x + i, sizeof bits);
+        const floats4 v = (floats4)(bits & INT32_MAX) * q->pre * q->scale;
+        const numbers4 below = v < most;
+        const floats4 least = (floats4)(((numbers4)v & below) | ((numbers4)most & ~below));
+        const words4 words = __builtin_convertvector(__builtin_convertvector(least * CWI_CTX_ONE, numbers4), words4);
+        memcpy(out + i, &words, sizeof words);
+    }
+    for (; i < n; i++)
+        out[i] = magnitude_of(x[i], q);
+}
+
 static bool get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
 {
     const encoding *e = of;
     float chunk[CWI_CHUNK];
     while (n > 0) {
-        const size_t here = CWI_MIN(n, e->layout.length - first % e->layout.length);
-        const cwi_ec_quant q = quant_of(e, first / e->layout.length);
-        const float *x = cwi_source_get(&e->job->source, first, here, chunk);
+        const size_t segment = segment_of(e, first), here = CWI_MIN(n, (segment + 1) * e->layout.length - first);
+        const cwi_ec_quant q = quant_of(e, segment);
         if (q.scale == 0)
             return false;
-        for (size_t i = 0; i < here; i++) {
-            const float v = fabsf(x[i]) * q.pre * q.scale;
-            out[i] = (uint16_t)(int32_t)((v < 3.99f ? v : 3.99f) * CWI_CTX_ONE);
-        }
+        magnitudes_of(cwi_source_get(&e->job->source, first, here, chunk), here, &q, out);
         first += here;
         out += here;
         n -= here;
@@ -205,7 +248,7 @@ static size_t rest_of(const encoding *e)
 
 static void quantize_all(encoding *e, double step)
 {
-    e->step = step;
+    set_step(e, step);
     e->tally = (cwi_ec_tally){0};
     quantize(e, 0, e->layout.elements, e->symbols);
     e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step;
@@ -289,7 +332,7 @@ static double confirmed(encoding *e, double step, double error)
 {
     enum { CLOSE = 4, TRIES = 60 };
     for (int i = 0; i < TRIES; i++) {
-        e->step = step;
+        set_step(e, step);
         quantize(e, 0, e->layout.elements, e->symbols);
         if (confirm(e) <= error * error)
             break;
@@ -442,7 +485,7 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
 {
     const size_t all = (size_t)e->job->shape->dim[0], sample = e->layout.elements / all;
     cw_shape shape = *e->job->shape;
-    e->step = step;
+    set_step(e, step);
     e->tally = (cwi_ec_tally){0};
     for (size_t i = 0; i < some; i++)
         quantize(e, i * all / some * sample, sample, e->symbols + i * sample);
@@ -560,17 +603,25 @@ static void aim_again(const encoding *e, aiming *a)
  * the one without them. */
 static double plan_for_error(encoding *e, double error, double plain)
 {
-    enum { TRIES = 5 };
+    enum { PARTS = 2, TRIES = 5 };
     aiming a = {.aim = 0.995 * error, .exponent = 0.8};
-    const double most = 1.007 * a.aim;
+    const double most = 1.009 * a.aim;
     double fine = plain;
     bool paid = true;
     a.step = (1 + CWI_MAX(1.25 * CWI_MIN(error, 0.4) - 0.1, 0.0)) * plain; /* as it is on many maps */
-    if (e->ctx.shape.blocks > 1) {
-        try_step(e, a.step);
+    for (int i = 0; e->ctx.shape.sections > 1 && i < PARTS; i++) {
+        const double tried = a.step;
+        try_step(e, tried);
         aim_again(e, &a);
-        a.step = e->classes ? 0.996 * a.step : plain; /* a part is not the whole: to the middle of what will do */
+        if (!e->classes) {
+            a.step = plain;
+            break;
+        }
+        if (fabs(a.step / tried - 1) < 0.05)
+            break;
     }
+    if (e->ctx.shape.sections > 1 && a.step != plain)
+        a.step *= 0.994; /* a part is not the whole: to the middle of what will do */
     for (int i = 0; i < TRIES; i++) {
         plan(e, a.step);
         const double now = planned_error(e);

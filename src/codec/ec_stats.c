@@ -4,7 +4,15 @@
 
 #include "codec/ec.h"
 
-enum { RUN = 64 /* elements of the sample that lie together */, BIN_SHIFT = 17, SPIKE = 16 /* times its neighbours */ };
+enum {
+    RUN = 64,        /* elements of the sample that lie together */
+    LINE = 16,       /* the same of a sample of one segment: of each few lines one is taken */
+    LINES_MOST = 8,  /* of so many, at most */
+    FULL = 1 << 19,  /* elements that are all binned */
+    BATCH = 1 << 13, /* elements of the sample that are binned at a time */
+    BIN_SHIFT = 17,
+    SPIKE = 16 /* times its neighbours */
+};
 
 /* Below this the keys of floats lie too far apart for bins. */
 static const double least_binned = 0x1p-100;
@@ -39,7 +47,7 @@ bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool 
     return e.range.max_key < CWI_KEY_INF;
 }
 
-/* ---- one segment: all magnitudes ---- */
+/* ---- one segment: all magnitudes, or in large tensors some of every place ---- */
 
 typedef struct binning {
     const cwi_kernels *kernels;
@@ -53,6 +61,30 @@ static void visit_bins(void *ctx, const float *x, size_t n)
     b->kernels->histogram(x, n, b->base, BIN_SHIFT, b->bins);
 }
 
+/* Of every `each` lines one; returns how many elements that are. Lines far apart are asked for before they are read. */
+static size_t bin_some(const cwi_source *s, size_t elements, size_t each, binning *b)
+{
+    enum { LINES = BATCH / LINE };
+    float taken[BATCH];
+    size_t at[LINES];
+    const size_t lines = elements / (each * LINE);
+    const cwi_rng random = cwi_rng_make(0, CWI_STREAM_CODEC, elements, each);
+    for (size_t done = 0; done < lines; done += LINES) {
+        const size_t n = CWI_MIN((size_t)LINES, lines - done);
+        for (size_t i = 0; i < n; i++) {
+            at[i] = ((done + i) * each + cwi_rng_at(&random, done + i) % each) * LINE;
+            __builtin_prefetch(s->data + at[i] * cw_dtype_size(s->dtype));
+        }
+        for (size_t i = 0; i < n; i++) {
+            const float *x = cwi_source_get(s, at[i], LINE, taken + i * LINE);
+            if (x != taken + i * LINE)
+                memcpy(taken + i * LINE, x, LINE * sizeof *x);
+        }
+        visit_bins(b, taken, n * LINE);
+    }
+    return lines * LINE;
+}
+
 static uint32_t key_of(double u)
 {
     const float f = (float)u;
@@ -64,13 +96,18 @@ static uint32_t key_of(double u)
 static void bin_all(const cwi_source *s, const cwi_layout *l, double rms, cwi_ec_stats *stats)
 {
     binning b = {.kernels = s->kernels, .base = key_of(rms * 0x1p-16)};
-    cwi_source_each(s, 0, l->elements, visit_bins, &b);
+    const size_t each = CWI_MIN(l->elements / FULL, (size_t)LINES_MOST);
+    size_t binned = l->elements;
+    if (each > 1)
+        binned = bin_some(s, l->elements, each, &b);
+    else
+        cwi_source_each(s, 0, l->elements, visit_bins, &b);
     for (size_t i = 0; i < CWI_EC_BINS; i++) {
         const uint32_t middle = CWI_MIN(b.base + ((uint32_t)i << BIN_SHIFT) + (1u << (BIN_SHIFT - 1)), CWI_KEY_INF - 1);
         float value;
         memcpy(&value, &middle, sizeof value);
         const double u = b.bins[i] ? (double)value / rms : 0.0;
-        stats->count[i] = (double)b.bins[i];
+        stats->count[i] = (double)b.bins[i] * (double)l->elements / (double)binned;
         stats->sum[i] = u * stats->count[i];
         stats->square[i] = u * stats->sum[i];
     }

@@ -92,11 +92,11 @@ static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t gro
         for (size_t i = 0; i < count; i++, row += cwi_ctx_row(s)) {
             lanes->support = r->d->support ? support + i * cwi_ctx_row(s) : NULL;
             const cwi_ctx_near near = cwi_ctx_near_of(&r->tables, s, rows, row, group, y + i);
-            k->mix(&mix, &near, s->width, acc);
+            k->mix(&mix, &near, 1, s->width, acc);
             if (!k->decode(lanes, &mix, acc, row, s->width))
                 return false;
             if (r->d->classes)
-                k->contexts(&mix, acc, row, s->width, contexts + i * cwi_ctx_row(s));
+                k->contexts(&mix, acc, row, 1, s->width, contexts + i * cwi_ctx_row(s));
         }
         cwi_ctx_scatter(r->d->kernels, s, first, section, group, y, count, r->d->symbols);
         if (r->d->classes)

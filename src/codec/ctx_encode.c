@@ -16,7 +16,7 @@ static size_t block_elements(const cwi_ctx_shape *s)
 }
 
 /* ---- scratch: sets, which channel has which; then what fitting wants, or for each worker counts, moments, rows, the
- * acc of one, contexts and support of a strip, and a stream ---- */
+ * acc of some, contexts and support of a strip, and a stream ---- */
 
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
@@ -35,10 +35,17 @@ static size_t stream_bound(const cwi_ctx_shape *s)
     return CWI_MAX(2 * block_elements(s) + 4 * CWI_LANES + CWI_CTX_SLACK, cwi_ctx_tables_bound(s));
 }
 
+/* Rows whose acc are made at once: not so many that they would leave the nearest cache. */
+static size_t rows_at_once(const cwi_ctx_shape *s)
+{
+    enum { POSITIONS = 64 };
+    return CWI_MAX(CWI_MIN(POSITIONS / s->width, s->height), (size_t)1);
+}
+
 static size_t worker_size(const cwi_ctx_shape *s)
 {
     return COUNTS * sizeof(cwi_ctx_counts) + rounded(COUNTS * sizeof(cwi_ctx_moments)) +
-           cwi_ctx_row(s) * (sizeof(int16_t) + 2 * cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
+           cwi_ctx_row(s) * (rows_at_once(s) * sizeof(int16_t) + 2 * cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
            rounded(stream_bound(s));
 }
 
@@ -68,7 +75,7 @@ static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
     at += COUNTS * sizeof(cwi_ctx_counts);
     w.moments = (cwi_ctx_moments *)(void *)at;
     w.acc = (int16_t *)(void *)(at + rounded(COUNTS * sizeof(cwi_ctx_moments)));
-    w.contexts = (uint8_t *)(w.acc + cwi_ctx_row(s));
+    w.contexts = (uint8_t *)(w.acc + rows_at_once(s) * cwi_ctx_row(s));
     w.support = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
     w.rows = w.support + cwi_ctx_strip(s) * cwi_ctx_row(s);
     w.stream = w.rows + rounded(cwi_ctx_rows_size(s));
@@ -96,17 +103,18 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
 {
     const cwi_ctx_shape *s = &e->shape;
     const size_t size = cwi_ctx_row(s), above = y > 0;
-    const uint8_t *first = w->rows + size, *row;
+    const uint8_t *first = w->rows + size;
     if (cwi_ctx_holds_section(s))
         first = w->rows + (group * s->height + y) * size;
     else
         cwi_ctx_gather(e->kernels, s, e->symbols, section, group, y - above, count + above,
                        w->rows + (1 - above) * size);
-    row = first;
-    for (size_t i = 0; i < count; i++, row += size) {
-        const cwi_ctx_near near = cwi_ctx_near_of(&e->tables, s, w->rows, row, group, y + i);
-        e->kernels->ctx.mix(mix, &near, s->width, w->acc);
-        e->kernels->ctx.contexts(mix, w->acc, row, s->width, w->contexts + i * size);
+    for (size_t done = 0; done < count; done += rows_at_once(s)) {
+        const size_t n = CWI_MIN(rows_at_once(s), count - done);
+        const uint8_t *row = first + done * size;
+        const cwi_ctx_near near = cwi_ctx_near_of(&e->tables, s, w->rows, row, group, y + done);
+        e->kernels->ctx.mix(mix, &near, n, s->width, w->acc);
+        e->kernels->ctx.contexts(mix, w->acc, row, n, s->width, w->contexts + done * size);
     }
     if (e->support)
         cwi_ctx_gather(e->kernels, s, e->support, section, group, y, count, w->support);

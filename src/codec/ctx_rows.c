@@ -99,7 +99,9 @@ static void fill(int16_t lanes[CWI_LANES], size_t first, size_t end, int16_t v)
 
 void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t group, cwi_ctx_mix *m)
 {
-    memset(m, 0, sizeof *m);
+    m->refs = 0;
+    if (t->mode == CWI_CTX_PLAIN || s->beside > 1) /* all lanes have something */
+        memset(m, 0, sizeof *m);
     if (t->mode == CWI_CTX_PLAIN)
         return;
     for (size_t first = 0, c = group; first < s->beside * s->lanes && c < s->channels; first += s->lanes) {
@@ -107,8 +109,9 @@ void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t grou
         const size_t end = s->beside == 1 ? CWI_LANES : first + s->lanes;
         m->refs = t->mode == CWI_CTX_OWN ? set->refs : 0;
         fill(m->bias, first, end, set->bias);
-        for (unsigned i = 0; i < CWI_CTX_NEAR + m->refs; i++)
-            fill(m->weight[i], first, end, set->weight[i]);
+        fill(m->left, first, end, set->weight[0]);
+        for (unsigned i = 0; i < CWI_CTX_ABOVE + m->refs; i++)
+            memset(m->weight[i] + first, set->weight[1 + i], end - first);
         c += s->groups;
     }
 }
@@ -116,7 +119,7 @@ void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t grou
 cwi_ctx_near cwi_ctx_near_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, const uint8_t *rows, const uint8_t *row,
                              size_t group, size_t y)
 {
-    cwi_ctx_near n = {.up = y ? row - cwi_ctx_row(s) : NULL};
+    cwi_ctx_near n = {.row = row, .top = y == 0};
     if (t->mode != CWI_CTX_OWN)
         return n;
     const cwi_ctx_set *set = &t->sets[group];

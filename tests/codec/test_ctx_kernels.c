@@ -69,7 +69,8 @@ typedef struct coding {
     size_t width;
     unsigned used;
     bool has_support;
-    uint8_t near[1 + CWI_CTX_REFS][ARENA / 4], row[ARENA / 4], contexts[ARENA / 4], support[ARENA / 4];
+    uint8_t ref[CWI_CTX_REFS][ARENA / 4], above_and_row[ARENA / 4], contexts[ARENA / 4], support[ARENA / 4];
+    uint8_t *row; /* in above_and_row: behind the one above */
     int16_t acc[ARENA / 4];
 } coding;
 
@@ -87,16 +88,17 @@ static void random_mix(cwi_ctx_mix *m)
     for (unsigned l = 0; l < CWI_LANES; l++) {
         const uint64_t bias = wild ? CWI_CTX_BIAS_MOST : 100, weight = wild ? CWI_CTX_WEIGHT_MOST : 8;
         m->bias[l] = (int16_t)((int)cwi_rng_below(&rng, 2 * bias + 1) - (int)bias);
-        for (unsigned i = 0; i < CWI_CTX_WEIGHTS; i++)
-            m->weight[i][l] = (int16_t)((int)cwi_rng_below(&rng, 2 * weight + 1) - (int)weight);
+        m->left[l] = (int16_t)((int)cwi_rng_below(&rng, 2 * weight + 1) - (int)weight);
+        for (unsigned i = 0; i < CWI_CTX_ABOVE + CWI_CTX_REFS; i++)
+            m->weight[i][l] = (int8_t)((int)cwi_rng_below(&rng, 2 * weight + 1) - (int)weight);
     }
 }
 
 static cwi_ctx_near near_of(const coding *c, bool has_up)
 {
-    cwi_ctx_near n = {.up = has_up ? c->near[0] : NULL};
+    cwi_ctx_near n = {.row = c->row, .top = !has_up};
     for (unsigned r = 0; r < c->mix.refs; r++)
-        n.ref[r] = c->near[1 + r];
+        n.ref[r] = c->ref[r];
     return n;
 }
 
@@ -110,36 +112,41 @@ static void random_coding(coding *c)
     c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, CWI_LANES);
     c->has_support = cwi_rng_below(&rng, 3) == 0;
     random_bytes(c->support, c->width * CWI_LANES, 1 + (unsigned)cwi_rng_below(&rng, 8));
-    for (unsigned r = 0; r < 1 + CWI_CTX_REFS; r++)
-        random_bytes(c->near[r], c->width * CWI_LANES, c->model.symbols);
+    for (unsigned r = 0; r < CWI_CTX_REFS; r++)
+        random_bytes(c->ref[r], c->width * CWI_LANES, c->model.symbols);
+    random_bytes(c->above_and_row, c->width * CWI_LANES, c->model.symbols);
+    c->row = c->above_and_row + c->width * CWI_LANES;
     const cwi_ctx_near near = near_of(c, cwi_rng_below(&rng, 2));
-    scalar.ctx.mix(&c->mix, &near, c->width, c->acc);
+    scalar.ctx.mix(&c->mix, &near, 1, c->width, c->acc);
     for (size_t x = 0; x < c->width; x++) {
-        scalar.ctx.contexts(&c->mix, c->acc, c->row, x + 1, c->contexts);
+        scalar.ctx.contexts(&c->mix, c->acc, c->row, 1, x + 1, c->contexts);
         for (size_t i = x * CWI_LANES; i < x * CWI_LANES + c->used; i++)
             c->row[i] = c->has_support && !c->support[i] ? 0 : random_symbol(&c->model, c->contexts[i]);
     }
 }
 
-/* Of a row whose neighbours lie between unmapped pages. */
-static void check_mix(const cwi_kernels *k, const coding *c, bool has_up)
+/* Of rows whose neighbours lie between unmapped pages: the one above, if any, and theirs. */
+static void check_mix(const cwi_kernels *k, const coding *c, size_t rows, size_t width, bool has_up)
 {
-    const size_t size = c->width * CWI_LANES;
+    const size_t row = width * CWI_LANES, size = rows * row;
+    const uint8_t *last = c->above_and_row + row; /* of as many rows as there are */
     cwi_ctx_near want_near = near_of(c, has_up), near = want_near;
     static int16_t want[ARENA / 4];
     static uint8_t contexts[ARENA / 4];
-    if (has_up)
-        near.up = memcpy(place(0, size, size & 32, 0), want_near.up, size);
+    want_near.row = last;
+    /* of the last row nothing is read */
+    const size_t above = has_up ? size : size - row;
+    near.row = (uint8_t *)memcpy(place(0, above, size & 32, 0), last - (has_up ? row : 0), above) + (has_up ? row : 0);
     if (c->mix.refs)
         near.ref[0] = memcpy(place(1, size, !(size & 32), 0), want_near.ref[0], size);
     int16_t *acc = place(2, size * sizeof *acc, size & 64, 0x11);
-    scalar.ctx.mix(&c->mix, &want_near, c->width, want);
-    k->ctx.mix(&c->mix, &near, c->width, acc);
-    assert_same_bytes(k, "mix", (pattern)has_up, c->width, acc, want, size * sizeof *acc);
-    scalar.ctx.contexts(&c->mix, want, c->row, c->width, contexts);
-    uint8_t *row = memcpy(place(0, size, size & 128, 0), c->row, size), *got = place(1, size, !(size & 128), 0x22);
-    k->ctx.contexts(&c->mix, acc, row, c->width, got);
-    assert_same_bytes(k, "contexts", (pattern)has_up, c->width, got, contexts, size);
+    scalar.ctx.mix(&c->mix, &want_near, rows, width, want);
+    k->ctx.mix(&c->mix, &near, rows, width, acc);
+    assert_same_bytes(k, "mix", (pattern)has_up, width, acc, want, size * sizeof *acc);
+    scalar.ctx.contexts(&c->mix, want, last, rows, width, contexts);
+    uint8_t *symbols = memcpy(place(0, size, size & 128, 0), last, size), *got = place(1, size, !(size & 128), 0x22);
+    k->ctx.contexts(&c->mix, acc, symbols, rows, width, got);
+    assert_same_bytes(k, "contexts", (pattern)has_up, width, got, contexts, size);
 }
 
 static void test_contexts(void **state)
@@ -149,8 +156,12 @@ static void test_contexts(void **state)
     for (int round = 0; round < 300; round++) {
         random_coding(&c);
         for (size_t v = 0; v < variants; v++) {
-            check_mix(&variant[v], &c, false);
-            check_mix(&variant[v], &c, true);
+            /* the row, or the one above and that one as narrower ones */
+            const size_t width = 1 + cwi_rng_below(&rng, c.width), rows = 2 * c.width / width - 1;
+            check_mix(&variant[v], &c, 1, c.width, false);
+            check_mix(&variant[v], &c, 1, c.width, true);
+            check_mix(&variant[v], &c, CWI_MIN(rows, c.width / width), width, false);
+            check_mix(&variant[v], &c, CWI_MIN(rows, c.width / width), width, true);
         }
     }
 }

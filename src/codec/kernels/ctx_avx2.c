@@ -1,10 +1,12 @@
 /* ctx_avx2.c - the entropy coder with AVX2. */
 #include <immintrin.h>
 
+#include "codec/kernels/ctx_pairs.h"
 #include "codec/kernels/kernels.h"
 
 #define CTX_WIDTH 8
 #define MIXED     16
+#define MIX_PAIRS
 
 typedef uint32_t v_u32 __attribute__((vector_size(32)));
 typedef int32_t v_i32 __attribute__((vector_size(32)));

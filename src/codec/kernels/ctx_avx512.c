@@ -3,6 +3,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "codec/kernels/ctx_pairs.h"
 #include "codec/kernels/kernels.h"
 #include "codec/kernels/lanes_simd.h"
 
@@ -174,30 +175,6 @@ CWI_INLINE __m512i symbols_at(const uint8_t *p)
     return _mm512_cvtepu8_epi16(bytes_at(p));
 }
 
-CWI_INLINE __m512i weighted(const int16_t weight[CWI_LANES], const uint8_t *p)
-{
-    return _mm512_mullo_epi16(_mm512_loadu_si512(weight), symbols_at(p));
-}
-
-static void mix(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t width, int16_t *acc)
-{
-    const __m512i bias = _mm512_loadu_si512(m->bias);
-    for (size_t x = 0; x < width; x++, acc += CWI_LANES) {
-        __m512i sum = bias;
-        if (n->up) {
-            const uint8_t *up = n->up + x * CWI_LANES;
-            sum = _mm512_add_epi16(sum, weighted(m->weight[1], up));
-            if (x > 0)
-                sum = _mm512_add_epi16(sum, weighted(m->weight[2], up - CWI_LANES));
-            if (x + 1 < width)
-                sum = _mm512_add_epi16(sum, weighted(m->weight[3], up + CWI_LANES));
-        }
-        for (unsigned r = 0; r < m->refs; r++)
-            sum = _mm512_add_epi16(sum, weighted(m->weight[CWI_CTX_NEAR + r], n->ref[r] + x * CWI_LANES));
-        _mm512_storeu_si512(acc, sum);
-    }
-}
-
 /* The context of a position whose left neighbours are these. */
 CWI_INLINE __m512i context_of(const int16_t *acc, __m512i weight, __m512i left)
 {
@@ -206,14 +183,17 @@ CWI_INLINE __m512i context_of(const int16_t *acc, __m512i weight, __m512i left)
     return _mm512_min_epi16(least, _mm512_set1_epi16(CWI_CONTEXTS - 1));
 }
 
-static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t width, uint8_t *out)
+static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t rows, size_t width,
+                     uint8_t *out)
 {
-    const __m512i weight = _mm512_loadu_si512(m->weight[0]);
-    __m512i left = _mm512_setzero_si512();
-    for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES, out += CWI_LANES) {
-        const __m256i bytes = _mm512_cvtepi16_epi8(context_of(acc, weight, left));
-        _mm256_storeu_si256((__m256i *)(void *)out, bytes);
-        left = symbols_at(row);
+    const __m512i weight = _mm512_loadu_si512(m->left);
+    for (size_t y = 0; y < rows; y++) {
+        __m512i left = _mm512_setzero_si512();
+        for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES, out += CWI_LANES) {
+            const __m256i bytes = _mm512_cvtepi16_epi8(context_of(acc, weight, left));
+            _mm256_storeu_si256((__m256i *)(void *)out, bytes);
+            left = symbols_at(row);
+        }
     }
 }
 
@@ -221,7 +201,7 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
 {
     tables t;
     load_tables(c->model, &t);
-    const __m512i weight = _mm512_loadu_si512(m->weight[0]);
+    const __m512i weight = _mm512_loadu_si512(m->left);
     states v = {_mm512_loadu_si512(c->state), _mm512_loadu_si512(c->state + 16)};
     __m512i left = _mm512_setzero_si512();
     for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES)

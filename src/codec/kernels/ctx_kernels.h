@@ -4,8 +4,8 @@
  * A group is CWI_LANES planes of the same width and height, one in each lane. Kernels see rows of it as bytes
  * [x][lane], so that a vector holds the same position of all planes. The context of a symbol comes from a linear
  * prediction of it:
- *     acc = bias + weight[1] * up + weight[2] * upper left + weight[3] * upper right + weight[4 ..] * references
- *     context = min(max(floor((acc + weight[0] * left) / 4), 0), CWI_CONTEXTS - 1)
+ *     acc = bias + weight[0] * up + weight[1] * upper left + weight[2] * upper right + weight[3 ..] * references
+ *     context = min(max(floor((acc + left weight * left) / 4), 0), CWI_CONTEXTS - 1)
  * with 0 beyond the plane's edge. References are the symbols at the same place of groups that came earlier. acc does
  * not depend on the row itself: it is made for a row at a time, before the row is decoded.
  *
@@ -29,6 +29,7 @@ enum {
     CWI_CTX_BITS = 12,
     CWI_CTX_WHOLE = 1 << CWI_CTX_BITS,
     CWI_CTX_NEAR = 4, /* weights of neighbours: left, up, upper left, upper right */
+    CWI_CTX_ABOVE = CWI_CTX_NEAR - 1,
     CWI_CTX_REFS = 8, /* most references */
     CWI_CTX_WEIGHTS = CWI_CTX_NEAR + CWI_CTX_REFS,
     CWI_CTX_WEIGHT_MOST = 127, /* magnitudes, so that 16 bits hold every sum: 12 * 127 * 15 + 4095 */
@@ -50,13 +51,15 @@ typedef struct cwi_ctx_model {
 
 /* The weights of a group's lanes. */
 typedef struct cwi_ctx_mix {
-    int16_t bias[CWI_LANES], weight[CWI_CTX_WEIGHTS][CWI_LANES];
-    unsigned refs; /* how many references there are */
+    int16_t bias[CWI_LANES], left[CWI_LANES];
+    int8_t weight[CWI_CTX_ABOVE + CWI_CTX_REFS][CWI_LANES]; /* up, upper left, upper right, references */
+    unsigned refs;                                          /* how many references there are */
 } cwi_ctx_mix;
 
-/* What a row is predicted from: rows of [width][CWI_LANES] bytes. */
+/* What rows are predicted from: rows of [width][CWI_LANES] bytes that follow each other. */
 typedef struct cwi_ctx_near {
-    const uint8_t *up; /* NULL where there is none */
+    const uint8_t *row; /* the first of them; the one above lies before it */
+    bool top;           /* but there is none above */
     const uint8_t *ref[CWI_CTX_REFS];
 } cwi_ctx_near;
 
@@ -75,10 +78,11 @@ typedef struct cwi_ctx_lanes {
 
 /* Symbols are below model->symbols, contexts below CWI_CONTEXTS, in unused lanes too. */
 typedef struct cwi_ctx_kernels {
-    /* acc of a row, [width][CWI_LANES]. */
-    void (*mix)(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t width, int16_t *acc);
-    /* The contexts of a row from its acc and symbols. */
-    void (*contexts)(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t width, uint8_t *contexts);
+    /* acc of rows, [rows][width][CWI_LANES]; of the last row itself nothing is read. */
+    void (*mix)(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t rows, size_t width, int16_t *acc);
+    /* The contexts of rows from their acc and symbols. */
+    void (*contexts)(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t rows, size_t width,
+                     uint8_t *contexts);
     /* `contexts` and `symbols` are [positions][CWI_LANES]. */
     void (*encode)(cwi_ctx_lanes *l, const uint8_t *contexts, const uint8_t *symbols, size_t positions);
     /* Fills a row [width][CWI_LANES], whose acc are given. Bytes of unused lanes are set to 0. False when more bits

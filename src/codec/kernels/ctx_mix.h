@@ -44,48 +44,63 @@ CWI_INLINE void put_bytes(mixed_words v, uint8_t *p)
 #endif
 }
 
-CWI_INLINE mixed_words weighted(mixed_words weight, const uint8_t *row)
+static const uint8_t cwi_nothing[CWI_LANES];
+
+#ifndef MIX_PAIRS
+
+CWI_INLINE mixed_words add_weighted(mixed_words sum, const int8_t *weight, const uint8_t *row)
 {
-    return weight * symbols_at(row);
+#ifdef V_MULTIPLIES
+    return (mixed_words)v_add_product(sum, weight, row);
+#else
+    typedef int8_t mixed_signed __attribute__((vector_size(MIXED)));
+    mixed_signed w;
+    memcpy(&w, weight, sizeof w);
+    return sum + __builtin_convertvector(w, mixed_words) * symbols_at(row);
+#endif
 }
 
-/* MIXED lanes from `lane` on of a whole row; `up` is NULL where there is none. */
-CWI_INLINE void mix_lanes(const cwi_ctx_mix *m, const cwi_ctx_near *n, unsigned lane, const uint8_t *up, size_t width,
-                          int16_t *acc)
+/* MIXED lanes from `lane` on of a row, whose references lie `at` bytes further; `up` is NULL where there is none. */
+CWI_INLINE void mix_lanes(const cwi_ctx_mix *m, const cwi_ctx_near *n, unsigned lane, const uint8_t *up, size_t at,
+                          size_t width, int16_t *acc)
 {
-    const mixed_words bias = words_at(m->bias + lane), w1 = words_at(m->weight[1] + lane);
-    const mixed_words w2 = words_at(m->weight[2] + lane), w3 = words_at(m->weight[3] + lane);
-    for (size_t x = 0, at = lane; x < width; x++, at += CWI_LANES) {
+    const mixed_words bias = words_at(m->bias + lane);
+    for (size_t x = 0; x < width; x++) {
+        const size_t here = x * CWI_LANES + lane;
         mixed_words sum = bias;
         if (up) {
-            sum += weighted(w1, up + at);
+            sum = add_weighted(sum, m->weight[0] + lane, up + here);
             if (x > 0)
-                sum += weighted(w2, up + at - CWI_LANES);
+                sum = add_weighted(sum, m->weight[1] + lane, up + here - CWI_LANES);
             if (x + 1 < width)
-                sum += weighted(w3, up + at + CWI_LANES);
+                sum = add_weighted(sum, m->weight[2] + lane, up + here + CWI_LANES);
         }
         for (unsigned r = 0; r < m->refs; r++)
-            sum += weighted(words_at(m->weight[CWI_CTX_NEAR + r] + lane), n->ref[r] + at);
-        memcpy(acc + at, &sum, sizeof sum);
+            sum = add_weighted(sum, m->weight[CWI_CTX_ABOVE + r] + lane, n->ref[r] + at + here);
+        memcpy(acc + here, &sum, sizeof sum);
     }
 }
 
-static void mix(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t width, int16_t *acc)
+static void mix(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t rows, size_t width, int16_t *acc)
 {
-    for (unsigned lane = 0; lane < CWI_LANES; lane += MIXED) {
-        if (n->up)
-            mix_lanes(m, n, lane, n->up, width, acc);
-        else
-            mix_lanes(m, n, lane, NULL, width, acc);
-    }
+    const size_t size = width * CWI_LANES;
+    for (size_t y = 0; y < rows; y++, acc += size)
+        for (unsigned lane = 0; lane < CWI_LANES; lane += MIXED) {
+            if (n->top && y == 0)
+                mix_lanes(m, n, lane, NULL, 0, width, acc);
+            else
+                mix_lanes(m, n, lane, n->row + y * size - size, y * size, width, acc);
+        }
 }
+
+#endif
 
 /* Of one position. */
 CWI_INLINE void contexts_at(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *left, uint8_t *out)
 {
     const mixed_words zero = {0}, most = zero + (CWI_CONTEXTS - 1);
     for (unsigned l = 0; l < CWI_LANES; l += MIXED) {
-        mixed_words c = (words_at(acc + l) + words_at(m->weight[0] + l) * symbols_at(left + l)) >> CWI_CTX_SHIFT;
+        mixed_words c = (words_at(acc + l) + words_at(m->left + l) * symbols_at(left + l)) >> CWI_CTX_SHIFT;
         const mixed_words above = c > most;
         c = (c & ~above) | (most & above);
         c &= c > zero;
@@ -93,12 +108,12 @@ CWI_INLINE void contexts_at(const cwi_ctx_mix *m, const int16_t *acc, const uint
     }
 }
 
-static const uint8_t cwi_nothing_left[CWI_LANES];
-
-static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t width, uint8_t *out)
+static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t rows, size_t width,
+                     uint8_t *out)
 {
-    for (size_t x = 0; x < width; x++, acc += CWI_LANES, out += CWI_LANES)
-        contexts_at(m, acc, x ? row + (x - 1) * CWI_LANES : cwi_nothing_left, out);
+    for (size_t y = 0; y < rows; y++, row += width * CWI_LANES)
+        for (size_t x = 0; x < width; x++, acc += CWI_LANES, out += CWI_LANES)
+            contexts_at(m, acc, x ? row + (x - 1) * CWI_LANES : cwi_nothing, out);
 }
 
 #endif

@@ -66,6 +66,14 @@ CWI_INLINE v_i32 v_dot(v_i32 sum, const int8_t *a, const uint8_t *symbols)
     return (v_i32)vpadalq_s16((int32x4_t)sum, pairs);
 }
 
+#define V_MULTIPLIES
+
+/* sum + weight * symbol of eight lanes. */
+CWI_INLINE int16x8_t v_add_product(int16x8_t sum, const int8_t *weight, const uint8_t *symbols)
+{
+    return vmlal_s8(sum, vld1_s8(weight), vreinterpret_s8_u8(vld1_u8(symbols)));
+}
+
 #include "codec/kernels/ctx_simd.h"
 
 void cwi_ctx_neon(cwi_kernels *k)

@@ -51,7 +51,7 @@ static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, const uin
 
 static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
 {
-    const uint8_t *left = cwi_nothing_left;
+    const uint8_t *left = cwi_nothing;
     uint8_t found[CWI_LANES];
     memset(row, 0, width * CWI_LANES);
     for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {

@@ -241,7 +241,7 @@ CWI_INLINE void find_used(unsigned used, const uint8_t *support, v_u32 out[VECTO
 
 static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
 {
-    const uint8_t *left = cwi_nothing_left;
+    const uint8_t *left = cwi_nothing;
     uint8_t found[CWI_LANES];
     v_u32 state[VECTORS], used[VECTORS];
     find_used(c->used, NULL, used);

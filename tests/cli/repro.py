@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The paper's figures, made again: repro.py CUTWIRE."""
 import csv
+import glob
 import math
 import os
 import shutil
@@ -100,8 +101,12 @@ def theorem1():
     for kind in ("png", "svg") if result["plotted"] else ():
         assert os.path.getsize(f"t1/theorem1.{kind}") > 5000
     one = run("repro", "theorem1", "--run", "f2/run", "--samples", "8", "--seeds", "16", "--codec", "fp16", "--cut", "deep",
-              "--out", "one", "--quiet")
+              "--save-maps", "--out", "one", "--quiet")
     assert one.count("| `fp16` |") == 3, one
+    saved = [last_object(run("codec", "roundtrip", "--codec", "ec", "--in", glob.glob(f"one/cut*-{kind}.npy")[0], "--json"))
+             for kind in ("train", "gradient")]
+    assert saved[0]["shape"] == saved[1]["shape"] and saved[0]["shape"][0] == 8, saved
+    assert saved[0]["payload_bytes"] != saved[1]["payload_bytes"], saved
     assert "from 16 to" in run("repro", "theorem1", "--seeds", "8", code=2)
     assert "valid cuts are" in run("repro", "theorem1", "--run", "f2/run", "--cut", "99", code=2)
 

@@ -9,13 +9,13 @@
 /* Unbiased ones, and for comparison two that always err to the same side. Each in both directions. */
 static const char *const usual[] = {"qu:b=3,round=stochastic,scope=sample", "ec:step=1,round=stochastic,scope=sample",
                                     "ec:err=0.25", "ms:r=0.99,b=2"};
-enum { USUAL = sizeof usual / sizeof usual[0], OWN_OPTIONS = 8 };
+enum { USUAL = sizeof usual / sizeof usual[0], OWN_OPTIONS = 9 };
 
 typedef struct options {
     const char *out, *run, *cut, *codec;
     repro_keys keys;
     int samples, seeds;
-    bool json, quiet;
+    bool save_maps, json, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv)
@@ -27,6 +27,7 @@ static int parse(options *o, int argc, char **argv)
         {"codec", "SPEC", "measure this one, in both directions, instead of the usual four", CLI_STRING, &o->codec},
         {"samples", "N", "samples in the batch [128]", CLI_INT, &o->samples},
         {"seeds", "N", "seeds to average over, in eights [256]", CLI_INT, &o->seeds},
+        {"save-maps", NULL, "write activations and gradient as .npy too, for `cutwire codec`", CLI_FLAG, &o->save_maps},
         {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o->json},
         {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
     };
@@ -87,6 +88,10 @@ static cw_status measure(const repro_net *net, const cw_cut *cut, const options 
     ticker ticks = {.seeds = ((size_t)o->seeds + T1_GROUPS - 1) / T1_GROUPS * T1_GROUPS};
     cli_progress_start(&ticks.progress, o->quiet);
     cw_status status = theorem1_open(net, cut, (size_t)o->samples, &t, err);
+    if (status == CW_OK && o->save_maps)
+        status = repro_folder(o->out, err);
+    if (status == CW_OK && o->save_maps)
+        status = theorem1_save_maps(t, cut->number, o->out, err);
     for (size_t i = 0; i < count && status == CW_OK; i++) {
         ticks.row = &rows[i];
         status = theorem1_measure(t, ticks.seeds, &rows[i], tick, &ticks, err);

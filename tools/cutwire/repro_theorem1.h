@@ -39,6 +39,8 @@ void theorem1_close(theorem1 **t);
  * called after each; CW_ERR_CANCELLED when it says so by returning false. */
 cw_status theorem1_measure(theorem1 *t, size_t seeds, theorem1_row *row, bool (*tick)(void *ctx, size_t done),
                            void *ctx, cw_error *err);
+/* What crosses the cut without compression: folder/cutN-train.npy, and its gradient, cutN-gradient.npy. */
+cw_status theorem1_save_maps(const theorem1 *t, int cut, const char *folder, cw_error *err);
 /* Whether the half's mean gradient is off by more than chance explains: squared bias above 4 standard errors. */
 bool theorem1_biased(const theorem1_row *row, const theorem1_half *half);
 

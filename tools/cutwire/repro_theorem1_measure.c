@@ -5,6 +5,7 @@
  * seeds are dealt to T1_GROUPS groups with mean differences m_k; these are independent, so the mean of <m_k, m_l> over
  * pairs k != l has the expectation |b|^2 exactly. Its standard error is the jackknife's over groups. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,6 +212,15 @@ void theorem1_close(theorem1 **t)
         cw_tensor_free(at_cut[i]);
     free(*t);
     *t = NULL;
+}
+
+cw_status theorem1_save_maps(const theorem1 *t, int cut, const char *folder, cw_error *err)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/cut%d-train.npy", folder, cut);
+    const cw_status status = cw_npy_save(path, &t->z, err);
+    snprintf(path, sizeof path, "%s/cut%d-gradient.npy", folder, cut);
+    return status == CW_OK ? cw_npy_save(path, &t->dz, err) : status;
 }
 
 /* ---- a codec ---- */

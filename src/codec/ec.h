@@ -9,9 +9,9 @@ enum {
     CWI_EC_SAMPLE = 1 << 16,
 };
 
-/* Number, sum and sum of squares of magnitudes, in units of their segment's root mean square. */
+/* Number, mean and sum of squares of magnitudes, in units of their segment's root mean square. */
 typedef struct cwi_ec_stats {
-    double count[CWI_EC_BINS], sum[CWI_EC_BINS], square[CWI_EC_BINS];
+    double count[CWI_EC_BINS], mean[CWI_EC_BINS], square[CWI_EC_BINS];
     double energy; /* of all */
     bool doubtful; /* bins or sample may mislead: errors and means are to be confirmed on the tensor itself */
 } cwi_ec_stats;

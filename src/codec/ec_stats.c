@@ -108,15 +108,15 @@ static void bin_all(const cwi_source *s, const cwi_layout *l, double rms, cwi_ec
         memcpy(&value, &middle, sizeof value);
         const double u = b.bins[i] ? (double)value / rms : 0.0;
         stats->count[i] = (double)b.bins[i] * (double)l->elements / (double)binned;
-        stats->sum[i] = u * stats->count[i];
-        stats->square[i] = u * stats->sum[i];
+        stats->mean[i] = u;
+        stats->square[i] = u * u * stats->count[i];
     }
     stats->energy = (double)l->elements;
 }
 
 /* ---- several segments: a sample ---- */
 
-/* Magnitudes of elements whose segment's root mean square is 1 / per. */
+/* Magnitudes of elements whose segment's root mean square is 1 / per; sums in place of means. */
 static void add(cwi_ec_stats *stats, const float *x, size_t n, double per)
 {
     const uint32_t least = key_of(0x1p-16);
@@ -125,7 +125,7 @@ static void add(cwi_ec_stats *stats, const float *x, size_t n, double per)
         const uint32_t key = key_of(u);
         const size_t at = CWI_MIN((key > least ? key - least : 0) >> BIN_SHIFT, (uint32_t)CWI_EC_BINS - 1);
         stats->count[at]++;
-        stats->sum[at] += u;
+        stats->mean[at] += u;
         stats->square[at] += u * u;
     }
 }
@@ -149,8 +149,10 @@ static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
             k += m;
         }
     }
-    for (size_t b = 0; b < CWI_EC_BINS; b++)
+    for (size_t b = 0; b < CWI_EC_BINS; b++) {
         stats->energy += stats->square[b];
+        stats->mean[b] /= CWI_MAX(stats->count[b], 1.0);
+    }
     stats->doubtful = stats->energy < 0.5 * expected;
 }
 
@@ -210,10 +212,11 @@ double cwi_ec_error(const cwi_ec_stats *s, double step, bool stochastic, float l
 double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, size_t first, float level[8])
 {
     double count[8] = {0}, sum[8] = {0}, error = 0;
+    const double per_step = 1 / step;
     for (size_t b = 0; b < CWI_EC_BINS; b++) {
         if (s->count[b] == 0)
             continue;
-        const double v = s->sum[b] / s->count[b] / step;
+        const double v = s->mean[b] * per_step;
         const size_t q = (size_t)CWI_MIN(v + 0.5, (double)CWI_EC_ESCAPE);
         if (q < first || q == CWI_EC_ESCAPE)
             continue;
@@ -222,7 +225,7 @@ double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, si
             continue;
         }
         count[q] += s->count[b];
-        sum[q] += s->sum[b];
+        sum[q] += s->count[b] * s->mean[b];
         error += s->square[b];
     }
     for (size_t q = 0; q < 8; q++) {
@@ -236,8 +239,8 @@ double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, si
 
 double cwi_ec_step_for(const cwi_ec_stats *s, double error, bool stochastic)
 {
-    double low = -24, high = 12; /* logarithms */
-    for (int i = 0; i < 30; i++) {
+    double low = -24, high = 12;   /* logarithms */
+    for (int i = 0; i < 22; i++) { /* to 6e-6 */
         const double middle = (low + high) / 2;
         if (cwi_ec_error(s, exp2(middle), stochastic, NULL) <= error * error)
             low = middle;

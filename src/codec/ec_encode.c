@@ -597,31 +597,36 @@ static void aim_again(const encoding *e, aiming *a)
     a->step *= CWI_MIN(CWI_MAX(pow(a->aim / now, 1 / a->exponent), 0.5), 2.0);
 }
 
+/* A first step, found on a part of the tensor, which gives the weights, too; `plain` where levels do not pay there. */
+static void try_parts(encoding *e, aiming *a, double plain)
+{
+    enum { TIMES = 2 };
+    double tried = 0;
+    for (int i = 0; i < TIMES && fabs(a->step - tried) > 0.05 * tried; i++) {
+        tried = a->step;
+        try_step(e, tried);
+        aim_again(e, a);
+        if (!e->classes) {
+            a->step = plain;
+            return;
+        }
+    }
+    a->step *= 0.994; /* a part is not the whole: to the middle of what will do */
+}
+
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
- * seen in a part of the tensor, which gives the weights, too, and corrected where all of it is another matter. Where
- * they do not pay at the coarser step, and at the end, the coarsest one that is known to be fine has to do. `plain` is
- * the one without them. */
+ * seen in a part of the tensor, and corrected where all of it is another matter. Where they do not pay at the coarser
+ * step, and at the end, the coarsest one that is known to be fine has to do. `plain` is the one without them. */
 static double plan_for_error(encoding *e, double error, double plain)
 {
-    enum { PARTS = 2, TRIES = 5 };
+    enum { TRIES = 5 };
     aiming a = {.aim = 0.995 * error, .exponent = 0.8};
     const double most = 1.009 * a.aim;
     double fine = plain;
     bool paid = true;
     a.step = (1 + CWI_MAX(1.25 * CWI_MIN(error, 0.4) - 0.1, 0.0)) * plain; /* as it is on many maps */
-    for (int i = 0; e->ctx.shape.sections > 1 && i < PARTS; i++) {
-        const double tried = a.step;
-        try_step(e, tried);
-        aim_again(e, &a);
-        if (!e->classes) {
-            a.step = plain;
-            break;
-        }
-        if (fabs(a.step / tried - 1) < 0.05)
-            break;
-    }
-    if (e->ctx.shape.sections > 1 && a.step != plain)
-        a.step *= 0.994; /* a part is not the whole: to the middle of what will do */
+    if (e->ctx.shape.sections > 1)
+        try_parts(e, &a, plain);
     for (int i = 0; i < TRIES; i++) {
         plan(e, a.step);
         const double now = planned_error(e);

@@ -58,7 +58,7 @@ static unsigned pair_weights(const cwi_ctx_mix *m, lane_words weights[PAIRS])
     return pairs;
 }
 
-/* A row; `ref` are those of its references, two for each pair, and `up` is NULL where there is none. */
+/* A row; `up` is NULL where there is none, and `ref` begins with NULL where there are no references. */
 CWI_INLINE void mix_row(lane_words bias, const lane_words *weights, unsigned pairs, const uint8_t *up,
                         const uint8_t *const *ref, size_t width, int16_t *acc)
 {

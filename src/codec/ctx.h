@@ -123,7 +123,7 @@ typedef struct cwi_ctx_encoder {
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
-    /* set by cwi_ctx_plan */
+    /* set by cwi_ctx_plan, and but for the tables' model by cwi_ctx_try */
     cwi_ctx_tables tables;
     cwi_ctx_moments moments; /* by the contexts before tables were chosen: of no use with CWI_CTX_PLAIN */
 } cwi_ctx_encoder;

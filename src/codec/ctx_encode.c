@@ -125,7 +125,7 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
 
 typedef struct counting {
     const cwi_ctx_encoder *e;
-    size_t each; /* of so many sections one is counted */
+    size_t each; /* of so many sections one is counted; where that is not all of them, for its moments alone */
 } counting;
 
 static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positions, unsigned used,
@@ -212,9 +212,9 @@ static void count_group(const counting *c, const scratch *w, size_t section, siz
     for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
         const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
         const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
-        if (e->support)
+        if (c->each == 1 && e->support)
             count_supported(w->contexts, symbols, w->support, rows * s->width, used, w->counts);
-        else
+        else if (c->each == 1)
             count(w->contexts, symbols, rows * s->width, used, w->counts);
         if (e->magnitudes)
             add_strip(c, w, symbols, section, group, y, rows);

@@ -160,7 +160,8 @@ static void choose_rows(const fit *f)
     const cwi_rng random = cwi_rng_make(0, CWI_STREAM_CODEC, all, f->rows);
     memset(f->inner[0], 255, 3 * f->pitch);
     for (size_t i = 0; i < f->rows; i++) {
-        const size_t first = i * all / f->rows, part = (i + 1) * all / f->rows - first;
+        const size_t first = (size_t)((uint64_t)i * all / f->rows);
+        const size_t part = (size_t)((uint64_t)(i + 1) * all / f->rows) - first;
         const size_t row = first + (size_t)(cwi_rng_at(&random, i) % part);
         const size_t sample = row / s->height, y = row % s->height;
         f->row[i] = (sample * s->channels * s->height + y) * width;
@@ -585,6 +586,7 @@ static void share_set(const fit *f, unsigned merge, unsigned i, regression *r)
                 m[a][b] += f->shared[c][a][b];
     set_up(r, m, CWI_MAX(m[ONE][ONE], 1.0), FIRST);
     choose_near(r);
+    r->m = NULL; /* nothing more is chosen */
 }
 
 static double shared_bits(const fit *f, unsigned merge)

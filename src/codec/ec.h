@@ -18,8 +18,8 @@ typedef struct cwi_ec_stats {
 
 /* The root mean square of each segment into rms. False when there is a NaN or infinity. */
 bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool *is_signed);
-/* Of all elements where there is one segment, else of a sample; for steps whose relative error is about `error`, or 0
- * where that is not known. */
+/* Of all elements where there is one segment (in large tensors of some lines, where these tell of all), else of a
+ * sample; for steps whose relative error is about `error`, or 0 where that is not known. */
 void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats);
 /* The relative 2-norm error (squared, as a part of 1) that step * rms makes, and where `level` is not NULL the mean
  * magnitude of symbols 0 .. 7 in steps. Stochastic: the expected error, and no means. */

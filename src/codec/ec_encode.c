@@ -204,10 +204,20 @@ static cwi_ctx_moment of_all_classes(const cwi_ctx_moments *m, unsigned symbol)
     return all;
 }
 
-/* Whether the plan at hand should have levels of classes, and which error it has then. */
-static void weigh_classes(encoding *e)
+/* The same of all elements of which `m` is a sample: they lie farther from its mean than itself does. `all` is of all
+ * classes. */
+static double spread_of_more(const cwi_ctx_moment *m, const cwi_ctx_moment *all)
+{
+    const double n = (double)m->count;
+    return n > 1 ? spread(m, false) * (n + 1) / (n - 1) : n * spread(all, false) / CWI_MAX((double)all->count, 1.0);
+}
+
+/* Whether the plan at hand should have levels of classes, and which error it has then. `tried`: on a part alone. */
+static void weigh_classes(encoding *e, bool tried)
 {
     const cwi_ctx_encoder *ctx = &e->ctx;
+    /* A sample may have more or less in it than the rest has. */
+    const bool sampled = ctx->moments.elements < ctx->shape.elements;
     double saved = 0, plain = 0;
     e->classes = false;
     if (!ctx->magnitudes || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.elements == 0)
@@ -216,15 +226,18 @@ static void weigh_classes(encoding *e)
         const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
         plain += spread(&all, s == 0);
         saved += spread(&all, s == 0);
-        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
-            saved -= spread(&ctx->moments.of[c][s], s == 0 && e->is_signed);
+        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++) {
+            const cwi_ctx_moment *own = &ctx->moments.of[c][s];
+            const bool at_zero = s == 0 && e->is_signed;
+            saved -= sampled && !at_zero ? spread_of_more(own, &all) : spread(own, at_zero);
+        }
     }
     const double large = cwi_ec_error_from(e->stats, e->step, false, CWI_CTX_CLASSED, NULL);
     const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.elements);
-    /* A sample may have more or less in it than the rest has. */
-    const bool sampled = ctx->moments.elements < ctx->shape.elements;
     const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
-    e->error = large + (plain > 0 ? small * CWI_MAX(plain - saved, 0.0) / plain : 0);
+    if (sampled && !tried && fabs(plain * unit - small) > 0.1 * small)
+        return; /* most of the error is in few places, which the sample has too many or too few of */
+    e->error = large + (plain > 0 ? small * CWI_MAX(plain - saved, 0.0) / plain : small);
     /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
     const double octaves = e->error > 0 ? 0.5 * log2((small + large) / e->error) : 0;
     e->classes = 0.4 * octaves * (double)e->layout.elements > 1.5 * 8 * CWI_EC_CLASS_LEVELS;
@@ -261,7 +274,7 @@ static size_t plan(encoding *e, double step)
     quantize_all(e, step);
     const size_t coded = cwi_ctx_plan(&e->ctx);
     const unsigned symbols = e->ctx.tables.model.symbols;
-    weigh_classes(e);
+    weigh_classes(e, false);
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
     return cwi_ec_fixed(&e->layout, e->levels, e->classes) + coded + rest_of(e);
 }
@@ -271,7 +284,7 @@ static void try_step(encoding *e, double step)
 {
     quantize_all(e, step);
     cwi_ctx_try(&e->ctx);
-    weigh_classes(e);
+    weigh_classes(e, true);
 }
 
 /* ---- what the step does to the tensor itself: for where its statistics are doubtful ---- */
@@ -488,7 +501,7 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
     set_step(e, step);
     e->tally = (cwi_ec_tally){0};
     for (size_t i = 0; i < some; i++)
-        quantize(e, i * all / some * sample, sample, e->symbols + i * sample);
+        quantize(e, (size_t)((uint64_t)i * all / some) * sample, sample, e->symbols + i * sample);
     shape.dim[0] = (int64_t)some;
     cwi_ctx_shape_of(&shape, some * sample, &ctx->shape);
     const size_t coded = cwi_ctx_plan(ctx), tables = CWI_MIN(cwi_ctx_plan_tables(ctx), coded);
@@ -620,8 +633,8 @@ static void try_parts(encoding *e, aiming *a, double plain)
 static double plan_for_error(encoding *e, double error, double plain)
 {
     enum { TRIES = 5 };
-    aiming a = {.aim = 0.995 * error, .exponent = 0.8};
-    const double most = 1.009 * a.aim;
+    aiming a = {.aim = 0.999 * error, .exponent = 0.8};
+    const double most = 1.006 * a.aim;
     double fine = plain;
     bool paid = true;
     a.step = (1 + CWI_MAX(1.25 * CWI_MIN(error, 0.4) - 0.1, 0.0)) * plain; /* as it is on many maps */

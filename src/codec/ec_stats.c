@@ -93,10 +93,10 @@ static uint32_t key_of(double u)
     return key;
 }
 
-static void bin_all(const cwi_source *s, const cwi_layout *l, double rms, cwi_ec_stats *stats)
+/* Of every `each` lines one, or all of them. */
+static void bin(const cwi_source *s, const cwi_layout *l, double rms, size_t each, cwi_ec_stats *stats)
 {
     binning b = {.kernels = s->kernels, .base = key_of(rms * 0x1p-16)};
-    const size_t each = CWI_MIN(l->elements / FULL, (size_t)LINES_MOST);
     size_t binned = l->elements;
     if (each > 1)
         binned = bin_some(s, l->elements, each, &b);
@@ -182,15 +182,27 @@ static bool has_spike(const cwi_ec_stats *s, double error)
     return false;
 }
 
+/* Whether the bins of some lines tell of all: they hold the energy that there is, and are not a few large elements'. */
+static bool is_like_all(const cwi_ec_stats *s, double error)
+{
+    double binned = 0;
+    for (size_t b = 0; b < CWI_EC_BINS; b++)
+        binned += s->square[b];
+    return fabs(binned - s->energy) < 0.02 * s->energy && !has_spike(s, error);
+}
+
 void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
-    const bool all = l->segments == 1 && rms[0] > least_binned;
-    if (all)
-        bin_all(s, l, rms[0], stats);
-    else
+    const bool one = l->segments == 1 && rms[0] > least_binned;
+    const size_t each = CWI_MIN(l->elements / FULL, (size_t)LINES_MOST);
+    if (one && each > 1)
+        bin(s, l, rms[0], each, stats);
+    if (one && !(each > 1 && is_like_all(stats, error)))
+        bin(s, l, rms[0], 1, stats);
+    if (!one)
         sample(s, l, rms, stats);
-    stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !all);
+    stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !one);
 }
 
 /* ---- errors ---- */

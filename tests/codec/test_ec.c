@@ -150,6 +150,36 @@ static void errors_are_met_on_odd_maps(void **state)
     }
 }
 
+/* Most of the energy in a few elements of many, scattered or side by side, up to the last one: a sample of lines may
+ * have none of them. */
+static void errors_are_met_where_few_elements_matter(void **state)
+{
+    (void)state;
+    enum { MANY = (1 << 21) + 40 };
+    static const size_t few[] = {1, 3, 64, 8192};
+    float *x = cwi_alloc(MANY, sizeof *x);
+    const cw_shape shape = cw_shape_of(1, (int64_t[]){MANY});
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    cwi_rng r = cwi_rng_make(11, CWI_STREAM_TEST, 0, 0);
+    for (size_t k = 0; k < 4 * CWI_COUNT(few); k++) {
+        const size_t count = few[k / 4];
+        const bool scattered = k & 1, others = k & 2;
+        for (size_t i = 0; i < MANY; i++)
+            x[i] = others ? CWI_MAX((float)cwi_rng_normal(&r), 0.0f) : 0;
+        const size_t first = MANY - count;
+        for (size_t i = 0; i < count; i++) {
+            const size_t at = scattered ? cwi_rng_below(&r, MANY) : first + i;
+            x[at] = (float)(1 + cwi_rng_double(&r)) * 5000 / sqrtf((float)count);
+        }
+        size_t size;
+        const double error = error_of("ec:err=0.25", &t, MANY, &size);
+        if (error > 1.02 * 0.25)
+            fail_msg("%zu elements, %s, others %s: the error is %g", count, scattered ? "scattered" : "at the end",
+                     others ? "there" : "0", error);
+    }
+    cwi_free(x);
+}
+
 static void codes_of_zero_are_told(void **state)
 {
     (void)state;
@@ -707,6 +737,7 @@ int main(void)
         cmocka_unit_test(errors_are_met),
         cmocka_unit_test(classes_of_contexts_have_levels_of_their_own),
         cmocka_unit_test(errors_are_met_on_odd_maps),
+        cmocka_unit_test(errors_are_met_where_few_elements_matter),
         cmocka_unit_test(codes_of_zero_are_told),
         cmocka_unit_test(levels_of_classes_beside_random_rounding_are_refused),
         cmocka_unit_test(what_both_ends_know_to_be_zero_is_not_coded),

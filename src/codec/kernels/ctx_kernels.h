@@ -63,6 +63,9 @@ typedef struct cwi_ctx_near {
     const uint8_t *ref[CWI_CTX_REFS];
 } cwi_ctx_near;
 
+/* A position where there is none. */
+static const uint8_t cwi_nothing[CWI_LANES];
+
 typedef struct cwi_ctx_lanes {
     const cwi_ctx_model *model;
     uint32_t state[CWI_LANES];

@@ -1,6 +1,7 @@
 /* ctx_mix.h - what predicts a row's symbols, for every variant that has nothing better: in GNU C's vectors, which
  * compilers turn into the best that the file's instruction set has. Included by ctx_*.c, which may define MIXED, how
- * many lanes are handled at a time, with v_widen() and v_shorten() for so many bytes to 16 bits each, and back. */
+ * many lanes are handled at a time, with v_widen() and v_shorten() for so many bytes to 16 bits each, and back;
+ * V_MULTIPLIES, with v_add_product() for 8 lanes; or MIX_PAIRS, with a mix() of its own. */
 #ifndef CWI_CTX_MIX_H
 #define CWI_CTX_MIX_H
 
@@ -43,8 +44,6 @@ CWI_INLINE void put_bytes(mixed_words v, uint8_t *p)
     memcpy(p, &bytes, sizeof bytes);
 #endif
 }
-
-static const uint8_t cwi_nothing[CWI_LANES];
 
 #ifndef MIX_PAIRS
 

@@ -42,17 +42,15 @@ CWI_INLINE void put_numbers(lane_words v, int16_t out[CWI_LANES])
     _mm256_storeu_si256((__m256i *)(void *)(out + 16), _mm256_permute2x128_si256(v.low, v.high, 0x31));
 }
 
-static const uint8_t mixed_with_nothing[CWI_LANES];
-
 /* The weights in pairs: upper left and upper right, up and the first reference, and the other references. */
 static unsigned pair_weights(const cwi_ctx_mix *m, lane_words weights[PAIRS])
 {
-    const int8_t *first = m->refs ? m->weight[CWI_CTX_ABOVE] : (const int8_t *)mixed_with_nothing;
+    const int8_t *first = m->refs ? m->weight[CWI_CTX_ABOVE] : (const int8_t *)cwi_nothing;
     unsigned pairs = PAIRS_ABOVE;
     weights[0] = interleaved(m->weight[1], m->weight[2]);
     weights[1] = interleaved(m->weight[0], first);
     for (unsigned r = 1; r < m->refs; r += 2, pairs++) {
-        const void *second = r + 1 < m->refs ? (const void *)m->weight[CWI_CTX_ABOVE + r + 1] : mixed_with_nothing;
+        const void *second = r + 1 < m->refs ? (const void *)m->weight[CWI_CTX_ABOVE + r + 1] : cwi_nothing;
         weights[pairs] = interleaved(m->weight[CWI_CTX_ABOVE + r], second);
     }
     return pairs;
@@ -65,9 +63,9 @@ CWI_INLINE void mix_row(lane_words bias, const lane_words *weights, unsigned pai
     for (size_t x = 0, at = 0; x < width; x++, at += CWI_LANES) {
         lane_words sum = bias;
         if (up)
-            sum = add_pair(sum, weights, x > 0 ? up + at - CWI_LANES : mixed_with_nothing,
-                           x + 1 < width ? up + at + CWI_LANES : mixed_with_nothing);
-        const uint8_t *above = up ? up + at : mixed_with_nothing;
+            sum = add_pair(sum, weights, x > 0 ? up + at - CWI_LANES : cwi_nothing,
+                           x + 1 < width ? up + at + CWI_LANES : cwi_nothing);
+        const uint8_t *above = up ? up + at : cwi_nothing;
         sum = add_pair(sum, weights + 1, above, ref[0] ? ref[0] + at : above);
         for (unsigned p = PAIRS_ABOVE; p < pairs; p++)
             sum = add_pair(sum, weights + p, ref[2 * p - 3] + at, ref[2 * p - 2] + at);

@@ -21,11 +21,12 @@ static size_t block_elements(const cwi_ctx_shape *s)
 /* Several of them, so that an addition need not wait for the one before. */
 enum { COUNTS = 4 };
 
+/* The sample that moments are taken of. */
 enum {
-    SAMPLE_LEAST = 1 << 15,
-    SAMPLE_TRIED = 1 << 14,
-    SPARSEST = 64 /* one element in this many of the tensor, at least */,
-    SHORTEST = 16
+    SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
+    SAMPLE_TRIED = 1 << 14, /* the same where a part of the sections is tried */
+    SPARSEST = 64,          /* one element in this many of the tensor, at least */
+    SHORTEST = 16,          /* elements of a lane that are taken together */
 };
 
 enum { TRIED = 4 /* of so many sections one is tried */ };

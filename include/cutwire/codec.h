@@ -34,6 +34,16 @@ void cw_codec_destroy(cw_codec **codec);
 /* The canonical spec with every key written out; lives as long as the codec. */
 const char *cw_codec_spec(const cw_codec *codec);
 
+/* What a codec promises, so that nobody looks into its spec for that. */
+typedef struct cw_codec_traits {
+    bool lossless;      /* fp32 comes back to the bit, but for a NaN's payload */
+    bool keeps_zero;    /* of a tensor without negative elements, what is 0 comes back as 0, and decoding can tell where
+                           (cw_decode_args.sent) */
+    bool takes_support; /* makes use of cw_encode_args.support */
+    bool unbiased;      /* what decodes is on average over seeds the input (cw_encode says how nearly) */
+} cw_codec_traits;
+cw_codec_traits cw_codec_get_traits(const cw_codec *codec);
+
 /* The registry, for --help and documentation: 0 <= i < cw_codec_family_count(). Static storage. */
 typedef struct cw_codec_family {
     const char *name;    /* "ms" */

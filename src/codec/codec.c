@@ -81,6 +81,14 @@ const char *cw_codec_spec(const cw_codec *codec)
     return codec->spec;
 }
 
+cw_codec_traits cw_codec_get_traits(const cw_codec *codec)
+{
+    cw_codec_traits traits = codec->family->traits;
+    if (codec->family->refine_traits)
+        codec->family->refine_traits(codec->value, &traits);
+    return traits;
+}
+
 /* ---- encoding ---- */
 
 static cw_status check_input(const cw_tensor *in, size_t *elements, cw_error *err)

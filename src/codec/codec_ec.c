@@ -224,12 +224,19 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
     return p->elements ? 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) : 0;
 }
 
+static void refine_traits(const cwi_value *v, cw_codec_traits *traits)
+{
+    traits->unbiased = v[CWI_EC_ROUND].whole != 0;
+}
+
 const cwi_family cwi_family_ec = {
     .info = {.name = "ec",
              .summary = "uniform quantization coded in the context of the neighbours: to an error, a size or a step",
              .keys = "err=[0,1) bpe=[0,64) bytes=[0,2^48) step=[0,4096) round=nearest|stochastic "
                      "scope=" CWI_SCOPE_CHOICES},
     .id = 8,
+    .traits = {.keeps_zero = true, .takes_support = true},
+    .refine_traits = refine_traits,
     .keys = keys,
     .key_count = CWI_EC_KEYS,
     .either = CWI_EC_ERR,

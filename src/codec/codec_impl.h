@@ -184,6 +184,8 @@ typedef struct cwi_input {
 struct cwi_family {
     cw_codec_family info;
     uint8_t id; /* in payloads; never reused */
+    cw_codec_traits traits; /* whatever the keys; what depends on them: */
+    void (*refine_traits)(const cwi_value *values, cw_codec_traits *traits); /* NULL: nothing */
     const cwi_key *keys;
     size_t key_count;
     /* Two real keys of which one at least has to be 0; twice the same one: none. */

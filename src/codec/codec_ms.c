@@ -393,12 +393,18 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
     return size + (is_coded(p->value, p->elements) ? coded_work(&m, &p->shape, threads, true) : 0);
 }
 
+static void refine_traits(const cwi_value *v, cw_codec_traits *traits)
+{
+    traits->keeps_zero = v[KEY_RECON].whole == RECON_EDGE; /* a centroid is the mean of what the code stands for */
+}
+
 const cwi_family cwi_family_ms = {
     .info = {.name = "ms",
              .summary = "mask-encoded sparsification: the largest values exactly, b bits for every other",
              .keys = "r=[0,1) b=1..8 round=floor|nearest recon=edge|centroid values=" CWI_VALUES_CHOICES
                      " scope=" CWI_SCOPE_CHOICES " entropy=none|ctx"},
     .id = 4,
+    .refine_traits = refine_traits,
     .keys = keys,
     .key_count = KEY_COUNT,
     .bound = bound,

@@ -238,11 +238,18 @@ static cw_status decode(cwi_decode_job *job)
     return CW_OK;
 }
 
+static void refine_traits(const cwi_value *v, cw_codec_traits *traits)
+{
+    traits->unbiased = v[KEY_ROUND].whole == STOCHASTIC;
+}
+
 const cwi_family cwi_family_qu = {
     .info = {.name = "qu",
              .summary = "uniform quantization between the smallest and the largest value",
              .keys = "b=1..8 round=nearest|stochastic scope=" CWI_SCOPE_CHOICES " seed=N"},
     .id = 7,
+    .traits = {.keeps_zero = true},
+    .refine_traits = refine_traits,
     .keys = keys,
     .key_count = KEY_COUNT,
     .bound = bound,

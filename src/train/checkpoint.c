@@ -39,7 +39,7 @@ static char *metadata_text(const cwi_report *report, const cw_config *config, co
     return text;
 }
 
-static cw_status save(const cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+static cw_status save(const cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                       const cwi_progress *at, cw_error *err)
 {
     char path[PATH_SIZE];
@@ -48,7 +48,7 @@ static cw_status save(const cwi_report *report, const cw_config *config, cwi_hal
     if (!meta)
         return cwi_fail_memory(err, 0);
     cwi_state state;
-    cw_status status = cwi_halves_export(halves, count, &state, err);
+    cw_status status = cwi_halves_export(halves, count, CWI_STATE_ALL, &state, err);
     if (status == CW_OK)
         status = cw_safetensors_save(path, state.items, state.count, meta, err);
     cwi_state_free(&state);
@@ -62,7 +62,7 @@ uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32
     return every < steps - step ? step + every - step % every : steps;
 }
 
-void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                          const cwi_progress *at)
 {
     const bool wanted = at->step || (config->checkpoint_every &&
@@ -144,7 +144,7 @@ cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
 }
 
 /* A half that is not one of the run's would begin without its optimizer's state. */
-static cw_status check_halves(const cw_tensor_set *set, cwi_half *const *halves, size_t count, cw_error *err)
+static cw_status check_halves(const cw_tensor_set *set, cw_half *const *halves, size_t count, cw_error *err)
 {
     size_t cut, held;
     CWI_TRY(count_halves(set, &held, &cut, err));
@@ -152,9 +152,9 @@ static cw_status check_halves(const cw_tensor_set *set, cwi_half *const *halves,
         return cwi_fail(err, CW_ERR_MISMATCH, "the run was not split: go on by train --local");
     if (held > count)
         return cwi_fail(err, CW_ERR_MISMATCH, "the run was split: go on by train --split, train --processes or server");
-    if (cut != halves[count - 1]->first)
+    if (cut != cwi_half_first_layer(halves[count - 1]))
         return cwi_fail(err, CW_ERR_MISMATCH, "the run was cut before layer %zu, not %zu: go on with its own --cut",
-                        cut, halves[count - 1]->first);
+                        cut, cwi_half_first_layer(halves[count - 1]));
     return CW_OK;
 }
 
@@ -177,7 +177,7 @@ static void restore_progress(const json_t *meta, const cwi_report *report, cwi_p
     cwi_report_restore_traffic(json_object_get(within, "downlink"), &at->down);
 }
 
-static cw_status resume(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+static cw_status resume(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                         cwi_progress *at, cw_error *err)
 {
     cw_tensor_set set;
@@ -201,15 +201,14 @@ static cw_status resume(const cw_config *config, cwi_half *const *halves, size_t
     return status;
 }
 
-static cw_status take_weights(const char *path, cwi_half *const *halves, size_t count, cwi_report *report,
-                              cw_error *err)
+static cw_status take_weights(const char *path, cw_half *const *halves, size_t count, cwi_report *report, cw_error *err)
 {
     cw_tensor_set set;
     CWI_TRY(cw_safetensors_load(path, &set, err));
     bool kept = false;
     cw_status status = CW_OK;
     for (size_t i = 0; i < count && status == CW_OK; i++)
-        status = cw_part_weights_import(halves[i]->part, &set, &kept, err);
+        status = cwi_half_import_weights(halves[i], &set, &kept, err);
     cw_tensor_set_free(&set);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "%s", path);
@@ -218,7 +217,7 @@ static cw_status take_weights(const char *path, cwi_half *const *halves, size_t 
     return CW_OK;
 }
 
-cw_status cwi_checkpoint_begin(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                                cwi_progress *at, cw_error *err)
 {
     *at = (cwi_progress){0};

@@ -15,14 +15,14 @@ uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32
 
 /* Writes it: within an epoch, or between epochs when the configuration asks for one there. A failure (a full disk) is
  * logged and leaves the last good file; training goes on. */
-void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cwi_half *const *halves, size_t count,
+void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                          const cwi_progress *at);
 
 /* When config.resume names a run: loads the halves and the report, and gives the place to go on from. Else that is
  * the beginning, and the weights are those of the file config.weights, when it names one.
  * CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another optimizer; the weights do not fit.
  * CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
-cw_status cwi_checkpoint_begin(const cw_config *config, cwi_half *const *halves, size_t count, cwi_report *report,
+cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                                cwi_progress *at, cw_error *err);
 
 #endif

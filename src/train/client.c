@@ -29,7 +29,8 @@ struct cwi_client {
     uint32_t index, clients;
     bool has_setup;
     cwi_setup setup;
-    cwi_half half;
+    cw_half *half;
+    float *flat; /* room for the half's gradients or buffers */
     cwi_feed feed;
     cwi_report report; /* for its events only */
     float *smashed;    /* batch x smashed_count: activations up, gradients down */
@@ -38,6 +39,7 @@ struct cwi_client {
     cw_phase phase;
     uint32_t epoch, step, steps;
     size_t batch_n; /* of the batch that is under way */
+    cw_half_call call;
     double heard, said;
     char last_words[400];
 };
@@ -73,7 +75,8 @@ void cwi_client_destroy(cwi_client **client)
     cwi_free(c->smashed);
     cwi_free(c->support);
     cwi_feed_close(&c->feed);
-    cwi_half_close(&c->half);
+    cw_half_destroy(&c->half);
+    cwi_free(c->flat);
     cwi_setup_close(&c->setup);
     cwi_outbox_free(&c->box);
     cwi_free(c);
@@ -171,8 +174,10 @@ static cw_status send_batch(cwi_client *c, cw_loader *loader, cw_mode mode, cw_e
                         cw_loader_batches(loader));
     if (status != CW_OK)
         return status;
-    cw_part_set_position(c->half.part, cwi_part_position(c->index, c->epoch, cw_loader_batches(loader), c->step));
-    CWI_TRY(cw_part_forward(c->half.part, mode, batch.x, batch.n, c->smashed, err));
+    c->call = (cw_half_call){.mode = mode,
+                             .n = batch.n,
+                             .position = cwi_part_position(c->index, c->epoch, cw_loader_batches(loader), c->step)};
+    CWI_TRY(cw_half_forward(c->half, &c->call, batch.x, c->smashed, err));
     c->batch_n = batch.n;
     cw_msg msg = message(c, CW_MSG_ACTIVATION);
     msg.samples = batch.n;
@@ -187,9 +192,9 @@ static cw_status send_phase_done(cwi_client *c, cw_error *err)
 {
     cw_msg msg = message(c, CW_MSG_PHASE_DONE);
     if (c->phase == CW_PHASE_TRAIN) {
-        cw_part_export_buffers(c->half.part, c->half.flat);
-        msg.blob = (const uint8_t *)c->half.flat;
-        msg.blob_size = c->half.buffers * sizeof(float);
+        CWI_TRY(cw_half_get(c->half, CW_HALF_BUFFER, c->flat, err));
+        msg.blob = (const uint8_t *)c->flat;
+        msg.blob_size = cw_half_buffer_count(c->half) * sizeof(float);
     }
     c->state = STATE_IDLE;
     return send_msg(c, &msg, err);
@@ -233,13 +238,13 @@ static cw_status on_gradient(cwi_client *c, const cw_msg *msg, cw_error *err)
     cw_tensor dz = smashed_view(c);
     const cw_decode_args args = {.threads = cwi_engine_threads(&c->config), .support = c->support};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &dz, &args, err));
-    CWI_TRY(cw_part_backward(c->half.part, c->smashed, NULL, err));
-    cw_part_export_grads(c->half.part, c->half.flat);
+    CWI_TRY(cw_half_backward(c->half, &c->call, c->smashed, NULL, err));
+    CWI_TRY(cw_half_get(c->half, CW_HALF_GRADIENT, c->flat, err));
     cwi_report_step(&c->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, msg->loss / (double)c->batch_n);
     cw_msg reply = message(c, CW_MSG_CLIENT_GRAD);
     reply.samples = c->batch_n;
     c->state = STATE_UPDATE;
-    const cw_tensor gradient = cwi_half_vector(&c->half, c->half.flat);
+    const cw_tensor gradient = cwi_half_vector(c->half, c->flat);
     return send_tensor(c, &reply, CWI_FLOW_CLIENT_GRAD, c->setup.update, &gradient, err);
 }
 
@@ -247,15 +252,13 @@ static cw_status on_gradient(cwi_client *c, const cw_msg *msg, cw_error *err)
 static cw_status on_update(cwi_client *c, const cw_msg *msg, cw_error *err)
 {
     if (msg->blob_size) {
-        cw_tensor gradient = cwi_half_vector(&c->half, c->half.flat);
+        cw_tensor gradient = cwi_half_vector(c->half, c->flat);
         const cw_decode_args args = {.threads = cwi_engine_threads(&c->config)};
         cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "UPDATE");
-        cw_part_import_grads(c->half.part, c->half.flat);
-        status = cw_optimizer_step(c->half.optimizer, (float)msg->lr);
-        if (status != CW_OK)
-            return cwi_fail(err, status, "cannot update the client half at the rate %g", msg->lr);
+        CWI_TRY(cw_half_put(c->half, CW_HALF_GRADIENT, c->flat, err));
+        CWI_TRY(cw_half_step(c->half, (float)msg->lr, err));
     }
     c->step = msg->step + 1;
     return next_batch(c, err);
@@ -292,10 +295,11 @@ static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
     CWI_TRY(cwi_feed_open(&c->setup, c->index, c->clients, &c->feed, err));
     CWI_TRY(cwi_half_open(&c->setup, 0, c->setup.cut.layer, (size_t)c->config.batch, &c->half, err));
     const size_t elements = (size_t)c->config.batch * c->setup.smashed_count;
+    c->flat = cwi_calloc(CWI_MAX(cw_half_weight_count(c->half), cw_half_buffer_count(c->half)), sizeof(float));
     c->smashed = cwi_alloc(elements, sizeof(float));
-    const bool supported = c->setup.mask_gradient && strncmp(cw_codec_spec(c->setup.down), "ec:", 3) == 0;
+    const bool supported = c->setup.mask_gradient && cw_codec_get_traits(c->setup.down).takes_support;
     c->support = supported ? cwi_alloc(elements, 1) : NULL;
-    return c->smashed && (c->support || !supported) ? CW_OK : cwi_fail_memory(err, elements * sizeof(float));
+    return c->smashed && c->flat && (c->support || !supported) ? CW_OK : cwi_fail_memory(err, elements * sizeof(float));
 }
 
 static cw_status on_welcome(cwi_client *c, const cw_msg *msg, cw_error *err)
@@ -347,7 +351,7 @@ static cw_status dispatch(cwi_client *c, const cw_msg *msg, cw_error *err)
     case CW_MSG_WELCOME:
         return c->state == STATE_HELLO ? on_welcome(c, msg, err) : unexpected(c, msg, err);
     case CW_MSG_STATE:
-        return c->state == STATE_IDLE ? cwi_half_load(&c->half, msg->blob, msg->blob_size, err)
+        return c->state == STATE_IDLE ? cwi_half_load(c->half, msg->blob, msg->blob_size, err)
                                       : unexpected(c, msg, err);
     case CW_MSG_BEGIN:
         return c->state == STATE_IDLE ? on_begin(c, msg, err) : unexpected(c, msg, err);

@@ -229,29 +229,16 @@ bool cwi_report_stop_asked(const cwi_report *report)
 
 /* ---- the model ---- */
 
-cw_status cwi_report_save_model(const cwi_report *report, const cw_part *const *parts, size_t count, cw_error *err)
+cw_status cwi_report_save_model(const cwi_report *report, cw_half *const *halves, size_t count, cw_error *err)
 {
     if (!*report->result.out)
         return CW_OK;
-    cw_named_tensor *state[2] = {NULL, NULL}, *all = NULL;
-    size_t sizes[2] = {0, 0}, total = 0;
-    cw_status status = CW_OK;
-    for (size_t i = 0; i < count && status == CW_OK; i++) {
-        status = cw_part_state_export(parts[i], &state[i], &sizes[i], err);
-        total += sizes[i];
-    }
-    if (status == CW_OK && !(all = cwi_alloc(total, sizeof *all)))
-        status = cwi_fail_memory(err, total * sizeof *all);
-    if (status == CW_OK) {
-        char path[PATH_SIZE];
-        join_path(path, sizeof path, report->result.out, "model.safetensors");
-        memcpy(all, state[0], sizes[0] * sizeof *all);
-        if (sizes[1])
-            memcpy(all + sizes[0], state[1], sizes[1] * sizeof *all);
-        status = cw_safetensors_save(path, all, total, NULL, err);
-    }
-    cwi_free(all);
-    for (size_t i = 0; i < count; i++)
-        cw_named_tensors_free(state[i], sizes[i]);
+    char path[PATH_SIZE];
+    cwi_state state;
+    cw_status status = cwi_halves_export(halves, count, CWI_STATE_MODEL, &state, err);
+    join_path(path, sizeof path, report->result.out, "model.safetensors");
+    if (status == CW_OK)
+        status = cw_safetensors_save(path, state.items, state.count, NULL, err);
+    cwi_state_free(&state);
     return status;
 }

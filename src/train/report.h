@@ -49,7 +49,7 @@ void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, si
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
 bool cwi_report_stop_asked(const cwi_report *report);
 
-/* model.safetensors in the run's directory: the parameters and buffers of the parts, one after the other. */
-cw_status cwi_report_save_model(const cwi_report *report, const cw_part *const *parts, size_t count, cw_error *err);
+/* model.safetensors in the run's directory: the weights and buffers of the halves, one after the other. */
+cw_status cwi_report_save_model(const cwi_report *report, cw_half *const *halves, size_t count, cw_error *err);
 
 #endif

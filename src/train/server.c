@@ -15,15 +15,17 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     if (!cwi_mul_size(batch, s->setup.smashed_count, &elements))
         return cwi_fail(err, CW_ERR_INVALID, "batch %zu is too large for this cut", batch);
     s->slots = cwi_calloc(s->slot_count, sizeof *s->slots);
-    s->average = cwi_calloc(CWI_MAX(s->client.trainable, s->client.buffers), sizeof(float));
-    const cw_tensor gradient = cwi_half_vector(&s->client, s->average);
+    const size_t floats = CWI_MAX(cw_half_weight_count(s->client), cw_half_buffer_count(s->client));
+    s->average = cwi_calloc(floats, sizeof(float));
+    s->flat = cwi_calloc(floats, sizeof(float));
+    const cw_tensor gradient = cwi_half_vector(s->client, s->average);
     s->coded_capacity = cw_codec_bound(s->setup.update, &gradient);
     s->coded_update = cwi_alloc(s->coded_capacity, 1);
     s->x = cwi_alloc(elements, sizeof(float));
     s->dx = cwi_alloc(elements, sizeof(float));
     s->sent = s->setup.mask_gradient ? cwi_alloc(elements, 1) : NULL;
     s->labels = cwi_alloc(batch, sizeof(int32_t));
-    if (!s->slots || !s->average || !s->coded_update || !s->x || !s->dx || !s->labels ||
+    if (!s->slots || !s->average || !s->flat || !s->coded_update || !s->x || !s->dx || !s->labels ||
         (s->setup.mask_gradient && !s->sent))
         return cwi_fail_memory(err, elements * 2 * sizeof(float));
     return CW_OK;
@@ -43,7 +45,7 @@ static cw_status open_server(cwi_server *s, const cw_config *config, const cw_ho
 
 static cw_status resume(cwi_server *s, cw_error *err)
 {
-    cwi_half *const halves[] = {&s->client, &s->half};
+    cw_half *const halves[] = {s->client, s->half};
     CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &s->from, err));
     s->epoch = (uint32_t)s->from.epoch;
     s->totals = s->report.result.last;
@@ -86,14 +88,15 @@ void cwi_server_destroy(cwi_server **server)
             cw_frame_release(&s->slots[i].frame);
     cwi_free(s->slots);
     cwi_free(s->average);
+    cwi_free(s->flat);
     cwi_free(s->coded_update);
     cwi_free(s->x);
     cwi_free(s->dx);
     cwi_free(s->sent);
     cwi_free(s->labels);
     cwi_free(s->welcome);
-    cwi_half_close(&s->half);
-    cwi_half_close(&s->client);
+    cw_half_destroy(&s->half);
+    cw_half_destroy(&s->client);
     cwi_report_close(&s->report);
     cwi_setup_close(&s->setup);
     cwi_outbox_free(&s->box);
@@ -339,8 +342,8 @@ cw_status cwi_server_finish(cwi_server *server, cw_status outcome, const char *w
         msg.status = outcome;
         (void)cwi_outbox_send_text(&server->box, slot->peer, &msg, words, NULL);
     }
-    const cw_part *parts[] = {server->client.part, server->half.part};
-    return cwi_report_save_model(&server->report, parts, CWI_COUNT(parts), err);
+    cw_half *const halves[] = {server->client, server->half};
+    return cwi_report_save_model(&server->report, halves, CWI_COUNT(halves), err);
 }
 
 /* ---- the role ---- */

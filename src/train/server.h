@@ -48,8 +48,9 @@ typedef struct cwi_server {
     uint8_t *welcome; /* WELCOME's blob */
     size_t welcome_size;
     uint64_t config_hash, session;
-    cwi_half half;   /* the layers after the cut */
-    cwi_half client; /* a copy of what every client has: weights, averaged buffers, optimizer */
+    cw_half *half;   /* the layers after the cut */
+    cw_half *client; /* a copy of what every client has: weights, averaged buffers, optimizer */
+    float *flat;     /* room for the client half's gradients or buffers, as one client sends them */
     cwi_slot *slots;
     size_t slot_count;
 

@@ -89,8 +89,7 @@ static cw_status begin_step(cwi_server *s, cw_error *err)
         s->expected += slot->batch;
     }
     open_round(s, CWI_STAGE_ACTIVATIONS, true);
-    cw_status status = cw_part_grad_sum_clear(s->half.part);
-    return status == CW_OK ? CW_OK : cwi_fail(err, status, "cannot clear gradients");
+    return cwi_half_sum_clear(s->half, err);
 }
 
 static cw_tensor smashed_view(const cwi_server *s, float *data, uint64_t n)
@@ -101,7 +100,7 @@ static cw_tensor smashed_view(const cwi_server *s, float *data, uint64_t n)
 }
 
 /* Decodes a batch and runs this half forward and through the loss. */
-static cw_status run_batch(cwi_server *s, const cw_msg *msg, cw_mode mode, cw_loss *loss, cw_error *err)
+static cw_status run_batch(cwi_server *s, const cw_msg *msg, const cw_half_call *call, cw_loss *loss, cw_error *err)
 {
     if (msg->samples < 1 || msg->samples > (uint64_t)s->setup.config.batch)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %d",
@@ -110,9 +109,8 @@ static cw_status run_batch(cwi_server *s, const cw_msg *msg, cw_mode mode, cw_lo
     cw_tensor x = smashed_view(s, s->x, msg->samples);
     cw_decode_args args = {.threads = cwi_engine_threads(&s->setup.config), .sent = s->sent};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
-    size_t n = (size_t)msg->samples;
-    CWI_TRY(cw_part_forward(s->half.part, mode, s->x, n, NULL, err));
-    return cw_part_loss(s->half.part, s->labels, n, loss, err);
+    CWI_TRY(cw_half_forward(s->half, call, s->x, NULL, err));
+    return cw_half_loss(s->half, call, &(cw_targets){s->labels}, loss, err);
 }
 
 static cw_encode_args encode_args(const cwi_server *s, cwi_flow flow, size_t client)
@@ -158,14 +156,16 @@ static cw_status take_activation(cwi_server *s, cwi_slot *slot, const cw_msg *ms
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples where %llu were due",
                         (unsigned long long)msg->samples, (unsigned long long)slot->batch);
     cw_loss loss;
-    cw_part_set_position(s->half.part,
-                         cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
-    CWI_TRY(run_batch(s, msg, CW_TRAIN, &loss, err));
-    CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
+    const size_t client = (size_t)(slot - s->slots);
+    const cw_half_call call = {.mode = CW_TRAIN,
+                               .n = (size_t)msg->samples,
+                               .position = cwi_part_position(client, s->epoch, batches_of(s, slot->samples), s->step)};
+    CWI_TRY(run_batch(s, msg, &call, &loss, err));
+    CWI_TRY(cw_half_backward(s->half, &call, NULL, s->dx, err));
     if (s->setup.mask_gradient)
         mask_gradient(s, slot->batch);
     CWI_TRY(send_gradient(s, slot, &loss, slot->batch, err));
-    CWI_TRY(cw_part_grad_sum_add(s->half.part, cwi_batch_weight(slot->batch, s->expected)));
+    CWI_TRY(cwi_half_sum_add(s->half, cwi_batch_weight(slot->batch, s->expected), err));
     s->actual += slot->batch;
     s->totals.up.payload += msg->blob_size;
     s->totals.up.raw += raw_bytes(s, slot->batch);
@@ -183,13 +183,11 @@ static cw_status finish_activations(cwi_server *s, cw_error *err)
         return end_of_training_phase(s);
     /* When a client was lost during the step, the weights of the others grow to make one again. */
     float scale = s->actual == s->expected ? 1.0f : (float)((double)s->expected / (double)s->actual);
-    CWI_TRY(cw_part_grad_sum_replace(s->half.part, scale));
+    CWI_TRY(cwi_half_sum_replace(s->half, scale, err));
     double progress = s->epoch + (double)s->step / (double)s->steps;
     float lr = cw_schedule_lr(&s->setup.schedule, progress, s->setup.config.epochs);
     s->totals.lr = lr;
-    cw_status status = cw_optimizer_step(s->half.optimizer, lr);
-    if (status != CW_OK)
-        return cwi_fail(err, status, "cannot update the server's half");
+    CWI_TRY(cw_half_step(s->half, lr, err));
     cwi_report_step(&s->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
                     s->sum_loss / (double)s->sum_samples);
     uint64_t expected = 0;
@@ -221,12 +219,12 @@ static cw_status take_client_grad(cwi_server *s, cwi_slot *slot, const cw_msg *m
     if (msg->samples != slot->batch)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a gradient of %llu samples, due were %llu",
                         (unsigned long long)msg->samples, (unsigned long long)slot->batch);
-    cw_tensor gradient = cwi_half_vector(&s->client, s->client.flat);
+    cw_tensor gradient = cwi_half_vector(s->client, s->flat);
     const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup.config)};
     cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its gradient");
-    cwi_average_add(s->average, s->client.flat, s->client.trainable, cwi_batch_weight(slot->batch, s->expected),
+    cwi_average_add(s->average, s->flat, cw_half_weight_count(s->client), cwi_batch_weight(slot->batch, s->expected),
                     s->actual == 0);
     s->actual += slot->batch;
     s->totals.up.weights += msg->blob_size;
@@ -253,7 +251,7 @@ static void broadcast_update(cwi_server *s, const uint8_t *update, size_t size)
 /* The average into s->coded_update as it is sent, and back: this copy of the client half gets what the clients get. */
 static cw_status code_update(cwi_server *s, size_t *size, cw_error *err)
 {
-    cw_tensor average = cwi_half_vector(&s->client, s->average);
+    cw_tensor average = cwi_half_vector(s->client, s->average);
     const cw_encode_args args = encode_args(s, CWI_FLOW_UPDATE, 0);
     const cw_decode_args back = {.threads = args.threads};
     cw_status status = cw_encode(s->setup.update, &average, &args, s->coded_update, s->coded_capacity, size, err);
@@ -268,14 +266,12 @@ static cw_status finish_client_grads(cwi_server *s, cw_error *err)
     if (s->actual) {
         if (s->actual != s->expected) {
             float scale = (float)((double)s->expected / (double)s->actual);
-            for (size_t i = 0; i < s->client.trainable; i++)
+            for (size_t i = 0; i < cw_half_weight_count(s->client); i++)
                 s->average[i] *= scale;
         }
         CWI_TRY(code_update(s, &size, err));
-        cw_part_import_grads(s->client.part, s->average);
-        cw_status status = cw_optimizer_step(s->client.optimizer, (float)s->totals.lr);
-        if (status != CW_OK)
-            return cwi_fail(err, status, "cannot update the client half");
+        CWI_TRY(cw_half_put(s->client, CW_HALF_GRADIENT, s->average, err));
+        CWI_TRY(cw_half_step(s->client, (float)s->totals.lr, err));
     }
     broadcast_update(s, s->coded_update, size);
     if (++s->step < s->goal)
@@ -298,14 +294,14 @@ static cw_status end_of_training_phase(cwi_server *s)
 
 static cw_status take_train_done(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
 {
-    if (msg->phase != CW_PHASE_TRAIN || msg->blob_size != s->client.buffers * sizeof(float))
+    if (msg->phase != CW_PHASE_TRAIN || msg->blob_size != cw_half_buffer_count(s->client) * sizeof(float))
         return cwi_fail(err, CW_ERR_PROTOCOL, "%zu bytes of batch-norm statistics, %zu were due", msg->blob_size,
-                        s->client.buffers * sizeof(float));
-    memcpy(s->client.flat, msg->blob ? msg->blob : (const uint8_t *)"", msg->blob_size);
-    for (size_t i = 0; i < s->client.buffers; i++)
-        if (!isfinite(s->client.flat[i]))
+                        cw_half_buffer_count(s->client) * sizeof(float));
+    memcpy(s->flat, msg->blob ? msg->blob : (const uint8_t *)"", msg->blob_size);
+    for (size_t i = 0; i < cw_half_buffer_count(s->client); i++)
+        if (!isfinite(s->flat[i]))
             return cwi_fail(err, CW_ERR_DIVERGED, "its batch-norm statistics are not finite");
-    cwi_average_add(s->average, s->client.flat, s->client.buffers, cwi_batch_weight(slot->samples, s->expected),
+    cwi_average_add(s->average, s->flat, cw_half_buffer_count(s->client), cwi_batch_weight(slot->samples, s->expected),
                     s->actual == 0);
     s->actual += slot->samples;
     s->totals.up.weights += msg->blob_size;
@@ -316,7 +312,7 @@ static cw_status send_state(cwi_server *s, cw_error *err)
 {
     uint8_t *bytes;
     size_t size;
-    CWI_TRY(cwi_half_save(&s->client, &bytes, &size, err));
+    CWI_TRY(cwi_half_save(s->client, &bytes, &size, err));
     for (size_t i = 0; i < s->slot_count; i++) {
         cwi_slot *slot = &s->slots[i];
         if (slot->state != CWI_SLOT_ACTIVE)
@@ -367,7 +363,7 @@ static void save_within_epoch(cwi_server *s)
                        .down = s->totals.down};
     at.up.socket = s->before_up + stats.bytes_received;
     at.down.socket = s->before_down + stats.bytes_sent;
-    cwi_half *const halves[] = {&s->client, &s->half};
+    cw_half *const halves[] = {s->client, s->half};
     cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves), &at);
 }
 
@@ -376,9 +372,9 @@ static cw_status finish_epoch(cwi_server *s, cw_error *err);
 static cw_status finish_train_done(cwi_server *s, cw_error *err)
 {
     if (s->actual) {
-        for (size_t i = 0; s->actual != s->expected && i < s->client.buffers; i++)
+        for (size_t i = 0; s->actual != s->expected && i < cw_half_buffer_count(s->client); i++)
             s->average[i] *= (float)((double)s->expected / (double)s->actual);
-        cw_part_import_buffers(s->client.part, s->average);
+        CWI_TRY(cw_half_put(s->client, CW_HALF_BUFFER, s->average, err));
     }
     if (s->step < s->steps) {
         save_within_epoch(s);
@@ -404,7 +400,8 @@ static cw_status finish_train_done(cwi_server *s, cw_error *err)
 static cw_status take_eval_batch(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
 {
     cw_loss loss;
-    CWI_TRY(run_batch(s, msg, CW_EVAL, &loss, err));
+    const cw_half_call call = {.mode = CW_EVAL, .n = (size_t)msg->samples};
+    CWI_TRY(run_batch(s, msg, &call, &loss, err));
     slot->loss += loss.mean * (double)msg->samples;
     slot->correct += loss.correct;
     slot->evaluated += msg->samples;
@@ -457,7 +454,7 @@ static cw_status finish_epoch(cwi_server *s, cw_error *err)
     r->up.socket = s->before_up + stats.bytes_received;
     r->down.socket = s->before_down + stats.bytes_sent;
     cwi_report_epoch(&s->report, r);
-    cwi_half *const halves[] = {&s->client, &s->half};
+    cw_half *const halves[] = {s->client, s->half};
     cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves),
                         &(cwi_progress){.epoch = r->epoch + 1});
     if (++s->epoch < (uint32_t)s->setup.config.epochs)

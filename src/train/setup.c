@@ -95,7 +95,7 @@ static cw_status find_mask(cwi_setup *setup, cw_error *err)
 {
     const char *wish = setup->config.mask_gradient;
     const bool relu = is_behind_relu(setup->model, setup->cut.layer);
-    const bool zeros = !strstr(cw_codec_spec(setup->up), "recon=centroid");
+    const bool zeros = cw_codec_get_traits(setup->up).keeps_zero;
     setup->mask_gradient = strcmp(wish, "auto") == 0 ? relu && zeros && cwi_is_coded(setup->down) : wish[0] == '1';
     if (strcmp(wish, "auto") != 0 && strcmp(wish, "0") != 0 && strcmp(wish, "1") != 0)
         return cwi_fail(err, CW_ERR_SPEC, "mask-gradient: '%s' is none of 0, 1, auto", wish);
@@ -116,8 +116,8 @@ static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
     CWI_TRY(cw_precision_parse(config->precision, &precision, err));
     cw_init init;
     CWI_TRY(cw_init_parse(config->init, &init, err));
-    cw_optimizer_kind optimizer;
-    CWI_TRY(cw_optimizer_parse(config->optimizer, &optimizer, err));
+    cw_optimizer_options optimizer;
+    CWI_TRY(cwi_half_optimizer(config->optimizer, &optimizer, err));
     CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));
     setup->schedule.base_lr = config->lr;
     cw_status status = cw_codec_create(config->uplink, &setup->up, err);
@@ -208,6 +208,35 @@ cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err)
             *hash = (*hash ^ parts[p]) * UINT64_C(0x100000001b3);
     }
     return CW_OK;
+}
+
+/* Batch norm's biases of a client whose gradients are coded learn at the common rate at most: the noise drives faster
+ * ones away (docs/RESULTS.md). */
+static float bias_lr_of(const cwi_setup *setup, size_t first, size_t last)
+{
+    const float given = (float)setup->config.bias_lr;
+    const bool client = first == 0 && last < cw_model_layer_count(setup->model);
+    return client && (cwi_is_coded(setup->down) || cwi_is_coded(setup->update)) ? CWI_MIN(given, 1.0f) : given;
+}
+
+cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cw_half **half,
+                        cw_error *err)
+{
+    const cw_config *config = &setup->config;
+    *half = NULL;
+    cw_part_options options = {.max_batch = max_batch,
+                               .seed = config->seed,
+                               .threads = cwi_engine_threads(config),
+                               .input_grad = first > 0,
+                               .label_smoothing = (float)config->label_smoothing};
+    cw_optimizer_options o = {.momentum = (float)config->momentum,
+                              .weight_decay = (float)config->weight_decay,
+                              .nesterov = config->nesterov,
+                              .bias_lr = bias_lr_of(setup, first, last)};
+    CWI_TRY(cw_precision_parse(config->precision, &options.precision, err));
+    CWI_TRY(cw_init_parse(config->init, &options.init, err));
+    CWI_TRY(cwi_half_optimizer(config->optimizer, &o, err));
+    return cw_half_of_model(setup->model, first, last, &options, &o, half, err);
 }
 
 bool cwi_eval_due(const cw_config *config, int epoch)

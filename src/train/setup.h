@@ -2,7 +2,6 @@
  *
  * setup.c       model, cut, codecs, schedule
  * run_recipe.c  how texts and tables become numbers: kept with the run, sent to clients
- * half.c        the parts that train, and their state
  * feed.c        a client's data
  */
 #ifndef CWI_TRAIN_SETUP_H
@@ -12,6 +11,7 @@
 
 #include "base/base.h"
 #include "cutwire/train.h"
+#include "half/half_state.h"
 
 typedef struct cwi_setup {
     cw_config config; /* with sample, classes and input filled in */
@@ -42,7 +42,7 @@ void cwi_setup_close(cwi_setup *setup);
 
 static inline bool cwi_is_coded(const cw_codec *codec)
 {
-    return strcmp(cw_codec_spec(codec), "none") != 0;
+    return !cw_codec_get_traits(codec).lossless;
 }
 
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */
@@ -70,36 +70,9 @@ cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. */
 cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);
 
-/* One half with its optimizer, or the whole network. */
-typedef struct cwi_half {
-    cw_part *part;
-    cw_optimizer *optimizer;
-    float *flat; /* room for the trainable parameters or the buffers, whichever is larger */
-    size_t trainable, buffers;
-    size_t first, last; /* layers */
-} cwi_half;
-
-/* Layers [first, last) of the model for batches of up to max_batch samples. */
-cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cwi_half *half,
+/* Layers [first, last) of the model for batches of up to max_batch samples, with the configured optimizer. */
+cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cw_half **half,
                         cw_error *err);
-void cwi_half_close(cwi_half *half);
-/* `data` as one vector of as many floats as the half has trainable parameters: one sample to a codec. */
-cw_tensor cwi_half_vector(const cwi_half *half, float *data);
-
-/* Weights, buffers and optimizers of several halves as named tensors. */
-typedef struct cwi_state {
-    cw_named_tensor *items; /* an optimizer's are "optimizer.SLOT.FIRST-LAST", by layers, one flat vector a half and
-                               slot, and "optimizer.steps.FIRST-LAST", one number */
-    size_t count;
-} cwi_state;
-cw_status cwi_halves_export(cwi_half *const *halves, size_t count, cwi_state *state, cw_error *err);
-void cwi_state_free(cwi_state *state);
-/* Of a set that may hold more. CW_ERR_MISMATCH: something of this half or of its optimizer is missing or unlike. */
-cw_status cwi_half_import(cwi_half *half, const cw_tensor_set *set, cw_error *err);
-
-/* The same as one safetensors image (owned by the caller, cw_bytes_free), and back. */
-cw_status cwi_half_save(cwi_half *half, uint8_t **bytes, size_t *size, cw_error *err);
-cw_status cwi_half_load(cwi_half *half, const void *bytes, size_t size, cw_error *err);
 
 /* A client's share of the data set: loaders over its shard and its part of the test split. */
 typedef struct cwi_feed {

@@ -6,7 +6,7 @@
 typedef struct unsplit {
     cwi_setup setup;
     cwi_report report;
-    cwi_half net;
+    cw_half *net;
     cwi_feed *feeds; /* one a shard */
     size_t shards;
     size_t steps; /* of one epoch */
@@ -41,13 +41,13 @@ static cw_status train_batch(unsplit *u, size_t i, uint64_t position, float weig
 {
     cw_batch batch;
     cw_loss loss;
-    cw_part_set_position(u->net.part, position);
     CWI_TRY(cw_loader_next(u->feeds[i].train_loader, &batch, err));
-    CWI_TRY(cw_part_forward(u->net.part, CW_TRAIN, batch.x, batch.n, NULL, err));
-    CWI_TRY(cw_part_loss(u->net.part, batch.labels, batch.n, &loss, err));
-    CWI_TRY(cw_part_backward(u->net.part, NULL, NULL, err));
+    const cw_half_call call = {.mode = CW_TRAIN, .n = batch.n, .position = position};
+    CWI_TRY(cw_half_forward(u->net, &call, batch.x, NULL, err));
+    CWI_TRY(cw_half_loss(u->net, &call, &(cw_targets){batch.labels}, &loss, err));
+    CWI_TRY(cw_half_backward(u->net, &call, NULL, NULL, err));
     add_loss(sum, &loss, batch.n);
-    return cw_part_grad_sum_add(u->net.part, weight);
+    return cwi_half_sum_add(u->net, weight, err);
 }
 
 static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_error *err)
@@ -55,21 +55,21 @@ static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_
     size_t total = 0;
     for (size_t i = 0; i < u->shards; i++)
         total += batch_samples(u, i, step);
-    CWI_TRY(cw_part_grad_sum_clear(u->net.part));
+    CWI_TRY(cwi_half_sum_clear(u->net, err));
     for (size_t i = 0; i < u->shards; i++) {
         size_t n = batch_samples(u, i, step);
         if (n)
             CWI_TRY(train_batch(u, i, position_of(u, i, epoch, step), cwi_batch_weight(n, total), sum, err));
     }
-    CWI_TRY(cw_part_grad_sum_replace(u->net.part, 1.0f));
+    CWI_TRY(cwi_half_sum_replace(u->net, 1.0f, err));
     float lr = cw_schedule_lr(&u->setup.schedule, epoch + (double)step / (double)u->steps, u->setup.config.epochs);
     u->epoch.lr = lr;
-    return cw_optimizer_step(u->net.optimizer, lr);
+    return cw_half_step(u->net, lr, err);
 }
 
 static void save_within_epoch(unsplit *u, int epoch, uint32_t step, const totals *sum, double began)
 {
-    cwi_half *const halves[] = {&u->net};
+    cw_half *const halves[] = {u->net};
     const cwi_progress at = {.epoch = epoch,
                              .step = step,
                              .loss = sum->loss,
@@ -122,8 +122,9 @@ static cw_status evaluate(unsplit *u, int epoch, cw_error *err)
         cw_status status;
         while ((status = cw_loader_next(u->feeds[i].test_loader, &batch, err)) == CW_OK) {
             cw_loss loss;
-            CWI_TRY(cw_part_forward(u->net.part, CW_EVAL, batch.x, batch.n, NULL, err));
-            CWI_TRY(cw_part_loss(u->net.part, batch.labels, batch.n, &loss, err));
+            const cw_half_call call = {.mode = CW_EVAL, .n = batch.n};
+            CWI_TRY(cw_half_forward(u->net, &call, batch.x, NULL, err));
+            CWI_TRY(cw_half_loss(u->net, &call, &(cw_targets){batch.labels}, &loss, err));
             add_loss(&sum, &loss, batch.n);
         }
         if (status != CW_END)
@@ -152,7 +153,7 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
 
 static cw_status run(unsplit *u, cw_error *err)
 {
-    cwi_half *const halves[] = {&u->net};
+    cw_half *const halves[] = {u->net};
     cwi_progress at;
     CWI_TRY(cwi_checkpoint_begin(&u->setup.config, halves, 1, &u->report, &at, err));
     CWI_TRY(cwi_report_open_files(&u->report, &u->setup, "unsplit", err));
@@ -171,7 +172,7 @@ static cw_status run(unsplit *u, cw_error *err)
 
 static void close_all(unsplit *u)
 {
-    cwi_half_close(&u->net);
+    cw_half_destroy(&u->net);
     for (size_t i = 0; u->feeds && i < u->shards; i++)
         cwi_feed_close(&u->feeds[i]);
     cwi_free(u->feeds);
@@ -190,7 +191,7 @@ cw_status cw_train_unsplit(const cw_config *config, const cw_hooks *hooks, cw_re
     if (status == CW_ERR_CANCELLED)
         status = CW_OK;
     if (status == CW_OK)
-        status = cwi_report_save_model(&u.report, (const cw_part *const[]){u.net.part}, 1, err);
+        status = cwi_report_save_model(&u.report, &u.net, 1, err);
     cwi_report_close(&u.report);
     *result = u.report.result;
     close_all(&u);

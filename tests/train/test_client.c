@@ -9,7 +9,7 @@
 typedef struct scene {
     cw_config config;
     cwi_setup setup;
-    cwi_half half; /* as the server's copy of the client's */
+    cw_half *half; /* as the server's copy of the client's */
     cw_transport *server, *end;
     cwi_client *client;
     uint8_t *welcome;
@@ -65,7 +65,7 @@ static void close_scene(scene *s)
     cw_transport_close(&s->end, 0);
     cw_transport_close(&s->server, 0);
     cwi_free(s->welcome);
-    cwi_half_close(&s->half);
+    cw_half_destroy(&s->half);
     cwi_setup_close(&s->setup);
     free(s);
 }
@@ -105,7 +105,7 @@ static void send_state(scene *s)
 {
     cw_msg state = {.type = CW_MSG_STATE};
     uint8_t *bytes;
-    assert_ok_err(cwi_half_save(&s->half, &bytes, &state.blob_size, &s->err), s->err);
+    assert_ok_err(cwi_half_save(s->half, &bytes, &state.blob_size, &s->err), s->err);
     state.blob = bytes;
     assert_ok_err(tell(s, state), s->err);
     cw_bytes_free(bytes);

@@ -457,12 +457,12 @@ static void train_by_hand(actor *a, const cw_config *config)
 {
     static float zeros[14000];
     cwi_setup setup;
-    cwi_half half;
+    cw_half *half;
     cw_error err;
     assert_ok_err(cwi_setup_open(config, &setup, &err), err);
     assert_ok_err(cwi_half_open(&setup, 0, setup.cut.layer, 1, &half, &err), err);
     const cw_shape *cut = &setup.cut.smashed;
-    assert_true(cut->ndim == 3 && setup.smashed_count <= CWI_COUNT(zeros) && half.trainable <= CWI_COUNT(zeros));
+    assert_true(cut->ndim == 3 && setup.smashed_count <= CWI_COUNT(zeros) && cw_half_weight_count(half) <= CWI_COUNT(zeros));
     const cw_shape batch = cw_shape_of(4, (int64_t[]){1, cut->dim[0], cut->dim[1], cut->dim[2]});
     const int32_t label = 3;
     cw_msg msg = {.phase = CW_PHASE_TRAIN, .samples = 1, .labels = &label};
@@ -471,13 +471,13 @@ static void train_by_hand(actor *a, const cw_config *config)
     actor_send_zeros(a, msg, cw_tensor_view(CW_F32, &batch, zeros));
     actor_await(a, CW_MSG_GRADIENT);
     msg.type = CW_MSG_CLIENT_GRAD;
-    actor_send_zeros(a, msg, cwi_half_vector(&half, zeros));
+    actor_send_zeros(a, msg, cwi_half_vector(half, zeros));
     actor_await(a, CW_MSG_UPDATE);
     msg.type = CW_MSG_PHASE_DONE;
     msg.blob = (const uint8_t *)zeros;
-    msg.blob_size = half.buffers * sizeof(float);
+    msg.blob_size = cw_half_buffer_count(half) * sizeof(float);
     actor_send(a, msg);
-    cwi_half_close(&half);
+    cw_half_destroy(&half);
     cwi_setup_close(&setup);
 }
 

@@ -1,0 +1,57 @@
+/* half_state.h - what training does with halves beyond half.h: sums over clients, state as named tensors. Internal. */
+#ifndef CWI_HALF_STATE_H
+#define CWI_HALF_STATE_H
+
+#include "cutwire/half.h"
+
+/* ---- sums of gradients over clients ---- */
+
+/* clear, then add(weight) after each backward, then replace: the gradients become the sum times scale. One add with
+ * weight 1 and replace with scale 1 give back the same bits. */
+cw_status cwi_half_sum_clear(cw_half *half, cw_error *err);
+cw_status cwi_half_sum_add(cw_half *half, float weight, cw_error *err);
+cw_status cwi_half_sum_replace(cw_half *half, float scale, cw_error *err);
+
+/* `data` as one vector of all the half's weights: one sample to a codec. */
+cw_tensor cwi_half_vector(const cw_half *half, float *data);
+
+/* The kind of our engine's optimizers by its name. CW_ERR_SPEC: err lists them. */
+cw_status cwi_half_optimizer(const char *name, cw_optimizer_options *options, cw_error *err);
+
+/* The model's layer that the half begins with; 0 where there is none. */
+size_t cwi_half_first_layer(const cw_half *half);
+
+/* ---- state ---- */
+
+typedef enum cwi_state_part {
+    CWI_STATE_MODEL = 1,     /* weights and buffers, under their own names */
+    CWI_STATE_OPTIMIZER = 2, /* of our engine: "optimizer.SLOT.FIRST-LAST", by layers, one flat vector a half and slot,
+                                and "optimizer.steps.FIRST-LAST", one number; of others: "state.NAME" */
+    CWI_STATE_ALL = CWI_STATE_MODEL | CWI_STATE_OPTIMIZER,
+} cwi_state_part;
+
+typedef struct cwi_state {
+    cw_named_tensor *items;
+    size_t count;
+} cwi_state;
+
+/* Those of several halves after each other; `what`: a set of cwi_state_part. */
+cw_status cwi_halves_export(cw_half *const *halves, size_t count, unsigned what, cwi_state *state, cw_error *err);
+void cwi_state_free(cwi_state *state);
+/* Room for `count` more items, zeroed, at the end; the caller fills them and counts them. */
+cw_status cwi_state_grow(cwi_state *state, size_t count, cw_error *err);
+/* Appends a tensor of its own memory; its data, uninitialized, is the caller's to write. */
+cw_status cwi_state_add(cwi_state *state, const char *name, cw_dtype dtype, const cw_shape *shape, void **data,
+                        cw_error *err);
+
+/* Weights, buffers and optimizer, of a set that may hold more. CW_ERR_MISMATCH, CW_ERR_NOT_FOUND: something of this
+ * half is missing or unlike. */
+cw_status cwi_half_import(cw_half *half, const cw_tensor_set *set, cw_error *err);
+/* Weights and buffers to begin a training with; *kept: a classifier for other classes stays as it was. */
+cw_status cwi_half_import_weights(cw_half *half, const cw_tensor_set *set, bool *kept, cw_error *err);
+
+/* All of one half as one safetensors image (owned by the caller, cw_bytes_free), and back. */
+cw_status cwi_half_save(cw_half *half, uint8_t **bytes, size_t *size, cw_error *err);
+cw_status cwi_half_load(cw_half *half, const void *bytes, size_t size, cw_error *err);
+
+#endif

@@ -1,7 +1,7 @@
 /* outbox.c - frames out. */
 #include <string.h>
 
-#include "train/outbox.h"
+#include "session/outbox.h"
 
 void cwi_outbox_free(cwi_outbox *box)
 {

@@ -1,6 +1,6 @@
 /* outbox.h - builds frames in a reused buffer and sends them; tensors are encoded straight into the frame. Internal. */
-#ifndef CWI_TRAIN_OUTBOX_H
-#define CWI_TRAIN_OUTBOX_H
+#ifndef CWI_OUTBOX_H
+#define CWI_OUTBOX_H
 
 #include "base/base.h"
 #include "cutwire/codec.h"

@@ -1,0 +1,91 @@
+/* mode.h - ways to train a network that is cut between a server and clients. Internal.
+ *
+ * A mode is one file with one cwi_mode, and a line in modes.c. It has what both roles hold (model, codecs, halves,
+ * report, session) and says what they do with each other's messages. docs/formats/protocol.md tells each conversation.
+ */
+#ifndef CWI_MODE_H
+#define CWI_MODE_H
+
+#include "session/guest.h"
+#include "session/session.h"
+#include "train/report.h"
+
+typedef struct cwi_mode cwi_mode;
+
+/* The server's role. */
+typedef struct cwi_server {
+    cwi_setup setup;
+    cwi_report report;
+    cwi_session session;
+    cw_half *half;   /* the layers after the cut */
+    cw_half *mirror; /* the layers before it, as every client has them: weights, averaged buffers, optimizer */
+    const cwi_mode *mode;
+    void *state;       /* the mode's */
+    uint8_t *welcome;  /* WELCOME's blob */
+    cwi_progress from; /* where the run begins */
+} cwi_server;
+
+/* A client's role. */
+typedef struct cwi_client {
+    cw_config config; /* its own; after WELCOME with the server's shared keys */
+    const char *expect_model;
+    cwi_guest guest;
+    cwi_report report; /* for its events only */
+    bool has_setup;
+    cwi_setup setup;
+    cw_half *half; /* the layers before the cut */
+    cwi_feed feed;
+    const cwi_mode *mode;
+    void *state; /* the mode's */
+} cwi_client;
+
+struct cwi_mode {
+    const char *name, *summary;
+    /* The server's side: what its session works on, with the state that open makes. */
+    const cwi_work *work;
+    cw_status (*open_server)(cwi_server *server, void **state, cw_error *err);
+    void (*close_server)(void *state);
+    /* A client's side, from WELCOME on. */
+    cw_status (*open_client)(cwi_client *client, void **state, cw_error *err);
+    void (*close_client)(void *state);
+    cw_status (*take)(void *state, const cw_msg *msg, cw_error *err);
+};
+
+/* 0 <= i < cwi_mode_count(). */
+size_t cwi_mode_count(void);
+const cwi_mode *cwi_mode_at(size_t i);
+/* CW_ERR_SPEC: err lists the known ones. */
+cw_status cwi_mode_find(const char *name, const cwi_mode **mode, cw_error *err);
+
+/* ---- what modes share ---- */
+
+/* Samples [*first, *first + returned) of the i-th of `parts` micro-batches of a batch of n; sizes differ by one at most.
+ */
+size_t cwi_micro_batch(size_t n, size_t i, size_t parts, size_t *first);
+/* How many micro-batches a batch is cut into: one for each ticket, but none without a sample. */
+static inline size_t cwi_micro_count(size_t n, size_t tickets)
+{
+    return CWI_MIN(n, tickets);
+}
+
+/* Sums of gradients over the micro-batches of each client: a vector for each, in the order in which its micro-batches
+ * are added. Where batches are not cut none is kept, and the half's own sum is used. */
+typedef struct cwi_micro_sums {
+    float **sum;   /* one a client, made when first needed */
+    bool *begun;
+    size_t clients, floats;
+    float *flat;
+} cwi_micro_sums;
+
+cw_status cwi_micro_sums_open(cwi_micro_sums *sums, size_t clients, const cw_half *half, cw_error *err);
+void cwi_micro_sums_close(cwi_micro_sums *sums);
+void cwi_micro_sums_clear(cwi_micro_sums *sums);
+/* The half's last gradient, times weight, into this client's sum. */
+cw_status cwi_micro_sums_add(cwi_micro_sums *sums, size_t client, cw_half *half, float weight, cw_error *err);
+/* The clients' sums, each times its weight, as the half's gradient; those without one count nothing. */
+cw_status cwi_micro_sums_finish(cwi_micro_sums *sums, const float *weights, float scale, cw_half *half, cw_error *err);
+
+/* The server's session, and a client's, set up to do this mode's work. */
+extern const cwi_mode cwi_mode_sync;
+
+#endif

@@ -1,0 +1,298 @@
+/* session.c - the server's end: members join, are lost, say things in and out of turn. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "session/session.h"
+
+/* ---- life ---- */
+
+cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, const cwi_work *work, void *run,
+                           cw_transport *transport, cw_error *err)
+{
+    *s = (cwi_session){.options = *options, .work = work, .run = run, .box = {.transport = transport}};
+    if (getrandom(&s->id, sizeof s->id, 0) != sizeof s->id || s->id == 0)
+        s->id = (uint64_t)(cwi_seconds() * 1e9) | 1;
+    s->alone_since = cwi_seconds();
+    s->members = cwi_calloc(options->members, sizeof *s->members);
+    return s->members ? CW_OK : cwi_fail_memory(err, options->members * sizeof *s->members);
+}
+
+void cwi_session_close(cwi_session *s)
+{
+    cwi_free(s->members);
+    cwi_outbox_free(&s->box);
+    memset(s, 0, sizeof *s);
+}
+
+/* ---- members ---- */
+
+size_t cwi_session_count(const cwi_session *s, cwi_member_state state)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->options.members; i++)
+        n += s->members[i].state == state;
+    return n;
+}
+
+void cwi_session_activate(cwi_session *s)
+{
+    for (size_t i = 0; i < s->options.members; i++)
+        if (s->members[i].state == CWI_MEMBER_READY)
+            s->members[i].state = CWI_MEMBER_ACTIVE;
+}
+
+static size_t member_of_peer(const cwi_session *s, cw_peer peer)
+{
+    for (size_t i = 0; i < s->options.members; i++)
+        if (s->members[i].state != CWI_MEMBER_VACANT && s->members[i].peer == peer)
+            return i;
+    return SIZE_MAX;
+}
+
+void cwi_session_owes_from_now(cwi_session *s, size_t member)
+{
+    s->members[member].due_from = cwi_seconds();
+}
+
+/* ---- sending ---- */
+
+cw_msg cwi_session_message(const cwi_session *s, size_t member, cw_msg_type type)
+{
+    return (cw_msg){.type = type, .client = member < s->options.members ? (uint32_t)member : UINT32_MAX, .session = s->id};
+}
+
+void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
+{
+    cw_error err;
+    const cw_status status = cwi_outbox_send(&s->box, s->members[member].peer, msg, &err);
+    if (status != CW_OK)
+        cwi_session_lose(s, member, status, err.message);
+}
+
+/* ---- refusing and losing ---- */
+
+static void say(cwi_session *s, const char *what, const char *why)
+{
+    char sentence[600];
+    snprintf(sentence, sizeof sentence, "%s: %s", what, why);
+    s->work->log(s->run, sentence);
+}
+
+/* Tells a peer what is wrong and hears no more of it. */
+static void refuse(cwi_session *s, cw_peer peer, size_t member, cw_status status, const char *why)
+{
+    cw_msg msg = cwi_session_message(s, member, CW_MSG_ERROR);
+    msg.status = status;
+    (void)cwi_outbox_send_text(&s->box, peer, &msg, why, NULL);
+    cw_transport_drop(s->box.transport, peer);
+}
+
+void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const char *why)
+{
+    cwi_member *m = &s->members[member];
+    if (m->state == CWI_MEMBER_VACANT)
+        return;
+    const bool was_active = m->state == CWI_MEMBER_ACTIVE; /* those who fail to join must not prolong the wait */
+    char who[40];
+    snprintf(who, sizeof who, "client %zu is out", member + 1);
+    say(s, who, why);
+    refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
+    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    s->work->lost(s->run, member);
+    s->lost_status = status;
+    snprintf(s->lost_reason, sizeof s->lost_reason, "client %zu: %s", member + 1, why);
+    if (was_active && !cwi_session_count(s, CWI_MEMBER_ACTIVE))
+        s->alone_since = cwi_seconds();
+}
+
+/* ---- joining ---- */
+
+/* Its old place for a client that comes back, else the first that nobody had, else any vacant one. */
+static size_t place_for(const cwi_session *s, uint64_t token)
+{
+    size_t fresh = SIZE_MAX, vacant = SIZE_MAX;
+    for (size_t i = 0; i < s->options.members; i++) {
+        const cwi_member *m = &s->members[i];
+        if (m->state != CWI_MEMBER_VACANT)
+            continue;
+        if (m->token == token)
+            return i;
+        if (!m->token && fresh == SIZE_MAX)
+            fresh = i;
+        if (vacant == SIZE_MAX)
+            vacant = i;
+    }
+    return fresh != SIZE_MAX ? fresh : vacant;
+}
+
+static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const char *why)
+{
+    say(s, "refused a client", why);
+    refuse(s, peer, SIZE_MAX, status, why);
+}
+
+static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
+{
+    char why[200];
+    if (msg->version_max < CW_WIRE_VERSION_MIN || msg->version_min > CW_WIRE_VERSION_MAX) {
+        snprintf(why, sizeof why,
+                 "this server speaks protocol versions %d to %d, the client %u to %u: update the older",
+                 CW_WIRE_VERSION_MIN, CW_WIRE_VERSION_MAX, msg->version_min, msg->version_max);
+        refuse_hello(s, frame->peer, CW_ERR_VERSION, why);
+        return;
+    }
+    const size_t place = place_for(s, msg->token);
+    if (place == SIZE_MAX) {
+        snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
+        refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
+        return;
+    }
+    s->members[place] = (cwi_member){
+        .state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token, .due_from = cwi_seconds()};
+    cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
+    welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
+    welcome.clients = (uint32_t)s->options.members;
+    welcome.fingerprint = s->options.fingerprint;
+    welcome.blob = s->options.welcome;
+    welcome.blob_size = s->options.welcome_size;
+    cwi_session_send(s, place, &welcome);
+}
+
+static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_error *err)
+{
+    if (s->members[member].state != CWI_MEMBER_JOINING)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent a second READY");
+    CWI_TRY(s->work->admit(s->run, member, msg, err));
+    s->members[member].state = CWI_MEMBER_READY;
+    const size_t ready = cwi_session_count(s, CWI_MEMBER_READY) + cwi_session_count(s, CWI_MEMBER_ACTIVE);
+    char sentence[160];
+    snprintf(sentence, sizeof sentence, "client %zu joined with %llu samples (%zu of %zu)", member + 1,
+             (unsigned long long)msg->samples, ready, s->options.members);
+    s->work->log(s->run, sentence);
+    return CW_OK;
+}
+
+/* The run begins when all are there; a run that lost everyone goes on with whoever comes back. */
+static cw_status begin_if_complete(cwi_session *s, cw_error *err)
+{
+    const size_t ready = cwi_session_count(s, CWI_MEMBER_READY);
+    if (s->begun ? cwi_session_count(s, CWI_MEMBER_ACTIVE) || !ready : ready < s->options.members)
+        return CW_OK;
+    if (s->work->finished(s->run))
+        return CW_OK;
+    s->begun = true;
+    return s->work->begin(s->run, err);
+}
+
+/* ---- frames ---- */
+
+static cw_status dispatch(cwi_session *s, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
+{
+    switch (msg->type) {
+    case CW_MSG_READY:
+        return on_ready(s, member, msg, err);
+    case CW_MSG_PING: {
+        const cw_msg pong = cwi_session_message(s, member, CW_MSG_PONG);
+        return cwi_outbox_send(&s->box, s->members[member].peer, &pong, err);
+    }
+    case CW_MSG_PONG:
+        return CW_OK;
+    case CW_MSG_LEAVE:
+    case CW_MSG_ERROR:
+        return cwi_fail(err, msg->status ? msg->status : CW_ERR_CLOSED, "it left: %.*s", (int)msg->blob_size,
+                        msg->blob ? (const char *)msg->blob : "");
+    default:
+        return s->work->take(s->run, member, msg, frame, err);
+    }
+}
+
+static void handle(cwi_session *s, cw_frame *frame)
+{
+    cw_error err;
+    cw_msg msg;
+    const size_t member = member_of_peer(s, frame->peer);
+    cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, &err);
+    if (status == CW_OK && msg.type == CW_MSG_HELLO && member == SIZE_MAX) {
+        on_hello(s, frame, &msg);
+        return;
+    }
+    if (member == SIZE_MAX) {
+        const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
+        say(s, "refused a peer", why);
+        refuse(s, frame->peer, SIZE_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
+        return;
+    }
+    if (status == CW_OK && (msg.session != s->id || msg.client != (uint32_t)member))
+        status = cwi_fail(&err, CW_ERR_PROTOCOL, "it sent %s of another run or client", cw_msg_name(msg.type));
+    if (status == CW_OK)
+        status = dispatch(s, member, &msg, frame, &err);
+    if (status != CW_OK)
+        cwi_session_lose(s, member, status, err.message);
+}
+
+/* What to do when nobody is left. */
+static cw_status check_alone(const cwi_session *s, cw_error *err)
+{
+    if (cwi_session_count(s, CWI_MEMBER_ACTIVE) || s->work->finished(s->run))
+        return CW_OK;
+    if (s->lost_status == CW_ERR_DIVERGED && s->begun)
+        return cwi_fail(err, CW_ERR_DIVERGED, "training diverged (%s): use a smaller learning rate", s->lost_reason);
+    const double waited = cwi_seconds() - s->alone_since, limit = s->options.join_timeout;
+    if (waited <= limit)
+        return CW_OK;
+    if (!s->begun)
+        return cwi_fail(err, CW_ERR_TIMEOUT, "%zu of %zu clients joined within %.0f s%s%s",
+                        cwi_session_count(s, CWI_MEMBER_READY), s->options.members, limit,
+                        *s->lost_reason ? "; the last that failed was " : "", s->lost_reason);
+    return cwi_fail(err, CW_ERR_TIMEOUT, "all clients are lost and none came back within %.0f s (%s)", limit,
+                    s->lost_reason);
+}
+
+/* As far as the frames at hand allow. The time since `began`, when this server worked and did not listen, is nobody's
+ * silence: frames that came meanwhile are still to be read. */
+static cw_status go_on(cwi_session *s, double began, cw_error *err)
+{
+    CWI_TRY(s->work->advance(s->run, err));
+    CWI_TRY(begin_if_complete(s, err));
+    CWI_TRY(check_alone(s, err));
+    const double busy = cwi_seconds() - began;
+    for (size_t i = 0; i < s->options.members; i++)
+        s->members[i].due_from += busy;
+    return CW_OK;
+}
+
+cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
+{
+    const double began = cwi_seconds();
+    handle(s, frame);
+    if (frame->owner)
+        cw_frame_release(frame);
+    return go_on(s, began, err);
+}
+
+cw_status cwi_session_tick(cwi_session *s, cw_error *err)
+{
+    const double now = cwi_seconds(), limit = s->options.timeout;
+    for (size_t i = 0; i < s->options.members; i++) {
+        const cwi_member *m = &s->members[i];
+        const bool late = m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, i));
+        if (late && now - m->due_from > limit) {
+            char why[100];
+            snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);
+            cwi_session_lose(s, i, CW_ERR_TIMEOUT, why);
+        }
+    }
+    return go_on(s, now, err);
+}
+
+void cwi_session_end(cwi_session *s, cw_status outcome, const char *words)
+{
+    for (size_t i = 0; i < s->options.members; i++) {
+        if (s->members[i].state == CWI_MEMBER_VACANT)
+            continue;
+        cw_msg msg = cwi_session_message(s, i, outcome == CW_OK ? CW_MSG_END : CW_MSG_ERROR);
+        msg.status = outcome;
+        (void)cwi_outbox_send_text(&s->box, s->members[i].peer, &msg, words, NULL);
+    }
+}

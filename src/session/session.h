@@ -1,0 +1,98 @@
+/* session.h - who takes part: joining, identity, liveness, and to whom a frame goes. Internal.
+ *
+ * The server's end of every conversation. It knows members, and nothing of what they work on: that is a cwi_work, a
+ * table of functions which a mode fills. Frames in, frames out, no waiting.
+ */
+#ifndef CWI_SESSION_H
+#define CWI_SESSION_H
+
+#include "session/outbox.h"
+
+typedef enum cwi_member_state {
+    CWI_MEMBER_VACANT,
+    CWI_MEMBER_JOINING, /* WELCOME sent */
+    CWI_MEMBER_READY,   /* takes part when the mode next begins something */
+    CWI_MEMBER_ACTIVE,
+} cwi_member_state;
+
+/* The place of one client; a client that is lost leaves it vacant for itself or another. */
+typedef struct cwi_member {
+    cwi_member_state state;
+    cw_peer peer;
+    uint64_t token;
+    double due_from; /* clock since when it owes, later by what the server has computed since */
+} cwi_member;
+
+typedef struct cwi_session cwi_session;
+
+/* What the members of a session work on. `run` is the mode's own. */
+typedef struct cwi_work {
+    /* What a READY says is right. A failure is the member's fault: it is refused. */
+    cw_status (*admit)(void *run, size_t member, const cw_msg *ready, cw_error *err);
+    /* A message of a ready or active member. A frame that has to wait is taken over: its owner is then NULL. A failure is
+     * the member's fault: it is lost. */
+    cw_status (*take)(void *run, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err);
+    /* As far as the frames at hand allow. A failure ends the run. */
+    cw_status (*advance)(void *run, cw_error *err);
+    /* Enough members are ready, at the start or after all were lost: make them active and begin. */
+    cw_status (*begin)(void *run, cw_error *err);
+    /* A member has gone; its place is vacant already. */
+    void (*lost)(void *run, size_t member);
+    /* Whether the work waits for this member. */
+    bool (*owes)(const void *run, size_t member);
+    bool (*finished)(const void *run);
+    void (*log)(void *run, const char *sentence);
+} cwi_work;
+
+typedef struct cwi_session_options {
+    size_t members;
+    double timeout;      /* seconds that a member may owe */
+    double join_timeout; /* seconds to wait for members */
+    const uint8_t *welcome; /* WELCOME's blob; the caller's */
+    size_t welcome_size;
+    uint64_t fingerprint; /* WELCOME's, and every READY's */
+} cwi_session_options;
+
+struct cwi_session {
+    cwi_session_options options;
+    const cwi_work *work;
+    void *run;
+    cwi_outbox box;
+    uint64_t id; /* random, in every frame */
+    cwi_member *members;
+    bool begun;
+    cw_status lost_status; /* why the last member was lost */
+    char lost_reason[400];
+    double alone_since; /* clock since when no member is active, or joining began */
+};
+
+cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, const cwi_work *work, void *run,
+                           cw_transport *transport, cw_error *err);
+void cwi_session_close(cwi_session *s);
+
+/* Takes one frame, and owns it from then on. Fails only when the run as a whole cannot go on. */
+cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err);
+/* To be called now and then: drops members that owe for too long. */
+cw_status cwi_session_tick(cwi_session *s, cw_error *err);
+/* Tells the members that the run is over: END, or ERROR when it failed. */
+void cwi_session_end(cwi_session *s, cw_status outcome, const char *words);
+
+/* ---- for modes ---- */
+
+size_t cwi_session_count(const cwi_session *s, cwi_member_state state);
+static inline bool cwi_session_is_active(const cwi_session *s, size_t member)
+{
+    return s->members[member].state == CWI_MEMBER_ACTIVE;
+}
+/* Those who are ready become active. */
+void cwi_session_activate(cwi_session *s);
+/* A message of this type to that member, to be filled in. */
+cw_msg cwi_session_message(const cwi_session *s, size_t member, cw_msg_type type);
+/* Removes a member from the run, telling it why; the others go on. */
+void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const char *why);
+/* Sends to an active member; one that cannot be reached is lost. */
+void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg);
+/* What the member owes from now on. */
+void cwi_session_owes_from_now(cwi_session *s, size_t member);
+
+#endif

@@ -231,11 +231,15 @@ bool cwi_report_stop_asked(const cwi_report *report)
 
 cw_status cwi_report_save_model(const cwi_report *report, const cw_part *const *parts, size_t count, cw_error *err)
 {
-    if (!*report->result.out)
-        return CW_OK;
     cw_named_tensor *state[2] = {NULL, NULL}, *all = NULL;
     size_t sizes[2] = {0, 0}, total = 0;
     cw_status status = CW_OK;
+    for (size_t i = 0; i < count && status == CW_OK; i++)
+        status = cw_part_check_finite(parts[i], err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "no model is written");
+    if (!*report->result.out)
+        return CW_OK;
     for (size_t i = 0; i < count && status == CW_OK; i++) {
         status = cw_part_state_export(parts[i], &state[i], &sizes[i], err);
         total += sizes[i];

@@ -19,11 +19,12 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     const cw_tensor gradient = cwi_half_vector(&s->client, s->average);
     s->coded_capacity = cw_codec_bound(s->setup.update, &gradient);
     s->coded_update = cwi_alloc(s->coded_capacity, 1);
+    s->statistics = cwi_calloc(s->half.buffers, sizeof(float));
     s->x = cwi_alloc(elements, sizeof(float));
     s->dx = cwi_alloc(elements, sizeof(float));
     s->sent = s->setup.mask_gradient ? cwi_alloc(elements, 1) : NULL;
     s->labels = cwi_alloc(batch, sizeof(int32_t));
-    if (!s->slots || !s->average || !s->coded_update || !s->x || !s->dx || !s->labels ||
+    if (!s->slots || !s->average || !s->coded_update || !s->statistics || !s->x || !s->dx || !s->labels ||
         (s->setup.mask_gradient && !s->sent))
         return cwi_fail_memory(err, elements * 2 * sizeof(float));
     return CW_OK;
@@ -87,6 +88,7 @@ void cwi_server_destroy(cwi_server **server)
     cwi_free(s->slots);
     cwi_free(s->average);
     cwi_free(s->coded_update);
+    cwi_free(s->statistics);
     cwi_free(s->x);
     cwi_free(s->dx);
     cwi_free(s->sent);

@@ -9,7 +9,6 @@
  *                                                                      checkpoint and go on within the epoch
  *     EVAL_DONE     nothing (batches are answered as they come)      -> report, next epoch
  */
-#include <math.h>
 #include <string.h>
 
 #include "train/checkpoint.h"
@@ -152,20 +151,40 @@ static cw_status send_gradient(cwi_server *s, cwi_slot *slot, const cw_loss *los
     return CW_OK;
 }
 
+/* What the batch has done to this half: its gradients, and its batch-norm statistics. */
+static cw_status check_batch(cwi_server *s, cw_error *err)
+{
+    CWI_TRY(cwi_gradient_check(cw_part_grad_peak(s->half.part), "this half's gradient for its activations", err));
+    cw_part_export_buffers(s->half.part, s->half.flat);
+    cw_status status = cw_part_check_buffers(s->half.part, s->half.flat, CWI_STATISTICS_MAX, err);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "this half's statistics of its activations");
+}
+
+static cw_status train_on_batch(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_loss *loss, cw_error *err)
+{
+    cw_part_set_position(s->half.part,
+                         cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
+    CWI_TRY(run_batch(s, msg, CW_TRAIN, loss, err));
+    CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
+    CWI_TRY(check_batch(s, err));
+    if (s->setup.mask_gradient)
+        mask_gradient(s, slot->batch);
+    CWI_TRY(send_gradient(s, slot, loss, slot->batch, err));
+    return cw_part_grad_sum_add(s->half.part, cwi_batch_weight(slot->batch, s->expected));
+}
+
 static cw_status take_activation(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
 {
     if (msg->phase != CW_PHASE_TRAIN || msg->samples != slot->batch)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples where %llu were due",
                         (unsigned long long)msg->samples, (unsigned long long)slot->batch);
     cw_loss loss;
-    cw_part_set_position(s->half.part,
-                         cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
-    CWI_TRY(run_batch(s, msg, CW_TRAIN, &loss, err));
-    CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
-    if (s->setup.mask_gradient)
-        mask_gradient(s, slot->batch);
-    CWI_TRY(send_gradient(s, slot, &loss, slot->batch, err));
-    CWI_TRY(cw_part_grad_sum_add(s->half.part, cwi_batch_weight(slot->batch, s->expected)));
+    cw_part_export_buffers(s->half.part, s->statistics);
+    cw_status status = train_on_batch(s, slot, msg, &loss, err);
+    if (status != CW_OK) {
+        cw_part_import_buffers(s->half.part, s->statistics);
+        return status;
+    }
     s->actual += slot->batch;
     s->totals.up.payload += msg->blob_size;
     s->totals.up.raw += raw_bytes(s, slot->batch);
@@ -226,6 +245,7 @@ static cw_status take_client_grad(cwi_server *s, cwi_slot *slot, const cw_msg *m
     cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its gradient");
+    CWI_TRY(cwi_gradient_check(cw_peak(s->client.flat, s->client.trainable), "its gradient", err));
     cwi_average_add(s->average, s->client.flat, s->client.trainable, cwi_batch_weight(slot->batch, s->expected),
                     s->actual == 0);
     s->actual += slot->batch;
@@ -302,9 +322,9 @@ static cw_status take_train_done(cwi_server *s, cwi_slot *slot, const cw_msg *ms
         return cwi_fail(err, CW_ERR_PROTOCOL, "%zu bytes of batch-norm statistics, %zu were due", msg->blob_size,
                         s->client.buffers * sizeof(float));
     memcpy(s->client.flat, msg->blob ? msg->blob : (const uint8_t *)"", msg->blob_size);
-    for (size_t i = 0; i < s->client.buffers; i++)
-        if (!isfinite(s->client.flat[i]))
-            return cwi_fail(err, CW_ERR_DIVERGED, "its batch-norm statistics are not finite");
+    cw_status status = cw_part_check_buffers(s->client.part, s->client.flat, CWI_STATISTICS_MAX, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "its batch-norm statistics");
     cwi_average_add(s->average, s->client.flat, s->client.buffers, cwi_batch_weight(slot->samples, s->expected),
                     s->actual == 0);
     s->actual += slot->samples;
@@ -353,7 +373,7 @@ static cw_status begin_phase(cwi_server *s, cw_error *err)
     return begin_step(s, err);
 }
 
-static void save_within_epoch(cwi_server *s)
+static cw_status save_within_epoch(cwi_server *s, cw_error *err)
 {
     const cw_net_stats stats = cw_transport_stats(s->box.transport);
     cwi_progress at = {.epoch = (int)s->epoch,
@@ -368,7 +388,7 @@ static void save_within_epoch(cwi_server *s)
     at.up.socket = s->before_up + stats.bytes_received;
     at.down.socket = s->before_down + stats.bytes_sent;
     cwi_half *const halves[] = {&s->client, &s->half};
-    cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves), &at);
+    return cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves), &at, err);
 }
 
 static cw_status finish_epoch(cwi_server *s, cw_error *err);
@@ -381,7 +401,7 @@ static cw_status finish_train_done(cwi_server *s, cw_error *err)
         cw_part_import_buffers(s->client.part, s->average);
     }
     if (s->step < s->steps) {
-        save_within_epoch(s);
+        CWI_TRY(save_within_epoch(s, err));
         return begin_phase(s, err);
     }
     s->totals.train_seconds = cwi_seconds() - s->phase_began;
@@ -458,8 +478,8 @@ static cw_status finish_epoch(cwi_server *s, cw_error *err)
     r->down.socket = s->before_down + stats.bytes_sent;
     cwi_report_epoch(&s->report, r);
     cwi_half *const halves[] = {&s->client, &s->half};
-    cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves),
-                        &(cwi_progress){.epoch = r->epoch + 1});
+    CWI_TRY(cwi_checkpoint_save(&s->report, &s->setup.config, halves, CWI_COUNT(halves),
+                                &(cwi_progress){.epoch = r->epoch + 1}, err));
     if (++s->epoch < (uint32_t)s->setup.config.epochs)
         return cwi_server_begin_epoch(s, err);
     s->stage = CWI_STAGE_FINISHED;

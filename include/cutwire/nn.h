@@ -175,6 +175,16 @@ void cw_part_import_buffers(cw_part *part, const float *flat);
 void cw_part_export_grads(const cw_part *part, float *flat);
 void cw_part_import_grads(cw_part *part, const float *flat);
 
+/* The largest magnitude of a part's gradients; infinity when one is infinite or NaN. */
+float cw_part_grad_peak(const cw_part *part);
+/* The same of any floats; 0 of none. */
+float cw_peak(const float *x, size_t count);
+/* CW_ERR_DIVERGED names a parameter or buffer that holds NaN or infinity. */
+cw_status cw_part_check_finite(const cw_part *part, cw_error *err);
+/* Buffers as cw_part_export_buffers gives them, before they are imported. CW_ERR_DIVERGED names one that is NaN, beyond
+ * +-limit, or a variance below 0. */
+cw_status cw_part_check_buffers(const cw_part *part, const float *flat, float limit, cw_error *err);
+
 /* For a server that averages the gradients of several clients: the sum is kept in the engine's own layout.
  * clear, then add(weight) after each backward, then replace: the gradients become the accumulated sum times scale. The
  * first add after clear with weight 1 and replace with scale 1 gives the same bits as never having accumulated. */

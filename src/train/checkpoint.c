@@ -1,16 +1,21 @@
 /* checkpoint.c - saves and restores runs. */
+#include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "train/checkpoint.h"
 
 enum { FORMAT = 2, PATH_SIZE = sizeof((cw_config *)0)->out + 40 };
 
-static void checkpoint_path(char *path, const char *folder)
+static const char last_file[] = "checkpoint.safetensors", previous_file[] = "checkpoint.previous.safetensors";
+
+static void checkpoint_path(char *path, const char *folder, const char *file)
 {
-    snprintf(path, PATH_SIZE, "%s/checkpoint.safetensors", folder);
+    snprintf(path, PATH_SIZE, "%s/%s", folder, file);
 }
 
 /* ---- saving ---- */
@@ -39,18 +44,67 @@ static char *metadata_text(const cwi_report *report, const cw_config *config, co
     return text;
 }
 
-static cw_status save(const cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
+/* CW_ERR_DIVERGED names a tensor that is not finite. */
+static cw_status check_finite(const cw_named_tensor *items, size_t count, cw_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const cw_tensor *t = &items[i].tensor;
+        size_t floats;
+        if (t->dtype != CW_F32 || cw_shape_count(&t->shape, &floats) != CW_OK)
+            continue;
+        if (isinf(cw_peak(t->data, floats)))
+            return cwi_fail(err, CW_ERR_DIVERGED,
+                            "%s holds NaN or infinity: training has diverged: lower the learning rate, or look for bad "
+                            "input",
+                            items[i].name);
+    }
+    return CW_OK;
+}
+
+static bool goes_on_in_place(const cw_config *config)
+{
+    return strcmp(config->resume, config->out) == 0;
+}
+
+/* A second name for the last checkpoint, until there is a new one: it is the previous one then. Where a file has one
+ * name only, it is that at once. */
+static void hold_last(const char *last, const char *held, const char *previous)
+{
+    if (link(last, held) != 0)
+        (void)rename(last, previous);
+}
+
+static cw_status replace(const cw_config *config, bool hold, const cwi_state *state, const char *meta, cw_error *err)
+{
+    char last[PATH_SIZE], previous[PATH_SIZE], held[PATH_SIZE + 8];
+    checkpoint_path(last, config->out, last_file);
+    checkpoint_path(previous, config->out, previous_file);
+    snprintf(held, sizeof held, "%s.tmp", previous);
+    unlink(held);
+    if (hold)
+        hold_last(last, held, previous);
+    cw_status status = cw_safetensors_save(last, state->items, state->count, meta, err);
+    if (status == CW_OK && hold)
+        (void)rename(held, previous);
+    else if (status == CW_OK && !goes_on_in_place(config))
+        unlink(previous); /* of another run */
+    unlink(held);
+    return status;
+}
+
+static cw_status save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                       const cwi_progress *at, cw_error *err)
 {
-    char path[PATH_SIZE];
-    checkpoint_path(path, config->out);
     char *meta = metadata_text(report, config, at, err);
     if (!meta)
         return cwi_fail_memory(err, 0);
     cwi_state state;
     cw_status status = cwi_halves_export(halves, count, CWI_STATE_ALL, &state, err);
     if (status == CW_OK)
-        status = cw_safetensors_save(path, state.items, state.count, meta, err);
+        status = check_finite(state.items, state.count, err);
+    if (status == CW_OK)
+        status = replace(config, report->has_checkpoint, &state, meta, err);
+    report->has_checkpoint |= status == CW_OK;
     cwi_state_free(&state);
     free(meta);
     return status;
@@ -62,17 +116,22 @@ uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32
     return every < steps - step ? step + every - step % every : steps;
 }
 
-void cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
-                         const cwi_progress *at)
+cw_status cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
+                              const cwi_progress *at, cw_error *err)
 {
     const bool wanted = at->step || (config->checkpoint_every &&
                                      (at->epoch % config->checkpoint_every == 0 || at->epoch >= config->epochs));
+    for (size_t i = 0; i < count; i++)
+        CWI_TRY(cwi_half_check_finite(halves[i], err));
     if (!*config->out || !wanted)
-        return;
-    cw_error err;
-    cw_status status = save(report, config, halves, count, at, &err);
+        return CW_OK;
+    cw_error why;
+    cw_status status = save(report, config, halves, count, at, &why);
+    if (status == CW_ERR_DIVERGED)
+        return cwi_fail(err, status, "%s", why.message);
     if (status != CW_OK)
-        cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", err.message);
+        cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", why.message);
+    return CW_OK;
 }
 
 /* ---- beginning, and going on ---- */
@@ -89,14 +148,38 @@ static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json
     return cwi_fail(err, CW_ERR_CORRUPT, "%s is no checkpoint of this version: name the folder of a run", path);
 }
 
-static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_error *err)
+static cw_status load_file(const char *folder, const char *file, cw_tensor_set *set, json_t **meta, cw_error *err)
 {
     char path[PATH_SIZE];
-    checkpoint_path(path, folder);
+    checkpoint_path(path, folder, file);
     CWI_TRY(cw_safetensors_load(path, set, err));
     cw_status status = parse_metadata(set, path, meta, err);
+    if (status == CW_OK) {
+        status = check_finite(set->items, set->count, err);
+        if (status != CW_OK) {
+            json_decref(*meta);
+            status = cwi_fail_prefix(err, CW_ERR_CORRUPT, "%s", path);
+        }
+    }
     if (status != CW_OK)
         cw_tensor_set_free(set);
+    return status;
+}
+
+/* The last checkpoint, or where that is no good the one before it: *instead then says why, and else is "". */
+static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_error *instead, cw_error *err)
+{
+    cw_error why, own;
+    err = err ? err : &own;
+    instead = instead ? instead : &why;
+    *instead->message = '\0';
+    cw_status status = load_file(folder, last_file, set, meta, err);
+    if (status == CW_OK || status == CW_ERR_NO_MEMORY)
+        return status;
+    *instead = *err;
+    if (load_file(folder, previous_file, set, meta, &own) == CW_OK)
+        return CW_OK;
+    *err = *instead;
     return status;
 }
 
@@ -104,7 +187,7 @@ cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *er
 {
     cw_tensor_set set;
     json_t *meta;
-    CWI_TRY(load(folder, &set, &meta, err));
+    CWI_TRY(load(folder, &set, &meta, NULL, err));
     char *text = json_dumps(json_object_get(meta, "config"), JSON_COMPACT | JSON_REAL_PRECISION(17));
     /* Runs from before these keys did as they say here, whatever is the default now. */
     snprintf(config->update, sizeof config->update, "none");
@@ -135,7 +218,7 @@ cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
     cw_tensor_set set;
     json_t *meta;
     size_t count, cut;
-    CWI_TRY(load(folder, &set, &meta, err));
+    CWI_TRY(load(folder, &set, &meta, NULL, err));
     cw_status status = count_halves(&set, &count, &cut, err);
     *split = count > 1;
     json_decref(meta);
@@ -182,7 +265,12 @@ static cw_status resume(const cw_config *config, cw_half *const *halves, size_t 
 {
     cw_tensor_set set;
     json_t *meta;
-    CWI_TRY(load(config->resume, &set, &meta, err));
+    cw_error instead;
+    CWI_TRY(load(config->resume, &set, &meta, &instead, err));
+    if (*instead.message)
+        cwi_report_log(report, "the last checkpoint is of no use: %s; going on from the one before it, %s",
+                       instead.message, previous_file);
+    report->has_checkpoint = goes_on_in_place(config) && !*instead.message;
     cw_status status = check_halves(&set, halves, count, err);
     for (size_t i = 0; i < count && status == CW_OK; i++)
         status = cwi_half_import(halves[i], &set, err);

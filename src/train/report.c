@@ -231,6 +231,11 @@ bool cwi_report_stop_asked(const cwi_report *report)
 
 cw_status cwi_report_save_model(const cwi_report *report, cw_half *const *halves, size_t count, cw_error *err)
 {
+    for (size_t i = 0; i < count; i++) {
+        const cw_status status = cwi_half_check_finite(halves[i], err);
+        if (status != CW_OK)
+            return cwi_fail_prefix(err, status, "no model is written");
+    }
     if (!*report->result.out)
         return CW_OK;
     char path[PATH_SIZE];

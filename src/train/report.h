@@ -13,6 +13,7 @@ typedef struct cwi_report {
     FILE *metrics; /* metrics.jsonl; NULL when the run has no directory */
     double began;  /* clock when training began, earlier by what a resumed run had taken before */
     int epochs;
+    bool has_checkpoint; /* the one in the run's directory is this run's own, and good */
 } cwi_report;
 
 /* The place where a run goes on, and what it has summed up on the way there. */
@@ -49,7 +50,8 @@ void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, si
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
 bool cwi_report_stop_asked(const cwi_report *report);
 
-/* model.safetensors in the run's directory: the weights and buffers of the halves, one after the other. */
+/* model.safetensors in the run's directory: the weights and buffers of the halves, one after the other.
+ * CW_ERR_DIVERGED, also without a directory: one of them is not finite, and nothing is written. */
 cw_status cwi_report_save_model(const cwi_report *report, cw_half *const *halves, size_t count, cw_error *err);
 
 #endif

@@ -66,8 +66,9 @@ typedef struct cwi_server {
     float *average;        /* client gradients or buffers */
     uint8_t *coded_update; /* the averaged gradient as it is sent */
     size_t coded_capacity;
-    float *x, *dx; /* one batch of smashed data, and its gradient */
-    uint8_t *sent; /* with --mask-gradient: 0 where the activations' codes are */
+    float *statistics; /* this half's batch-norm statistics before the batch at hand, for when that is refused */
+    float *x, *dx;     /* one batch of smashed data, and its gradient */
+    uint8_t *sent;     /* with --mask-gradient: 0 where the activations' codes are */
     int32_t *labels;
     cw_epoch_report totals;
     uint64_t before_up, before_down; /* at the socket, before this process went on with the run */

@@ -266,6 +266,16 @@ cw_status cwi_encode_status(cw_status status, cwi_flow flow, cw_error *err)
                     names[flow]);
 }
 
+cw_status cwi_gradient_check(float peak, const char *whose, cw_error *err)
+{
+    if (peak <= CWI_GRADIENT_MAX)
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_DIVERGED,
+                    "%s reaches %g, at most %g is taken: training has diverged: lower the learning rate, or look for "
+                    "bad input",
+                    whose, (double)peak, (double)CWI_GRADIENT_MAX);
+}
+
 uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step)
 {
     return ((uint64_t)client << 40) + epoch * batches + step;

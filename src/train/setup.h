@@ -99,6 +99,15 @@ uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t ep
 /* The status of a codec call on this flow: a tensor that is not finite means here that training has diverged. */
 cw_status cwi_encode_status(cw_status status, cwi_flow flow, cw_error *err);
 
+/* A gradient that reaches further, or statistics that do, are refused and their sender is lost: by far more than an
+ * honest run knows, and by far too little for any number of steps, at the largest rate and momentum that there are, to
+ * carry a weight to infinity. */
+#define CWI_GRADIENT_MAX   1e6f
+#define CWI_STATISTICS_MAX 1e18f
+
+/* CW_ERR_DIVERGED: a gradient whose largest magnitude is `peak` is refused; `whose` begins the sentence. */
+cw_status cwi_gradient_check(float peak, const char *whose, cw_error *err);
+
 /* sum = weight * x, or sum += weight * x: the average of what clients send, kept behind this one function. */
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first);
 

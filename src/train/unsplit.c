@@ -67,7 +67,7 @@ static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_
     return cw_half_step(u->net, lr, err);
 }
 
-static void save_within_epoch(unsplit *u, int epoch, uint32_t step, const totals *sum, double began)
+static cw_status save_within_epoch(unsplit *u, int epoch, uint32_t step, const totals *sum, double began, cw_error *err)
 {
     cw_half *const halves[] = {u->net};
     const cwi_progress at = {.epoch = epoch,
@@ -77,7 +77,7 @@ static void save_within_epoch(unsplit *u, int epoch, uint32_t step, const totals
                              .samples = sum->samples,
                              .train_seconds = cwi_seconds() - began,
                              .seconds = cwi_seconds() - u->report.began};
-    cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, &at);
+    return cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, &at, err);
 }
 
 /* The whole of it, or the rest from the step where the run goes on. */
@@ -93,7 +93,7 @@ static cw_status train_epoch(unsplit *u, int epoch, const cwi_progress *from, cw
     uint32_t goal = cwi_checkpoint_next_step(&u->setup.config, first, (uint32_t)u->steps);
     for (size_t step = first; step < u->steps; step++) {
         if (step == goal) {
-            save_within_epoch(u, epoch, goal, &sum, began);
+            CWI_TRY(save_within_epoch(u, epoch, goal, &sum, began, err));
             goal = cwi_checkpoint_next_step(&u->setup.config, goal, (uint32_t)u->steps);
         }
         if (cwi_report_stop_asked(&u->report))
@@ -165,7 +165,7 @@ static cw_status run(unsplit *u, cw_error *err)
         CWI_TRY(evaluate(u, epoch, err));
         cwi_report_epoch(&u->report, &u->epoch);
         at = (cwi_progress){.epoch = epoch + 1};
-        cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, &at);
+        CWI_TRY(cwi_checkpoint_save(&u->report, &u->setup.config, halves, 1, &at, err));
     }
     return CW_OK;
 }

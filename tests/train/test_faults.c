@@ -1,220 +1,10 @@
 /* test_faults.c - peers that speak garbage, another version, out of turn, or not at all: they are told and dropped, and
  * the rest goes on. Hostile peers are played over the in-process transport, from the server's own thread by its
  * progress hook or from threads. */
-#include <pthread.h>
-#include <time.h>
-
-#include "cutwire/wire.h"
+#include "scene.h"
 #include "train/setup.h"
-#include "train_test.h"
 
 #include "test.h"
-
-/* ---- one honest run beside one hostile peer ---- */
-
-typedef struct scene {
-    cw_config config;
-    cw_transport *server_end;
-    char endpoint[64];
-    pthread_t server, honest[4];
-    int honest_count;
-    cw_status server_status, honest_status[4];
-    cw_error server_err, honest_err[4];
-    cw_result result;
-    char log[4000];
-    const char *stop_at; /* words of the log at which the server is stopped; NULL: none */
-    volatile sig_atomic_t stop;
-} scene;
-
-static void collect_log(void *ctx, const cw_event *e)
-{
-    scene *s = ctx;
-    size_t used = strlen(s->log);
-    if (e->kind == CW_EVENT_LOG)
-        snprintf(s->log + used, sizeof s->log - used, "%s\n", e->text);
-    if (e->kind == CW_EVENT_LOG && s->stop_at && strstr(e->text, s->stop_at))
-        s->stop = 1;
-}
-
-static void *server_main(void *arg)
-{
-    scene *s = arg;
-    cw_hooks hooks = {.ctx = s, .event = collect_log, .stop = &s->stop};
-    s->server_status = cw_serve(&s->config, s->server_end, &hooks, &s->result, &s->server_err);
-    return NULL;
-}
-
-typedef struct honest_arg {
-    scene *s;
-    int i;
-} honest_arg;
-
-static void *honest_main(void *arg)
-{
-    honest_arg a = *(honest_arg *)arg;
-    free(arg);
-    cw_config local;
-    cw_config_init(&local);
-    local.threads = 1;
-    local.loader_threads = 0;
-    cw_transport *t;
-    a.s->honest_status[a.i] = cw_net_connect(a.s->endpoint, NULL, &t, &a.s->honest_err[a.i]);
-    if (a.s->honest_status[a.i] != CW_OK)
-        return NULL;
-    a.s->honest_status[a.i] = cw_join(&local, NULL, t, NULL, &a.s->honest_err[a.i]);
-    cw_transport_close(&t, 100);
-    return NULL;
-}
-
-/* The server has yet to be started; its configuration may still be changed. */
-static scene *make_scene(const char *name, int clients, double timeout)
-{
-    scene *s = calloc(1, sizeof *s);
-    cw_error err;
-    s->config = small_config(clients, "ms:r=0.99,b=2", "none");
-    s->config.epochs = 1;
-    s->config.timeout = timeout;
-    s->config.join_timeout = 20;
-    snprintf(s->endpoint, sizeof s->endpoint, "inproc://%s", name);
-    assert_ok_err(cw_net_listen(s->endpoint, NULL, &s->server_end, &err), err);
-    return s;
-}
-
-static void start_scene(scene *s)
-{
-    assert_int_equal(pthread_create(&s->server, NULL, server_main, s), 0);
-}
-
-static scene *open_scene(const char *name, int clients, double timeout)
-{
-    scene *s = make_scene(name, clients, timeout);
-    start_scene(s);
-    return s;
-}
-
-static void add_honest(scene *s)
-{
-    honest_arg *arg = malloc(sizeof *arg);
-    *arg = (honest_arg){s, s->honest_count};
-    assert_int_equal(pthread_create(&s->honest[s->honest_count++], NULL, honest_main, arg), 0);
-}
-
-static void join_scene(scene *s)
-{
-    for (int i = 0; i < s->honest_count; i++)
-        pthread_join(s->honest[i], NULL);
-    pthread_join(s->server, NULL);
-}
-
-static void close_scene(scene *s)
-{
-    cw_transport_close(&s->server_end, 0);
-    free(s);
-}
-
-static void assert_logged(const scene *s, const char *words)
-{
-    if (!strstr(s->log, words))
-        fail_msg("the log does not say '%s':\n%s", words, s->log);
-}
-
-/* ---- a peer played by hand ---- */
-
-typedef struct actor {
-    cw_transport *t;
-    cw_msg welcome;
-    cw_frame last;
-    cw_msg msg; /* of `last` */
-} actor;
-
-static void actor_open(actor *a, const scene *s)
-{
-    cw_error err;
-    memset(a, 0, sizeof *a);
-    assert_ok_err(cw_net_connect(s->endpoint, NULL, &a->t, &err), err);
-}
-
-static cw_status actor_try_send(actor *a, cw_msg msg)
-{
-    uint8_t frame[70000];
-    size_t size;
-    cw_error err;
-    msg.client = a->welcome.type ? a->welcome.client : UINT32_MAX;
-    msg.session = a->welcome.session;
-    assert_ok_err(cw_msg_encode(&msg, frame, sizeof frame, &size, &err), err);
-    return cw_transport_send(a->t, 0, frame, size, NULL);
-}
-
-static void actor_send(actor *a, cw_msg msg)
-{
-    assert_ok(actor_try_send(a, msg));
-}
-
-/* Waits for a message of this type, skipping others. */
-static void actor_await(actor *a, cw_msg_type type)
-{
-    cw_error err;
-    do {
-        cw_frame_release(&a->last);
-        assert_ok_err(cw_transport_recv(a->t, 20000, &a->last, &err), err);
-        assert_ok_err(cw_msg_decode(a->last.bytes, a->last.size, &a->msg, &err), err);
-    } while (a->msg.type != type);
-}
-
-/* The same, but false when none comes for some seconds. */
-static bool actor_hears(actor *a, cw_msg_type type)
-{
-    cw_frame_release(&a->last);
-    while (cw_transport_recv(a->t, 3000, &a->last, NULL) == CW_OK) {
-        assert_ok(cw_msg_decode(a->last.bytes, a->last.size, &a->msg, NULL));
-        if (a->msg.type == type)
-            return true;
-        cw_frame_release(&a->last);
-    }
-    return false;
-}
-
-static void actor_hello(actor *a, const scene *s)
-{
-    actor_open(a, s);
-    actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 99});
-    actor_await(a, CW_MSG_WELCOME);
-    a->welcome = a->msg;
-}
-
-static void actor_ready(actor *a, uint64_t samples, uint64_t test_samples)
-{
-    actor_send(a, (cw_msg){.type = CW_MSG_READY,
-                           .config_hash = a->welcome.config_hash,
-                           .samples = samples,
-                           .test_samples = test_samples});
-}
-
-static void actor_join(actor *a, const scene *s)
-{
-    actor_hello(a, s);
-    actor_ready(a, 240, 0);
-}
-
-static void actor_close(actor *a)
-{
-    cw_frame_release(&a->last);
-    cw_transport_close(&a->t, 0);
-}
-
-static void assert_told(const actor *a, const char *words)
-{
-    char text[500];
-    snprintf(text, sizeof text, "%.*s", (int)a->msg.blob_size, (const char *)a->msg.blob);
-    if (!strstr(text, words))
-        fail_msg("the server said '%s', not '%s'", text, words);
-}
-
-static void nap(int milliseconds)
-{
-    const struct timespec t = {.tv_nsec = 1000000L * milliseconds};
-    nanosleep(&t, NULL);
-}
 
 /* ---- the tests ---- */
 
@@ -442,17 +232,6 @@ static void more_samples_than_can_be_counted_are_refused(void **state)
 
 /* ---- a run whose only client trains by hand, and then evaluates nothing ---- */
 
-static void actor_send_zeros(actor *a, cw_msg msg, cw_tensor x)
-{
-    uint8_t payload[60000];
-    cw_codec *codec;
-    assert_ok(cw_codec_create("none", &codec, NULL));
-    assert_ok(cw_encode(codec, &x, NULL, payload, sizeof payload, &msg.blob_size, NULL));
-    cw_codec_destroy(&codec);
-    msg.blob = payload;
-    actor_send(a, msg);
-}
-
 static void train_by_hand(actor *a, const cw_config *config)
 {
     static float zeros[14000];
@@ -468,10 +247,14 @@ static void train_by_hand(actor *a, const cw_config *config)
     cw_msg msg = {.phase = CW_PHASE_TRAIN, .samples = 1, .labels = &label};
     actor_await(a, CW_MSG_BEGIN);
     msg.type = CW_MSG_ACTIVATION;
-    actor_send_zeros(a, msg, cw_tensor_view(CW_F32, &batch, zeros));
+    actor_send_tensor(a, msg, cw_tensor_view(CW_F32, &batch, zeros));
     actor_await(a, CW_MSG_GRADIENT);
     msg.type = CW_MSG_CLIENT_GRAD;
+<<<<<<< HEAD
     actor_send_zeros(a, msg, cwi_half_vector(half, zeros));
+=======
+    actor_send_tensor(a, msg, cwi_half_vector(&half, zeros));
+>>>>>>> service
     actor_await(a, CW_MSG_UPDATE);
     msg.type = CW_MSG_PHASE_DONE;
     msg.blob = (const uint8_t *)zeros;

@@ -464,6 +464,66 @@ static void what_is_no_checkpoint_is_refused(void **state)
     assert_non_null(strstr(err.message, "checkpoint.safetensors"));
 }
 
+/* ---- the checkpoint before the last ---- */
+
+static void damage_last(const cw_config *config, bool cut_short)
+{
+    char path[600];
+    uint8_t *bytes;
+    size_t size;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config->out);
+    assert_ok(cw_file_read(path, &bytes, &size, NULL));
+    memset(bytes + size - 4096, 0xff, 4096); /* floats that are NaN */
+    assert_ok(cw_file_write(path, bytes, cut_short ? size / 2 : size, NULL));
+    cw_bytes_free(bytes);
+}
+
+static void a_damaged_checkpoint_leaves_the_one_before_it(void **state)
+{
+    (void)state;
+    for (int cut_short = 0; cut_short < 2; cut_short++) {
+        cw_config whole = small_config(2, "ms:r=0.99,b=2", "none"), again;
+        cw_result a, b;
+        cw_error err;
+        whole.epochs = 3;
+        use_folder(&whole, cut_short ? "cut-short" : "overwritten");
+        assert_ok_err(cw_train_inproc(&whole, NULL, &a, &err), err);
+        damage_last(&whole, cut_short);
+        bool split;
+        assert_ok_err(cw_run_is_split(whole.out, &split, &err), err);
+        assert_true(split);
+        resume_from(&again, whole.out);
+        stopper s = {.epochs = -1};
+        assert_ok_err(cw_train_inproc(&again, &(cw_hooks){.ctx = &s, .event = stop_after}, &b, &err), err);
+        assert_non_null(strstr(s.log, "the last checkpoint is of no use"));
+        assert_non_null(strstr(s.log, "checkpoint.previous.safetensors"));
+        assert_non_null(strstr(s.log, "going on after epoch 2 of"));
+        assert_same_report(&a, &b);
+        assert_int_equal(count_lines(whole.out, "metrics.jsonl"), 3);
+        resume_from(&again, whole.out); /* the last is good again */
+        memset(&s, 0, sizeof s);
+        assert_ok_err(cw_train_inproc(&again, &(cw_hooks){.ctx = &s, .event = stop_after}, &b, &err), err);
+        assert_non_null(strstr(s.log, "going on after epoch 3 of"));
+    }
+}
+
+/* A folder used again: what another run has left there is nothing to fall back on. */
+static void a_run_falls_back_on_checkpoints_of_its_own(void **state)
+{
+    (void)state;
+    cw_config first = small_config(1, "none", "none"), again;
+    cw_result result;
+    cw_error err;
+    use_folder(&first, "used-again");
+    assert_ok_err(cw_train_inproc(&first, NULL, &result, &err), err);
+    resume_from(&again, first.out);
+    first.epochs = 1;
+    assert_ok_err(cw_train_inproc(&first, NULL, &result, &err), err);
+    damage_last(&first, true);
+    assert_true(cw_config_from_run(&again, first.out, &err) != CW_OK);
+    assert_non_null(strstr(err.message, "checkpoint.safetensors"));
+}
+
 /* Parameters come first in a checkpoint. */
 static void drop_optimizer(const char *folder)
 {
@@ -619,6 +679,8 @@ int main(void)
         cmocka_unit_test(augmented_runs_resume),
         cmocka_unit_test(runs_with_dropout_resume),
         cmocka_unit_test(what_is_no_checkpoint_is_refused),
+        cmocka_unit_test(a_damaged_checkpoint_leaves_the_one_before_it),
+        cmocka_unit_test(a_run_falls_back_on_checkpoints_of_its_own),
         cmocka_unit_test(other_formats_are_refused),
         cmocka_unit_test(a_run_without_newer_keys_goes_on_as_it_began),
         cmocka_unit_test(a_run_goes_on_divided_as_it_was),

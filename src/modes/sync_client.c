@@ -1,0 +1,314 @@
+/* sync_client.c - a client's side of mode sync: its half of the network, its shard, a batch at a time. */
+#include <string.h>
+
+#include "modes/sync.h"
+
+typedef enum waiting {
+    WAITING_IDLE,     /* for STATE and BEGIN */
+    WAITING_GRADIENT, /* the activations of a batch are sent */
+    WAITING_UPDATE,   /* its gradient is sent, or there is none to send in this step */
+    WAITING_RESULT,   /* evaluation batches are sent */
+} waiting;
+
+static const char *const waits_for[] = {"STATE or BEGIN", "GRADIENT", "UPDATE", "RESULT"};
+
+/* Evaluation batches that may be on their way: nothing is learned from them, so that no result depends on it. */
+enum { EVAL_IN_FLIGHT = 4 };
+
+typedef struct sync_client {
+    cwi_client *client;
+    const cwi_setup *setup;
+    waiting waiting;
+    cw_phase phase;
+    uint32_t epoch, step, steps;
+    size_t tickets;  /* micro-batches that a batch is cut into at most */
+    size_t batch_n;  /* samples of the batch that is under way, */
+    size_t parts;    /* the micro-batches that it is cut into, */
+    uint32_t ticket; /* and which of them the next GRADIENT answers */
+    cw_half_call *calls; /* of each ticket */
+    uint32_t asked;   /* evaluation batches sent; step: those answered */
+    float *smashed;   /* batch x smashed_count: activations up, gradients down */
+    uint8_t *support; /* NULL, or as many, where the downlink's codec makes use of it: where the server found
+                         activations, and sends gradients */
+    float *flat;      /* room for the half's gradients or buffers */
+    float *sum;       /* of its gradients over micro-batches; NULL with one ticket */
+} sync_client;
+
+/* ---- life ---- */
+
+static cw_status allocate(sync_client *c, cw_error *err)
+{
+    const cw_half *half = c->client->half;
+    const size_t elements = (size_t)c->setup->config.batch * c->setup->smashed_count;
+    const size_t floats = CWI_MAX(cw_half_weight_count(half), cw_half_buffer_count(half));
+    const bool supported = c->setup->mask_gradient && cw_codec_get_traits(c->setup->down).takes_support;
+    c->smashed = cwi_alloc(elements, sizeof(float));
+    c->support = supported ? cwi_alloc(elements, 1) : NULL;
+    c->flat = cwi_calloc(floats, sizeof(float));
+    c->sum = c->tickets > 1 ? cwi_calloc(floats, sizeof(float)) : NULL;
+    c->calls = cwi_calloc(c->tickets, sizeof *c->calls);
+    if (!c->smashed || !c->flat || !c->calls || (supported && !c->support) || (c->tickets > 1 && !c->sum))
+        return cwi_fail_memory(err, elements * sizeof(float));
+    return CW_OK;
+}
+
+cw_status cwi_sync_open_client(cwi_client *client, void **state, cw_error *err)
+{
+    sync_client *c = *state = cwi_calloc(1, sizeof *c);
+    if (!c)
+        return cwi_fail_memory(err, sizeof *c);
+    c->client = client;
+    c->setup = &client->setup;
+    c->tickets = (size_t)c->setup->config.in_flight;
+    return allocate(c, err);
+}
+
+void cwi_sync_close_client(void *state)
+{
+    sync_client *c = state;
+    if (!c)
+        return;
+    cwi_free(c->smashed);
+    cwi_free(c->support);
+    cwi_free(c->flat);
+    cwi_free(c->sum);
+    cwi_free(c->calls);
+    cwi_free(c);
+}
+
+/* ---- sending ---- */
+
+static cw_msg message(const sync_client *c, cw_msg_type type)
+{
+    cw_msg msg = cwi_guest_message(&c->client->guest, type);
+    msg.phase = c->phase;
+    msg.epoch = c->epoch;
+    msg.step = c->step;
+    return msg;
+}
+
+static cw_status send_tensor(sync_client *c, cw_msg *msg, cwi_flow flow, const cw_codec *codec, const cw_tensor *x,
+                             cw_error *err)
+{
+    const cw_encode_args args = {
+        .seed = cwi_codec_seed(c->setup->config.seed, flow, msg->client, c->epoch, msg->step, msg->ticket),
+        .evaluate = c->phase == CW_PHASE_EVAL,
+        .threads = cwi_engine_threads(&c->setup->config)};
+    return cwi_encode_status(cwi_guest_send_tensor(&c->client->guest, msg, codec, x, &args, err), flow, err);
+}
+
+/* The smashed data of a call, in the room of its samples. */
+static cw_tensor smashed_of(const sync_client *c, const cw_half_call *call)
+{
+    return cwi_setup_smashed(c->setup, c->smashed + call->first * c->setup->smashed_count, call->n);
+}
+
+static uint8_t *support_of(const sync_client *c, const cw_half_call *call)
+{
+    return c->support ? c->support + call->first * c->setup->smashed_count : NULL;
+}
+
+/* What the server gets of the activations that were just sent, into their place: they are not needed any more. */
+static cw_status find_support(sync_client *c, const cw_half_call *call, const cw_msg *activation, cw_error *err)
+{
+    cw_tensor z = smashed_of(c, call);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .sent = support_of(c, call)};
+    return cw_decode(activation->blob, activation->blob_size, &z, &args, err);
+}
+
+/* Runs the half on samples of a batch and sends the activations. */
+static cw_status send_activation(sync_client *c, const cw_batch *batch, const cw_half_call *call, uint32_t step,
+                                 cw_error *err)
+{
+    cw_tensor z = smashed_of(c, call);
+    CWI_TRY(cw_half_forward(c->client->half, call, batch->x, z.data, err));
+    cw_msg msg = message(c, CW_MSG_ACTIVATION);
+    msg.step = step;
+    msg.ticket = call->mode == CW_TRAIN ? (uint32_t)call->ticket : 0;
+    msg.samples = call->n;
+    msg.labels = batch->labels ? batch->labels + call->first : NULL;
+    const bool train = call->mode == CW_TRAIN;
+    CWI_TRY(send_tensor(c, &msg, CWI_FLOW_UPLINK, train ? c->setup->up : c->setup->eval_up, &z, err));
+    return c->support && train ? find_support(c, call, &msg, err) : CW_OK;
+}
+
+static cw_status next_of(sync_client *c, cw_loader *loader, cw_batch *batch, cw_error *err)
+{
+    const cw_status status = cw_loader_next(loader, batch, err);
+    if (status == CW_END)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "the server goes on at step %u, this client has %zu batches", c->step,
+                        cw_loader_batches(loader));
+    return status;
+}
+
+/* The next batch of the shard, a micro-batch after the other. */
+static cw_status send_batch(sync_client *c, cw_error *err)
+{
+    cw_loader *loader = c->client->feed.train_loader;
+    cw_batch batch;
+    CWI_TRY(next_of(c, loader, &batch, err));
+    c->batch_n = batch.n;
+    c->parts = cwi_micro_count(batch.n, c->tickets);
+    c->ticket = 0;
+    for (size_t i = 0; i < c->parts; i++) {
+        cw_half_call *call = &c->calls[i];
+        *call = (cw_half_call){.mode = CW_TRAIN,
+                               .ticket = i,
+                               .position = cwi_part_position(c->client->guest.index, c->epoch,
+                                                             cw_loader_batches(loader), c->step, i, c->tickets)};
+        call->n = cwi_micro_batch(batch.n, i, c->parts, &call->first);
+        CWI_TRY(send_activation(c, &batch, call, c->step, err));
+    }
+    return CW_OK;
+}
+
+static cw_status send_phase_done(sync_client *c, cw_error *err)
+{
+    cw_msg msg = message(c, CW_MSG_PHASE_DONE);
+    if (c->phase == CW_PHASE_TRAIN) {
+        CWI_TRY(cw_half_get(c->client->half, CW_HALF_BUFFER, c->flat, err));
+        msg.blob = (const uint8_t *)c->flat;
+        msg.blob_size = cw_half_buffer_count(c->client->half) * sizeof(float);
+    }
+    c->waiting = WAITING_IDLE;
+    return cwi_guest_send(&c->client->guest, &msg, err);
+}
+
+/* ---- training ---- */
+
+/* The next batch of the phase, or what a client does that has none left. */
+static cw_status train_on(sync_client *c, cw_error *err)
+{
+    if (c->step >= c->steps)
+        return send_phase_done(c, err);
+    const bool exhausted = c->step >= cw_loader_batches(c->client->feed.train_loader);
+    c->waiting = exhausted ? WAITING_UPDATE : WAITING_GRADIENT;
+    return exhausted ? CW_OK : send_batch(c, err);
+}
+
+/* Of the whole batch: its mean over the samples of all micro-batches. */
+static cw_status send_gradient(sync_client *c, double loss, cw_error *err)
+{
+    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss);
+    cw_msg msg = message(c, CW_MSG_CLIENT_GRAD);
+    msg.samples = c->batch_n;
+    c->waiting = WAITING_UPDATE;
+    const cw_tensor gradient = cwi_half_vector(c->client->half, c->parts > 1 ? c->sum : c->flat);
+    return send_tensor(c, &msg, CWI_FLOW_CLIENT_GRAD, c->setup->update, &gradient, err);
+}
+
+static cw_status on_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
+{
+    const cw_half_call *call = &c->calls[c->ticket];
+    cw_half *half = c->client->half;
+    cw_tensor dz = smashed_of(c, call);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .support = support_of(c, call)};
+    CWI_TRY(cw_decode(msg->blob, msg->blob_size, &dz, &args, err));
+    CWI_TRY(cw_half_backward(half, call, dz.data, NULL, err));
+    CWI_TRY(cw_half_get(half, CW_HALF_GRADIENT, c->flat, err));
+    if (c->parts > 1)
+        cwi_average_add(c->sum, c->flat, cw_half_weight_count(half), cwi_batch_weight(call->n, c->batch_n),
+                        c->ticket == 0);
+    if (++c->ticket < c->parts)
+        return CW_OK;
+    return send_gradient(c, msg->loss / (double)call->n, err);
+}
+
+/* An UPDATE without a gradient, and perhaps some steps ahead, means that nobody had a batch left. */
+static cw_status on_update(sync_client *c, const cw_msg *msg, cw_error *err)
+{
+    cw_half *half = c->client->half;
+    if (msg->blob_size) {
+        cw_tensor gradient = cwi_half_vector(half, c->flat);
+        const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config)};
+        const cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
+        if (status != CW_OK)
+            return cwi_fail_prefix(err, status, "UPDATE");
+        CWI_TRY(cw_half_put(half, CW_HALF_GRADIENT, c->flat, err));
+        CWI_TRY(cw_half_step(half, (float)msg->lr, err));
+    }
+    c->step = msg->step + 1;
+    return train_on(c, err);
+}
+
+/* ---- evaluation ---- */
+
+/* Sends batches while there are some and room for them on the way. */
+static cw_status evaluate_on(sync_client *c, cw_error *err)
+{
+    cw_loader *loader = c->client->feed.test_loader;
+    const size_t batches = loader ? cw_loader_batches(loader) : 0;
+    if (c->step >= batches)
+        return send_phase_done(c, err);
+    c->waiting = WAITING_RESULT;
+    while (c->asked < batches && c->asked - c->step < EVAL_IN_FLIGHT) {
+        cw_batch batch;
+        CWI_TRY(next_of(c, loader, &batch, err));
+        const cw_half_call call = {.mode = CW_EVAL, .n = batch.n};
+        CWI_TRY(send_activation(c, &batch, &call, c->asked, err));
+        c->asked++;
+    }
+    return CW_OK;
+}
+
+static cw_status on_result(sync_client *c, cw_error *err)
+{
+    c->step++;
+    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step,
+                    cw_loader_batches(c->client->feed.test_loader), 0);
+    return evaluate_on(c, err);
+}
+
+/* ---- what the server says ---- */
+
+static cw_status on_begin(sync_client *c, const cw_msg *msg, cw_error *err)
+{
+    c->phase = msg->phase;
+    c->epoch = msg->epoch;
+    c->step = c->asked = msg->step;
+    c->steps = msg->steps;
+    const bool train = c->phase == CW_PHASE_TRAIN;
+    cw_loader *loader = train ? c->client->feed.train_loader : c->client->feed.test_loader;
+    const size_t batches = loader ? cw_loader_batches(loader) : 0;
+    if (!train && c->step > batches)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "the server begins at step %u, this client has %zu batches", c->step,
+                        batches);
+    if (loader) /* a smaller shard than others' may be at its end already */
+        CWI_TRY(cw_loader_seek(loader, train ? c->epoch : 0, CWI_MIN(c->step, batches)));
+    return train ? train_on(c, err) : evaluate_on(c, err);
+}
+
+static cw_status unexpected(const sync_client *c, const cw_msg *msg, cw_error *err)
+{
+    return cwi_fail(err, CW_ERR_PROTOCOL,
+                    "the server sent %s for epoch %u, step %u where %s for epoch %u, step %u was due",
+                    cw_msg_name(msg->type), msg->epoch, msg->step, waits_for[c->waiting], c->epoch, c->step);
+}
+
+static bool is_due(const sync_client *c, const cw_msg *msg, waiting waiting)
+{
+    return c->waiting == waiting && msg->epoch == c->epoch && msg->step == c->step;
+}
+
+cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
+{
+    sync_client *c = state;
+    const bool idle = c->waiting == WAITING_IDLE;
+    switch (msg->type) {
+    case CW_MSG_STATE:
+        return idle ? cwi_half_load(c->client->half, msg->blob, msg->blob_size, err) : unexpected(c, msg, err);
+    case CW_MSG_BEGIN:
+        return idle ? on_begin(c, msg, err) : unexpected(c, msg, err);
+    case CW_MSG_GRADIENT:
+        return is_due(c, msg, WAITING_GRADIENT) && msg->ticket == c->ticket ? on_gradient(c, msg, err)
+                                                                            : unexpected(c, msg, err);
+    case CW_MSG_UPDATE:
+        return c->waiting == WAITING_UPDATE && msg->epoch == c->epoch && msg->step >= c->step
+                   ? on_update(c, msg, err)
+                   : unexpected(c, msg, err);
+    case CW_MSG_RESULT:
+        return is_due(c, msg, WAITING_RESULT) ? on_result(c, err) : unexpected(c, msg, err);
+    default:
+        return unexpected(c, msg, err);
+    }
+}

@@ -1,0 +1,753 @@
+/* sync_server.c - the server's side of mode sync.
+ *
+ * A round wants frames of a kind from every client that owes them, takes them in one order (barrier.h) and then does
+ * what follows:
+ *
+ *     ACTIVATIONS   run the server's half on each, send GRADIENT     -> update this half
+ *     CLIENT_GRADS  average                                          -> update the mirror, send UPDATE
+ *     TRAIN_DONE    average batch-norm buffers                       -> send STATE, begin evaluation, or save a
+ *                                                                      checkpoint and go on within the epoch
+ *     EVAL_DONE     nothing (batches are answered as they come)      -> report, next epoch
+ */
+#include <string.h>
+
+#include "modes/sync.h"
+
+typedef enum stage {
+    STAGE_BEFORE, /* the first epoch */
+    STAGE_ACTIVATIONS,
+    STAGE_CLIENT_GRADS,
+    STAGE_TRAIN_DONE,
+    STAGE_EVAL_DONE,
+    STAGE_FINISHED,
+} stage;
+
+/* One client's work. */
+typedef struct client_work {
+    uint64_t samples, test_samples;
+    size_t batch; /* samples of its batch in the step under way */
+    double loss;  /* sums over the evaluation so far, kept apart so that their order never matters */
+    uint64_t correct, evaluated;
+} client_work;
+
+typedef struct sync_server {
+    cwi_server *server;
+    cwi_session *session;
+    const cwi_setup *setup;
+    client_work *clients;
+    size_t count, tickets;
+    cwi_barrier barrier;
+    stage stage;
+    uint32_t epoch, step, steps;
+    uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
+    uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
+    cwi_progress from;         /* where the next epoch begins: at its first step, but for a run that goes on within one */
+    double sum_loss;           /* of the epoch's training */
+    uint64_t sum_correct, sum_samples;
+    double phase_began;
+    cwi_micro_sums micro; /* with several tickets */
+    float *weights;       /* of the clients' sums in it */
+    float *average;       /* client gradients or buffers */
+    float *flat;          /* one client's, as it sends them */
+    float *statistics;    /* this half's batch-norm statistics before the batch at hand, for when that is refused */
+    float *now;           /* those after it */
+    uint8_t *coded_update; /* the averaged gradient as it is sent */
+    size_t coded_capacity;
+    float *x, *dx; /* one batch of smashed data, and its gradient */
+    uint8_t *sent; /* with --mask-gradient: 0 where the activations' codes are */
+    int32_t *labels;
+    cw_epoch_report totals;
+    uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
+} sync_server;
+
+typedef struct round_rule {
+    cw_msg_type wants;
+    cw_status (*take)(sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+    cw_status (*finish)(sync_server *s, cw_error *err);
+} round_rule;
+
+static const round_rule *rule_of(stage stage);
+
+/* ---- life ---- */
+
+static cw_status allocate(sync_server *s, cw_error *err)
+{
+    const cw_half *mirror = s->server->mirror, *half = s->server->half;
+    const size_t batch = (size_t)s->setup->config.batch;
+    const size_t floats = CWI_MAX(cw_half_weight_count(mirror), cw_half_buffer_count(mirror));
+    size_t elements;
+    if (!cwi_mul_size(batch, s->setup->smashed_count, &elements))
+        return cwi_fail(err, CW_ERR_INVALID, "batch %zu is too large for this cut", batch);
+    s->clients = cwi_calloc(s->count, sizeof *s->clients);
+    s->weights = cwi_calloc(s->count, sizeof(float));
+    s->average = cwi_calloc(floats, sizeof(float));
+    s->flat = cwi_calloc(floats, sizeof(float));
+    s->statistics = cwi_calloc(cw_half_buffer_count(half), sizeof(float));
+    s->now = cwi_calloc(cw_half_buffer_count(half), sizeof(float));
+    const cw_tensor gradient = cwi_half_vector(mirror, s->average);
+    s->coded_capacity = cw_codec_bound(s->setup->update, &gradient);
+    s->coded_update = cwi_alloc(s->coded_capacity, 1);
+    s->x = cwi_alloc(elements, sizeof(float));
+    s->dx = cwi_alloc(elements, sizeof(float));
+    s->sent = s->setup->mask_gradient ? cwi_alloc(elements, 1) : NULL;
+    s->labels = cwi_alloc(batch, sizeof(int32_t));
+    if (!s->clients || !s->weights || !s->average || !s->flat || !s->statistics || !s->now || !s->coded_update ||
+        !s->x || !s->dx || !s->labels || (s->setup->mask_gradient && !s->sent))
+        return cwi_fail_memory(err, elements * 2 * sizeof(float));
+    return CW_OK;
+}
+
+static void take_start(sync_server *s, const cwi_server *server)
+{
+    s->from = server->from;
+    s->epoch = (uint32_t)s->from.epoch;
+    s->totals = server->report.result.last;
+    s->totals.up = s->from.up;
+    s->totals.down = s->from.down;
+    s->before_up = s->totals.up.socket;
+    s->before_down = s->totals.down.socket;
+    if (s->from.epoch >= s->setup->config.epochs)
+        s->stage = STAGE_FINISHED;
+}
+
+cw_status cwi_sync_open_server(cwi_server *server, void **state, cw_error *err)
+{
+    sync_server *s = *state = cwi_calloc(1, sizeof *s);
+    if (!s)
+        return cwi_fail_memory(err, sizeof *s);
+    s->server = server;
+    s->session = &server->session;
+    s->setup = &server->setup;
+    s->count = (size_t)s->setup->config.clients;
+    s->tickets = (size_t)s->setup->config.in_flight;
+    CWI_TRY(allocate(s, err));
+    CWI_TRY(cwi_barrier_open(&s->barrier, s->count, (uint32_t)s->tickets + 1, err));
+    if (s->tickets > 1)
+        CWI_TRY(cwi_micro_sums_open(&s->micro, s->count, server->half, err));
+    take_start(s, server);
+    return CW_OK;
+}
+
+void cwi_sync_close_server(void *state)
+{
+    sync_server *s = state;
+    if (!s)
+        return;
+    cwi_barrier_close(&s->barrier);
+    cwi_micro_sums_close(&s->micro);
+    void *const own[] = {s->clients, s->weights, s->average, s->flat,         s->statistics,
+                         s->now,     s->x,       s->dx,      s->coded_update, s->sent,
+                         s->labels};
+    for (size_t i = 0; i < CWI_COUNT(own); i++)
+        cwi_free(own[i]);
+    cwi_free(s);
+}
+
+/* ---- helpers ---- */
+
+static cw_msg message(const sync_server *s, size_t client, cw_msg_type type)
+{
+    cw_msg msg = cwi_session_message(s->session, client, type);
+    msg.epoch = s->epoch;
+    msg.step = s->step;
+    return msg;
+}
+
+/* The same to every active client. */
+static void broadcast(sync_server *s, cw_msg msg)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (!cwi_session_is_active(s->session, i))
+            continue;
+        msg.client = (uint32_t)i;
+        cwi_session_send(s->session, i, &msg);
+    }
+}
+
+static uint64_t batch_of(const sync_server *s, size_t client, uint32_t step)
+{
+    const uint64_t batch = (uint64_t)s->setup->config.batch, done = step * batch, all = s->clients[client].samples;
+    return all > done ? CWI_MIN(batch, all - done) : 0;
+}
+
+static uint32_t batches_of(const sync_server *s, uint64_t samples)
+{
+    const uint64_t batch = (uint64_t)s->setup->config.batch;
+    return (uint32_t)((samples + batch - 1) / batch);
+}
+
+typedef enum owing { OWING_ALL, OWING_BATCHES, OWING_MICRO_BATCHES } owing;
+
+/* Begins a round: a frame of every active client, or one of those that have samples in this step, or one for each of
+ * their micro-batches. */
+static void open_round(sync_server *s, stage stage, owing owing)
+{
+    s->stage = stage;
+    s->actual = 0;
+    cwi_barrier_begin(&s->barrier);
+    for (size_t i = 0; i < s->count; i++) {
+        if (!cwi_session_is_active(s->session, i)) /* one that joins has owed READY since its WELCOME */
+            continue;
+        const size_t micro = cwi_micro_count(s->clients[i].batch, s->tickets);
+        cwi_barrier_owe(&s->barrier, i, owing == OWING_ALL ? 1 : owing == OWING_BATCHES ? micro > 0 : (uint32_t)micro);
+        cwi_session_owes_from_now(s->session, i);
+    }
+}
+
+static cw_encode_args encode_args(const sync_server *s, cwi_flow flow, size_t client, uint32_t ticket)
+{
+    return (cw_encode_args){
+        .seed = cwi_codec_seed(s->setup->config.seed, flow, client, s->epoch, s->step, ticket),
+        .threads = cwi_engine_threads(&s->setup->config)};
+}
+
+static uint64_t raw_bytes(const sync_server *s, uint64_t samples)
+{
+    return samples * s->setup->smashed_count * sizeof(float);
+}
+
+/* ---- training: activations ---- */
+
+static cw_status begin_step(sync_server *s, cw_error *err)
+{
+    s->expected = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        client_work *c = &s->clients[i];
+        c->batch = cwi_session_is_active(s->session, i) ? (size_t)batch_of(s, i, s->step) : 0;
+        s->expected += c->batch;
+    }
+    open_round(s, STAGE_ACTIVATIONS, OWING_MICRO_BATCHES);
+    if (s->tickets > 1)
+        cwi_micro_sums_clear(&s->micro);
+    return cwi_half_sum_clear(s->server->half, err);
+}
+
+/* Decodes a batch and runs this half forward and through the loss. */
+static cw_status run_batch(sync_server *s, const cw_msg *msg, const cw_half_call *call, cw_loss *loss, cw_error *err)
+{
+    if (msg->samples < 1 || msg->samples > (uint64_t)s->setup->config.batch)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %d",
+                        (unsigned long long)msg->samples, s->setup->config.batch);
+    if (msg->label_width)
+        CWI_TRY(cw_msg_labels(msg, s->setup->config.classes, s->labels, err));
+    cw_tensor x = cwi_setup_smashed(s->setup, s->x, msg->samples);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config), .sent = s->sent};
+    CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
+    CWI_TRY(cw_half_forward(s->server->half, call, s->x, NULL, err));
+    const cw_targets targets = {.labels = msg->label_width ? s->labels : NULL};
+    return cw_half_loss(s->server->half, call, &targets, loss, err);
+}
+
+/* Behind a ReLU the client has no use for the gradient where its activation is 0, and this is where the server knows of
+ * it. An activation that the codec made 0 counts as one that is: the gradient is that of the network with the codec's
+ * dead zone in it. */
+static void mask_gradient(const sync_server *s, uint64_t n)
+{
+    for (size_t i = 0; i < n * s->setup->smashed_count; i++)
+        s->dx[i] = s->sent[i] ? s->dx[i] : 0;
+}
+
+static cw_status send_gradient(sync_server *s, size_t client, uint32_t ticket, const cw_loss *loss, size_t n,
+                               cw_error *err)
+{
+    cw_msg msg = message(s, client, CW_MSG_GRADIENT);
+    msg.ticket = ticket;
+    msg.loss = loss->mean * (double)n;
+    msg.correct = loss->correct;
+    const cw_tensor dx = cwi_setup_smashed(s->setup, s->dx, n);
+    cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, client, ticket);
+    args.support = s->sent;
+    size_t payload;
+    const cw_status status = cwi_outbox_send_tensor(&s->session->box, s->session->members[client].peer, &msg,
+                                                    s->setup->down, &dx, &args, &payload, err);
+    if (status != CW_OK)
+        return cwi_encode_status(status, CWI_FLOW_DOWNLINK, err);
+    s->totals.down.payload += payload;
+    s->totals.down.raw += raw_bytes(s, n);
+    return CW_OK;
+}
+
+/* What the batch has done to this half: its gradients, and its batch-norm statistics. */
+static cw_status check_batch(sync_server *s, cw_error *err)
+{
+    float peak;
+    CWI_TRY(cwi_half_gradient_peak(s->server->half, &peak, err));
+    CWI_TRY(cwi_gradient_check(peak, "this half's gradient for its activations", err));
+    CWI_TRY(cw_half_get(s->server->half, CW_HALF_BUFFER, s->now, err));
+    const cw_status status = cwi_half_check_buffers(s->server->half, s->now, CWI_STATISTICS_MAX, err);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "this half's statistics of its activations");
+}
+
+/* Sums over the micro-batches of a client first, then over clients; without micro-batches in the half's own memory. */
+static cw_status add_gradient(sync_server *s, size_t client, size_t n, cw_error *err)
+{
+    const size_t batch = s->clients[client].batch;
+    if (s->tickets == 1)
+        return cwi_half_sum_add(s->server->half, cwi_batch_weight(n, s->expected), err);
+    s->weights[client] = cwi_batch_weight(batch, s->expected);
+    return cwi_micro_sums_add(&s->micro, client, s->server->half, cwi_batch_weight(n, batch), err);
+}
+
+static cw_status train_on_batch(sync_server *s, size_t client, const cw_msg *msg, cw_loss *loss, cw_error *err)
+{
+    const cw_half_call call = {
+        .mode = CW_TRAIN,
+        .n = (size_t)msg->samples,
+        .position = cwi_part_position(client, s->epoch, batches_of(s, s->clients[client].samples), s->step,
+                                      msg->ticket, s->tickets)};
+    CWI_TRY(run_batch(s, msg, &call, loss, err));
+    CWI_TRY(cw_half_backward(s->server->half, &call, NULL, s->dx, err));
+    CWI_TRY(check_batch(s, err));
+    if (s->setup->mask_gradient)
+        mask_gradient(s, call.n);
+    CWI_TRY(send_gradient(s, client, msg->ticket, loss, call.n, err));
+    return add_gradient(s, client, call.n, err);
+}
+
+static cw_status take_activation(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
+{
+    size_t first, batch = s->clients[client].batch;
+    const size_t n = cwi_micro_batch(batch, msg->ticket, cwi_micro_count(batch, s->tickets), &first);
+    if (msg->phase != CW_PHASE_TRAIN || msg->samples != n)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples where %zu were due",
+                        (unsigned long long)msg->samples, n);
+    cw_loss loss;
+    CWI_TRY(cw_half_get(s->server->half, CW_HALF_BUFFER, s->statistics, err));
+    const cw_status status = train_on_batch(s, client, msg, &loss, err);
+    if (status != CW_OK) {
+        (void)cw_half_put(s->server->half, CW_HALF_BUFFER, s->statistics, NULL);
+        return status;
+    }
+    s->actual += n;
+    s->totals.up.payload += msg->blob_size;
+    s->totals.up.raw += raw_bytes(s, n);
+    s->sum_loss += loss.mean * (double)n;
+    s->sum_correct += loss.correct;
+    s->sum_samples += n;
+    return CW_OK;
+}
+
+static cw_status end_of_training_phase(sync_server *s);
+
+static cw_status finish_activations(sync_server *s, cw_error *err)
+{
+    if (!s->actual)
+        return end_of_training_phase(s);
+    /* When a client was lost during the step, the weights of the others grow to make one again. */
+    const float scale = s->actual == s->expected ? 1.0f : (float)((double)s->expected / (double)s->actual);
+    cw_half *half = s->server->half;
+    CWI_TRY(s->tickets == 1 ? cwi_half_sum_replace(half, scale, err)
+                            : cwi_micro_sums_finish(&s->micro, s->weights, scale, half, err));
+    const double progress = s->epoch + (double)s->step / (double)s->steps;
+    const float lr = cw_schedule_lr(&s->setup->schedule, progress, s->setup->config.epochs);
+    s->totals.lr = lr;
+    CWI_TRY(cw_half_step(half, lr, err));
+    cwi_report_step(&s->server->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
+                    s->sum_loss / (double)s->sum_samples);
+    s->expected = 0;
+    for (size_t i = 0; i < s->count; i++)
+        s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].batch : 0;
+    open_round(s, STAGE_CLIENT_GRADS, OWING_BATCHES);
+    return CW_OK;
+}
+
+static void await_train_done(sync_server *s)
+{
+    open_round(s, STAGE_TRAIN_DONE, OWING_ALL);
+    s->expected = 0;
+    for (size_t i = 0; i < s->count; i++)
+        s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].samples : 0;
+}
+
+/* ---- training: gradients of the client half ---- */
+
+static cw_status take_client_grad(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
+{
+    const size_t batch = s->clients[client].batch, floats = cw_half_weight_count(s->server->mirror);
+    if (msg->samples != batch)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "a gradient of %llu samples, due were %zu",
+                        (unsigned long long)msg->samples, batch);
+    cw_tensor gradient = cwi_half_vector(s->server->mirror, s->flat);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config)};
+    const cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "its gradient");
+    CWI_TRY(cwi_gradient_check(cw_peak(s->flat, floats), "its gradient", err));
+    cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(batch, s->expected), s->actual == 0);
+    s->actual += batch;
+    s->totals.up.weights += msg->blob_size;
+    return CW_OK;
+}
+
+/* Everyone applies the averaged gradient, `update` as sent; without one (every contributor was lost) everyone just
+ * moves on. */
+static void broadcast_update(sync_server *s, const uint8_t *update, size_t size)
+{
+    cw_msg msg = message(s, 0, CW_MSG_UPDATE);
+    msg.lr = s->totals.lr;
+    msg.blob = update;
+    msg.blob_size = size;
+    s->totals.down.weights += size * cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
+    broadcast(s, msg);
+}
+
+/* The average into s->coded_update as it is sent, and back: the mirror gets what the clients get. */
+static cw_status code_update(sync_server *s, size_t *size, cw_error *err)
+{
+    cw_tensor average = cwi_half_vector(s->server->mirror, s->average);
+    const cw_encode_args args = encode_args(s, CWI_FLOW_UPDATE, 0, 0);
+    const cw_decode_args back = {.threads = args.threads};
+    const cw_status status =
+        cw_encode(s->setup->update, &average, &args, s->coded_update, s->coded_capacity, size, err);
+    if (status != CW_OK)
+        return cwi_encode_status(status, CWI_FLOW_UPDATE, err);
+    return cw_decode(s->coded_update, *size, &average, &back, err);
+}
+
+/* What clients that were lost would have had is made up for by the others. */
+static void scale_average(sync_server *s, size_t floats)
+{
+    if (s->actual == s->expected)
+        return;
+    const float scale = (float)((double)s->expected / (double)s->actual);
+    for (size_t i = 0; i < floats; i++)
+        s->average[i] *= scale;
+}
+
+static cw_status finish_client_grads(sync_server *s, cw_error *err)
+{
+    size_t size = 0;
+    cw_half *mirror = s->server->mirror;
+    if (s->actual) {
+        scale_average(s, cw_half_weight_count(mirror));
+        CWI_TRY(code_update(s, &size, err));
+        CWI_TRY(cw_half_put(mirror, CW_HALF_GRADIENT, s->average, err));
+        CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
+    }
+    broadcast_update(s, s->coded_update, size);
+    if (++s->step < s->goal)
+        return begin_step(s, err);
+    await_train_done(s);
+    return CW_OK;
+}
+
+/* No client has a batch left (the longest shard's owner was lost): everyone moves to the end of the phase. */
+static cw_status end_of_training_phase(sync_server *s)
+{
+    s->step = s->steps - 1;
+    broadcast_update(s, NULL, 0);
+    s->step = s->goal = s->steps;
+    await_train_done(s);
+    return CW_OK;
+}
+
+/* ---- between training and evaluation ---- */
+
+static cw_status take_train_done(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
+{
+    const size_t floats = cw_half_buffer_count(s->server->mirror);
+    if (msg->phase != CW_PHASE_TRAIN || msg->blob_size != floats * sizeof(float))
+        return cwi_fail(err, CW_ERR_PROTOCOL, "%zu bytes of batch-norm statistics, %zu were due", msg->blob_size,
+                        floats * sizeof(float));
+    memcpy(s->flat, msg->blob ? msg->blob : (const uint8_t *)"", msg->blob_size);
+    const cw_status status = cwi_half_check_buffers(s->server->mirror, s->flat, CWI_STATISTICS_MAX, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "its batch-norm statistics");
+    const uint64_t samples = s->clients[client].samples;
+    cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(samples, s->expected), s->actual == 0);
+    s->actual += samples;
+    s->totals.up.weights += msg->blob_size;
+    return CW_OK;
+}
+
+static cw_status send_state(sync_server *s, cw_error *err)
+{
+    uint8_t *bytes;
+    size_t size;
+    CWI_TRY(cwi_half_save(s->server->mirror, &bytes, &size, err));
+    cw_msg msg = message(s, 0, CW_MSG_STATE);
+    msg.blob = bytes;
+    msg.blob_size = size;
+    s->totals.down.weights += size * cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
+    broadcast(s, msg);
+    cw_bytes_free(bytes);
+    return CW_OK;
+}
+
+static void broadcast_begin(sync_server *s, cw_phase phase)
+{
+    cw_msg msg = message(s, 0, CW_MSG_BEGIN);
+    msg.phase = phase;
+    msg.steps = s->goal;
+    broadcast(s, msg);
+}
+
+/* Begins the epoch's steps, or goes on with them. */
+static cw_status begin_phase(sync_server *s, cw_error *err)
+{
+    s->goal = cwi_checkpoint_next_step(&s->setup->config, s->step, s->steps);
+    CWI_TRY(send_state(s, err));
+    broadcast_begin(s, CW_PHASE_TRAIN);
+    return begin_step(s, err);
+}
+
+static void count_socket(const sync_server *s, cw_traffic *up, cw_traffic *down)
+{
+    const cw_net_stats stats = cw_transport_stats(s->session->box.transport);
+    up->socket = s->before_up + stats.bytes_received;
+    down->socket = s->before_down + stats.bytes_sent;
+}
+
+static cw_status save(sync_server *s, const cwi_progress *at, cw_error *err)
+{
+    cw_half *const halves[] = {s->server->mirror, s->server->half};
+    return cwi_checkpoint_save(&s->server->report, &s->setup->config, halves, CWI_COUNT(halves), at, err);
+}
+
+static cw_status save_within_epoch(sync_server *s, cw_error *err)
+{
+    cwi_progress at = {.epoch = (int)s->epoch,
+                       .step = s->step,
+                       .loss = s->sum_loss,
+                       .correct = s->sum_correct,
+                       .samples = s->sum_samples,
+                       .train_seconds = cwi_seconds() - s->phase_began,
+                       .seconds = cwi_seconds() - s->server->report.began,
+                       .up = s->totals.up,
+                       .down = s->totals.down};
+    count_socket(s, &at.up, &at.down);
+    return save(s, &at, err);
+}
+
+static cw_status finish_epoch(sync_server *s, cw_error *err);
+
+static cw_status finish_train_done(sync_server *s, cw_error *err)
+{
+    if (s->actual) {
+        scale_average(s, cw_half_buffer_count(s->server->mirror));
+        CWI_TRY(cw_half_put(s->server->mirror, CW_HALF_BUFFER, s->average, err));
+    }
+    if (s->step < s->steps) {
+        CWI_TRY(save_within_epoch(s, err));
+        return begin_phase(s, err);
+    }
+    s->totals.train_seconds = cwi_seconds() - s->phase_began;
+    for (size_t i = 0; i < s->count; i++) {
+        s->clients[i].loss = 0;
+        s->clients[i].correct = s->clients[i].evaluated = 0;
+    }
+    if (!cwi_eval_due(&s->setup->config, (int)s->epoch))
+        return finish_epoch(s, err);
+    s->step = 0;
+    CWI_TRY(send_state(s, err));
+    open_round(s, STAGE_EVAL_DONE, OWING_ALL);
+    broadcast_begin(s, CW_PHASE_EVAL);
+    return CW_OK;
+}
+
+/* ---- evaluation ---- */
+
+/* Answered at once: evaluation changes nothing that another client could see. */
+static cw_status take_eval_batch(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
+{
+    client_work *c = &s->clients[client];
+    const cw_half_call call = {.mode = CW_EVAL, .n = (size_t)msg->samples};
+    cw_loss loss;
+    CWI_TRY(run_batch(s, msg, &call, &loss, err));
+    c->loss += loss.mean * (double)msg->samples;
+    c->correct += loss.correct;
+    c->evaluated += msg->samples;
+    cwi_session_owes_from_now(s->session, client);
+    if (c->evaluated > c->test_samples)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "more than the %llu test samples it announced",
+                        (unsigned long long)c->test_samples);
+    s->totals.up.eval_payload += msg->blob_size;
+    s->totals.up.eval_raw += raw_bytes(s, msg->samples);
+    cw_msg reply = message(s, client, CW_MSG_RESULT);
+    reply.step = msg->step;
+    reply.loss = loss.mean * (double)msg->samples;
+    reply.correct = loss.correct;
+    cwi_report_step(&s->server->report, CW_EVENT_EVAL, (int)s->epoch, msg->step + 1, batches_of(s, c->test_samples), 0);
+    return cwi_outbox_send(&s->session->box, s->session->members[client].peer, &reply, err);
+}
+
+static cw_status take_eval_done(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
+{
+    const client_work *c = &s->clients[client];
+    if (msg->phase != CW_PHASE_EVAL || c->evaluated != c->test_samples)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it evaluated %llu of the %llu test samples it announced",
+                        (unsigned long long)c->evaluated, (unsigned long long)c->test_samples);
+    s->actual++;
+    return CW_OK;
+}
+
+static cw_status begin_epoch(void *state, cw_error *err);
+
+/* Also of an epoch that is not evaluated: there test_samples stays 0. */
+static cw_status finish_epoch(sync_server *s, cw_error *err)
+{
+    double loss = 0;
+    uint64_t correct = 0, samples = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (!cwi_session_is_active(s->session, i))
+            continue;
+        loss += s->clients[i].loss;
+        correct += s->clients[i].correct;
+        samples += s->clients[i].evaluated;
+    }
+    cw_epoch_report *r = &s->totals;
+    r->epoch = (int)s->epoch;
+    r->train_loss = s->sum_samples ? s->sum_loss / (double)s->sum_samples : 0;
+    r->train_accuracy = s->sum_samples ? (double)s->sum_correct / (double)s->sum_samples : 0;
+    r->train_samples = s->sum_samples;
+    r->test_samples = samples;
+    r->test_loss = samples ? loss / (double)samples : 0;
+    r->test_accuracy = samples ? (double)correct / (double)samples : 0;
+    r->clients = (int)cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
+    count_socket(s, &r->up, &r->down);
+    cwi_report_epoch(&s->server->report, r);
+    CWI_TRY(save(s, &(cwi_progress){.epoch = r->epoch + 1}, err));
+    if (++s->epoch < (uint32_t)s->setup->config.epochs)
+        return begin_epoch(s, err);
+    s->stage = STAGE_FINISHED;
+    return CW_OK;
+}
+
+/* ---- the rounds ---- */
+
+static const round_rule rules[] = {
+    [STAGE_ACTIVATIONS] = {CW_MSG_ACTIVATION, take_activation, finish_activations},
+    [STAGE_CLIENT_GRADS] = {CW_MSG_CLIENT_GRAD, take_client_grad, finish_client_grads},
+    [STAGE_TRAIN_DONE] = {CW_MSG_PHASE_DONE, take_train_done, finish_train_done},
+    [STAGE_EVAL_DONE] = {CW_MSG_PHASE_DONE, take_eval_done, finish_epoch},
+};
+
+static const round_rule *rule_of(stage stage)
+{
+    return (size_t)stage < CWI_COUNT(rules) && rules[stage].take ? &rules[stage] : NULL;
+}
+
+static cw_status begin_epoch(void *state, cw_error *err)
+{
+    sync_server *s = state;
+    if (s->stage == STAGE_BEFORE)
+        cwi_report_begin(&s->server->report, s->from.seconds);
+    cwi_session_activate(s->session);
+    s->steps = 0;
+    for (size_t i = 0; i < s->count; i++)
+        if (cwi_session_is_active(s->session, i))
+            s->steps = CWI_MAX(s->steps, batches_of(s, s->clients[i].samples));
+    s->step = CWI_MIN(s->from.step, s->steps);
+    s->sum_loss = s->from.loss;
+    s->sum_correct = s->from.correct;
+    s->sum_samples = s->from.samples;
+    s->phase_began = cwi_seconds() - s->from.train_seconds;
+    s->from = (cwi_progress){0}; /* the epochs that follow begin at their beginning */
+    return begin_phase(s, err);
+}
+
+/* ---- the session's work ---- */
+
+static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *err)
+{
+    sync_server *s = state;
+    if (msg->samples == 0)
+        return cwi_fail(err, CW_ERR_MISMATCH, "it has no training samples");
+    /* Frames count batches in 32 bits. */
+    const uint64_t most = (uint64_t)UINT32_MAX * (uint64_t)s->setup->config.batch;
+    if (msg->samples > most || msg->test_samples > most)
+        return cwi_fail(
+            err, CW_ERR_PROTOCOL, "it announced %llu training and %llu test samples, a run has at most %llu of either",
+            (unsigned long long)msg->samples, (unsigned long long)msg->test_samples, (unsigned long long)most);
+    s->clients[member] = (client_work){.samples = msg->samples, .test_samples = msg->test_samples};
+    return CW_OK;
+}
+
+/* Whether the round wants this of the client, or it comes early: a client whose activations were taken sends its
+ * gradient while the server still works on the others'. */
+static bool is_due(const sync_server *s, size_t client, const cw_msg *msg)
+{
+    const round_rule *rule = rule_of(s->stage);
+    if (!rule || !cwi_session_is_active(s->session, client) || msg->epoch != s->epoch)
+        return false;
+    const uint32_t came = cwi_barrier_came(&s->barrier, client), due = s->barrier.turns[client].due;
+    if (s->stage == STAGE_ACTIVATIONS && msg->type == CW_MSG_CLIENT_GRAD)
+        return s->barrier.turns[client].taken == due && came == due && due > 0 && msg->step == s->step;
+    if (came >= due || msg->type != rule->wants)
+        return false;
+    if (msg->type == CW_MSG_ACTIVATION && msg->ticket != came)
+        return false;
+    return msg->type == CW_MSG_PHASE_DONE || msg->step == s->step;
+}
+
+static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
+{
+    sync_server *s = state;
+    if (s->stage == STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
+        cwi_session_is_active(s->session, member) && cwi_barrier_owes(&s->barrier, member) && msg->epoch == s->epoch)
+        return take_eval_batch(s, member, msg, err);
+    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame))
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due", cw_msg_name(msg->type),
+                    msg->epoch, msg->step);
+}
+
+/* Takes a frame whose turn has come; a client whose frame is bad is lost. */
+static void take_turn(sync_server *s, size_t client, cw_frame *frame)
+{
+    cw_error err;
+    cw_msg msg;
+    cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, &err);
+    if (status == CW_OK)
+        status = rule_of(s->stage)->take(s, client, &msg, &err);
+    cw_frame_release(frame);
+    if (status != CW_OK)
+        cwi_session_lose(s->session, client, status, err.message);
+}
+
+static cw_status advance(void *state, cw_error *err)
+{
+    sync_server *s = state;
+    while (rule_of(s->stage) && cwi_session_count(s->session, CWI_MEMBER_ACTIVE)) {
+        size_t client;
+        cw_frame frame;
+        while (cwi_barrier_next(&s->barrier, &client, &frame))
+            take_turn(s, client, &frame);
+        if (!cwi_barrier_is_through(&s->barrier) || !cwi_session_count(s->session, CWI_MEMBER_ACTIVE))
+            return CW_OK; /* its last client may just have been lost */
+        CWI_TRY(rule_of(s->stage)->finish(s, err));
+    }
+    return CW_OK;
+}
+
+static void lost(void *state, size_t member)
+{
+    sync_server *s = state;
+    cwi_barrier_drop(&s->barrier, member);
+}
+
+static bool owes(const void *state, size_t member)
+{
+    return cwi_barrier_owes(&((const sync_server *)state)->barrier, member);
+}
+
+static bool finished(const void *state)
+{
+    return ((const sync_server *)state)->stage == STAGE_FINISHED;
+}
+
+static void log_sentence(void *state, const char *sentence)
+{
+    cwi_report_log(&((sync_server *)state)->server->report, "%s", sentence);
+}
+
+const cwi_work cwi_sync_work = {
+    .admit = admit,
+    .take = take,
+    .advance = advance,
+    .begin = begin_epoch,
+    .lost = lost,
+    .owes = owes,
+    .finished = finished,
+    .log = log_sentence,
+};

@@ -1,0 +1,249 @@
+/* test_liars.c - peers that keep to the protocol and lie in their numbers: they are dropped, the others go on, and no
+ * file of the run holds what is not finite. */
+#include <math.h>
+#include <unistd.h>
+
+#include "scene.h"
+#include "train/checkpoint.h"
+
+#include "test.h"
+
+/* ---- one liar beside one honest client ---- */
+
+typedef struct lie {
+    const char *name;
+    float activation, gradient, statistic; /* all of that kind are this; the liar is honest in 0 */
+    const char *words;                     /* of the server's log */
+} lie;
+
+/* What the liar has to know of the run. */
+typedef struct liar {
+    actor a;
+    cwi_setup setup;
+    cwi_half half;
+    float *values; /* room for whatever it sends */
+} liar;
+
+static void open_liar(liar *l, const scene *s)
+{
+    cw_error err;
+    actor_hello(&l->a, s);
+    actor_ready(&l->a, 1, 0);
+    assert_ok_err(cwi_setup_open(&s->config, &l->setup, &err), err);
+    assert_ok_err(cwi_half_open(&l->setup, 0, l->setup.cut.layer, 1, &l->half, &err), err);
+    l->values = cwi_calloc(CWI_MAX(l->setup.smashed_count, l->half.trainable), sizeof(float));
+    assert_non_null(l->values);
+}
+
+static void close_liar(liar *l)
+{
+    cwi_free(l->values);
+    cwi_half_close(&l->half);
+    cwi_setup_close(&l->setup);
+    actor_close(&l->a);
+}
+
+static float *fill(liar *l, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++)
+        l->values[i] = i % 2 ? value : 0;
+    return l->values;
+}
+
+/* Its only step, then the end of the epoch; ends early when it is dropped. */
+static void tell_lie(liar *l, const lie *told)
+{
+    const int32_t label = 3;
+    const cw_shape *cut = &l->setup.cut.smashed;
+    const cw_shape batch = cw_shape_of(4, (int64_t[]){1, cut->dim[0], cut->dim[1], cut->dim[2]});
+    cw_msg msg = {.type = CW_MSG_ACTIVATION, .phase = CW_PHASE_TRAIN, .samples = 1, .labels = &label};
+    actor_await(&l->a, CW_MSG_BEGIN);
+    const uint32_t steps = l->a.msg.steps;
+    actor_send_tensor(&l->a, msg, cw_tensor_view(CW_F32, &batch, fill(l, l->setup.smashed_count, told->activation)));
+    if (!actor_hears(&l->a, CW_MSG_GRADIENT))
+        return;
+    msg.type = CW_MSG_CLIENT_GRAD;
+    actor_send_tensor(&l->a, msg, cwi_half_vector(&l->half, fill(l, l->half.trainable, told->gradient)));
+    do
+        if (!actor_hears(&l->a, CW_MSG_UPDATE))
+            return;
+    while (l->a.msg.step + 1 < steps);
+    msg = (cw_msg){.type = CW_MSG_PHASE_DONE, .phase = CW_PHASE_TRAIN};
+    msg.blob = (const uint8_t *)fill(l, l->half.buffers, told->statistic);
+    msg.blob_size = l->half.buffers * sizeof(float);
+    actor_send(&l->a, msg);
+    (void)actor_hears(&l->a, CW_MSG_ERROR);
+}
+
+static void assert_finite_file(const cw_config *config, const char *file)
+{
+    char path[600];
+    cw_tensor_set set;
+    cw_error err;
+    snprintf(path, sizeof path, "%s/%s", config->out, file);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    for (size_t i = 0; i < set.count; i++) {
+        size_t floats;
+        assert_ok(cw_shape_count(&set.items[i].tensor.shape, &floats));
+        if (set.items[i].tensor.dtype == CW_F32 && !(cw_peak(set.items[i].tensor.data, floats) < 1e5f))
+            fail_msg("%s: %s is absurd", path, set.items[i].name);
+    }
+    cw_tensor_set_free(&set);
+}
+
+static void lie_beside_an_honest_client(const lie *told)
+{
+    scene *s = make_scene(told->name, 2, 60);
+    liar l;
+    use_folder(&s->config, told->name);
+    start_scene(s);
+    open_liar(&l, s);
+    add_honest(s);
+    tell_lie(&l, told);
+    join_scene(s);
+    if (s->server_status != CW_OK || s->honest_status[0] != CW_OK)
+        fail_msg("%s: %s; %s", told->name, s->server_err.message, s->honest_err[0].message);
+    assert_int_equal(s->result.epochs_done, 1);
+    assert_int_equal(s->result.last.clients, 1);
+    assert_logged(s, "client 1 is out: ");
+    assert_logged(s, told->words);
+    assert_true(isfinite(s->result.last.test_loss) && s->result.last.test_samples > 0);
+    assert_finite_file(&s->config, "model.safetensors");
+    assert_finite_file(&s->config, "checkpoint.safetensors");
+    close_liar(&l);
+    close_scene(s);
+}
+
+static void absurd_numbers_end_their_senders_part_only(void **state)
+{
+    (void)state;
+    static const lie lies[] = {
+        {"huge-gradient", .gradient = 3e38f, .words = "its gradient reaches 3e+38"},
+        {"large-gradient", .gradient = -1e20f, .words = "its gradient reaches 1e+20"},
+        {"huge-activation", .activation = 3e38f, .words = "client 1 is out"},
+        {"large-activation", .activation = 1e20f, .words = "client 1 is out"},
+        {"huge-statistic", .statistic = 3e38f, .words = "its batch-norm statistics: features.1.running_mean"},
+        {"nan-statistic", .statistic = NAN, .words = "running_mean of channel 1 is nan"},
+        {"negative-variance", .statistic = -1e-3f, .words = "running_var of channel 1 is -0.001"},
+    };
+    for (size_t i = 0; i < CWI_COUNT(lies); i++)
+        lie_beside_an_honest_client(&lies[i]);
+}
+
+/* Infinite statistics leave the loss finite: x / sqrt(infinity) is 0. What came before a refused batch is restored. */
+static void a_refused_batch_leaves_no_statistics_behind(void **state)
+{
+    (void)state;
+    const lie told = {"overflow", .activation = 1e19f, .words = "client 1 is out"};
+    lie_beside_an_honest_client(&told);
+}
+
+/* ---- models that are not finite, whatever made them so ---- */
+
+typedef struct fixture {
+    cw_config config;
+    cwi_setup setup;
+    cwi_report report;
+    cwi_half half;
+} fixture;
+
+static void open_fixture(fixture *f, const char *name)
+{
+    cw_error err;
+    f->config = small_config(1, "none", "none");
+    use_folder(&f->config, name);
+    assert_ok_err(cwi_setup_open(&f->config, &f->setup, &err), err);
+    cwi_report_open(&f->setup, NULL, &f->report);
+    assert_ok_err(cwi_report_open_files(&f->report, &f->setup, "a test", &err), err);
+    assert_ok_err(
+        cwi_half_open(&f->setup, 0, cw_model_layer_count(f->setup.model), (size_t)f->config.batch, &f->half, &err),
+        err);
+}
+
+static void close_fixture(fixture *f)
+{
+    cwi_half_close(&f->half);
+    cwi_report_close(&f->report);
+    cwi_setup_close(&f->setup);
+}
+
+static bool is_there(const fixture *f, const char *file)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", f->config.out, file);
+    return access(path, F_OK) == 0;
+}
+
+static void spoil(fixture *f, bool buffers, float value)
+{
+    float *flat = f->half.flat;
+    if (buffers) {
+        cw_part_export_buffers(f->half.part, flat);
+        flat[f->half.buffers - 1] = value;
+        cw_part_import_buffers(f->half.part, flat);
+        return;
+    }
+    cw_part_export_weights(f->half.part, flat);
+    flat[f->half.trainable / 2] = value;
+    cw_part_import_weights(f->half.part, flat);
+}
+
+static void what_is_not_finite_is_never_written(void **state)
+{
+    (void)state;
+    static const struct {
+        bool buffers;
+        float value;
+    } cases[] = {{false, NAN}, {false, -INFINITY}, {true, INFINITY}, {true, NAN}};
+    for (size_t i = 0; i < CWI_COUNT(cases); i++) {
+        fixture f;
+        cw_error err;
+        char name[32];
+        snprintf(name, sizeof name, "not-finite-%zu", i);
+        open_fixture(&f, name);
+        cwi_half *const halves[] = {&f.half};
+        const cw_part *const parts[] = {f.half.part};
+        spoil(&f, cases[i].buffers, cases[i].value);
+        const cwi_progress at = {.epoch = 1};
+        assert_status(cwi_checkpoint_save(&f.report, &f.config, halves, 1, &at, &err), CW_ERR_DIVERGED);
+        assert_non_null(strstr(err.message, "NaN or infinity"));
+        assert_status(cwi_report_save_model(&f.report, parts, 1, &err), CW_ERR_DIVERGED);
+        assert_non_null(strstr(err.message, "no model is written"));
+        assert_false(is_there(&f, "checkpoint.safetensors") || is_there(&f, "model.safetensors"));
+        spoil(&f, cases[i].buffers, 0.25f);
+        assert_ok_err(cwi_checkpoint_save(&f.report, &f.config, halves, 1, &at, &err), err);
+        assert_ok_err(cwi_report_save_model(&f.report, parts, 1, &err), err);
+        assert_true(is_there(&f, "checkpoint.safetensors") && is_there(&f, "model.safetensors"));
+        close_fixture(&f);
+    }
+}
+
+/* The optimizer goes on with its own numbers: they count as well. */
+static void momentum_that_is_not_finite_is_no_checkpoint(void **state)
+{
+    (void)state;
+    fixture f;
+    cw_error err;
+    open_fixture(&f, "not-finite-momentum");
+    cwi_half *const halves[] = {&f.half};
+    cw_optimizer_export(f.half.optimizer, 0, f.half.flat);
+    f.half.flat[5] = INFINITY;
+    cw_optimizer_import(f.half.optimizer, 0, f.half.flat);
+    assert_status(cwi_checkpoint_save(&f.report, &f.config, halves, 1, &(cwi_progress){.epoch = 1}, &err),
+                  CW_ERR_DIVERGED);
+    assert_non_null(strstr(err.message, "optimizer.momentum"));
+    assert_false(is_there(&f, "checkpoint.safetensors"));
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    require_data();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(absurd_numbers_end_their_senders_part_only),
+        cmocka_unit_test(a_refused_batch_leaves_no_statistics_behind),
+        cmocka_unit_test(what_is_not_finite_is_never_written),
+        cmocka_unit_test(momentum_that_is_not_finite_is_no_checkpoint),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -60,6 +60,8 @@ typedef struct cw_config {
     char input[1024];  /* what a sample's floats are (cw_dataset_info.input); "": as the data set has it, or "image" */
     int train_limit;   /* samples in all; 0: all */
     int test_limit;
+    int max_samples; /* server: the most training or test samples that one client may announce; 0: the run's limit, else
+                        as many as the server's own data set has, else 10 million */
     /* how this process works; each role has its own */
     int threads; /* of the engine; 0: one per processor */
     int loader_threads;

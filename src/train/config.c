@@ -53,6 +53,7 @@ static const option options[] = {
     {{"input", "KIND", "what a sample's numbers are, likewise: image, tokens:V, table:N/C1/...", "", true, false}, T_STRING, FIELD(input), 0, 0},
     {{"train-limit", "N", "use at most N training samples in all; 0: all", "0", true, false}, T_INT, FIELD(train_limit), 0, 1e9},
     {{"test-limit", "N", "use at most N test samples in all; 0: all", "0", true, false}, T_INT, FIELD(test_limit), 0, 1e9},
+    {{"max-samples", "N", "server: refuse a client that announces more training or test samples; 0: as many as the server's own data set has, or 10 million", "0", false, false}, T_INT, FIELD(max_samples), 0, 1e9},
     {{"seed", "N", "of weights, shuffling, shards, codecs", "1", true, false}, T_U64, FIELD(seed), 0, 0},
     {{"threads", "N", "threads of the engine; 0: one per processor, shared among --processes", "0", false, true}, T_INT, FIELD(threads), 0, 1024},
     {{"loader-threads", "N", "threads that prepare batches ahead; 0: none", "1", false, true}, T_INT, FIELD(loader_threads), 0, 64},

@@ -190,6 +190,46 @@ static void on_hello(cwi_server *s, const cw_frame *frame, const cw_msg *msg)
         cwi_server_lose(s, slot, status, err.message);
 }
 
+/* Samples of a split that this machine has of the run's data set; 0: none, or of another kind. */
+static uint64_t own_samples(const cwi_setup *setup, cw_split split)
+{
+    cw_dataset *ds;
+    if (cwi_dataset_open_local(setup, split, &ds, NULL) != CW_OK)
+        return 0;
+    const cw_dataset_info *info = cw_dataset_get_info(ds);
+    const bool alike = cw_shape_equal(&info->sample, &setup->sample) && info->classes == setup->config.classes;
+    const uint64_t count = alike ? info->count : 0;
+    cw_dataset_close(&ds);
+    return count;
+}
+
+static uint64_t most_samples(const cwi_setup *setup, cw_split split)
+{
+    enum { MOST = 10000000 };
+    const cw_config *config = &setup->config;
+    const int limit = split == CW_SPLIT_TRAIN ? config->train_limit : config->test_limit;
+    if (config->max_samples)
+        return (uint64_t)config->max_samples;
+    if (limit)
+        return (uint64_t)limit;
+    const uint64_t own = own_samples(setup, split);
+    return own ? own : MOST;
+}
+
+/* Whoever announces more than there can be makes everybody wait in an epoch of countless steps. */
+static cw_status check_announced(cwi_server *s, cw_split split, uint64_t samples, cw_error *err)
+{
+    if (!s->most[split])
+        s->most[split] = most_samples(&s->setup, split);
+    if (samples <= s->most[split])
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_MISMATCH,
+                    "it announced %llu %s samples, this run takes at most %llu of one client: --max-samples N at the "
+                    "server allows more",
+                    (unsigned long long)samples, split == CW_SPLIT_TRAIN ? "training" : "test",
+                    (unsigned long long)s->most[split]);
+}
+
 static cw_status on_ready(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
 {
     if (slot->state != CWI_SLOT_JOINING)
@@ -198,12 +238,8 @@ static cw_status on_ready(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_e
         return cwi_fail(err, CW_ERR_MISMATCH, "its configuration or model is not this run's: use the same version");
     if (msg->samples == 0)
         return cwi_fail(err, CW_ERR_MISMATCH, "it has no training samples");
-    /* Frames count batches in 32 bits. */
-    const uint64_t most = (uint64_t)UINT32_MAX * (uint64_t)s->setup.config.batch;
-    if (msg->samples > most || msg->test_samples > most)
-        return cwi_fail(
-            err, CW_ERR_PROTOCOL, "it announced %llu training and %llu test samples, a run has at most %llu of either",
-            (unsigned long long)msg->samples, (unsigned long long)msg->test_samples, (unsigned long long)most);
+    CWI_TRY(check_announced(s, CW_SPLIT_TRAIN, msg->samples, err));
+    CWI_TRY(check_announced(s, CW_SPLIT_TEST, msg->test_samples, err));
     slot->samples = msg->samples;
     slot->test_samples = msg->test_samples;
     slot->state = CWI_SLOT_READY;

@@ -74,6 +74,7 @@ typedef struct cwi_server {
     uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
     cw_status lost_status;           /* why the last client was lost */
     char lost_reason[400];
+    uint64_t most[2];   /* samples of either split that a client may announce; 0: not yet looked up */
     double alone_since; /* clock since when no client is there, or joining began */
 } cwi_server;
 

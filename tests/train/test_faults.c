@@ -211,25 +211,6 @@ static void clients_that_fail_to_join_do_not_prolong_the_wait(void **state)
     close_scene(s);
 }
 
-static void more_samples_than_can_be_counted_are_refused(void **state)
-{
-    (void)state;
-    static const uint64_t samples[2][2] = {{UINT64_C(1) << 40, 1}, {1, UINT64_C(1) << 40}};
-    scene *s = open_scene("countless", 1, 60);
-    for (int i = 0; i < 2; i++) {
-        actor a;
-        actor_hello(&a, s);
-        actor_ready(&a, samples[i][0], samples[i][1]);
-        actor_await(&a, CW_MSG_ERROR);
-        assert_told(&a, "at most");
-        actor_close(&a);
-    }
-    add_honest(s);
-    join_scene(s);
-    assert_ok_err(s->server_status, s->server_err);
-    close_scene(s);
-}
-
 /* ---- a run whose only client trains by hand, and then evaluates nothing ---- */
 
 static void train_by_hand(actor *a, const cw_config *config)
@@ -375,7 +356,6 @@ int main(void)
         cmocka_unit_test(a_chatty_client_is_dropped_in_time),
         cmocka_unit_test(a_client_that_never_finishes_joining_is_dropped_in_time),
         cmocka_unit_test(clients_that_fail_to_join_do_not_prolong_the_wait),
-        cmocka_unit_test(more_samples_than_can_be_counted_are_refused),
         cmocka_unit_test(an_evaluation_without_clients_is_not_recorded),
         cmocka_unit_test(a_failed_run_is_a_failure_to_its_clients_too),
         cmocka_unit_test(too_few_clients_end_the_wait),

@@ -138,6 +138,63 @@ static void a_refused_batch_leaves_no_statistics_behind(void **state)
     lie_beside_an_honest_client(&told);
 }
 
+/* ---- READY with more samples than there can be ---- */
+
+static void refused_as_too_many(const scene *s, uint64_t samples, uint64_t test_samples, const char *words)
+{
+    actor a;
+    actor_hello(&a, s);
+    actor_ready(&a, samples, test_samples);
+    actor_await(&a, CW_MSG_ERROR);
+    assert_told(&a, words);
+    assert_told(&a, "--max-samples");
+    actor_close(&a);
+}
+
+static void more_samples_than_there_can_be_are_refused(void **state)
+{
+    (void)state;
+    enum { TRAIN = 500, TEST = 200 }; /* small_config's limits */
+    scene *s = open_scene("countless", 1, 60);
+    refused_as_too_many(s, UINT64_C(1) << 40, 1, "it announced 1099511627776 training samples");
+    refused_as_too_many(s, 1, UINT64_C(1) << 40, "it announced 1099511627776 test samples");
+    refused_as_too_many(s, TRAIN + 1, 1, "at most 500 of one client");
+    refused_as_too_many(s, TRAIN, TEST + 1, "at most 200 of one client");
+    add_honest(s);
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    close_scene(s);
+}
+
+/* In this order: the operator's word, what the server has itself, and a number for who has nothing. */
+static void what_there_can_be_is_what_the_operator_knows(void **state)
+{
+    (void)state;
+    static const struct {
+        int max_samples;
+        const char *data, *words[2];
+    } cases[] = {{1234, "fashion-mnist", {"at most 1234 of", "at most 1234 of"}},
+                 {0, "fashion-mnist", {"at most 60000 of", "at most 10000 of"}},
+                 {0, "imagefolder:nowhere", {"at most 10000000 of", "at most 10000000 of"}}};
+    for (size_t i = 0; i < CWI_COUNT(cases); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "bounds-%zu", i);
+        scene *s = make_scene(name, 1, 60);
+        s->config.train_limit = s->config.test_limit = 0;
+        s->config.max_samples = cases[i].max_samples;
+        s->config.join_timeout = 3;
+        snprintf(s->config.data, sizeof s->config.data, "%s", cases[i].data);
+        snprintf(s->config.sample, sizeof s->config.sample, "1x28x28");
+        s->config.classes = 10;
+        start_scene(s);
+        refused_as_too_many(s, 10000001, 0, cases[i].words[0]);
+        refused_as_too_many(s, 1, 10000001, cases[i].words[1]);
+        join_scene(s);
+        assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+        close_scene(s);
+    }
+}
+
 /* ---- models that are not finite, whatever made them so ---- */
 
 typedef struct fixture {
@@ -242,6 +299,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absurd_numbers_end_their_senders_part_only),
         cmocka_unit_test(a_refused_batch_leaves_no_statistics_behind),
+        cmocka_unit_test(more_samples_than_there_can_be_are_refused),
+        cmocka_unit_test(what_there_can_be_is_what_the_operator_knows),
         cmocka_unit_test(what_is_not_finite_is_never_written),
         cmocka_unit_test(momentum_that_is_not_finite_is_no_checkpoint),
     };

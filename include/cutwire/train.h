@@ -15,6 +15,7 @@
 
 #include "cutwire/codec.h"
 #include "cutwire/data.h"
+#include "cutwire/half.h"
 #include "cutwire/net.h"
 #include "cutwire/nn.h"
 
@@ -36,6 +37,8 @@ typedef struct cw_config {
     char uplink[128];      /* codec specs */
     char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
     char downlink[128];
+    char mode[16];         /* how server and clients take turns: "sync" */
+    int in_flight;         /* micro-batches that a client's batch is cut into, to be on their way at once; 1: none */
     char mask_gradient[8]; /* "1": where the decoded activation is 0 the gradient is sent as 0, the cut is behind a
                               ReLU; "0": not so; "auto": where that holds and the downlink is coded */
     char update[128];      /* of the client half's gradients */
@@ -193,10 +196,76 @@ cw_status cw_train_unsplit(const cw_config *config, const cw_hooks *hooks, cw_re
 /* Server and clients in this process and thread over the in-process transport: the same state machines as over TCP. */
 cw_status cw_train_inproc(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 
+/* ---- the roles, driven by anybody's event loop ----
+ *
+ * A role is a state machine: frames in, frames out (into its transport), and a look at the clock now and then. A loop
+ * waits on cw_transport_poll_fd, receives with a time-out of 0 until CW_ERR_TIMEOUT, gives each frame to _handle, and
+ * calls _tick when the seconds that it last said have passed. A server's and many clients' machines may share a thread.
+ */
+
+typedef struct cw_server cw_server;
+typedef struct cw_client cw_client;
+
+/* Zero-initialize. With halves of one's own (half.h) the configuration's model is "own", or a model of cutwire's whose
+ * other half they fit. Halves stay the caller's, and must outlive the role. */
+typedef struct cw_server_options {
+    const cw_hooks *hooks;
+    cw_half *half;        /* the layers after the cut; NULL: the engine's */
+    cw_half *client_half; /* one like the clients': the server keeps their weights in it and never runs it; NULL: the
+                             engine's */
+    const char *how;      /* of config.json's "mode"; NULL: "split" */
+} cw_server_options;
+
+/* The transport listens and stays the caller's. On failure *out is NULL. CW_ERR_SPEC, CW_ERR_INVALID, CW_ERR_MISMATCH,
+ * CW_ERR_NOT_FOUND, CW_ERR_IO, CW_ERR_NO_MEMORY. */
+cw_status cw_server_create(const cw_config *config, cw_transport *transport, const cw_server_options *options,
+                           cw_server **out, cw_error *err);
+void cw_server_destroy(cw_server **server);
+/* Takes one frame, and owns it from then on. A failure is the run's: call cw_server_finish with it. */
+cw_status cw_server_handle(cw_server *server, cw_frame *frame, cw_error *err);
+/* *next (NULL allowed): seconds until it wants to be called again. Failures as above. */
+cw_status cw_server_tick(cw_server *server, double *next, cw_error *err);
+/* All epochs are done. */
+bool cw_server_done(const cw_server *server);
+/* Ends the run, once: tells the clients, in these words (END; ERROR when outcome is a failure; CW_ERR_CANCELLED: it was
+ * stopped), and writes model and summary. Returns outcome, or what went wrong with the files. result: NULL allowed. */
+cw_status cw_server_finish(cw_server *server, cw_status outcome, const char *words, cw_result *result, cw_error *err);
+
+/* Zero-initialize. */
+typedef struct cw_client_options {
+    const cw_hooks *hooks;
+    const char *expect_model; /* refuse a server that trains another; NULL: any */
+    cw_half *half;            /* the layers before the cut; NULL: the engine's */
+} cw_client_options;
+
+/* As for the server; of config only the keys that are a client's own count. */
+cw_status cw_client_create(const cw_config *config, cw_transport *transport, const cw_client_options *options,
+                           cw_client **out, cw_error *err);
+void cw_client_destroy(cw_client **client);
+/* Says HELLO; once, before anything else. */
+cw_status cw_client_start(cw_client *client, cw_error *err);
+/* Takes one frame, and owns it from then on. A failure ends this client's part; it has then told the server why. */
+cw_status cw_client_handle(cw_client *client, cw_frame *frame, cw_error *err);
+/* Says that it lives, and notices when the server does not. */
+cw_status cw_client_tick(cw_client *client, double *next, cw_error *err);
+/* Takes leave before the end of the run. */
+void cw_client_leave(cw_client *client);
+/* The server said END, in these words ("" before). */
+bool cw_client_done(const cw_client *client);
+const char *cw_client_last_words(const cw_client *client);
+
+/* ---- the roles, with a loop of their own ---- */
+
 /* The server's role on a listening transport, until the run ends. A failing client is dropped with a message and the
  * rest goes on. CW_ERR_TIMEOUT: too few clients came or all were lost. CW_ERR_DIVERGED: the loss is not finite. */
 cw_status cw_serve(const cw_config *config, cw_transport *transport, const cw_hooks *hooks, cw_result *result,
                    cw_error *err);
+
+/* The same with halves of one's own. */
+cw_status cw_serve_with(const cw_config *config, cw_transport *transport, const cw_server_options *options,
+                        cw_result *result, cw_error *err);
+cw_status cw_join_with(const cw_config *config, cw_transport *transport, const cw_client_options *options,
+                       cw_error *err);
 
 /* A client's role on a connected transport. Of config only the keys that are a client's own count; expect_model (NULL:
  * any) makes the client refuse a server that trains another. CW_ERR_TIMEOUT, CW_ERR_PROTOCOL, CW_ERR_DIVERGED, or

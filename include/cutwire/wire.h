@@ -11,8 +11,8 @@
  *     READY {samples}              ->                                   its model is built, its shard is open
  *                                  <- STATE {blob: safetensors}         weights and buffers of the client half
  *                                  <- BEGIN {phase, epoch, step, steps} phase train or eval
- *     ACTIVATION {step, labels, blob: payload}      ->
- *                                  <- GRADIENT {step, loss, correct, blob: payload}     (train)
+ *     ACTIVATION {step, ticket, labels, blob: payload} ->
+ *                                  <- GRADIENT {step, ticket, loss, correct, blob: payload}  (train)
  *     CLIENT_GRAD {step, samples, blob: payload}    ->                                  (train)
  *                                  <- UPDATE {step, lr, blob: payload}  averaged gradient: every client applies it
  *                                  <- RESULT {step, loss, correct}      (eval: answers ACTIVATION)
@@ -36,7 +36,7 @@
 extern "C" {
 #endif
 
-enum { CW_WIRE_VERSION_MIN = 1, CW_WIRE_VERSION_MAX = 1 };
+enum { CW_WIRE_VERSION_MIN = 2, CW_WIRE_VERSION_MAX = 2 };
 
 typedef enum cw_msg_type {
     CW_MSG_HELLO = 1,
@@ -68,24 +68,26 @@ typedef struct cw_msg {
     uint16_t version_min; /* HELLO */
     uint16_t version_max; /* HELLO; WELCOME: the version chosen */
     uint64_t token;       /* HELLO: identifies the client over reconnects, 0: new */
-    uint64_t config_hash; /* WELCOME, READY: of the configuration; both must agree */
+    uint64_t fingerprint; /* WELCOME, READY: of the client's half (half.h); both must agree */
     uint32_t clients;     /* WELCOME */
     uint64_t samples;     /* READY: training samples of the shard; ACTIVATION, CLIENT_GRAD: of the batch */
     uint64_t test_samples; /* READY: test samples this client evaluates */
     cw_phase phase;        /* BEGIN, ACTIVATION, PHASE_DONE */
     uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE */
     uint32_t step;         /* ACTIVATION .. RESULT: batch number in the epoch; BEGIN: the first one to send */
+    uint32_t ticket;       /* ACTIVATION, GRADIENT: which micro-batch of the batch, from 0 */
     uint32_t steps;        /* BEGIN, training: the step before which this phase ends: the batches that the longest shard
                               has, or fewer, where the server saves a checkpoint before it goes on */
     double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
     uint64_t correct;      /* GRADIENT, RESULT */
     double lr;             /* UPDATE */
     cw_status status;      /* ERROR, LEAVE (CW_OK: finished) */
-    const int32_t *labels; /* ACTIVATION: `samples` of them; in a decoded message NULL: use cw_msg_labels */
+    const int32_t *labels; /* ACTIVATION: `samples` of them, or NULL where it has none; in a decoded message NULL: use
+                              cw_msg_labels */
     const uint8_t *blob; /* WELCOME STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE; text of END LEAVE ERROR */
     size_t blob_size;
     const uint8_t *label_bytes; /* decoded ACTIVATION: labels as they came */
-    unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them */
+    unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them; 0: there are none */
 } cw_msg;
 
 /* "ACTIVATION"; "?" for an unknown type. */

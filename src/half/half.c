@@ -174,6 +174,23 @@ cw_status cwi_half_sum_replace(cw_half *half, float scale, cw_error *err)
     return half->ops->sum_replace(half, scale, err);
 }
 
+/* ---- nothing absurd ---- */
+
+cw_status cwi_half_check_finite(cw_half *half, cw_error *err)
+{
+    return half->ops->check_finite(half, err);
+}
+
+cw_status cwi_half_gradient_peak(cw_half *half, float *peak, cw_error *err)
+{
+    return half->ops->gradient_peak(half, peak, err);
+}
+
+cw_status cwi_half_check_buffers(const cw_half *half, const float *flat, float limit, cw_error *err)
+{
+    return half->ops->check_buffers(half, flat, limit, err);
+}
+
 /* ---- state ---- */
 
 cw_status cwi_state_grow(cwi_state *state, size_t count, cw_error *err)

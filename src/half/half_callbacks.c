@@ -133,6 +133,56 @@ static cw_status sum_replace(cw_half *half, float scale, cw_error *err)
     return put(half, CW_HALF_GRADIENT, h->sum, err);
 }
 
+/* ---- nothing absurd ---- */
+
+static cw_status gradient_peak(cw_half *half, float *peak, cw_error *err)
+{
+    const own_half *h = self(half);
+    (void)err;
+    *peak = 0;
+    for (size_t i = 0; i < h->does.tensor_count; i++)
+        if (h->tensors[i].kind == CW_HALF_GRADIENT)
+            *peak = CWI_MAX(*peak, cw_peak(h->tensors[i].tensor.data, h->counts[i]));
+    return CW_OK;
+}
+
+static cw_status check_finite(cw_half *half, cw_error *err)
+{
+    own_half *h = self(half);
+    CWI_TRY(fetch(h, CW_HALF_WEIGHT, err));
+    CWI_TRY(fetch(h, CW_HALF_BUFFER, err));
+    for (size_t i = 0; i < h->does.tensor_count; i++) {
+        const cw_half_kind kind = h->tensors[i].kind;
+        if ((kind == CW_HALF_WEIGHT || kind == CW_HALF_BUFFER) &&
+            isinf(cw_peak(h->tensors[i].tensor.data, h->counts[i])))
+            return cwi_fail(err, CW_ERR_DIVERGED, "'%s' holds NaN or infinity: training has diverged",
+                            h->tensors[i].name);
+    }
+    return CW_OK;
+}
+
+static bool is_variance(const char *name)
+{
+    static const char end[] = "running_var";
+    const size_t n = strlen(name);
+    return n >= sizeof end - 1 && strcmp(name + n - (sizeof end - 1), end) == 0;
+}
+
+static cw_status check_buffers(const cw_half *half, const float *flat, float limit, cw_error *err)
+{
+    const own_half *h = (const own_half *)(const void *)half;
+    for (size_t i = 0; i < h->does.tensor_count; i++) {
+        if (h->tensors[i].kind != CW_HALF_BUFFER)
+            continue;
+        const float low = is_variance(h->tensors[i].name) ? 0 : -limit;
+        for (size_t k = 0; k < h->counts[i]; k++)
+            if (!(flat[k] >= low && flat[k] <= limit))
+                return cwi_fail(err, CW_ERR_DIVERGED, "'%s' holds %g", h->tensors[i].name, (double)flat[k]);
+        flat += h->counts[i];
+    }
+    return CW_OK;
+}
+
 /* ---- state ---- */
 
 static bool is_model(cw_half_kind kind)
@@ -248,6 +298,9 @@ static const cwi_half_ops own_ops = {
     .sum_clear = sum_clear,
     .sum_add = sum_add,
     .sum_replace = sum_replace,
+    .check_finite = check_finite,
+    .gradient_peak = gradient_peak,
+    .check_buffers = check_buffers,
     .export_state = export_state,
     .import_state = import_state,
     .import_weights = import_weights,

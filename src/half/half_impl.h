@@ -23,6 +23,9 @@ typedef struct cwi_half_ops {
     cw_status (*sum_clear)(cw_half *half, cw_error *err);
     cw_status (*sum_add)(cw_half *half, float weight, cw_error *err);
     cw_status (*sum_replace)(cw_half *half, float scale, cw_error *err);
+    cw_status (*check_finite)(cw_half *half, cw_error *err);
+    cw_status (*gradient_peak)(cw_half *half, float *peak, cw_error *err);
+    cw_status (*check_buffers)(const cw_half *half, const float *flat, float limit, cw_error *err);
     /* Appends named tensors; `what` is a set of cwi_state_part. */
     cw_status (*export_state)(cw_half *half, unsigned what, cwi_state *state, cw_error *err);
     cw_status (*import_state)(cw_half *half, const cw_tensor_set *set, cw_error *err);

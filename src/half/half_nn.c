@@ -95,6 +95,23 @@ static cw_status sum_replace(cw_half *half, float scale, cw_error *err)
     return of_sum(cw_part_grad_sum_replace(self(half)->part, scale), err);
 }
 
+static cw_status check_finite(cw_half *half, cw_error *err)
+{
+    return cw_part_check_finite(self(half)->part, err);
+}
+
+static cw_status gradient_peak(cw_half *half, float *peak, cw_error *err)
+{
+    (void)err;
+    *peak = cw_part_grad_peak(self(half)->part);
+    return CW_OK;
+}
+
+static cw_status check_buffers(const cw_half *half, const float *flat, float limit, cw_error *err)
+{
+    return cw_part_check_buffers(((const nn_half *)(const void *)half)->part, flat, limit, err);
+}
+
 /* ---- state ---- */
 
 static void state_name(const nn_half *h, const char *what, char *name, size_t size)
@@ -216,6 +233,9 @@ static const cwi_half_ops nn_ops = {
     .sum_clear = sum_clear,
     .sum_add = sum_add,
     .sum_replace = sum_replace,
+    .check_finite = check_finite,
+    .gradient_peak = gradient_peak,
+    .check_buffers = check_buffers,
     .export_state = export_state,
     .import_state = import_state,
     .import_weights = import_weights,

@@ -12,6 +12,16 @@ cw_status cwi_half_sum_clear(cw_half *half, cw_error *err);
 cw_status cwi_half_sum_add(cw_half *half, float weight, cw_error *err);
 cw_status cwi_half_sum_replace(cw_half *half, float scale, cw_error *err);
 
+/* ---- nothing absurd ---- */
+
+/* CW_ERR_DIVERGED names a weight or buffer that holds NaN or infinity. */
+cw_status cwi_half_check_finite(cw_half *half, cw_error *err);
+/* The largest magnitude of the last backward's gradients; infinity when one is infinite or NaN. */
+cw_status cwi_half_gradient_peak(cw_half *half, float *peak, cw_error *err);
+/* Buffers as one vector, before they are put. CW_ERR_DIVERGED names one that is NaN, beyond +-limit, or a variance
+ * below 0 (its name ends in "running_var"). */
+cw_status cwi_half_check_buffers(const cw_half *half, const float *flat, float limit, cw_error *err);
+
 /* `data` as one vector of all the half's weights: one sample to a codec. */
 cw_tensor cwi_half_vector(const cw_half *half, float *data);
 

@@ -12,21 +12,25 @@
 
 typedef struct cwi_mode cwi_mode;
 
+/* How often roles look at the clock while no frame comes. */
+#define CWI_TICK_SECONDS 0.2
+
 /* The server's role. */
-typedef struct cwi_server {
+struct cw_server {
     cwi_setup setup;
     cwi_report report;
     cwi_session session;
     cw_half *half;   /* the layers after the cut */
     cw_half *mirror; /* the layers before it, as every client has them: weights, averaged buffers, optimizer */
     const cwi_mode *mode;
-    void *state;       /* the mode's */
-    uint8_t *welcome;  /* WELCOME's blob */
-    cwi_progress from; /* where the run begins */
-} cwi_server;
+    void *state;                 /* the mode's */
+    bool owns_half, owns_mirror; /* else they are the caller's */
+    uint8_t *welcome;            /* WELCOME's blob */
+    cwi_progress from;           /* where the run begins */
+};
 
 /* A client's role. */
-typedef struct cwi_client {
+struct cw_client {
     cw_config config; /* its own; after WELCOME with the server's shared keys */
     const char *expect_model;
     cwi_guest guest;
@@ -37,16 +41,17 @@ typedef struct cwi_client {
     cwi_feed feed;
     const cwi_mode *mode;
     void *state; /* the mode's */
-} cwi_client;
+    bool owns_half;
+};
 
 struct cwi_mode {
     const char *name, *summary;
     /* The server's side: what its session works on, with the state that open makes. */
     const cwi_work *work;
-    cw_status (*open_server)(cwi_server *server, void **state, cw_error *err);
+    cw_status (*open_server)(cw_server *server, void **state, cw_error *err);
     void (*close_server)(void *state);
     /* A client's side, from WELCOME on. */
-    cw_status (*open_client)(cwi_client *client, void **state, cw_error *err);
+    cw_status (*open_client)(cw_client *client, void **state, cw_error *err);
     void (*close_client)(void *state);
     cw_status (*take)(void *state, const cw_msg *msg, cw_error *err);
 };
@@ -59,7 +64,8 @@ cw_status cwi_mode_find(const char *name, const cwi_mode **mode, cw_error *err);
 
 /* ---- what modes share ---- */
 
-/* Samples [*first, *first + returned) of the i-th of `parts` micro-batches of a batch of n; sizes differ by one at most.
+/* Samples [*first, *first + returned) of the i-th of `parts` micro-batches of a batch of n; sizes differ by one at
+ * most.
  */
 size_t cwi_micro_batch(size_t n, size_t i, size_t parts, size_t *first);
 /* How many micro-batches a batch is cut into: one for each ticket, but none without a sample. */
@@ -68,10 +74,17 @@ static inline size_t cwi_micro_count(size_t n, size_t tickets)
     return CWI_MIN(n, tickets);
 }
 
+/* Whoever announces more samples than there can be makes everybody wait in an epoch of countless steps. */
+typedef struct cwi_admission {
+    uint64_t most[2]; /* samples of either split that a client may announce; 0: not yet looked up */
+} cwi_admission;
+/* A READY of a training. CW_ERR_MISMATCH. */
+cw_status cwi_admission_check(cwi_admission *a, const cwi_setup *setup, const cw_msg *ready, cw_error *err);
+
 /* Sums of gradients over the micro-batches of each client: a vector for each, in the order in which its micro-batches
  * are added. Where batches are not cut none is kept, and the half's own sum is used. */
 typedef struct cwi_micro_sums {
-    float **sum;   /* one a client, made when first needed */
+    float **sum; /* one a client, made when first needed */
     bool *begun;
     size_t clients, floats;
     float *flat;
@@ -85,7 +98,6 @@ cw_status cwi_micro_sums_add(cwi_micro_sums *sums, size_t client, cw_half *half,
 /* The clients' sums, each times its weight, as the half's gradient; those without one count nothing. */
 cw_status cwi_micro_sums_finish(cwi_micro_sums *sums, const float *weights, float scale, cw_half *half, cw_error *err);
 
-/* The server's session, and a client's, set up to do this mode's work. */
 extern const cwi_mode cwi_mode_sync;
 
 #endif

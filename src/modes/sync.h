@@ -23,10 +23,10 @@
 #include "train/checkpoint.h"
 
 extern const cwi_work cwi_sync_work;
-cw_status cwi_sync_open_server(cwi_server *server, void **state, cw_error *err);
+cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err);
 void cwi_sync_close_server(void *state);
 
-cw_status cwi_sync_open_client(cwi_client *client, void **state, cw_error *err);
+cw_status cwi_sync_open_client(cw_client *client, void **state, cw_error *err);
 void cwi_sync_close_client(void *state);
 cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err);
 

@@ -3,12 +3,12 @@
 
 #include "modes/sync.h"
 
-typedef enum waiting {
+typedef enum sync_wait {
     WAITING_IDLE,     /* for STATE and BEGIN */
     WAITING_GRADIENT, /* the activations of a batch are sent */
     WAITING_UPDATE,   /* its gradient is sent, or there is none to send in this step */
     WAITING_RESULT,   /* evaluation batches are sent */
-} waiting;
+} sync_wait;
 
 static const char *const waits_for[] = {"STATE or BEGIN", "GRADIENT", "UPDATE", "RESULT"};
 
@@ -16,22 +16,22 @@ static const char *const waits_for[] = {"STATE or BEGIN", "GRADIENT", "UPDATE", 
 enum { EVAL_IN_FLIGHT = 4 };
 
 typedef struct sync_client {
-    cwi_client *client;
+    cw_client *client;
     const cwi_setup *setup;
-    waiting waiting;
+    sync_wait waiting;
     cw_phase phase;
     uint32_t epoch, step, steps;
-    size_t tickets;  /* micro-batches that a batch is cut into at most */
-    size_t batch_n;  /* samples of the batch that is under way, */
-    size_t parts;    /* the micro-batches that it is cut into, */
-    uint32_t ticket; /* and which of them the next GRADIENT answers */
+    size_t tickets;      /* micro-batches that a batch is cut into at most */
+    size_t batch_n;      /* samples of the batch that is under way, */
+    size_t parts;        /* the micro-batches that it is cut into, */
+    uint32_t ticket;     /* and which of them the next GRADIENT answers */
     cw_half_call *calls; /* of each ticket */
-    uint32_t asked;   /* evaluation batches sent; step: those answered */
-    float *smashed;   /* batch x smashed_count: activations up, gradients down */
-    uint8_t *support; /* NULL, or as many, where the downlink's codec makes use of it: where the server found
-                         activations, and sends gradients */
-    float *flat;      /* room for the half's gradients or buffers */
-    float *sum;       /* of its gradients over micro-batches; NULL with one ticket */
+    uint32_t asked;      /* evaluation batches sent; step: those answered */
+    float *smashed;      /* batch x smashed_count: activations up, gradients down */
+    uint8_t *support;    /* NULL, or as many, where the downlink's codec makes use of it: where the server found
+                            activations, and sends gradients */
+    float *flat;         /* room for the half's gradients or buffers */
+    float *sum;          /* of its gradients over micro-batches; NULL with one ticket */
 } sync_client;
 
 /* ---- life ---- */
@@ -52,7 +52,7 @@ static cw_status allocate(sync_client *c, cw_error *err)
     return CW_OK;
 }
 
-cw_status cwi_sync_open_client(cwi_client *client, void **state, cw_error *err)
+cw_status cwi_sync_open_client(cw_client *client, void **state, cw_error *err)
 {
     sync_client *c = *state = cwi_calloc(1, sizeof *c);
     if (!c)
@@ -285,9 +285,9 @@ static cw_status unexpected(const sync_client *c, const cw_msg *msg, cw_error *e
                     cw_msg_name(msg->type), msg->epoch, msg->step, waits_for[c->waiting], c->epoch, c->step);
 }
 
-static bool is_due(const sync_client *c, const cw_msg *msg, waiting waiting)
+static bool is_due(const sync_client *c, const cw_msg *msg, sync_wait wait)
 {
-    return c->waiting == waiting && msg->epoch == c->epoch && msg->step == c->step;
+    return c->waiting == wait && msg->epoch == c->epoch && msg->step == c->step;
 }
 
 cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
@@ -303,9 +303,8 @@ cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
         return is_due(c, msg, WAITING_GRADIENT) && msg->ticket == c->ticket ? on_gradient(c, msg, err)
                                                                             : unexpected(c, msg, err);
     case CW_MSG_UPDATE:
-        return c->waiting == WAITING_UPDATE && msg->epoch == c->epoch && msg->step >= c->step
-                   ? on_update(c, msg, err)
-                   : unexpected(c, msg, err);
+        return c->waiting == WAITING_UPDATE && msg->epoch == c->epoch && msg->step >= c->step ? on_update(c, msg, err)
+                                                                                              : unexpected(c, msg, err);
     case CW_MSG_RESULT:
         return is_due(c, msg, WAITING_RESULT) ? on_result(c, err) : unexpected(c, msg, err);
     default:

@@ -13,14 +13,14 @@
 
 #include "modes/sync.h"
 
-typedef enum stage {
+typedef enum sync_stage {
     STAGE_BEFORE, /* the first epoch */
     STAGE_ACTIVATIONS,
     STAGE_CLIENT_GRADS,
     STAGE_TRAIN_DONE,
     STAGE_EVAL_DONE,
     STAGE_FINISHED,
-} stage;
+} sync_stage;
 
 /* One client's work. */
 typedef struct client_work {
@@ -31,26 +31,27 @@ typedef struct client_work {
 } client_work;
 
 typedef struct sync_server {
-    cwi_server *server;
+    cw_server *server;
     cwi_session *session;
     const cwi_setup *setup;
+    cwi_admission admission;
     client_work *clients;
     size_t count, tickets;
     cwi_barrier barrier;
-    stage stage;
+    sync_stage stage;
     uint32_t epoch, step, steps;
     uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
-    cwi_progress from;         /* where the next epoch begins: at its first step, but for a run that goes on within one */
-    double sum_loss;           /* of the epoch's training */
+    cwi_progress from; /* where the next epoch begins: at its first step, but for a run that goes on within one */
+    double sum_loss;   /* of the epoch's training */
     uint64_t sum_correct, sum_samples;
     double phase_began;
-    cwi_micro_sums micro; /* with several tickets */
-    float *weights;       /* of the clients' sums in it */
-    float *average;       /* client gradients or buffers */
-    float *flat;          /* one client's, as it sends them */
-    float *statistics;    /* this half's batch-norm statistics before the batch at hand, for when that is refused */
-    float *now;           /* those after it */
+    cwi_micro_sums micro;  /* with several tickets */
+    float *weights;        /* of the clients' sums in it */
+    float *average;        /* client gradients or buffers */
+    float *flat;           /* one client's, as it sends them */
+    float *statistics;     /* this half's batch-norm statistics before the batch at hand, for when that is refused */
+    float *now;            /* those after it */
     uint8_t *coded_update; /* the averaged gradient as it is sent */
     size_t coded_capacity;
     float *x, *dx; /* one batch of smashed data, and its gradient */
@@ -66,7 +67,7 @@ typedef struct round_rule {
     cw_status (*finish)(sync_server *s, cw_error *err);
 } round_rule;
 
-static const round_rule *rule_of(stage stage);
+static const round_rule *rule_of(sync_stage stage);
 
 /* ---- life ---- */
 
@@ -97,7 +98,7 @@ static cw_status allocate(sync_server *s, cw_error *err)
     return CW_OK;
 }
 
-static void take_start(sync_server *s, const cwi_server *server)
+static void take_start(sync_server *s, const cw_server *server)
 {
     s->from = server->from;
     s->epoch = (uint32_t)s->from.epoch;
@@ -110,7 +111,7 @@ static void take_start(sync_server *s, const cwi_server *server)
         s->stage = STAGE_FINISHED;
 }
 
-cw_status cwi_sync_open_server(cwi_server *server, void **state, cw_error *err)
+cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err)
 {
     sync_server *s = *state = cwi_calloc(1, sizeof *s);
     if (!s)
@@ -135,9 +136,8 @@ void cwi_sync_close_server(void *state)
         return;
     cwi_barrier_close(&s->barrier);
     cwi_micro_sums_close(&s->micro);
-    void *const own[] = {s->clients, s->weights, s->average, s->flat,         s->statistics,
-                         s->now,     s->x,       s->dx,      s->coded_update, s->sent,
-                         s->labels};
+    void *const own[] = {s->clients, s->weights, s->average,      s->flat, s->statistics, s->now,
+                         s->x,       s->dx,      s->coded_update, s->sent, s->labels};
     for (size_t i = 0; i < CWI_COUNT(own); i++)
         cwi_free(own[i]);
     cwi_free(s);
@@ -176,11 +176,11 @@ static uint32_t batches_of(const sync_server *s, uint64_t samples)
     return (uint32_t)((samples + batch - 1) / batch);
 }
 
-typedef enum owing { OWING_ALL, OWING_BATCHES, OWING_MICRO_BATCHES } owing;
+typedef enum sync_owing { OWING_ALL, OWING_BATCHES, OWING_MICRO_BATCHES } sync_owing;
 
 /* Begins a round: a frame of every active client, or one of those that have samples in this step, or one for each of
  * their micro-batches. */
-static void open_round(sync_server *s, stage stage, owing owing)
+static void open_round(sync_server *s, sync_stage stage, sync_owing owing)
 {
     s->stage = stage;
     s->actual = 0;
@@ -196,9 +196,8 @@ static void open_round(sync_server *s, stage stage, owing owing)
 
 static cw_encode_args encode_args(const sync_server *s, cwi_flow flow, size_t client, uint32_t ticket)
 {
-    return (cw_encode_args){
-        .seed = cwi_codec_seed(s->setup->config.seed, flow, client, s->epoch, s->step, ticket),
-        .threads = cwi_engine_threads(&s->setup->config)};
+    return (cw_encode_args){.seed = cwi_codec_seed(s->setup->config.seed, flow, client, s->epoch, s->step, ticket),
+                            .threads = cwi_engine_threads(&s->setup->config)};
 }
 
 static uint64_t raw_bytes(const sync_server *s, uint64_t samples)
@@ -290,11 +289,11 @@ static cw_status add_gradient(sync_server *s, size_t client, size_t n, cw_error 
 
 static cw_status train_on_batch(sync_server *s, size_t client, const cw_msg *msg, cw_loss *loss, cw_error *err)
 {
-    const cw_half_call call = {
-        .mode = CW_TRAIN,
-        .n = (size_t)msg->samples,
-        .position = cwi_part_position(client, s->epoch, batches_of(s, s->clients[client].samples), s->step,
-                                      msg->ticket, s->tickets)};
+    const cw_half_call call = {.mode = CW_TRAIN,
+                               .n = (size_t)msg->samples,
+                               .position =
+                                   cwi_part_position(client, s->epoch, batches_of(s, s->clients[client].samples),
+                                                     s->step, msg->ticket, s->tickets)};
     CWI_TRY(run_batch(s, msg, &call, loss, err));
     CWI_TRY(cw_half_backward(s->server->half, &call, NULL, s->dx, err));
     CWI_TRY(check_batch(s, err));
@@ -622,7 +621,7 @@ static const round_rule rules[] = {
     [STAGE_EVAL_DONE] = {CW_MSG_PHASE_DONE, take_eval_done, finish_epoch},
 };
 
-static const round_rule *rule_of(stage stage)
+static const round_rule *rule_of(sync_stage stage)
 {
     return (size_t)stage < CWI_COUNT(rules) && rules[stage].take ? &rules[stage] : NULL;
 }
@@ -651,14 +650,7 @@ static cw_status begin_epoch(void *state, cw_error *err)
 static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *err)
 {
     sync_server *s = state;
-    if (msg->samples == 0)
-        return cwi_fail(err, CW_ERR_MISMATCH, "it has no training samples");
-    /* Frames count batches in 32 bits. */
-    const uint64_t most = (uint64_t)UINT32_MAX * (uint64_t)s->setup->config.batch;
-    if (msg->samples > most || msg->test_samples > most)
-        return cwi_fail(
-            err, CW_ERR_PROTOCOL, "it announced %llu training and %llu test samples, a run has at most %llu of either",
-            (unsigned long long)msg->samples, (unsigned long long)msg->test_samples, (unsigned long long)most);
+    CWI_TRY(cwi_admission_check(&s->admission, s->setup, msg, err));
     s->clients[member] = (client_work){.samples = msg->samples, .test_samples = msg->test_samples};
     return CW_OK;
 }
@@ -688,8 +680,8 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
         return take_eval_batch(s, member, msg, err);
     if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame))
         return CW_OK;
-    return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due", cw_msg_name(msg->type),
-                    msg->epoch, msg->step);
+    return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
+                    cw_msg_name(msg->type), msg->epoch, msg->step);
 }
 
 /* Takes a frame whose turn has come; a client whose frame is bad is lost. */

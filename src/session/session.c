@@ -59,7 +59,8 @@ void cwi_session_owes_from_now(cwi_session *s, size_t member)
 
 cw_msg cwi_session_message(const cwi_session *s, size_t member, cw_msg_type type)
 {
-    return (cw_msg){.type = type, .client = member < s->options.members ? (uint32_t)member : UINT32_MAX, .session = s->id};
+    return (cw_msg){
+        .type = type, .client = member < s->options.members ? (uint32_t)member : UINT32_MAX, .session = s->id};
 }
 
 void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
@@ -148,8 +149,8 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
-    s->members[place] = (cwi_member){
-        .state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token, .due_from = cwi_seconds()};
+    s->members[place] =
+        (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token, .due_from = cwi_seconds()};
     cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
     welcome.clients = (uint32_t)s->options.members;
@@ -163,6 +164,9 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
 {
     if (s->members[member].state != CWI_MEMBER_JOINING)
         return cwi_fail(err, CW_ERR_PROTOCOL, "it sent a second READY");
+    if (msg->fingerprint != s->options.fingerprint)
+        return cwi_fail(err, CW_ERR_MISMATCH,
+                        "its half of the model is not this run's: use the same version, or the same half");
     CWI_TRY(s->work->admit(s->run, member, msg, err));
     s->members[member].state = CWI_MEMBER_READY;
     const size_t ready = cwi_session_count(s, CWI_MEMBER_READY) + cwi_session_count(s, CWI_MEMBER_ACTIVE);

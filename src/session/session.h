@@ -29,8 +29,8 @@ typedef struct cwi_session cwi_session;
 typedef struct cwi_work {
     /* What a READY says is right. A failure is the member's fault: it is refused. */
     cw_status (*admit)(void *run, size_t member, const cw_msg *ready, cw_error *err);
-    /* A message of a ready or active member. A frame that has to wait is taken over: its owner is then NULL. A failure is
-     * the member's fault: it is lost. */
+    /* A message of a ready or active member. A frame that has to wait is taken over: its owner is then NULL. A failure
+     * is the member's fault: it is lost. */
     cw_status (*take)(void *run, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err);
     /* As far as the frames at hand allow. A failure ends the run. */
     cw_status (*advance)(void *run, cw_error *err);
@@ -46,8 +46,8 @@ typedef struct cwi_work {
 
 typedef struct cwi_session_options {
     size_t members;
-    double timeout;      /* seconds that a member may owe */
-    double join_timeout; /* seconds to wait for members */
+    double timeout;         /* seconds that a member may owe */
+    double join_timeout;    /* seconds to wait for members */
     const uint8_t *welcome; /* WELCOME's blob; the caller's */
     size_t welcome_size;
     uint64_t fingerprint; /* WELCOME's, and every READY's */

@@ -31,6 +31,8 @@ static const option options[] = {
     {{"uplink", "SPEC", "codec of the activations (clients to server)", "ec:err=0.15", true, false}, T_STRING, FIELD(uplink), 0, 0},
     {{"eval-uplink", "SPEC", "codec of the activations in evaluations, finer than --uplink perhaps; \"\": as --uplink", "", true, false}, T_STRING, FIELD(eval_uplink), 0, 0},
     {{"downlink", "SPEC", "codec of the gradients (server to clients)", "ec:step=4.5,round=stochastic,scope=sample", true, false}, T_STRING, FIELD(downlink), 0, 0},
+    {{"mode", "NAME", "how server and clients take turns: sync (all take each step together)", "sync", true, false}, T_STRING, FIELD(mode), 0, 0},
+    {{"in-flight", "N", "cut each client's batch into N micro-batches that are on their way at once; batch norm then sees micro-batches", "1", true, false}, T_INT, FIELD(in_flight), 1, 64},
     {{"mask-gradient", "0|1|auto", "send no gradient for what came in as 0; auto: behind a ReLU, where that is of little use, if the downlink is coded", "auto", true, false}, T_STRING, FIELD(mask_gradient), 0, 0},
     {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "ec:step=0.125,round=stochastic", true, false}, T_STRING, FIELD(update), 0, 0},
     {{"clients", "N", "number of clients", "1", true, false}, T_INT, FIELD(clients), 1, 4096},

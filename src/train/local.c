@@ -2,13 +2,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "train/client.h"
-#include "train/server.h"
+#include "modes/mode.h"
 
 typedef struct local_run {
-    cwi_server *server;
+    cw_server *server;
     cw_transport *server_end;
-    cwi_client **clients;
+    cw_client **clients;
     cw_transport **client_ends;
     size_t count;
 } local_run;
@@ -35,11 +34,12 @@ static cw_status open_run(const cw_config *config, const cw_hooks *hooks, local_
     if (!r->clients || !r->client_ends)
         return cwi_fail_memory(err, r->count * sizeof *r->clients);
     CWI_TRY(cw_net_listen(endpoint, NULL, &r->server_end, err));
-    CWI_TRY(cwi_server_create(config, "split in process", r->server_end, hooks, &r->server, err));
+    const cw_server_options options = {.hooks = hooks, .how = "split in process"};
+    CWI_TRY(cw_server_create(config, r->server_end, &options, &r->server, err));
     for (size_t i = 0; i < r->count; i++) {
         CWI_TRY(cw_net_connect(endpoint, NULL, &r->client_ends[i], err));
-        CWI_TRY(cwi_client_create(&client, NULL, r->client_ends[i], NULL, &r->clients[i], err));
-        CWI_TRY(cwi_client_start(r->clients[i], err));
+        CWI_TRY(cw_client_create(&client, r->client_ends[i], NULL, &r->clients[i], err));
+        CWI_TRY(cw_client_start(r->clients[i], err));
     }
     return CW_OK;
 }
@@ -48,13 +48,13 @@ static void close_run(local_run *r)
 {
     for (size_t i = 0; i < r->count; i++) {
         if (r->clients)
-            cwi_client_destroy(&r->clients[i]);
+            cw_client_destroy(&r->clients[i]);
         if (r->client_ends)
             cw_transport_close(&r->client_ends[i], 0);
     }
     cwi_free(r->clients);
     cwi_free(r->client_ends);
-    cwi_server_destroy(&r->server);
+    cw_server_destroy(&r->server);
     cw_transport_close(&r->server_end, 0);
 }
 
@@ -65,7 +65,7 @@ static cw_status pump_server(local_run *r, bool *moved, cw_error *err)
     cw_status status;
     while ((status = cw_transport_recv(r->server_end, 0, &frame, err)) == CW_OK) {
         *moved = true;
-        CWI_TRY(cwi_server_handle(r->server, &frame, err));
+        CWI_TRY(cw_server_handle(r->server, &frame, err));
     }
     return status == CW_ERR_TIMEOUT ? CW_OK : status;
 }
@@ -76,8 +76,7 @@ static cw_status pump_client(local_run *r, size_t i, bool *moved, cw_error *err)
     cw_status status;
     while ((status = cw_transport_recv(r->client_ends[i], 0, &frame, err)) == CW_OK) {
         *moved = true;
-        status = cwi_client_handle(r->clients[i], &frame, err);
-        cw_frame_release(&frame);
+        status = cw_client_handle(r->clients[i], &frame, err);
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "client %zu", i + 1);
     }
@@ -86,14 +85,14 @@ static cw_status pump_client(local_run *r, size_t i, bool *moved, cw_error *err)
 
 static cw_status run(local_run *r, cw_error *err)
 {
-    while (r->server->stage != CWI_STAGE_FINISHED) {
+    while (!cw_server_done(r->server)) {
         if (cwi_report_stop_asked(&r->server->report))
             return CW_ERR_CANCELLED;
         bool moved = false;
         CWI_TRY(pump_server(r, &moved, err));
         for (size_t i = 0; i < r->count; i++)
             CWI_TRY(pump_client(r, i, &moved, err));
-        if (!moved && r->server->stage != CWI_STAGE_FINISHED)
+        if (!moved && !cw_server_done(r->server))
             return cwi_fail(err, CW_ERR_PROTOCOL, "server and clients wait for each other");
     }
     return CW_OK;
@@ -107,14 +106,8 @@ cw_status cw_train_inproc(const cw_config *config, const cw_hooks *hooks, cw_res
     cw_status status = open_run(config, hooks, &r, err);
     if (status == CW_OK)
         status = run(&r, err);
-    bool stopped = status == CW_ERR_CANCELLED;
-    if (r.server) {
-        if (status == CW_OK || stopped)
-            status = cwi_server_finish(r.server, CW_OK, "training is finished", err);
-        r.server->report.result.stopped = stopped;
-        cwi_report_close(&r.server->report);
-        *result = r.server->report.result;
-    }
+    if (r.server)
+        status = cw_server_finish(r.server, status, "training is finished", result, err);
     close_run(&r);
     return status;
 }

@@ -53,38 +53,3 @@ bool cwi_recipe_needed(const cw_config *config)
 {
     return *config->input && strcmp(config->input, "image") != 0;
 }
-
-/* ---- on the wire: the configuration as JSON, and behind a zero byte the recipe, when there is one ---- */
-
-cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err)
-{
-    char *json;
-    *blob = NULL;
-    CWI_TRY(cwi_setup_shared_json(setup, &json, err));
-    size_t head = strlen(json), tail = setup->recipe ? strlen(setup->recipe) : 0;
-    *size = head + (tail ? tail + 1 : 0);
-    *blob = cwi_alloc(*size, 1);
-    if (*blob)
-        memcpy(*blob, json, head);
-    cwi_free(json);
-    if (!*blob)
-        return cwi_fail_memory(err, *size);
-    if (tail) {
-        (*blob)[head] = '\0';
-        memcpy(*blob + head + 1, setup->recipe, tail);
-    }
-    return CW_OK;
-}
-
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err)
-{
-    const uint8_t *zero = size ? memchr(blob, '\0', size) : NULL;
-    size_t head = zero ? (size_t)(zero - blob) : size;
-    *recipe = NULL;
-    CWI_TRY(cwi_config_from_shared_json(config, (const char *)blob, head, err));
-    if (zero)
-        return cwi_recipe_take(zero + 1, size - head - 1, recipe, err);
-    return cwi_recipe_needed(config)
-               ? cwi_fail(err, CW_ERR_PROTOCOL, "the server sent no recipe for samples of %s", config->input)
-               : CW_OK;
-}

@@ -94,7 +94,7 @@ static bool is_behind_relu(const cw_model *model, size_t layer)
 static cw_status find_mask(cwi_setup *setup, cw_error *err)
 {
     const char *wish = setup->config.mask_gradient;
-    const bool relu = is_behind_relu(setup->model, setup->cut.layer);
+    const bool relu = setup->behind_relu;
     const bool zeros = cw_codec_get_traits(setup->up).keeps_zero;
     setup->mask_gradient = strcmp(wish, "auto") == 0 ? relu && zeros && cwi_is_coded(setup->down) : wish[0] == '1';
     if (strcmp(wish, "auto") != 0 && strcmp(wish, "0") != 0 && strcmp(wish, "1") != 0)
@@ -109,55 +109,99 @@ static cw_status find_mask(cwi_setup *setup, cw_error *err)
     return CW_OK;
 }
 
-static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
+static cw_status open_codec(const char *key, const char *spec, cw_codec **codec, cw_error *err)
+{
+    const cw_status status = cw_codec_create(spec, codec, err);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "%s", key);
+}
+
+static cw_status open_codecs(cwi_setup *setup, cw_error *err)
 {
     const cw_config *config = &setup->config;
+    const char *eval = *config->eval_uplink ? config->eval_uplink : config->uplink;
+    CWI_TRY(open_codec("uplink", config->uplink, &setup->up, err));
+    CWI_TRY(open_codec("eval-uplink", eval, &setup->eval_up, err));
+    CWI_TRY(open_codec("downlink", config->downlink, &setup->down, err));
+    return open_codec("update", config->update, &setup->update, err);
+}
+
+static cw_status check_names(const cw_config *config, cw_error *err)
+{
     cw_precision precision;
-    CWI_TRY(cw_precision_parse(config->precision, &precision, err));
     cw_init init;
-    CWI_TRY(cw_init_parse(config->init, &init, err));
     cw_optimizer_options optimizer;
-    CWI_TRY(cwi_half_optimizer(config->optimizer, &optimizer, err));
-    CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));
-    setup->schedule.base_lr = config->lr;
-    cw_status status = cw_codec_create(config->uplink, &setup->up, err);
-    if (status != CW_OK)
-        return cwi_fail_prefix(err, status, "uplink");
-    status = cw_codec_create(*config->eval_uplink ? config->eval_uplink : config->uplink, &setup->eval_up, err);
-    if (status != CW_OK)
-        return cwi_fail_prefix(err, status, "eval-uplink");
-    status = cw_codec_create(config->downlink, &setup->down, err);
-    if (status != CW_OK)
-        return cwi_fail_prefix(err, status, "downlink");
-    status = cw_codec_create(config->update, &setup->update, err);
-    if (status != CW_OK)
-        return cwi_fail_prefix(err, status, "update");
-    CWI_TRY(find_sample(setup, err));
-    CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
-    cw_model_options options = {
+    CWI_TRY(cw_precision_parse(config->precision, &precision, err));
+    CWI_TRY(cw_init_parse(config->init, &init, err));
+    return cwi_half_optimizer(config->optimizer, &optimizer, err);
+}
+
+static cw_status open_model(cwi_setup *setup, cw_error *err)
+{
+    const cw_config *config = &setup->config;
+    const cw_model_options options = {
         .sample = setup->sample, .classes = config->classes, .activation = config->activation, .input = config->input};
     CWI_TRY(cw_model_open(config->model, &options, &setup->model, err));
     if (config->bias_lr != 1 && !has_batch_norm(setup->model))
         return cwi_fail(err, CW_ERR_SPEC, "bias-lr: model %s has no batch norm, whose biases it is for", config->model);
     CWI_TRY(cw_model_cut(setup->model, config->cut, &setup->cut, err));
+    setup->behind_relu = is_behind_relu(setup->model, setup->cut.layer);
+    return CW_OK;
+}
+
+/* The cut is where the caller's halves say it is. */
+static cw_status take_halves(cwi_setup *setup, const cw_half *last, const cw_half *first, cw_error *err)
+{
+    char out[64], in[64];
+    const cw_shape from = first ? cw_half_out_shape(first) : setup->cut.smashed;
+    const cw_shape to = last ? cw_half_in_shape(last) : first ? from : setup->cut.smashed;
+    if (!cw_shape_equal(&from, &to) || (setup->model && !cw_shape_equal(&from, &setup->cut.smashed)))
+        return cwi_fail(err, CW_ERR_MISMATCH, "the first half gives %s a sample at the cut, the last one takes %s",
+                        cw_shape_format(&from, out, sizeof out), cw_shape_format(&to, in, sizeof in));
+    setup->cut.smashed = from;
+    if (first)
+        setup->behind_relu = cw_half_behind_relu(first);
+    return CW_OK;
+}
+
+static cw_status open_parts_of_setup(cwi_setup *setup, const cw_half *last, const cw_half *first, cw_error *err)
+{
+    const cw_config *config = &setup->config;
+    CWI_TRY(check_names(config, err));
+    CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));
+    setup->schedule.base_lr = config->lr;
+    CWI_TRY(open_codecs(setup, err));
+    CWI_TRY(find_sample(setup, err));
+    CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
+    if (strcmp(config->model, CWI_MODEL_OWN) != 0)
+        CWI_TRY(open_model(setup, err));
+    else if (!last && !first)
+        return cwi_fail(err, CW_ERR_SPEC, "model own: it is made of halves of a program's own (half.h), and none came");
+    CWI_TRY(take_halves(setup, last, first, err));
     CWI_TRY(find_mask(setup, err));
     return cw_shape_count(&setup->cut.smashed, &setup->smashed_count);
 }
 
 cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *err)
 {
+    return cwi_setup_open_halves(config, NULL, NULL, setup, err);
+}
+
+cw_status cwi_setup_open_halves(const cw_config *config, const cw_half *last, const cw_half *first, cwi_setup *setup,
+                                cw_error *err)
+{
     char *recipe;
     memset(setup, 0, sizeof *setup);
     CWI_TRY(cwi_recipe_find(config, &recipe, err));
-    return cwi_setup_open_with(config, recipe, setup, err);
+    return cwi_setup_open_with(config, recipe, last, first, setup, err);
 }
 
-cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *setup, cw_error *err)
+cw_status cwi_setup_open_with(const cw_config *config, char *recipe, const cw_half *last, const cw_half *first,
+                              cwi_setup *setup, cw_error *err)
 {
     memset(setup, 0, sizeof *setup);
     setup->config = *config;
     setup->recipe = recipe;
-    cw_status status = open_parts_of_setup(setup, err);
+    const cw_status status = open_parts_of_setup(setup, last, first, err);
     if (status != CW_OK)
         cwi_setup_close(setup);
     return status;
@@ -184,30 +228,18 @@ cw_status cw_config_check(const cw_config *config, cw_error *err)
 
 cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *err)
 {
-    /* Where the data lies is each side's own business: only its name travels. */
+    /* Where the data lies is each side's own business: only its name travels. What "auto" came to does, too. */
     cw_config config = setup->config;
     config.data[strcspn(config.data, ":")] = '\0';
+    snprintf(config.mask_gradient, sizeof config.mask_gradient, "%d", setup->mask_gradient);
     return cw_config_to_json(&config, true, json, err);
 }
 
-/* What both ends do that neither configuration nor layers tell: another text where that changes. */
-static const char rules[] = "a masked gradient is coded with the activation's support";
-
-cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err)
+cw_tensor cwi_setup_smashed(const cwi_setup *setup, float *data, uint64_t n)
 {
-    char *json;
-    CWI_TRY(cwi_setup_shared_json(setup, &json, err));
-    *hash = cwi_hash_string(rules) ^ cwi_hash_string(json) ^ (setup->recipe ? cwi_hash_string(setup->recipe) : 0);
-    cwi_free(json);
-    for (size_t i = 0; i < setup->cut.layer; i++) {
-        cw_layer_info layer = cw_model_layer(setup->model, i);
-        char shape[128];
-        uint64_t parts[] = {cwi_hash_string(layer.kind), cwi_hash_string(layer.name),
-                            cwi_hash_string(cw_shape_format(&layer.out, shape, sizeof shape)), layer.parameters};
-        for (size_t p = 0; p < CWI_COUNT(parts); p++)
-            *hash = (*hash ^ parts[p]) * UINT64_C(0x100000001b3);
-    }
-    return CW_OK;
+    cw_shape shape = {.ndim = setup->cut.smashed.ndim + 1, .dim = {(int64_t)n}};
+    memcpy(shape.dim + 1, setup->cut.smashed.dim, sizeof(int64_t) * (size_t)setup->cut.smashed.ndim);
+    return cw_tensor_view(CW_F32, &shape, data);
 }
 
 /* Batch norm's biases of a client whose gradients are coded learn at the common rate at most: the noise drives faster
@@ -249,9 +281,10 @@ int cwi_engine_threads(const cw_config *config)
     return config->threads > 0 ? config->threads : cwi_cpu_count();
 }
 
-uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step)
+uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step, uint32_t ticket)
 {
-    cwi_rng r = cwi_rng_make(seed, CWI_STREAM_CODEC, (uint64_t)client * CWI_FLOWS + flow, (uint64_t)epoch << 32 | step);
+    const uint64_t who = (uint64_t)ticket << 40 | ((uint64_t)client * CWI_FLOWS + flow);
+    cwi_rng r = cwi_rng_make(seed, CWI_STREAM_CODEC, who, (uint64_t)epoch << 32 | step);
     return cwi_rng_u64(&r);
 }
 
@@ -276,9 +309,9 @@ cw_status cwi_gradient_check(float peak, const char *whose, cw_error *err)
                     whose, (double)peak, (double)CWI_GRADIENT_MAX);
 }
 
-uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step)
+uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step, size_t ticket, size_t tickets)
 {
-    return ((uint64_t)client << 40) + epoch * batches + step;
+    return ((uint64_t)client << 40) + (epoch * batches + step) * tickets + ticket;
 }
 
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first)

@@ -13,15 +13,19 @@
 #include "cutwire/train.h"
 #include "half/half_state.h"
 
+/* The model of a run whose halves are the caller's own. */
+#define CWI_MODEL_OWN "own"
+
 typedef struct cwi_setup {
     cw_config config; /* with sample, classes and input filled in */
     char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
-    cw_model *model;
+    cw_model *model;  /* NULL: halves of the caller's own */
     cw_cut cut;
     cw_codec *up;       /* codec of the activations */
     cw_codec *eval_up;  /* of those of evaluations */
     cw_codec *down;     /* of the gradients at the cut */
     cw_codec *update;   /* of the client half's gradients */
+    bool behind_relu;   /* the cut: what crosses it is 0 exactly where nothing before it learns from there */
     bool mask_gradient; /* as configured, "auto" decided */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
@@ -36,8 +40,13 @@ cw_status cwi_dataset_open_local(const cwi_setup *setup, cw_split split, cw_data
 /* Data shape, classes and recipe come from the configuration, or where it leaves them open from the data set's test
  * split. */
 cw_status cwi_setup_open(const cw_config *config, cwi_setup *setup, cw_error *err);
+/* The same with halves of the caller's own, last and first, where they are not NULL: model "own" has nothing else, of
+ * other models they must fit the cut. */
+cw_status cwi_setup_open_halves(const cw_config *config, const cw_half *last, const cw_half *first, cwi_setup *setup,
+                                cw_error *err);
 /* The same with the server's recipe (or NULL), which the setup takes over, also on failure. */
-cw_status cwi_setup_open_with(const cw_config *config, char *recipe, cwi_setup *setup, cw_error *err);
+cw_status cwi_setup_open_with(const cw_config *config, char *recipe, const cw_half *last, const cw_half *first,
+                              cwi_setup *setup, cw_error *err);
 void cwi_setup_close(cwi_setup *setup);
 
 static inline bool cwi_is_coded(const cw_codec *codec)
@@ -51,9 +60,8 @@ cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *e
 /* The way back at a client: only shared keys, and a data set by its name alone. CW_ERR_SPEC, CW_ERR_PROTOCOL. */
 cw_status cwi_config_from_shared_json(cw_config *config, const char *json, size_t size, cw_error *err);
 
-/* Identifies what client and server must agree on: the shared configuration, the recipe and the layers of the client's
- * half. */
-cw_status cwi_setup_hash(const cwi_setup *setup, uint64_t *hash, cw_error *err);
+/* n samples at the cut, at `data`. */
+cw_tensor cwi_setup_smashed(const cwi_setup *setup, float *data, uint64_t n);
 
 #define CWI_RECIPE_FILE "recipe.txt" /* in a run's folder */
 
@@ -65,9 +73,10 @@ cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err)
 /* A terminated copy; CW_ERR_CORRUPT when the bytes are no text. */
 cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_error *err);
 
-/* WELCOME's blob: the shared configuration and the recipe (docs/PROTOCOL.md). */
+/* WELCOME's blob: mode, requirements, the shared configuration and the recipe (docs/PROTOCOL.md). */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
-/* CW_ERR_PROTOCOL: it sets what is the client's own business. */
+/* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not
+ * know; err names it. */
 cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);
 
 /* Layers [first, last) of the model for batches of up to max_batch samples, with the configured optimizer. */
@@ -93,8 +102,8 @@ int cwi_engine_threads(const cw_config *config);
 /* What is coded on its way between a client and the server. */
 typedef enum cwi_flow { CWI_FLOW_UPLINK, CWI_FLOW_DOWNLINK, CWI_FLOW_CLIENT_GRAD, CWI_FLOW_UPDATE, CWI_FLOWS } cwi_flow;
 
-/* Seed of a codec call, different for every batch of every client and flow. */
-uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step);
+/* Seed of a codec call, different for every batch, or micro-batch, of every client and flow. */
+uint64_t cwi_codec_seed(uint64_t seed, cwi_flow flow, size_t client, uint32_t epoch, uint32_t step, uint32_t ticket);
 
 /* The status of a codec call on this flow: a tensor that is not finite means here that training has diverged. */
 cw_status cwi_encode_status(cw_status status, cwi_flow flow, cw_error *err);
@@ -111,8 +120,9 @@ cw_status cwi_gradient_check(float peak, const char *whose, cw_error *err);
 /* sum = weight * x, or sum += weight * x: the average of what clients send, kept behind this one function. */
 void cwi_average_add(float *sum, const float *x, size_t count, float weight, bool first);
 
-/* Position of the random streams of a part (dropout) at a batch: different for each client, the same after a resume. */
-uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step);
+/* Position of the random streams of a half (dropout) at a micro-batch, of `tickets` for a batch: different for each
+ * client, the same after a resume. */
+uint64_t cwi_part_position(size_t client, uint64_t epoch, size_t batches, size_t step, size_t ticket, size_t tickets);
 
 /* The share of a batch in its step's average. */
 static inline float cwi_batch_weight(uint64_t samples, uint64_t total)

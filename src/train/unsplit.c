@@ -1,6 +1,7 @@
 /* unsplit.c - the whole network in one process: the baseline that every split run is held against. */
 #include <string.h>
 
+#include "modes/mode.h"
 #include "train/checkpoint.h"
 
 typedef struct unsplit {
@@ -9,7 +10,11 @@ typedef struct unsplit {
     cw_half *net;
     cwi_feed *feeds; /* one a shard */
     size_t shards;
-    size_t steps; /* of one epoch */
+    size_t tickets;       /* micro-batches that a batch is cut into at most */
+    cw_batch *batches;    /* of the step under way, one a shard */
+    cwi_micro_sums micro; /* with several tickets */
+    float *weights;       /* of the shards' sums in it */
+    size_t steps;         /* of one epoch */
     cw_epoch_report epoch;
 } unsplit;
 
@@ -32,37 +37,66 @@ static size_t batch_samples(const unsplit *u, size_t i, size_t step)
     return u->feeds[i].train_count > done ? CWI_MIN(batch, u->feeds[i].train_count - done) : 0;
 }
 
-static uint64_t position_of(const unsplit *u, size_t i, int epoch, size_t step)
+static uint64_t position_of(const unsplit *u, size_t i, int epoch, size_t step, size_t ticket)
 {
-    return cwi_part_position(i, (uint64_t)epoch, cw_loader_batches(u->feeds[i].train_loader), step);
+    return cwi_part_position(i, (uint64_t)epoch, cw_loader_batches(u->feeds[i].train_loader), step, ticket, u->tickets);
 }
 
-static cw_status train_batch(unsplit *u, size_t i, uint64_t position, float weight, totals *sum, cw_error *err)
+/* Sums over the micro-batches of a shard first, then over shards, as a server does over its clients. */
+static cw_status add_gradient(unsplit *u, size_t i, size_t n, size_t total, cw_error *err)
 {
-    cw_batch batch;
+    const size_t batch = u->batches[i].n;
+    if (u->tickets == 1)
+        return cwi_half_sum_add(u->net, cwi_batch_weight(n, total), err);
+    u->weights[i] = cwi_batch_weight(batch, total);
+    return cwi_micro_sums_add(&u->micro, i, u->net, cwi_batch_weight(n, batch), err);
+}
+
+static cw_status train_batch(unsplit *u, size_t i, const cw_half_call *call, size_t total, totals *sum, cw_error *err)
+{
+    const cw_batch *batch = &u->batches[i];
     cw_loss loss;
-    CWI_TRY(cw_loader_next(u->feeds[i].train_loader, &batch, err));
-    const cw_half_call call = {.mode = CW_TRAIN, .n = batch.n, .position = position};
-    CWI_TRY(cw_half_forward(u->net, &call, batch.x, NULL, err));
-    CWI_TRY(cw_half_loss(u->net, &call, &(cw_targets){batch.labels}, &loss, err));
-    CWI_TRY(cw_half_backward(u->net, &call, NULL, NULL, err));
-    add_loss(sum, &loss, batch.n);
-    return cwi_half_sum_add(u->net, weight, err);
+    CWI_TRY(cw_half_forward(u->net, call, batch->x, NULL, err));
+    CWI_TRY(cw_half_loss(u->net, call, &(cw_targets){batch->labels + call->first}, &loss, err));
+    CWI_TRY(cw_half_backward(u->net, call, NULL, NULL, err));
+    add_loss(sum, &loss, call->n);
+    return add_gradient(u, i, call->n, total, err);
+}
+
+/* The first micro-batch of every shard, then the second of every one, and so on: the order of modes/barrier.h. */
+static cw_status train_batches(unsplit *u, int epoch, size_t step, size_t total, totals *sum, cw_error *err)
+{
+    for (size_t ticket = 0; ticket < u->tickets; ticket++) {
+        for (size_t i = 0; i < u->shards; i++) {
+            const size_t parts = cwi_micro_count(u->batches[i].n, u->tickets);
+            if (ticket >= parts)
+                continue;
+            cw_half_call call = {.mode = CW_TRAIN, .position = position_of(u, i, epoch, step, ticket)};
+            call.n = cwi_micro_batch(u->batches[i].n, ticket, parts, &call.first);
+            CWI_TRY(train_batch(u, i, &call, total, sum, err));
+        }
+    }
+    return CW_OK;
 }
 
 static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_error *err)
 {
     size_t total = 0;
-    for (size_t i = 0; i < u->shards; i++)
-        total += batch_samples(u, i, step);
-    CWI_TRY(cwi_half_sum_clear(u->net, err));
     for (size_t i = 0; i < u->shards; i++) {
-        size_t n = batch_samples(u, i, step);
+        const size_t n = batch_samples(u, i, step);
+        u->batches[i].n = 0;
         if (n)
-            CWI_TRY(train_batch(u, i, position_of(u, i, epoch, step), cwi_batch_weight(n, total), sum, err));
+            CWI_TRY(cw_loader_next(u->feeds[i].train_loader, &u->batches[i], err));
+        total += n;
     }
-    CWI_TRY(cwi_half_sum_replace(u->net, 1.0f, err));
-    float lr = cw_schedule_lr(&u->setup.schedule, epoch + (double)step / (double)u->steps, u->setup.config.epochs);
+    CWI_TRY(cwi_half_sum_clear(u->net, err));
+    if (u->tickets > 1)
+        cwi_micro_sums_clear(&u->micro);
+    CWI_TRY(train_batches(u, epoch, step, total, sum, err));
+    CWI_TRY(u->tickets == 1 ? cwi_half_sum_replace(u->net, 1.0f, err)
+                            : cwi_micro_sums_finish(&u->micro, u->weights, 1.0f, u->net, err));
+    const float lr =
+        cw_schedule_lr(&u->setup.schedule, epoch + (double)step / (double)u->steps, u->setup.config.epochs);
     u->epoch.lr = lr;
     return cw_half_step(u->net, lr, err);
 }
@@ -141,14 +175,18 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
     CWI_TRY(cwi_setup_open(config, &u->setup, err));
     cwi_report_open(&u->setup, hooks, &u->report);
     u->shards = (size_t)config->clients;
+    u->tickets = (size_t)config->in_flight;
     u->feeds = cwi_calloc(u->shards, sizeof *u->feeds);
-    if (!u->feeds)
+    u->batches = cwi_calloc(u->shards, sizeof *u->batches);
+    u->weights = cwi_calloc(u->shards, sizeof *u->weights);
+    if (!u->feeds || !u->batches || !u->weights)
         return cwi_fail_memory(err, u->shards * sizeof *u->feeds);
     for (size_t i = 0; i < u->shards; i++) {
         CWI_TRY(cwi_feed_open(&u->setup, i, u->shards, &u->feeds[i], err));
         u->steps = CWI_MAX(u->steps, cw_loader_batches(u->feeds[i].train_loader));
     }
-    return cwi_half_open(&u->setup, 0, cw_model_layer_count(u->setup.model), (size_t)config->batch, &u->net, err);
+    CWI_TRY(cwi_half_open(&u->setup, 0, cw_model_layer_count(u->setup.model), (size_t)config->batch, &u->net, err));
+    return u->tickets > 1 ? cwi_micro_sums_open(&u->micro, u->shards, u->net, err) : CW_OK;
 }
 
 static cw_status run(unsplit *u, cw_error *err)
@@ -176,6 +214,9 @@ static void close_all(unsplit *u)
     for (size_t i = 0; u->feeds && i < u->shards; i++)
         cwi_feed_close(&u->feeds[i]);
     cwi_free(u->feeds);
+    cwi_free(u->batches);
+    cwi_free(u->weights);
+    cwi_micro_sums_close(&u->micro);
     cwi_setup_close(&u->setup);
 }
 

@@ -63,7 +63,7 @@ static uint32_t frame_crc(const uint8_t *frame, size_t size)
 
 static bool is_label_width(uint64_t width)
 {
-    return width == 1 || width == 2 || width == 4;
+    return width <= 2 || width == 4; /* 0: there are none */
 }
 
 /* `largest`: the largest label, or all labels or-ed together. */
@@ -87,7 +87,8 @@ static unsigned label_width(const cw_msg *msg)
 static cw_status put_labels(const cw_msg *msg, unsigned width, uint8_t *dst, cw_error *err)
 {
     if (!msg->labels) {
-        memcpy(dst, msg->label_bytes, (size_t)msg->samples * width);
+        if (width)
+            memcpy(dst, msg->label_bytes, (size_t)msg->samples * width);
         return CW_OK;
     }
     for (uint64_t i = 0; i < msg->samples; i++) {
@@ -186,8 +187,8 @@ static cw_status check_field(const cwi_layout *layout, const cwi_field *field, u
         return CW_OK;
     case CWI_FIELD_LABEL_WIDTH:
         if (!is_label_width(value))
-            return cwi_fail_at(err, status, at, "%s: labels of %llu bytes each, allowed are 1, 2 and 4", layout->name,
-                               (unsigned long long)value);
+            return cwi_fail_at(err, status, at, "%s: labels of %llu bytes each, allowed are 0, 1, 2 and 4",
+                               layout->name, (unsigned long long)value);
         return CW_OK;
     case CWI_FIELD_UINT:
         break;
@@ -306,7 +307,8 @@ static cw_status check_message(const cwi_layout *layout, const cw_msg *msg, cw_e
             CWI_TRY(check_field(layout, field, load_member(msg, field), CW_ERR_INVALID, CW_NO_OFFSET, err));
     }
     CWI_TRY(check_together(msg, CW_ERR_INVALID, err));
-    if (layout->has_labels && !msg->labels && (!msg->label_bytes || !is_label_width(msg->label_width)))
+    if (layout->has_labels && !msg->labels && msg->label_width &&
+        (!msg->label_bytes || !is_label_width(msg->label_width)))
         return cwi_fail(err, CW_ERR_INVALID, "%s: the labels are missing", layout->name);
     if (msg->blob_size > UINT32_MAX)
         return cwi_fail(err, CW_ERR_INVALID, "%s: %zu bytes of content, a frame holds at most 4 GiB", layout->name,
@@ -419,7 +421,7 @@ static cw_status take_labels(const cwi_layout *layout, const uint8_t *frame, con
     for (size_t i = map->labels_at + map->labels_size; i < map->blob_at; i++)
         if (frame[i])
             return cwi_fail_at(err, CW_ERR_CORRUPT, i, "%s: padding before its content is not zero", layout->name);
-    if (!layout->has_labels)
+    if (!layout->has_labels || !msg->label_width)
         return CW_OK;
     msg->label_bytes = frame + map->labels_at;
     return check_labels(msg, map->labels_at, err);

@@ -7,6 +7,7 @@
 #define SAMPLES_MAX (UINT64_C(1) << 40)
 #define BATCH_MAX   (UINT64_C(1) << 24)
 #define CLIENTS_MAX (UINT64_C(1) << 20)
+#define TICKETS_MAX (UINT64_C(1) << 16)
 
 #define MEMBER(name) offsetof(cw_msg, name), sizeof(((cw_msg *)0)->name)
 #define UINT(name, width, min, max)                                                                                    \
@@ -23,11 +24,12 @@
     }
 #define LABEL_WIDTH                                                                                                    \
     {                                                                                                                  \
-        "label_width", CWI_FIELD_LABEL_WIDTH, 4, MEMBER(label_width), 1, 4                                             \
+        "label_width", CWI_FIELD_LABEL_WIDTH, 4, MEMBER(label_width), 0, 4                                             \
     }
-#define PHASE UINT(phase, 4, CW_PHASE_TRAIN, CW_PHASE_EVAL)
-#define EPOCH UINT(epoch, 4, 0, UINT32_MAX)
-#define STEP  UINT(step, 4, 0, UINT32_MAX)
+#define PHASE  UINT(phase, 4, CW_PHASE_TRAIN, CW_PHASE_EVAL)
+#define EPOCH  UINT(epoch, 4, 0, UINT32_MAX)
+#define STEP   UINT(step, 4, 0, UINT32_MAX)
+#define TICKET UINT(ticket, 4, 0, TICKETS_MAX)
 
 static const cwi_layout layouts[] = {
     [CW_MSG_HELLO] = {"HELLO",
@@ -39,22 +41,22 @@ static const cwi_layout layouts[] = {
                         false,
                         CWI_BLOB_BYTES,
                         {UINT(version_max, 4, CW_WIRE_VERSION_MIN, CW_WIRE_VERSION_MAX),
-                         UINT(clients, 4, 1, CLIENTS_MAX), UINT(config_hash, 8, 0, UINT64_MAX)}},
+                         UINT(clients, 4, 1, CLIENTS_MAX), UINT(fingerprint, 8, 0, UINT64_MAX)}},
     [CW_MSG_READY] = {"READY",
                       false,
                       CWI_BLOB_NONE,
-                      {UINT(config_hash, 8, 0, UINT64_MAX), UINT(samples, 8, 0, SAMPLES_MAX),
+                      {UINT(fingerprint, 8, 0, UINT64_MAX), UINT(samples, 8, 0, SAMPLES_MAX),
                        UINT(test_samples, 8, 0, SAMPLES_MAX)}},
     [CW_MSG_STATE] = {"STATE", false, CWI_BLOB_BYTES, {{0}}},
     [CW_MSG_BEGIN] = {"BEGIN", false, CWI_BLOB_NONE, {PHASE, EPOCH, STEP, UINT(steps, 4, 0, UINT32_MAX)}},
     [CW_MSG_ACTIVATION] = {"ACTIVATION",
                            true,
                            CWI_BLOB_BYTES,
-                           {PHASE, EPOCH, STEP, UINT(samples, 4, 1, BATCH_MAX), LABEL_WIDTH}},
+                           {PHASE, EPOCH, STEP, TICKET, UINT(samples, 4, 1, BATCH_MAX), LABEL_WIDTH}},
     [CW_MSG_GRADIENT] = {"GRADIENT",
                          false,
                          CWI_BLOB_BYTES,
-                         {EPOCH, STEP, REAL(loss), UINT(correct, 8, 0, SAMPLES_MAX)}},
+                         {EPOCH, STEP, TICKET, REAL(loss), UINT(correct, 8, 0, SAMPLES_MAX)}},
     [CW_MSG_CLIENT_GRAD] = {"CLIENT_GRAD", false, CWI_BLOB_BYTES, {EPOCH, STEP, UINT(samples, 8, 0, SAMPLES_MAX)}},
     [CW_MSG_UPDATE] = {"UPDATE", false, CWI_BLOB_MAYBE, {EPOCH, STEP, REAL_NONNEG(lr)}},
     [CW_MSG_RESULT] = {"RESULT", false, CWI_BLOB_NONE, {EPOCH, STEP, REAL(loss), UINT(correct, 8, 0, SAMPLES_MAX)}},

@@ -151,7 +151,7 @@ bool actor_hears(actor *a, cw_msg_type type)
 void actor_hello(actor *a, const scene *s)
 {
     actor_open(a, s);
-    actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 99});
+    actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 99});
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
 }
@@ -159,7 +159,7 @@ void actor_hello(actor *a, const scene *s)
 void actor_ready(actor *a, uint64_t samples, uint64_t test_samples)
 {
     actor_send(a, (cw_msg){.type = CW_MSG_READY,
-                           .config_hash = a->welcome.config_hash,
+                           .fingerprint = a->welcome.fingerprint,
                            .samples = samples,
                            .test_samples = test_samples});
 }

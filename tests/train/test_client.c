@@ -1,7 +1,7 @@
 /* test_client.c - a client whose server is played by hand: what it accepts, what it says when it gives up, and how long
  * its patience lasts. */
 #include "cutwire/wire.h"
-#include "train/client.h"
+#include "train/setup.h"
 #include "train_test.h"
 
 #include "test.h"
@@ -11,10 +11,9 @@ typedef struct scene {
     cwi_setup setup;
     cw_half *half; /* as the server's copy of the client's */
     cw_transport *server, *end;
-    cwi_client *client;
+    cw_client *client;
     uint8_t *welcome;
     size_t welcome_size;
-    uint64_t hash;
     cw_frame last; /* of the client */
     cw_msg msg;
     cw_error err; /* of the client's last failure */
@@ -44,7 +43,6 @@ static scene *open_scene(const char *name, double timeout)
     assert_ok_err(cwi_setup_open(&s->config, &s->setup, &s->err), s->err);
     assert_ok_err(cwi_half_open(&s->setup, 0, s->setup.cut.layer, 1, &s->half, &s->err), s->err);
     assert_ok_err(cwi_welcome_write(&s->setup, &s->welcome, &s->welcome_size, &s->err), s->err);
-    assert_ok_err(cwi_setup_hash(&s->setup, &s->hash, &s->err), s->err);
     snprintf(endpoint, sizeof endpoint, "inproc://%s", name);
     assert_ok_err(cw_net_listen(endpoint, NULL, &s->server, &s->err), s->err);
     assert_ok_err(cw_net_connect(endpoint, NULL, &s->end, &s->err), s->err);
@@ -52,8 +50,8 @@ static scene *open_scene(const char *name, double timeout)
     local.threads = 1;
     local.loader_threads = 0;
     local.timeout = timeout;
-    assert_ok_err(cwi_client_create(&local, NULL, s->end, NULL, &s->client, &s->err), s->err);
-    assert_ok_err(cwi_client_start(s->client, &s->err), s->err);
+    assert_ok_err(cw_client_create(&local, s->end, NULL, &s->client, &s->err), s->err);
+    assert_ok_err(cw_client_start(s->client, &s->err), s->err);
     hear(s, CW_MSG_HELLO);
     return s;
 }
@@ -61,7 +59,7 @@ static scene *open_scene(const char *name, double timeout)
 static void close_scene(scene *s)
 {
     cw_frame_release(&s->last);
-    cwi_client_destroy(&s->client);
+    cw_client_destroy(&s->client);
     cw_transport_close(&s->end, 0);
     cw_transport_close(&s->server, 0);
     cwi_free(s->welcome);
@@ -77,9 +75,9 @@ static cw_status tell(scene *s, cw_msg msg)
     size_t capacity = cw_msg_head_size(&msg) + msg.blob_size, size;
     uint8_t *bytes = cwi_alloc(capacity, 1);
     assert_ok(cw_msg_encode(&msg, bytes, capacity, &size, NULL));
-    const cw_frame frame = {.bytes = bytes, .size = size};
+    cw_frame frame = {.bytes = bytes, .size = size};
     snprintf(s->err.message, sizeof s->err.message, "stale words");
-    cw_status status = cwi_client_handle(s->client, &frame, &s->err);
+    cw_status status = cw_client_handle(s->client, &frame, &s->err);
     cwi_free(bytes);
     return status;
 }
@@ -92,9 +90,9 @@ static cw_status tell_text(scene *s, cw_msg_type type, cw_status status, const c
 static void welcome(scene *s)
 {
     assert_ok_err(tell(s, (cw_msg){.type = CW_MSG_WELCOME,
-                                   .version_max = 1,
+                                   .version_max = 2,
                                    .clients = 1,
-                                   .config_hash = s->hash,
+                                   .fingerprint = cw_half_fingerprint(s->half),
                                    .blob = s->welcome,
                                    .blob_size = s->welcome_size}),
                   s->err);
@@ -124,7 +122,7 @@ static void its_own_work_is_not_the_servers_silence(void **state)
     close_scene(s);
     s = open_scene("working-again", took / 2);
     welcome(s);
-    assert_ok_err(cwi_client_tick(s->client, &s->err), s->err);
+    assert_ok_err(cw_client_tick(s->client, NULL, &s->err), s->err);
     close_scene(s);
 }
 

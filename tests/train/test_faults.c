@@ -44,10 +44,10 @@ static void another_model_is_refused(void **state)
     scene *s = open_scene("another-model", 1, 60);
     actor a;
     actor_open(&a, s);
-    actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 5});
+    actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 5});
     actor_await(&a, CW_MSG_WELCOME);
     a.welcome = a.msg;
-    actor_send(&a, (cw_msg){.type = CW_MSG_READY, .config_hash = a.msg.config_hash + 1, .samples = 5});
+    actor_send(&a, (cw_msg){.type = CW_MSG_READY, .fingerprint = a.msg.fingerprint + 1, .samples = 5});
     actor_await(&a, CW_MSG_ERROR);
     assert_told(&a, "model");
     actor_close(&a);
@@ -194,11 +194,11 @@ static void clients_that_fail_to_join_do_not_prolong_the_wait(void **state)
     for (bool told = true; told && joined < 100; joined += told) {
         actor a;
         actor_open(&a, s);
-        actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 5});
+        actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 5});
         told = actor_hears(&a, CW_MSG_WELCOME);
         if (told) {
             a.welcome = a.msg;
-            a.welcome.config_hash++;
+            a.welcome.fingerprint++;
             actor_ready(&a, 240, 0);
             told = actor_hears(&a, CW_MSG_ERROR);
         }
@@ -222,7 +222,8 @@ static void train_by_hand(actor *a, const cw_config *config)
     assert_ok_err(cwi_setup_open(config, &setup, &err), err);
     assert_ok_err(cwi_half_open(&setup, 0, setup.cut.layer, 1, &half, &err), err);
     const cw_shape *cut = &setup.cut.smashed;
-    assert_true(cut->ndim == 3 && setup.smashed_count <= CWI_COUNT(zeros) && cw_half_weight_count(half) <= CWI_COUNT(zeros));
+    assert_true(cut->ndim == 3 && setup.smashed_count <= CWI_COUNT(zeros) &&
+                cw_half_weight_count(half) <= CWI_COUNT(zeros));
     const cw_shape batch = cw_shape_of(4, (int64_t[]){1, cut->dim[0], cut->dim[1], cut->dim[2]});
     const int32_t label = 3;
     cw_msg msg = {.phase = CW_PHASE_TRAIN, .samples = 1, .labels = &label};
@@ -231,11 +232,7 @@ static void train_by_hand(actor *a, const cw_config *config)
     actor_send_tensor(a, msg, cw_tensor_view(CW_F32, &batch, zeros));
     actor_await(a, CW_MSG_GRADIENT);
     msg.type = CW_MSG_CLIENT_GRAD;
-<<<<<<< HEAD
-    actor_send_zeros(a, msg, cwi_half_vector(half, zeros));
-=======
-    actor_send_tensor(a, msg, cwi_half_vector(&half, zeros));
->>>>>>> service
+    actor_send_tensor(a, msg, cwi_half_vector(half, zeros));
     actor_await(a, CW_MSG_UPDATE);
     msg.type = CW_MSG_PHASE_DONE;
     msg.blob = (const uint8_t *)zeros;

@@ -20,7 +20,7 @@ typedef struct lie {
 typedef struct liar {
     actor a;
     cwi_setup setup;
-    cwi_half half;
+    cw_half *half;
     float *values; /* room for whatever it sends */
 } liar;
 
@@ -31,14 +31,14 @@ static void open_liar(liar *l, const scene *s)
     actor_ready(&l->a, 1, 0);
     assert_ok_err(cwi_setup_open(&s->config, &l->setup, &err), err);
     assert_ok_err(cwi_half_open(&l->setup, 0, l->setup.cut.layer, 1, &l->half, &err), err);
-    l->values = cwi_calloc(CWI_MAX(l->setup.smashed_count, l->half.trainable), sizeof(float));
+    l->values = cwi_calloc(CWI_MAX(l->setup.smashed_count, l->cw_half_weight_count(half)), sizeof(float));
     assert_non_null(l->values);
 }
 
 static void close_liar(liar *l)
 {
     cwi_free(l->values);
-    cwi_half_close(&l->half);
+    cw_half_destroy(&l->half);
     cwi_setup_close(&l->setup);
     actor_close(&l->a);
 }
@@ -63,14 +63,14 @@ static void tell_lie(liar *l, const lie *told)
     if (!actor_hears(&l->a, CW_MSG_GRADIENT))
         return;
     msg.type = CW_MSG_CLIENT_GRAD;
-    actor_send_tensor(&l->a, msg, cwi_half_vector(&l->half, fill(l, l->half.trainable, told->gradient)));
+    actor_send_tensor(&l->a, msg, cwi_half_vector(&l->half, fill(l, l->cw_half_weight_count(half), told->gradient)));
     do
         if (!actor_hears(&l->a, CW_MSG_UPDATE))
             return;
     while (l->a.msg.step + 1 < steps);
     msg = (cw_msg){.type = CW_MSG_PHASE_DONE, .phase = CW_PHASE_TRAIN};
-    msg.blob = (const uint8_t *)fill(l, l->half.buffers, told->statistic);
-    msg.blob_size = l->half.buffers * sizeof(float);
+    msg.blob = (const uint8_t *)fill(l, l->cw_half_buffer_count(half), told->statistic);
+    msg.blob_size = l->cw_half_buffer_count(half) * sizeof(float);
     actor_send(&l->a, msg);
     (void)actor_hears(&l->a, CW_MSG_ERROR);
 }
@@ -201,7 +201,7 @@ typedef struct fixture {
     cw_config config;
     cwi_setup setup;
     cwi_report report;
-    cwi_half half;
+    cw_half *half;
 } fixture;
 
 static void open_fixture(fixture *f, const char *name)
@@ -219,7 +219,7 @@ static void open_fixture(fixture *f, const char *name)
 
 static void close_fixture(fixture *f)
 {
-    cwi_half_close(&f->half);
+    cw_half_destroy(&f->half);
     cwi_report_close(&f->report);
     cwi_setup_close(&f->setup);
 }
@@ -236,12 +236,12 @@ static void spoil(fixture *f, bool buffers, float value)
     float *flat = f->half.flat;
     if (buffers) {
         cw_part_export_buffers(f->half.part, flat);
-        flat[f->half.buffers - 1] = value;
+        flat[f->cw_half_buffer_count(half) - 1] = value;
         cw_part_import_buffers(f->half.part, flat);
         return;
     }
     cw_part_export_weights(f->half.part, flat);
-    flat[f->half.trainable / 2] = value;
+    flat[f->cw_half_weight_count(half) / 2] = value;
     cw_part_import_weights(f->half.part, flat);
 }
 

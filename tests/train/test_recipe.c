@@ -204,13 +204,22 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
     blob[size - 2] = '\0';
     assert_status(cwi_welcome_read(blob, size, &got, &recipe, &err), CW_ERR_CORRUPT);
     assert_null(recipe);
-    static const char hostile[] = "{\"out\":\"/tmp\"}"; /* a key that is the client's own */
-    assert_status(cwi_welcome_read((const uint8_t *)hostile, strlen(hostile), &got, &recipe, &err), CW_ERR_PROTOCOL);
-    uint64_t with, without;
-    assert_ok(cwi_setup_hash(&setup, &with, &err));
-    setup.recipe[0] = 'C';
-    assert_ok(cwi_setup_hash(&setup, &without, &err));
-    assert_true(with != without);
+    static const struct {
+        const char *text;
+        cw_status status;
+    } hostile[] = {
+        {"{\"mode\":\"sync\",\"requires\":[],\"settings\":{\"out\":\"/tmp\"}}", CW_ERR_PROTOCOL}, /* the client's own */
+        {"{\"mode\":\"sync\",\"requires\":[\"magic\"],\"settings\":{}}", CW_ERR_UNSUPPORTED},
+        {"{\"mode\":\"sync\",\"requires\":[7],\"settings\":{}}", CW_ERR_UNSUPPORTED},
+        {"{\"mode\":\"sync\",\"settings\":{}}", CW_ERR_PROTOCOL},
+        {"{\"mode\":7,\"requires\":[],\"settings\":{}}", CW_ERR_PROTOCOL},
+        {"[]", CW_ERR_PROTOCOL},
+        {"{", CW_ERR_PROTOCOL},
+        {"", CW_ERR_PROTOCOL},
+    };
+    for (size_t i = 0; i < CWI_COUNT(hostile); i++)
+        assert_status(cwi_welcome_read((const uint8_t *)hostile[i].text, strlen(hostile[i].text), &got, &recipe, &err),
+                      hostile[i].status);
     cwi_free(blob);
     cwi_setup_close(&setup);
 }

@@ -15,6 +15,7 @@
 
 #include "cutwire/codec.h"
 #include "cutwire/data.h"
+#include "cutwire/feed.h"
 #include "cutwire/half.h"
 #include "cutwire/net.h"
 #include "cutwire/nn.h"
@@ -236,6 +237,8 @@ typedef struct cw_client_options {
     const cw_hooks *hooks;
     const char *expect_model; /* refuse a server that trains another; NULL: any */
     cw_half *half;            /* the layers before the cut; NULL: the engine's */
+    const cw_feed *train;     /* this client's training data; NULL: its shard of the configuration's data set */
+    const cw_feed *test;      /* likewise; NULL beside a feed of one's own: nothing to evaluate on */
 } cw_client_options;
 
 /* As for the server; of config only the keys that are a client's own count. */

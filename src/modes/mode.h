@@ -38,7 +38,8 @@ struct cw_client {
     bool has_setup;
     cwi_setup setup;
     cw_half *half; /* the layers before the cut */
-    cwi_feed feed;
+    cwi_feed train, test;
+    const cw_feed *own_train, *own_test; /* the caller's, or NULL */
     const cwi_mode *mode;
     void *state; /* the mode's */
     bool owns_half;

@@ -132,30 +132,30 @@ static cw_status send_activation(sync_client *c, const cw_batch *batch, const cw
     return c->support && train ? find_support(c, call, &msg, err) : CW_OK;
 }
 
-static cw_status next_of(sync_client *c, cw_loader *loader, cw_batch *batch, cw_error *err)
+static cw_status next_of(sync_client *c, cwi_feed *feed, cw_batch *batch, cw_error *err)
 {
-    const cw_status status = cw_loader_next(loader, batch, err);
+    const cw_status status = cwi_feed_next(feed, batch, err);
     if (status == CW_END)
         return cwi_fail(err, CW_ERR_PROTOCOL, "the server goes on at step %u, this client has %zu batches", c->step,
-                        cw_loader_batches(loader));
+                        feed->batches);
     return status;
 }
 
 /* The next batch of the shard, a micro-batch after the other. */
 static cw_status send_batch(sync_client *c, cw_error *err)
 {
-    cw_loader *loader = c->client->feed.train_loader;
+    cwi_feed *feed = &c->client->train;
     cw_batch batch;
-    CWI_TRY(next_of(c, loader, &batch, err));
+    CWI_TRY(next_of(c, feed, &batch, err));
     c->batch_n = batch.n;
     c->parts = cwi_micro_count(batch.n, c->tickets);
     c->ticket = 0;
     for (size_t i = 0; i < c->parts; i++) {
         cw_half_call *call = &c->calls[i];
-        *call = (cw_half_call){.mode = CW_TRAIN,
-                               .ticket = i,
-                               .position = cwi_part_position(c->client->guest.index, c->epoch,
-                                                             cw_loader_batches(loader), c->step, i, c->tickets)};
+        *call = (cw_half_call){
+            .mode = CW_TRAIN,
+            .ticket = i,
+            .position = cwi_part_position(c->client->guest.index, c->epoch, feed->batches, c->step, i, c->tickets)};
         call->n = cwi_micro_batch(batch.n, i, c->parts, &call->first);
         CWI_TRY(send_activation(c, &batch, call, c->step, err));
     }
@@ -181,7 +181,7 @@ static cw_status train_on(sync_client *c, cw_error *err)
 {
     if (c->step >= c->steps)
         return send_phase_done(c, err);
-    const bool exhausted = c->step >= cw_loader_batches(c->client->feed.train_loader);
+    const bool exhausted = c->step >= c->client->train.batches;
     c->waiting = exhausted ? WAITING_UPDATE : WAITING_GRADIENT;
     return exhausted ? CW_OK : send_batch(c, err);
 }
@@ -236,14 +236,14 @@ static cw_status on_update(sync_client *c, const cw_msg *msg, cw_error *err)
 /* Sends batches while there are some and room for them on the way. */
 static cw_status evaluate_on(sync_client *c, cw_error *err)
 {
-    cw_loader *loader = c->client->feed.test_loader;
-    const size_t batches = loader ? cw_loader_batches(loader) : 0;
+    cwi_feed *feed = &c->client->test;
+    const size_t batches = feed->batches;
     if (c->step >= batches)
         return send_phase_done(c, err);
     c->waiting = WAITING_RESULT;
     while (c->asked < batches && c->asked - c->step < EVAL_IN_FLIGHT) {
         cw_batch batch;
-        CWI_TRY(next_of(c, loader, &batch, err));
+        CWI_TRY(next_of(c, feed, &batch, err));
         const cw_half_call call = {.mode = CW_EVAL, .n = batch.n};
         CWI_TRY(send_activation(c, &batch, &call, c->asked, err));
         c->asked++;
@@ -254,8 +254,7 @@ static cw_status evaluate_on(sync_client *c, cw_error *err)
 static cw_status on_result(sync_client *c, cw_error *err)
 {
     c->step++;
-    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step,
-                    cw_loader_batches(c->client->feed.test_loader), 0);
+    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0);
     return evaluate_on(c, err);
 }
 
@@ -268,13 +267,12 @@ static cw_status on_begin(sync_client *c, const cw_msg *msg, cw_error *err)
     c->step = c->asked = msg->step;
     c->steps = msg->steps;
     const bool train = c->phase == CW_PHASE_TRAIN;
-    cw_loader *loader = train ? c->client->feed.train_loader : c->client->feed.test_loader;
-    const size_t batches = loader ? cw_loader_batches(loader) : 0;
-    if (!train && c->step > batches)
+    cwi_feed *feed = train ? &c->client->train : &c->client->test;
+    if (!train && c->step > feed->batches)
         return cwi_fail(err, CW_ERR_PROTOCOL, "the server begins at step %u, this client has %zu batches", c->step,
-                        batches);
-    if (loader) /* a smaller shard than others' may be at its end already */
-        CWI_TRY(cw_loader_seek(loader, train ? c->epoch : 0, CWI_MIN(c->step, batches)));
+                        feed->batches);
+    /* A smaller shard than others' may be at its end already. */
+    CWI_TRY(cwi_feed_seek(feed, train ? c->epoch : 0, c->step, err));
     return train ? train_on(c, err) : evaluate_on(c, err);
 }
 

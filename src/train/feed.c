@@ -38,11 +38,18 @@ static cw_status check_data_shape(const cwi_setup *setup, const cw_dataset *ds, 
                     setup->config.classes);
 }
 
+/* Client and clients as far as the data is dealt out: who has data of its own has all of it. */
+static void find_share(const cw_config *config, size_t *client, size_t *clients)
+{
+    if (!config->own_data)
+        return;
+    *client = 0;
+    *clients = 1;
+}
+
 static cw_status open_train(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err)
 {
     const cw_config *config = &setup->config;
-    CWI_TRY(cwi_dataset_open_local(setup, CW_SPLIT_TRAIN, &feed->train, err));
-    CWI_TRY(check_data_shape(setup, feed->train, err));
     cw_loader_options options = {.batch = (size_t)config->batch,
                                  .seed = config->seed,
                                  .shuffle = true,
@@ -50,17 +57,14 @@ static cw_status open_train(const cwi_setup *setup, size_t client, size_t client
                                  .crop_pad = config->crop_pad,
                                  .resized_crop = config->resized_crop,
                                  .threads = config->loader_threads};
-    if (config->own_data) {
-        clients = 1;
-        client = 0;
-    }
     cw_shards shards;
-    CWI_TRY(cw_shards_make(feed->train, clients, config->dirichlet, config->seed, &shards, err));
-    feed->train_count = limited(&shards, client, config->train_limit);
+    find_share(config, &client, &clients);
+    CWI_TRY(cw_shards_make(feed->data, clients, config->dirichlet, config->seed, &shards, err));
+    feed->samples = limited(&shards, client, config->train_limit);
     cw_status status =
-        feed->train_count
-            ? cw_loader_create(feed->train, shards.index[client], feed->train_count, &options, &feed->train_loader, err)
-            : cwi_fail(err, CW_ERR_INVALID, "train-limit %d leaves client %zu no samples", config->train_limit, client);
+        feed->samples ? cw_loader_create(feed->data, shards.index[client], feed->samples, &options, &feed->loader, err)
+                      : cwi_fail(err, CW_ERR_INVALID, "train-limit %d leaves client %zu no samples",
+                                 config->train_limit, client + 1);
     cw_shards_free(&shards);
     return status;
 }
@@ -68,33 +72,60 @@ static cw_status open_train(const cwi_setup *setup, size_t client, size_t client
 static cw_status open_test(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err)
 {
     const cw_config *config = &setup->config;
-    CWI_TRY(cwi_dataset_open_local(setup, CW_SPLIT_TEST, &feed->test, err));
-    CWI_TRY(check_data_shape(setup, feed->test, err));
-    size_t total = cw_dataset_get_info(feed->test)->count;
+    size_t total = cw_dataset_get_info(feed->data)->count;
     if (config->test_limit > 0)
         total = CWI_MIN(total, (size_t)config->test_limit);
-    size_t begin = config->own_data ? 0 : share_begin(total, client, clients);
-    size_t end = config->own_data ? total : share_begin(total, client + 1, clients);
-    feed->test_count = end - begin;
-    uint32_t *index = cwi_alloc(feed->test_count, sizeof *index);
+    find_share(config, &client, &clients);
+    const size_t begin = share_begin(total, client, clients);
+    feed->samples = share_begin(total, client + 1, clients) - begin;
+    uint32_t *index = cwi_alloc(feed->samples, sizeof *index);
     if (!index)
-        return cwi_fail_memory(err, feed->test_count * sizeof *index);
-    for (size_t i = 0; i < feed->test_count; i++)
+        return cwi_fail_memory(err, feed->samples * sizeof *index);
+    for (size_t i = 0; i < feed->samples; i++)
         index[i] = (uint32_t)(begin + i);
     cw_loader_options options = {.batch = (size_t)config->batch, .threads = config->loader_threads};
-    cw_status status = feed->test_count
-                           ? cw_loader_create(feed->test, index, feed->test_count, &options, &feed->test_loader, err)
-                           : CW_OK;
+    cw_status status =
+        feed->samples ? cw_loader_create(feed->data, index, feed->samples, &options, &feed->loader, err) : CW_OK;
     cwi_free(index);
     return status;
 }
 
-cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err)
+static cw_status open_ours(const cwi_setup *setup, cw_split split, size_t client, size_t clients, cwi_feed *feed,
+                           cw_error *err)
 {
-    memset(feed, 0, sizeof *feed);
-    cw_status status = open_train(setup, client, clients, feed, err);
-    if (status == CW_OK)
-        status = open_test(setup, client, clients, feed, err);
+    CWI_TRY(cwi_dataset_open_local(setup, split, &feed->data, err));
+    CWI_TRY(check_data_shape(setup, feed->data, err));
+    return (split == CW_SPLIT_TRAIN ? open_train : open_test)(setup, client, clients, feed, err);
+}
+
+static cw_status open_own(const cwi_setup *setup, cw_split split, size_t client, size_t clients, const cw_feed *own,
+                          cwi_feed *feed, cw_error *err)
+{
+    const cw_feed_plan plan = {.split = split,
+                               .batch = feed->batch,
+                               .seed = setup->config.seed,
+                               .client = client,
+                               .clients = clients,
+                               .sample = setup->sample,
+                               .classes = setup->config.classes};
+    if (own->next) {
+        if (!own->open || !own->seek)
+            return cwi_fail(err, CW_ERR_INVALID, "a feed needs open, seek and next");
+        CWI_TRY(own->open(own->ctx, &plan, &feed->samples, err));
+        feed->own = *own;
+    }
+    if (split == CW_SPLIT_TRAIN && !feed->samples)
+        return cwi_fail(err, CW_ERR_INVALID, "this client's feed has no training samples");
+    return CW_OK;
+}
+
+cw_status cwi_feed_open(const cwi_setup *setup, cw_split split, size_t client, size_t clients, const cw_feed *own,
+                        cwi_feed *feed, cw_error *err)
+{
+    *feed = (cwi_feed){.batch = (size_t)setup->config.batch};
+    cw_status status = own ? open_own(setup, split, client, clients, own, feed, err)
+                           : open_ours(setup, split, client, clients, feed, err);
+    feed->batches = (feed->samples + feed->batch - 1) / feed->batch;
     if (status != CW_OK)
         cwi_feed_close(feed);
     return status;
@@ -102,8 +133,37 @@ cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, c
 
 void cwi_feed_close(cwi_feed *feed)
 {
-    cw_loader_destroy(&feed->train_loader);
-    cw_loader_destroy(&feed->test_loader);
-    cw_dataset_close(&feed->train);
-    cw_dataset_close(&feed->test);
+    cw_loader_destroy(&feed->loader);
+    cw_dataset_close(&feed->data);
+    if (feed->own.close)
+        feed->own.close(feed->own.ctx);
+    feed->own = (cw_feed){0};
+}
+
+cw_status cwi_feed_seek(cwi_feed *feed, uint64_t epoch, size_t batch, cw_error *err)
+{
+    feed->next = CWI_MIN(batch, feed->batches);
+    if (feed->loader)
+        return cw_loader_seek(feed->loader, epoch, feed->next);
+    return feed->own.next ? feed->own.seek(feed->own.ctx, epoch, feed->next, err) : CW_OK;
+}
+
+static cw_status next_of_own(cwi_feed *feed, cw_batch *batch, cw_error *err)
+{
+    const size_t due = CWI_MIN(feed->batch, feed->samples - feed->next * feed->batch);
+    *batch = (cw_batch){0};
+    CWI_TRY(feed->own.next(feed->own.ctx, batch, err));
+    if (batch->n != due || !batch->x)
+        return cwi_fail(err, CW_ERR_INVALID, "the feed gave a batch of %zu samples where %zu of %zu were due", batch->n,
+                        due, feed->samples);
+    return CW_OK;
+}
+
+cw_status cwi_feed_next(cwi_feed *feed, cw_batch *batch, cw_error *err)
+{
+    if (feed->next >= feed->batches)
+        return CW_END;
+    CWI_TRY(feed->loader ? cw_loader_next(feed->loader, batch, err) : next_of_own(feed, batch, err));
+    feed->next++;
+    return CW_OK;
 }

@@ -39,7 +39,9 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
                         "server and client disagree on what the client's half of model %s is: names, shapes or dtypes "
                         "of its weights differ: use the same version, or the same half",
                         c->config.model);
-    CWI_TRY(cwi_feed_open(&c->setup, c->guest.index, c->guest.members, &c->feed, err));
+    const size_t client = c->guest.index, clients = c->guest.members;
+    CWI_TRY(cwi_feed_open(&c->setup, CW_SPLIT_TRAIN, client, clients, c->own_train, &c->train, err));
+    CWI_TRY(cwi_feed_open(&c->setup, CW_SPLIT_TEST, client, clients, c->own_test, &c->test, err));
     return c->mode->open_client(c, &c->state, err);
 }
 
@@ -49,10 +51,10 @@ static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_
     CWI_TRY(prepare(c, welcome, err));
     c->report.epochs = c->config.epochs;
     ready->fingerprint = welcome->fingerprint;
-    ready->samples = c->feed.train_count;
-    ready->test_samples = c->feed.test_count;
+    ready->samples = c->train.samples;
+    ready->test_samples = c->test.samples;
     cwi_report_log(&c->report, "joined as client %u of %u: %zu training and %zu test samples of %s", c->guest.index + 1,
-                   c->guest.members, c->feed.train_count, c->feed.test_count, c->config.data);
+                   c->guest.members, c->train.samples, c->test.samples, c->config.data);
     return CW_OK;
 }
 
@@ -69,6 +71,7 @@ cw_status cw_client_create(const cw_config *config, cw_transport *transport, con
 {
     static const cw_client_options none;
     static const cw_hooks silent;
+    static const cw_feed no_feed;
     static const cwi_guest_work work = {.welcome = on_welcome, .take = take};
     if (out)
         *out = NULL;
@@ -81,6 +84,8 @@ cw_status cw_client_create(const cw_config *config, cw_transport *transport, con
     c->config = *config;
     c->expect_model = options->expect_model;
     c->half = options->half;
+    c->own_train = options->train;
+    c->own_test = options->test ? options->test : options->train ? &no_feed : NULL;
     c->report.hooks = options->hooks ? options->hooks : &silent;
     cwi_guest_open(&c->guest, &work, c, transport, config->timeout, config->join_timeout);
     return CW_OK;
@@ -93,7 +98,8 @@ void cw_client_destroy(cw_client **client)
         return;
     if (c->mode)
         c->mode->close_client(c->state);
-    cwi_feed_close(&c->feed);
+    cwi_feed_close(&c->train);
+    cwi_feed_close(&c->test);
     if (c->owns_half)
         cw_half_destroy(&c->half);
     if (c->has_setup)

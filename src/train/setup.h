@@ -83,15 +83,24 @@ cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, 
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cw_half **half,
                         cw_error *err);
 
-/* A client's share of the data set: loaders over its shard and its part of the test split. */
+/* One split of a client's data: batches from our loader, or from a feed of the caller's. */
 typedef struct cwi_feed {
-    cw_dataset *train, *test;
-    cw_loader *train_loader, *test_loader;
-    size_t train_count, test_count;
+    cw_dataset *data;
+    cw_loader *loader; /* NULL: no samples, or `own` has them */
+    cw_feed own;
+    size_t samples, batches, batch;
+    size_t next; /* batch, counted to hold an own feed to its word */
 } cwi_feed;
 
-cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err);
+/* A client's shard, and its part of the test split; with `own` (NULL: our data set) the caller's. Every client has some
+ * training samples. */
+cw_status cwi_feed_open(const cwi_setup *setup, cw_split split, size_t client, size_t clients, const cw_feed *own,
+                        cwi_feed *feed, cw_error *err);
 void cwi_feed_close(cwi_feed *feed);
+/* At this batch of the epoch, or at its end where it has fewer. */
+cw_status cwi_feed_seek(cwi_feed *feed, uint64_t epoch, size_t batch, cw_error *err);
+/* CW_END after the epoch's last batch. */
+cw_status cwi_feed_next(cwi_feed *feed, cw_batch *batch, cw_error *err);
 
 /* Whether this epoch (0-based) is followed by an evaluation. */
 bool cwi_eval_due(const cw_config *config, int epoch);

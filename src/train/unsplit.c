@@ -8,7 +8,7 @@ typedef struct unsplit {
     cwi_setup setup;
     cwi_report report;
     cw_half *net;
-    cwi_feed *feeds; /* one a shard */
+    cwi_feed *train, *test; /* one a shard */
     size_t shards;
     size_t tickets;       /* micro-batches that a batch is cut into at most */
     cw_batch *batches;    /* of the step under way, one a shard */
@@ -34,12 +34,12 @@ static void add_loss(totals *sum, const cw_loss *loss, size_t n)
 static size_t batch_samples(const unsplit *u, size_t i, size_t step)
 {
     size_t batch = (size_t)u->setup.config.batch, done = step * batch;
-    return u->feeds[i].train_count > done ? CWI_MIN(batch, u->feeds[i].train_count - done) : 0;
+    return u->train[i].samples > done ? CWI_MIN(batch, u->train[i].samples - done) : 0;
 }
 
 static uint64_t position_of(const unsplit *u, size_t i, int epoch, size_t step, size_t ticket)
 {
-    return cwi_part_position(i, (uint64_t)epoch, cw_loader_batches(u->feeds[i].train_loader), step, ticket, u->tickets);
+    return cwi_part_position(i, (uint64_t)epoch, u->train[i].batches, step, ticket, u->tickets);
 }
 
 /* Sums over the micro-batches of a shard first, then over shards, as a server does over its clients. */
@@ -86,7 +86,7 @@ static cw_status train_step(unsplit *u, int epoch, size_t step, totals *sum, cw_
         const size_t n = batch_samples(u, i, step);
         u->batches[i].n = 0;
         if (n)
-            CWI_TRY(cw_loader_next(u->feeds[i].train_loader, &u->batches[i], err));
+            CWI_TRY(cwi_feed_next(&u->train[i], &u->batches[i], err));
         total += n;
     }
     CWI_TRY(cwi_half_sum_clear(u->net, err));
@@ -121,8 +121,7 @@ static cw_status train_epoch(unsplit *u, int epoch, const cwi_progress *from, cw
     double began = cwi_seconds() - from->train_seconds;
     const uint32_t first = CWI_MIN(from->step, (uint32_t)u->steps); /* its steps may have become fewer and larger */
     for (size_t i = 0; i < u->shards; i++) {
-        cw_loader *loader = u->feeds[i].train_loader; /* of a small shard it may be at its end already */
-        CWI_TRY(cw_loader_seek(loader, (uint64_t)epoch, CWI_MIN(first, cw_loader_batches(loader))));
+        CWI_TRY(cwi_feed_seek(&u->train[i], (uint64_t)epoch, first, err));
     }
     uint32_t goal = cwi_checkpoint_next_step(&u->setup.config, first, (uint32_t)u->steps);
     for (size_t step = first; step < u->steps; step++) {
@@ -149,12 +148,12 @@ static cw_status evaluate(unsplit *u, int epoch, cw_error *err)
     totals sum = {0};
     const bool due = cwi_eval_due(&u->setup.config, epoch);
     for (size_t i = 0; i < u->shards; i++) {
-        if (!due || !u->feeds[i].test_loader)
+        if (!due)
             continue;
-        CWI_TRY(cw_loader_seek(u->feeds[i].test_loader, 0, 0));
+        CWI_TRY(cwi_feed_seek(&u->test[i], 0, 0, err));
         cw_batch batch;
         cw_status status;
-        while ((status = cw_loader_next(u->feeds[i].test_loader, &batch, err)) == CW_OK) {
+        while ((status = cwi_feed_next(&u->test[i], &batch, err)) == CW_OK) {
             cw_loss loss;
             const cw_half_call call = {.mode = CW_EVAL, .n = batch.n};
             CWI_TRY(cw_half_forward(u->net, &call, batch.x, NULL, err));
@@ -176,14 +175,16 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
     cwi_report_open(&u->setup, hooks, &u->report);
     u->shards = (size_t)config->clients;
     u->tickets = (size_t)config->in_flight;
-    u->feeds = cwi_calloc(u->shards, sizeof *u->feeds);
+    u->train = cwi_calloc(u->shards, sizeof *u->train);
+    u->test = cwi_calloc(u->shards, sizeof *u->test);
     u->batches = cwi_calloc(u->shards, sizeof *u->batches);
     u->weights = cwi_calloc(u->shards, sizeof *u->weights);
-    if (!u->feeds || !u->batches || !u->weights)
-        return cwi_fail_memory(err, u->shards * sizeof *u->feeds);
+    if (!u->train || !u->test || !u->batches || !u->weights)
+        return cwi_fail_memory(err, u->shards * sizeof *u->train);
     for (size_t i = 0; i < u->shards; i++) {
-        CWI_TRY(cwi_feed_open(&u->setup, i, u->shards, &u->feeds[i], err));
-        u->steps = CWI_MAX(u->steps, cw_loader_batches(u->feeds[i].train_loader));
+        CWI_TRY(cwi_feed_open(&u->setup, CW_SPLIT_TRAIN, i, u->shards, NULL, &u->train[i], err));
+        CWI_TRY(cwi_feed_open(&u->setup, CW_SPLIT_TEST, i, u->shards, NULL, &u->test[i], err));
+        u->steps = CWI_MAX(u->steps, u->train[i].batches);
     }
     CWI_TRY(cwi_half_open(&u->setup, 0, cw_model_layer_count(u->setup.model), (size_t)config->batch, &u->net, err));
     return u->tickets > 1 ? cwi_micro_sums_open(&u->micro, u->shards, u->net, err) : CW_OK;
@@ -211,9 +212,12 @@ static cw_status run(unsplit *u, cw_error *err)
 static void close_all(unsplit *u)
 {
     cw_half_destroy(&u->net);
-    for (size_t i = 0; u->feeds && i < u->shards; i++)
-        cwi_feed_close(&u->feeds[i]);
-    cwi_free(u->feeds);
+    for (size_t i = 0; u->train && u->test && i < u->shards; i++) {
+        cwi_feed_close(&u->train[i]);
+        cwi_feed_close(&u->test[i]);
+    }
+    cwi_free(u->train);
+    cwi_free(u->test);
     cwi_free(u->batches);
     cwi_free(u->weights);
     cwi_micro_sums_close(&u->micro);

@@ -101,56 +101,6 @@ cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, cons
     return CW_OK;
 }
 
-/* ---- epochs as JSON ---- */
-
-json_t *cwi_report_traffic_json(const cw_traffic *t)
-{
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "socket_bytes", (json_int_t)t->socket, "payload_bytes",
-                     (json_int_t)t->payload, "raw_bytes", (json_int_t)t->raw, "eval_payload_bytes",
-                     (json_int_t)t->eval_payload, "eval_raw_bytes", (json_int_t)t->eval_raw, "weights_bytes",
-                     (json_int_t)t->weights);
-}
-
-json_t *cwi_report_epoch_json(const cw_epoch_report *e)
-{
-    const bool tested = e->test_samples > 0;
-    return json_pack("{s:i,s:f,s:f,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:i,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
-                     e->train_loss, "train_accuracy", e->train_accuracy, "test_loss",
-                     tested ? json_real(e->test_loss) : json_null(), "test_accuracy",
-                     tested ? json_real(e->test_accuracy) : json_null(), "lr", e->lr, "seconds", e->seconds,
-                     "train_seconds", e->train_seconds, "train_samples", (json_int_t)e->train_samples, "test_samples",
-                     (json_int_t)e->test_samples, "clients", e->clients, "uplink", cwi_report_traffic_json(&e->up),
-                     "downlink", cwi_report_traffic_json(&e->down));
-}
-
-void cwi_report_restore_traffic(const json_t *object, cw_traffic *t)
-{
-    uint64_t *fields[] = {&t->socket, &t->payload, &t->raw, &t->eval_payload, &t->eval_raw, &t->weights};
-    static const char *const keys[] = {"socket_bytes",       "payload_bytes",  "raw_bytes",
-                                       "eval_payload_bytes", "eval_raw_bytes", "weights_bytes"};
-    for (size_t i = 0; i < CWI_COUNT(keys); i++)
-        *fields[i] = (uint64_t)json_integer_value(json_object_get(object, keys[i]));
-}
-
-void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done, double best_accuracy)
-{
-    cw_epoch_report *r = &report->result.last;
-    double *fields[] = {&r->train_loss,    &r->train_accuracy, &r->test_loss, &r->test_accuracy,
-                        &r->train_seconds, &r->seconds,        &r->lr};
-    static const char *const keys[] = {"train_loss",    "train_accuracy", "test_loss", "test_accuracy",
-                                       "train_seconds", "seconds",        "lr"};
-    for (size_t i = 0; i < CWI_COUNT(keys); i++)
-        *fields[i] = json_number_value(json_object_get(last, keys[i]));
-    r->epoch = epochs_done - 1;
-    r->train_samples = (uint64_t)json_integer_value(json_object_get(last, "train_samples"));
-    r->test_samples = (uint64_t)json_integer_value(json_object_get(last, "test_samples"));
-    r->clients = (int)json_integer_value(json_object_get(last, "clients"));
-    cwi_report_restore_traffic(json_object_get(last, "uplink"), &r->up);
-    cwi_report_restore_traffic(json_object_get(last, "downlink"), &r->down);
-    report->result.epochs_done = epochs_done;
-    report->result.best_accuracy = best_accuracy;
-}
-
 void cwi_report_close(cwi_report *report)
 {
     if (!report->metrics)

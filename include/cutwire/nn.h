@@ -111,6 +111,7 @@ typedef struct cw_part_options {
     cw_precision precision;
     float
         label_smoothing; /* of the training loss: this share of the target is spread evenly over all classes, [0, 1) */
+    size_t in_flight;    /* how many forwards may be open at once, 0..256; 0 counts as 1. See cw_part_select */
 } cw_part_options;
 
 /* Layers [first, last) of the model. CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_BACKEND (oneDNN, with the layer's name).
@@ -127,8 +128,22 @@ cw_shape cw_part_out_shape(const cw_part *part);
 
 typedef enum cw_mode { CW_TRAIN, CW_EVAL } cw_mode;
 
-/* x: n x in_shape, 1 <= n <= max_batch, kept by reference until backward is done. y: n x out_shape, written when not
- * NULL. CW_TRAIN uses batch statistics and updates the running ones; CW_EVAL uses the running ones.
+/* Several forwards at once: each open one has a ticket, 0 <= ticket < cw_part_in_flight(). cw_part_select says which
+ * one cw_part_forward, cw_part_loss, cw_part_backward and cw_part_release are about; it costs nothing, and a new part
+ * has 0 selected. What a forward leaves for its way back (x, activations, batch statistics, dropout's mask, the loss's
+ * gradient) belongs to its ticket: other tickets' forwards, in either mode, their losses and their ways back leave it
+ * alone. Weights, gradients, running statistics and the position are the part's: running statistics and position move
+ * in the order of the forwards, and a way back uses the weights as they are by then. Each ticket takes the memory of
+ * one set of activations. CW_ERR_INVALID: no such ticket (the selection stays as it was). */
+size_t cw_part_in_flight(const cw_part *part);
+cw_status cw_part_select(cw_part *part, size_t ticket, cw_error *err);
+/* Gives up the selected ticket's open forward, if there is one: x is no longer looked at, loss and backward need a new
+ * forward. A new forward does so, too. NULL is allowed. */
+void cw_part_release(cw_part *part);
+
+/* x: n x in_shape, 1 <= n <= max_batch, kept by reference until backward is done (or cw_part_release). y: n x
+ * out_shape, written when not NULL. CW_TRAIN uses batch statistics and updates the running ones; CW_EVAL uses the
+ * running ones.
  * CW_ERR_DIVERGED: a batch norm met NaN or infinity (the running statistics keep their last good values). */
 cw_status cw_part_forward(cw_part *part, cw_mode mode, const float *x, size_t n, float *y, cw_error *err);
 
@@ -192,6 +207,20 @@ cw_status cw_part_grad_sum_clear(cw_part *part);
 cw_status cw_part_grad_sum_add(cw_part *part, float weight);
 cw_status cw_part_grad_sum_replace(cw_part *part, float scale);
 
+/* A second sum of the same kind, within the first: over the micro-batches of one client. A client's share of a step is
+ * batch_sum_clear; backward and batch_sum_add(w_m) for each of its micro-batches m; batch_sum_replace(1); then
+ * grad_sum_add(w_c) adds w_c * (sum over m of w_m * g_m) to the sum over clients. Neither touches the other. Memory of
+ * the gradients' size is taken by the first clear. Statuses of all six: CW_ERR_INVALID (NULL, a part for inference, add
+ * before any clear, replace before any add), CW_ERR_NO_MEMORY (clear). */
+cw_status cw_part_batch_sum_clear(cw_part *part);
+cw_status cw_part_batch_sum_add(cw_part *part, float weight);
+cw_status cw_part_batch_sum_replace(cw_part *part, float scale);
+
+/* Whether all gradients, or all weights and running statistics, are finite: one pass over them. A part for inference
+ * has no gradients, and answers true. */
+bool cw_part_grads_finite(const cw_part *part);
+bool cw_part_weights_finite(const cw_part *part);
+
 /* Parameters and buffers as named tensors (safetensors). Export: *items (owned, free with cw_named_tensors_free).
  * Import: every parameter must be present with its shape; others are ignored (so a whole model's file loads into a
  * part). CW_ERR_NOT_FOUND, CW_ERR_MISMATCH name the tensor. */
@@ -212,8 +241,8 @@ typedef struct cw_profile {
 void cw_part_profile_start(cw_part *part);
 cw_profile cw_part_profile_stop(cw_part *part);
 /* Runs nothing but the convolutions and matrix products of a step with max_batch samples (forward, and backward unless
- * the part is for inference), on whatever numbers are in memory: the time below which no step can come. The open
- * forward and the gradients are lost. */
+ * the part is for inference), on whatever numbers are in memory: the time below which no step can come. The selected
+ * ticket's open forward and the gradients are lost. */
 cw_status cw_part_bare_seconds(cw_part *part, double *seconds, cw_error *err);
 /* Bytes held: weights, gradients, copies in other layouts, and the memory that activations share. */
 size_t cw_part_memory(const cw_part *part);

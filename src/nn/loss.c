@@ -34,11 +34,11 @@ static cwi_row sample_loss(const float *z, size_t classes, size_t label, double 
 static cw_status check_loss(const cw_part *part, const int32_t *labels, size_t n, cw_error *err)
 {
     int classes = part->model->options.classes;
-    if (!part->logits)
+    if (!part->ticket->logits)
         return cwi_fail(err, CW_ERR_INVALID, "cw_part_loss: this part does not end the model");
-    if (n != part->forward_n)
+    if (n != part->ticket->forward_n)
         return cwi_fail(err, CW_ERR_INVALID, "cw_part_loss: %zu labels for the %zu samples of the last forward", n,
-                        part->forward_n);
+                        part->ticket->forward_n);
     for (size_t i = 0; i < n; i++) {
         if (labels[i] < 0 || labels[i] >= classes)
             return cwi_fail_at(err, CW_ERR_INVALID, i, "cw_part_loss: label %d of sample %zu is not in 0..%d",
@@ -53,14 +53,14 @@ cw_status cw_part_loss(cw_part *part, const int32_t *labels, size_t n, cw_loss *
         return cwi_fail(err, CW_ERR_INVALID, "cw_part_loss: NULL argument or no samples");
     CWI_TRY(check_loss(part, labels, n, err));
     size_t classes = (size_t)part->model->options.classes;
-    bool gradient = part->forward_mode == CW_TRAIN;
+    cwi_ticket *t = part->ticket;
+    bool gradient = t->forward_mode == CW_TRAIN;
     double sum = 0.0, smoothing = gradient ? (double)part->options.label_smoothing : 0.0;
     *out = (cw_loss){0};
-    part->loss_ready = false;
+    t->loss_ready = false;
     for (size_t i = 0; i < n; i++) {
-        float *dz = gradient ? part->dlogits + i * classes : NULL;
-        cwi_row row =
-            sample_loss(part->logits + i * classes, classes, (size_t)labels[i], smoothing, 1.0 / (double)n, dz);
+        float *dz = gradient ? t->dlogits + i * classes : NULL;
+        cwi_row row = sample_loss(t->logits + i * classes, classes, (size_t)labels[i], smoothing, 1.0 / (double)n, dz);
         sum += row.loss;
         out->correct += row.correct;
     }
@@ -69,6 +69,6 @@ cw_status cw_part_loss(cw_part *part, const int32_t *labels, size_t n, cw_loss *
         return cwi_fail(err, CW_ERR_DIVERGED,
                         "the loss is %s: training has diverged: lower the learning rate, or look for bad input",
                         isnan(out->mean) ? "NaN" : "infinite");
-    part->loss_ready = gradient;
+    t->loss_ready = gradient;
     return CW_OK;
 }

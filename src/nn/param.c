@@ -100,7 +100,8 @@ static void free_param(cwi_param *p)
         dnnl_memory_destroy(p->plain_mem);
     cwi_free(p->value);
     cwi_free(p->grad);
-    cwi_free(p->sum);
+    for (int i = 0; i < CWI_SUMS; i++)
+        cwi_free(p->sums[i]);
 }
 
 void cwi_params_destroy(cwi_params *set)

@@ -1,4 +1,4 @@
-/* weights.c - a part's parameters as flat vectors and named tensors, and sums of gradients. */
+/* weights.c - a part's parameters as flat vectors and named tensors. */
 #include <stdio.h>
 #include <string.h>
 
@@ -88,70 +88,6 @@ void cw_part_export_grads(const cw_part *part, float *flat)
 void cw_part_import_grads(cw_part *part, const float *flat)
 {
     import_flat(part, true, GRADS, flat);
-}
-
-/* ---- sums of gradients ---- */
-
-cw_status cw_part_grad_sum_clear(cw_part *part)
-{
-    if (!part || part->options.inference)
-        return CW_ERR_INVALID;
-    for (size_t i = 0; i < part->params.count; i++) {
-        cwi_param *p = &part->params.items[i];
-        if (p->trainable && !p->sum) {
-            p->sum = cwi_calloc(p->stored, sizeof(float));
-            if (!p->sum)
-                return CW_ERR_NO_MEMORY;
-        }
-    }
-    part->summed = false;
-    return CW_OK;
-}
-
-/* The first contribution is a plain product, so that a weight of 1 keeps every bit. */
-static void accumulate(float *sum, const float *grad, size_t count, float weight, bool first)
-{
-    if (first) {
-#pragma omp parallel for simd schedule(static)
-        for (size_t i = 0; i < count; i++)
-            sum[i] = weight * grad[i];
-    } else {
-#pragma omp parallel for simd schedule(static)
-        for (size_t i = 0; i < count; i++)
-            sum[i] += weight * grad[i];
-    }
-}
-
-cw_status cw_part_grad_sum_add(cw_part *part, float weight)
-{
-    if (!part || part->options.inference)
-        return CW_ERR_INVALID;
-    int before = cwi_threads_enter(part->threads);
-    cw_status s = CW_OK;
-    for (size_t i = 0; i < part->params.count && s == CW_OK; i++) {
-        cwi_param *p = &part->params.items[i];
-        if (p->trainable && !p->sum)
-            s = CW_ERR_INVALID; /* never cleared */
-        else if (p->trainable)
-            accumulate(p->sum, p->grad, p->stored, weight, !part->summed);
-    }
-    cwi_threads_leave(before);
-    part->summed = s == CW_OK;
-    return s;
-}
-
-cw_status cw_part_grad_sum_replace(cw_part *part, float scale)
-{
-    if (!part || !part->summed)
-        return CW_ERR_INVALID;
-    int before = cwi_threads_enter(part->threads);
-    for (size_t i = 0; i < part->params.count; i++) {
-        cwi_param *p = &part->params.items[i];
-        if (p->trainable)
-            accumulate(p->grad, p->sum, p->stored, scale, true);
-    }
-    cwi_threads_leave(before);
-    return CW_OK;
 }
 
 /* ---- named tensors ---- */

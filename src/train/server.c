@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "net/transport.h"
 #include "train/checkpoint.h"
 #include "train/server.h"
 
@@ -30,6 +31,21 @@ static cw_status allocate(cwi_server *s, cw_error *err)
     return CW_OK;
 }
 
+/* What waits for a client that reads slowly, but reads: a few frames of the largest kind. */
+static uint64_t queue_limit(const cwi_server *s)
+{
+    enum { FRAMES = 8, SMALL_FRAMES = 1 << 20, NAMES = 1 << 16 };
+    cw_shape shape = {.ndim = s->setup.cut.smashed.ndim + 1, .dim = {s->setup.config.batch}};
+    memcpy(shape.dim + 1, s->setup.cut.smashed.dim, sizeof(int64_t) * (size_t)s->setup.cut.smashed.ndim);
+    const cw_tensor dx = cw_tensor_view(CW_F32, &shape, s->dx);
+    const size_t vectors = 1 + cw_optimizer_slots(s->client.optimizer);
+    uint64_t largest = (s->client.trainable * vectors + s->client.buffers) * sizeof(float) + NAMES; /* STATE */
+    largest = CWI_MAX(largest, cw_codec_bound(s->setup.down, &dx));
+    largest = CWI_MAX(largest, s->coded_capacity);
+    largest = CWI_MAX(largest, s->welcome_size);
+    return FRAMES * largest + SMALL_FRAMES;
+}
+
 static cw_status open_server(cwi_server *s, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &s->setup, err));
@@ -39,7 +55,9 @@ static cw_status open_server(cwi_server *s, const cw_config *config, const cw_ho
     size_t layers = cw_model_layer_count(s->setup.model), batch = (size_t)s->setup.config.batch;
     CWI_TRY(cwi_half_open(&s->setup, s->setup.cut.layer, layers, batch, &s->half, err));
     CWI_TRY(cwi_half_open(&s->setup, 0, s->setup.cut.layer, 1, &s->client, err));
-    return allocate(s, err);
+    CWI_TRY(allocate(s, err));
+    cwi_transport_limit_queue(s->box.transport, queue_limit(s));
+    return CW_OK;
 }
 
 static cw_status resume(cwi_server *s, cw_error *err)
@@ -285,7 +303,8 @@ static cw_status dispatch_client(cwi_server *s, cwi_slot *slot, const cw_msg *ms
     }
 }
 
-static void handle(cwi_server *s, cw_frame *frame)
+/* Whether the run has come on by it; chatter and refusals are no work. */
+static bool handle(cwi_server *s, cw_frame *frame)
 {
     cw_error err;
     cw_msg msg;
@@ -293,13 +312,13 @@ static void handle(cwi_server *s, cw_frame *frame)
     cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, &err);
     if (status == CW_OK && msg.type == CW_MSG_HELLO && !slot) {
         on_hello(s, frame, &msg);
-        return;
+        return false;
     }
     if (!slot) {
         const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
         cwi_report_log(&s->report, "refused a peer: %s", why);
         refuse(s, frame->peer, UINT32_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
-        return;
+        return false;
     }
     if (status == CW_OK && (msg.session != s->session || msg.client != (uint32_t)(slot - s->slots)))
         status = cwi_fail(&err, CW_ERR_PROTOCOL, "it sent %s of another run or client", cw_msg_name(msg.type));
@@ -307,6 +326,7 @@ static void handle(cwi_server *s, cw_frame *frame)
         status = dispatch_client(s, slot, &msg, frame, &err);
     if (status != CW_OK)
         cwi_server_lose(s, slot, status, err.message);
+    return status == CW_OK && msg.type != CW_MSG_PING && msg.type != CW_MSG_PONG;
 }
 
 /* What to do when nobody is left. */
@@ -345,8 +365,9 @@ static cw_status go_on(cwi_server *s, double began, cw_error *err)
 
 cw_status cwi_server_handle(cwi_server *server, cw_frame *frame, cw_error *err)
 {
-    const double began = cwi_seconds();
-    handle(server, frame);
+    double began = cwi_seconds();
+    if (!handle(server, frame))
+        began = cwi_seconds(); /* or a peer that says much would hold up the time-outs of all */
     if (frame->owner)
         cw_frame_release(frame);
     return go_on(server, began, err);

@@ -42,7 +42,7 @@ typedef struct cw_net_options {
     bool allow_plaintext; /* bind or connect in the clear beyond loopback */
     uint32_t max_frame;   /* larger incoming frames drop the sender for good, larger outgoing ones fail; 0: 1 GiB */
     int heartbeat_ms;    /* TCP: a peer silent (not even heartbeats) three times that long is gone; 0: 2000; -1: none */
-    int send_timeout_ms; /* for a whole frame to find room in the queue; 0: 30000; -1: for ever */
+    int send_timeout_ms; /* clients: for a whole frame to find room in the queue; 0: 30000; -1: for ever */
     const cw_key *secret_key;  /* of this end; NULL: no encryption */
     const cw_key *server_key;  /* clients: the server's public key */
     const cw_key *client_keys; /* servers: the public keys of all clients let in */
@@ -60,9 +60,11 @@ void cw_transport_close(cw_transport **t, int linger_ms);
 /* The bound or connected endpoint, with the real port. Lives as long as t. */
 const char *cw_transport_endpoint(const cw_transport *t);
 
-/* Sends a copy of the bytes: into a queue, so that it returns at once unless about two frames of max_frame wait there.
- * CW_ERR_TIMEOUT (nobody takes them), CW_ERR_CLOSED (peer gone or dropped), CW_ERR_INVALID, CW_ERR_NO_MEMORY,
- * CW_ERR_IO. */
+/* Sends a copy of the bytes: into a queue. A client waits while about two frames of max_frame are in it. A server never
+ * waits: a client that does not read, so that more than about two frames of max_frame wait for it, is dropped.
+ * CW_ERR_TIMEOUT (nobody takes them; a server has dropped the client), CW_ERR_CLOSED (peer gone or dropped),
+ * CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_IO. What a server cannot hand over at once goes on its way while it
+ * receives, sends or closes. */
 cw_status cw_transport_send(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);
 
 /* A received frame, owned by the caller until cw_frame_release. `bytes` is 16-byte aligned. */

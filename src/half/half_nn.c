@@ -23,6 +23,7 @@ static nn_half *self(cw_half *half)
 static cw_status forward(cw_half *half, const cw_half_call *call, const float *x, float *y, cw_error *err)
 {
     nn_half *h = self(half);
+    CWI_TRY(cw_part_select(h->part, call->ticket, err));
     if (call->mode == CW_TRAIN)
         cw_part_set_position(h->part, call->position);
     return cw_part_forward(h->part, call->mode, x + call->first * half->in_count, call->n, y, err);
@@ -32,19 +33,20 @@ static cw_status loss(cw_half *half, const cw_half_call *call, const cw_targets 
 {
     if (!targets->labels)
         return cwi_fail(err, CW_ERR_INVALID, "this network is trained by labels, and none came");
+    CWI_TRY(cw_part_select(self(half)->part, call->ticket, err));
     return cw_part_loss(self(half)->part, targets->labels, call->n, out, err);
 }
 
 static cw_status backward(cw_half *half, const cw_half_call *call, const float *dy, float *dx, cw_error *err)
 {
-    (void)call;
+    CWI_TRY(cw_part_select(self(half)->part, call->ticket, err));
     return cw_part_backward(self(half)->part, dy, dx, err);
 }
 
 static void release(cw_half *half, size_t ticket)
 {
-    (void)half; /* a forward that is followed by another is forgotten */
-    (void)ticket;
+    if (cw_part_select(self(half)->part, ticket, NULL) == CW_OK)
+        cw_part_release(self(half)->part);
 }
 
 static cw_status step(cw_half *half, float lr, cw_error *err)
@@ -279,6 +281,7 @@ static cw_status fill(nn_half *h, const cw_model *model, const cw_part_options *
     h->base.in = cw_part_in_shape(h->part);
     h->base.out = cw_part_out_shape(h->part);
     h->base.max_batch = options->max_batch;
+    h->base.tickets = cw_part_in_flight(h->part);
     h->base.input_grad = options->input_grad;
     h->base.behind_relu = is_behind_relu(model, h->last);
     h->base.weights = cw_part_trainable_size(h->part);

@@ -68,7 +68,7 @@ static void push(queue *q, parcel *p)
     else
         q->first = p;
     q->last = p;
-    q->bytes += p->size;
+    q->bytes += p->size + PARCEL_HEADER;
 }
 
 static parcel *pop(queue *q)
@@ -79,7 +79,7 @@ static parcel *pop(queue *q)
     q->first = p->next;
     if (!q->first)
         q->last = NULL;
-    q->bytes -= p->size;
+    q->bytes -= p->size + PARCEL_HEADER;
     return p;
 }
 
@@ -92,7 +92,7 @@ static void clear(queue *q)
 /* A lone frame always fits. */
 static bool has_room(const queue *q, size_t size, uint64_t limit)
 {
-    return !q->first || q->bytes + size <= limit;
+    return !q->first || q->bytes + size + PARCEL_HEADER <= limit;
 }
 
 /* ---- links and hubs; with the hub's mutex held unless said otherwise ---- */
@@ -158,27 +158,41 @@ static void free_hub(hub *h)
 
 /* ---- send and receive ---- */
 
-/* Waits until the queue has room. CW_ERR_TIMEOUT, CW_ERR_CLOSED. */
-static cw_status wait_for_room(inproc_transport *t, cw_peer name, link **l, size_t size, cw_error *err)
+static cw_status check_link(const inproc_transport *t, const link *l, cw_error *err)
+{
+    if (l && !l->dropped && l->open && t->hub->open)
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_CLOSED, "%s: %s", t->base.endpoint,
+                    t->base.is_server ? "this client is unknown, gone, or was dropped"
+                                      : "the server is gone or has dropped us");
+}
+
+/* A client's: until the queue has room. CW_ERR_TIMEOUT, CW_ERR_CLOSED. */
+static cw_status wait_for_room(inproc_transport *t, size_t size, cw_error *err)
 {
     hub *h = t->hub;
-    bool server = t->base.is_server;
+    const cw_net_options receiver = {.max_frame = h->server_max_frame};
     int timeout = t->base.options.send_timeout_ms;
     double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
     for (;;) {
-        *l = server ? find_link(h, name) : t->link; /* looked up again: it may have gone during the wait */
-        if (!*l || (*l)->dropped || !(*l)->open || !h->open)
-            return cwi_fail(err, CW_ERR_CLOSED, "%s: %s", t->base.endpoint,
-                            server ? "this client is unknown, gone, or was dropped"
-                                   : "the server is gone or has dropped us");
-        uint32_t max_frame = server ? (*l)->client_max_frame : h->server_max_frame;
-        cw_net_options receiver = {.max_frame = max_frame};
-        if (has_room(server ? &(*l)->down : &(*l)->up, size, cwi_queue_limit(&receiver)))
+        CWI_TRY(check_link(t, t->link, err));
+        if (has_room(&t->link->up, size, cwi_queue_limit(&receiver)))
             return CW_OK;
-        if (cwi_waker_wait(server ? &h->server : &(*l)->client, &h->mutex, deadline) == CW_ERR_TIMEOUT)
+        if (cwi_waker_wait(&t->link->client, &h->mutex, deadline) == CW_ERR_TIMEOUT)
             return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nobody took the frame for %.1f seconds", t->base.endpoint,
                             timeout / 1e3);
     }
+}
+
+/* A server's: it does not wait for a client that does not read, but drops it. CW_ERR_TIMEOUT, CW_ERR_CLOSED. */
+static cw_status find_room(inproc_transport *t, link *l, size_t size, cw_error *err)
+{
+    CWI_TRY(check_link(t, l, err));
+    if (has_room(&l->down, size, t->base.queue_limit))
+        return CW_OK;
+    l->dropped = true;
+    cwi_waker_wake(&l->client);
+    return cwi_fail_overflow(&t->base, l->down.bytes + size + PARCEL_HEADER, err);
 }
 
 /* With the mutex held: gives the parcel to the receiver, or drops the link for a frame that is too large for it. */
@@ -205,9 +219,9 @@ static cw_status inproc_send(cw_transport *base, cw_peer name, const void *bytes
     p->size = size;
     if (size)
         memcpy((uint8_t *)p + PARCEL_HEADER, bytes, size);
-    link *l;
     pthread_mutex_lock(&t->hub->mutex);
-    cw_status status = wait_for_room(t, name, &l, size, err);
+    link *l = base->is_server ? find_link(t->hub, name) : t->link;
+    cw_status status = base->is_server ? find_room(t, l, size, err) : wait_for_room(t, size, err);
     bool delivered = status == CW_OK && deliver(t, l, p);
     pthread_mutex_unlock(&t->hub->mutex);
     if (!delivered)
@@ -422,6 +436,7 @@ cw_status cwi_inproc_open(const char *endpoint, const cw_net_options *options, b
     t->base.ops = &inproc_ops;
     t->base.options = *options;
     t->base.is_server = listen;
+    t->base.queue_limit = cwi_queue_limit(options);
     t->base.endpoint = cwi_strdup(endpoint);
     *out = &t->base;
     cw_status status =

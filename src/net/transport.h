@@ -17,14 +17,29 @@ struct cw_transport {
     char *endpoint;
     cw_net_options options; /* defaults filled in */
     bool is_server;
+    uint64_t queue_limit; /* of a server: bytes that may wait for one client, with what each frame costs beside */
     cw_net_stats stats;
 };
 
-/* How many bytes of frames may wait for a slow receiver before senders wait too. In a conversation of requests and
- * answers one frame waits at a time; two leave room for a broadcast behind an answer. */
+/* How many bytes of frames may wait for a slow receiver before a client that sends waits too, and a server drops it (it
+ * never waits). In a conversation of requests and answers one frame waits at a time; two leave room for a broadcast
+ * behind an answer. */
 static inline uint64_t cwi_queue_limit(const cw_net_options *options)
 {
     return 2 * (uint64_t)options->max_frame;
+}
+
+/* What a server whose frames are known needs instead. A lone frame may wait whatever its size. */
+static inline void cwi_transport_limit_queue(cw_transport *t, uint64_t bytes)
+{
+    t->queue_limit = bytes;
+}
+
+/* CW_ERR_TIMEOUT: a server drops a client for which so many bytes wait. */
+static inline cw_status cwi_fail_overflow(const cw_transport *t, uint64_t waiting, cw_error *err)
+{
+    return cwi_fail(err, CW_ERR_TIMEOUT, "%s: this client does not read: %llu bytes wait for it, at most %llu may",
+                    t->endpoint, (unsigned long long)waiting, (unsigned long long)t->queue_limit);
 }
 
 /* Constructors; *options has its defaults filled in, *out is complete but for its endpoint where that is the one

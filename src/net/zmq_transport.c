@@ -11,6 +11,7 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "net/backlog.h"
 #include "net/endpoint.h"
 #include "net/peer_table.h"
 #include "net/transport.h"
@@ -24,7 +25,11 @@ enum {
     RECONNECT_MS = 100, /* doubled up to */
     RECONNECT_MAX_MS = 2000,
     BACKLOG = 1024,
-    HWM_EXTRA = 64, /* messages that may wait besides the queue limit of transport.h */
+    HWM_EXTRA = 64, /* messages that may wait at a client besides the queue limit of transport.h */
+    SERVER_HWM =
+        4096,     /* at a server, for each client: 128 MiB that go out while the server works; the rest is backlog */
+    FLUSH_MS = 2, /* between two tries to hand over more of the backlog */
+    DROPPED_SECONDS = 10, /* for which what was sent to a peer before it was dropped may go on waiting */
 };
 
 /* One call of recv works at most that long on chunks that complete no frame. */
@@ -36,6 +41,8 @@ typedef struct zmq_transport {
     bool encrypted;
     cwi_peer_table *peers; /* a server's */
     cwi_doorkeeper *doorkeeper;
+    cwi_backlog backlog;
+    double flushed;  /* clock of the last try */
     cwi_peer server; /* a client's only one */
     cwi_monitor monitor;
 } zmq_transport;
@@ -62,76 +69,154 @@ static cw_status send_failed(cw_error *err, const zmq_transport *z, int reason)
                         z->base.options.send_timeout_ms / 1e3);
     case EHOSTUNREACH:
         return cwi_fail(err, CW_ERR_CLOSED, "%s: this client is no longer connected", z->base.endpoint);
+    case ENOMEM:
+        return cwi_fail_memory(err, CWI_CHUNK_DATA);
     default:
         return cwi_fail(err, CW_ERR_IO, "%s: cannot send: %s", z->base.endpoint, zmq_strerror(reason));
     }
 }
 
 /* Interrupted sends go on: half a frame helps nobody. */
-static int send_route(void *socket, const uint8_t *id)
+static int send_route(void *socket, const uint8_t *id, int flags)
 {
     int sent;
     do
-        sent = zmq_send(socket, id, CWI_ROUTING_ID_SIZE, ZMQ_SNDMORE);
+        sent = zmq_send(socket, id, CWI_ROUTING_ID_SIZE, ZMQ_SNDMORE | flags);
     while (sent < 0 && errno == EINTR);
     return sent;
 }
 
-/* The time-out is of the frame: each chunk waits for no longer than what is left of it. */
-static cw_status set_send_timeout(zmq_transport *z, double deadline, cw_error *err)
-{
-    int ms = isinf(deadline) ? -1 : (int)CWI_MIN(CWI_MAX(ceil((deadline - cwi_seconds()) * 1e3), 0), INT_MAX);
-    return zmq_setsockopt(z->socket, ZMQ_SNDTIMEO, &ms, sizeof ms) < 0 ? send_failed(err, z, errno) : CW_OK;
-}
+/* A frame on its way out. */
+typedef struct outgoing {
+    const uint8_t *id, *bytes; /* of the receiver, where this is a server; of the frame */
+    size_t size, done;
+    uint32_t number;
+} outgoing;
 
-static cw_status send_chunk(zmq_transport *z, const cwi_peer *peer, const uint8_t *bytes, size_t length, size_t left,
-                            bool first, cw_error *err)
+/* The frame's next chunk. 0 or errno. */
+static int send_chunk(zmq_transport *z, outgoing *o, int flags)
 {
     zmq_msg_t message;
-    size_t size = CWI_CHUNK_HEADER + length;
-    if (zmq_msg_init_size(&message, size) < 0)
-        return cwi_fail_memory(err, size);
+    const size_t length = CWI_MIN(o->size - o->done, (size_t)CWI_CHUNK_DATA);
+    if (zmq_msg_init_size(&message, CWI_CHUNK_HEADER + length) < 0)
+        return ENOMEM;
     uint8_t *data = zmq_msg_data(&message);
-    cwi_chunk_header(data, peer->frames_out, first, (uint32_t)left);
+    cwi_chunk_header(data, o->number, !o->done, (uint32_t)(o->size - o->done));
     if (length)
-        memcpy(data + CWI_CHUNK_HEADER, bytes, length);
-    int sent = z->base.is_server ? send_route(z->socket, peer->id) : 0;
+        memcpy(data + CWI_CHUNK_HEADER, o->bytes + o->done, length);
+    int sent = z->base.is_server ? send_route(z->socket, o->id, flags) : 0;
     if (sent >= 0)
         do
-            sent = zmq_msg_send(&message, z->socket, 0);
+            sent = zmq_msg_send(&message, z->socket, flags);
         while (sent < 0 && errno == EINTR);
     if (sent < 0) {
         int reason = errno;
         zmq_msg_close(&message);
-        return send_failed(err, z, reason);
+        return reason;
     }
-    z->base.stats.bytes_sent += bytes_on_wire(z, size);
+    o->done += length;
+    return 0;
+}
+
+static void count_sent(zmq_transport *z, size_t size)
+{
+    const size_t whole = size / CWI_CHUNK_DATA, rest = size % CWI_CHUNK_DATA;
+    z->base.stats.bytes_sent += whole * bytes_on_wire(z, CWI_CHUNK_HEADER + CWI_CHUNK_DATA);
+    if (rest || !size)
+        z->base.stats.bytes_sent += bytes_on_wire(z, CWI_CHUNK_HEADER + rest);
+    z->base.stats.frames_sent++;
+}
+
+/* ---- a client waits in its sends ---- */
+
+/* The time-out is of the frame: each chunk waits for no longer than what is left of it. */
+static int set_send_timeout(zmq_transport *z, double deadline)
+{
+    int ms = isinf(deadline) ? -1 : (int)CWI_MIN(CWI_MAX(ceil((deadline - cwi_seconds()) * 1e3), 0), INT_MAX);
+    return zmq_setsockopt(z->socket, ZMQ_SNDTIMEO, &ms, sizeof ms) < 0 ? errno : 0;
+}
+
+static cw_status send_to_server(zmq_transport *z, const void *bytes, size_t size, cw_error *err)
+{
+    if (z->server.dropped)
+        return cwi_fail(err, CW_ERR_CLOSED, "%s: the server was dropped", z->base.endpoint);
+    const int timeout = z->base.options.send_timeout_ms;
+    const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
+    outgoing o = {.bytes = bytes, .size = size, .number = ++z->server.frames_out};
+    do {
+        int failed = set_send_timeout(z, deadline);
+        failed = failed ? failed : send_chunk(z, &o, 0);
+        if (failed)
+            return send_failed(err, z, failed);
+    } while (o.done < o.size);
+    count_sent(z, size);
+    return CW_OK;
+}
+
+/* ---- a server never does ---- */
+
+/* As far as it goes at once. 0: all of it; or errno. */
+static int push_frame(zmq_transport *z, outgoing *o)
+{
+    int failed;
+    do
+        failed = send_chunk(z, o, ZMQ_DONTWAIT);
+    while (!failed && o->done < o->size);
+    return failed;
+}
+
+static bool send_waiting(void *ctx, const uint8_t *id, cwi_waiting_frame *frame, bool *gone)
+{
+    outgoing o = {.id = id, .bytes = frame->bytes, .size = frame->size, .done = frame->done, .number = frame->number};
+    const int failed = push_frame(ctx, &o);
+    frame->done = o.done;
+    *gone = failed && failed != EAGAIN;
+    return !failed;
+}
+
+static void flush_backlog(zmq_transport *z)
+{
+    const double now = cwi_seconds();
+    if (!z->backlog.peers || now - z->flushed < FLUSH_MS / 1e3)
+        return;
+    cwi_backlog_flush(&z->backlog, send_waiting, z);
+    z->flushed = now;
+}
+
+/* Behind what waits already, or what is left of it when ZeroMQ takes no more. */
+static cw_status send_later(zmq_transport *z, cwi_peer *peer, const outgoing *o, cw_error *err)
+{
+    const cwi_waiting *w = cwi_backlog_find(&z->backlog, peer->name);
+    const uint64_t waiting = o->size + CWI_BACKLOG_OVERHEAD + (w ? w->bytes : 0);
+    if (!w || waiting <= z->base.queue_limit)
+        return cwi_backlog_add(&z->backlog, peer, o->bytes, o->size, o->done, err);
+    cwi_backlog_forget(&z->backlog, peer->name);
+    cwi_peer_drop(z->peers, peer);
+    return cwi_fail_overflow(&z->base, waiting, err);
+}
+
+static cw_status send_to_client(zmq_transport *z, cw_peer name, const void *bytes, size_t size, cw_error *err)
+{
+    cwi_peer *peer = cwi_peer_find(z->peers, name);
+    if (!peer || peer->dropped)
+        return cwi_fail(err, CW_ERR_CLOSED, "%s: peer %llu is unknown or was dropped", z->base.endpoint,
+                        (unsigned long long)name);
+    flush_backlog(z);
+    cwi_peer_answered(z->peers, peer);
+    outgoing o = {.id = peer->id, .bytes = bytes, .size = size, .number = peer->frames_out};
+    const int failed = cwi_backlog_find(&z->backlog, name) ? EAGAIN : push_frame(z, &o);
+    if (failed && failed != EAGAIN)
+        return send_failed(err, z, failed);
+    if (failed)
+        CWI_TRY(send_later(z, peer, &o, err));
+    count_sent(z, size);
     return CW_OK;
 }
 
 static cw_status zmq_transport_send(cw_transport *t, cw_peer name, const void *bytes, size_t size, cw_error *err)
 {
     zmq_transport *z = self(t);
-    cwi_peer *peer = t->is_server ? cwi_peer_find(z->peers, name) : &z->server;
-    if (!peer || peer->dropped)
-        return cwi_fail(err, CW_ERR_CLOSED, "%s: peer %llu is unknown or was dropped", t->endpoint,
-                        (unsigned long long)name);
-    const int timeout = t->options.send_timeout_ms;
-    const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
-    const uint8_t *p = bytes;
-    size_t done = 0;
-    if (t->is_server)
-        cwi_peer_answered(z->peers, peer);
-    else
-        peer->frames_out++;
-    do {
-        CWI_TRY(set_send_timeout(z, deadline, err));
-        size_t length = CWI_MIN(size - done, (size_t)CWI_CHUNK_DATA);
-        CWI_TRY(send_chunk(z, peer, size ? p + done : p, length, size - done, !done, err));
-        done += length;
-    } while (done < size);
-    t->stats.frames_sent++;
-    return CW_OK;
+    return t->is_server ? send_to_client(z, name, bytes, size, err) : send_to_server(z, bytes, size, err);
 }
 
 /* ---- receive ---- */
@@ -232,12 +317,15 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     return status;
 }
 
-/* Until a message is there, connecting has become hopeless, or `seconds` (infinite: for ever) have passed. */
+/* Until a message is there, connecting has become hopeless, there is backlog to try again, or `seconds` (infinite: for
+ * ever) have passed. */
 static cw_status wait_for_message(zmq_transport *z, double seconds, cw_error *err)
 {
     zmq_pollitem_t items[] = {{.socket = z->socket, .events = ZMQ_POLLIN},
                               {.socket = z->monitor.socket, .events = ZMQ_POLLIN}};
     long ms = isinf(seconds) ? -1 : (long)CWI_MIN(ceil(seconds * 1e3), 1e9);
+    if (z->backlog.peers)
+        ms = ms < 0 ? FLUSH_MS : CWI_MIN(ms, (long)FLUSH_MS);
     if (zmq_poll(items, z->base.is_server ? 1 : 2, ms) >= 0)
         return z->base.is_server ? CW_OK : cwi_monitor_check(&z->monitor, z->base.endpoint, err);
     int reason = errno;
@@ -261,6 +349,7 @@ static cw_status zmq_transport_recv(cw_transport *t, int timeout_ms, cw_frame *o
     if (z->server.dropped)
         return cwi_fail(err, CW_ERR_CLOSED, "%s: the server was dropped", t->endpoint);
     for (;;) {
+        flush_backlog(z);
         cw_status status = recv_message(z, out, err);
         double left = deadline - cwi_seconds();
         if (status == CW_ERR_TIMEOUT && left > 0)
@@ -276,17 +365,30 @@ static void zmq_transport_drop(cw_transport *t, cw_peer name)
 {
     zmq_transport *z = self(t);
     cwi_peer *peer = t->is_server ? cwi_peer_find(z->peers, name) : &z->server;
+    cwi_waiting *waiting = t->is_server ? cwi_backlog_find(&z->backlog, name) : NULL;
+    if (waiting)
+        waiting->give_up = cwi_seconds() + DROPPED_SECONDS;
     if (peer)
         drop(z, peer);
 }
 
 /* ---- open and close ---- */
 
+/* What is left of the linger time when the backlog has gone, or has not. */
+static int linger_for_backlog(zmq_transport *z, int linger_ms)
+{
+    const double deadline = cwi_seconds() + linger_ms / 1e3;
+    for (flush_backlog(z); z->backlog.peers && cwi_seconds() < deadline; flush_backlog(z))
+        zmq_poll(NULL, 0, FLUSH_MS);
+    return (int)CWI_MAX((deadline - cwi_seconds()) * 1e3, 0);
+}
+
 static void zmq_transport_close(cw_transport *t, int linger_ms)
 {
     zmq_transport *z = self(t);
     if (z->socket) {
         cwi_monitor_stop(&z->monitor, z->socket);
+        linger_ms = linger_for_backlog(z, linger_ms);
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
         zmq_close(z->socket);
     }
@@ -295,6 +397,7 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
             ;
     cwi_doorkeeper_join(z->doorkeeper); /* the end of the context has ended its thread */
     cwi_assembly_reset(&z->server.in);
+    cwi_backlog_free(&z->backlog);
     cwi_peer_table_destroy(&z->peers);
     cwi_free(z);
 }
@@ -316,7 +419,7 @@ static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
         bool server_only;
     } options[] = {
         {ZMQ_IPV6, ipv6, false},
-        {ZMQ_SNDHWM, queue, false},
+        {ZMQ_SNDHWM, z->base.is_server ? SERVER_HWM : queue, false},
         {ZMQ_RCVHWM, queue, false},
         {ZMQ_HEARTBEAT_IVL, heartbeat, false},
         {ZMQ_HEARTBEAT_TIMEOUT, gone, false},
@@ -421,6 +524,7 @@ cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool
     z->base.ops = &zmq_ops;
     z->base.options = *options;
     z->base.is_server = listen;
+    z->base.queue_limit = cwi_queue_limit(options);
     z->encrypted = options->secret_key != NULL;
     *out = &z->base;
     cw_status status = start(z, &parsed, err);

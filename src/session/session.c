@@ -211,7 +211,8 @@ static cw_status dispatch(cwi_session *s, size_t member, const cw_msg *msg, cw_f
     }
 }
 
-static void handle(cwi_session *s, cw_frame *frame)
+/* Whether the run has come on by it; chatter and refusals are no work. */
+static bool handle(cwi_session *s, cw_frame *frame)
 {
     cw_error err;
     cw_msg msg;
@@ -219,13 +220,13 @@ static void handle(cwi_session *s, cw_frame *frame)
     cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, &err);
     if (status == CW_OK && msg.type == CW_MSG_HELLO && member == SIZE_MAX) {
         on_hello(s, frame, &msg);
-        return;
+        return false;
     }
     if (member == SIZE_MAX) {
         const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
         say(s, "refused a peer", why);
         refuse(s, frame->peer, SIZE_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
-        return;
+        return false;
     }
     if (status == CW_OK && (msg.session != s->id || msg.client != (uint32_t)member))
         status = cwi_fail(&err, CW_ERR_PROTOCOL, "it sent %s of another run or client", cw_msg_name(msg.type));
@@ -233,6 +234,7 @@ static void handle(cwi_session *s, cw_frame *frame)
         status = dispatch(s, member, &msg, frame, &err);
     if (status != CW_OK)
         cwi_session_lose(s, member, status, err.message);
+    return status == CW_OK && msg.type != CW_MSG_PING && msg.type != CW_MSG_PONG;
 }
 
 /* What to do when nobody is left. */
@@ -268,8 +270,9 @@ static cw_status go_on(cwi_session *s, double began, cw_error *err)
 
 cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
 {
-    const double began = cwi_seconds();
-    handle(s, frame);
+    double began = cwi_seconds();
+    if (!handle(s, frame))
+        began = cwi_seconds(); /* or a peer that says much would hold up the time-outs of all */
     if (frame->owner)
         cw_frame_release(frame);
     return go_on(s, began, err);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "modes/mode.h"
+#include "net/transport.h"
 #include "train/checkpoint.h"
 
 /* ---- life ---- */
@@ -29,6 +30,23 @@ static cw_status open_halves(cw_server *s, const cw_server_options *options, cw_
     return CW_OK;
 }
 
+/* What waits for a client that reads slowly, but reads: a few frames of the largest kind. */
+static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t welcome_size, cw_error *err)
+{
+    enum { FRAMES = 8, SMALL_FRAMES = 1 << 20 };
+    uint8_t *state;
+    size_t largest;
+    CWI_TRY(cwi_half_save(s->mirror, &state, &largest, err));
+    cw_bytes_free(state);
+    const cw_tensor dx = cwi_setup_smashed(&s->setup, NULL, (uint64_t)s->setup.config.batch);
+    const cw_tensor update = cwi_half_vector(s->mirror, NULL);
+    largest = CWI_MAX(largest, cw_codec_bound(s->setup.down, &dx));
+    largest = CWI_MAX(largest, cw_codec_bound(s->setup.update, &update));
+    largest = CWI_MAX(largest, welcome_size);
+    cwi_transport_limit_queue(transport, (uint64_t)FRAMES * largest + SMALL_FRAMES);
+    return CW_OK;
+}
+
 static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *err)
 {
     const cw_config *config = &s->setup.config;
@@ -40,6 +58,7 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
                                          .welcome = s->welcome,
                                          .welcome_size = size,
                                          .fingerprint = cw_half_fingerprint(s->mirror)};
+    CWI_TRY(limit_queue(s, transport, size, err));
     CWI_TRY(s->mode->open_server(s, &s->state, err));
     return cwi_session_open(&s->session, &options, s->mode->work, s->state, transport, err);
 }

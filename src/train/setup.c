@@ -242,13 +242,19 @@ cw_tensor cwi_setup_smashed(const cwi_setup *setup, float *data, uint64_t n)
     return cw_tensor_view(CW_F32, &shape, data);
 }
 
+static bool is_client_half(const cwi_setup *setup, size_t first, size_t last)
+{
+    return first == 0 && last < cw_model_layer_count(setup->model);
+}
+
 /* Batch norm's biases of a client whose gradients are coded learn at the common rate at most: the noise drives faster
  * ones away (docs/RESULTS.md). */
 static float bias_lr_of(const cwi_setup *setup, size_t first, size_t last)
 {
     const float given = (float)setup->config.bias_lr;
-    const bool client = first == 0 && last < cw_model_layer_count(setup->model);
-    return client && (cwi_is_coded(setup->down) || cwi_is_coded(setup->update)) ? CWI_MIN(given, 1.0f) : given;
+    return is_client_half(setup, first, last) && (cwi_is_coded(setup->down) || cwi_is_coded(setup->update))
+               ? CWI_MIN(given, 1.0f)
+               : given;
 }
 
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cw_half **half,
@@ -259,6 +265,7 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
     cw_part_options options = {.max_batch = max_batch,
                                .seed = config->seed,
                                .threads = cwi_engine_threads(config),
+                               .in_flight = is_client_half(setup, first, last) ? (size_t)config->in_flight : 1,
                                .input_grad = first > 0,
                                .label_smoothing = (float)config->label_smoothing};
     cw_optimizer_options o = {.momentum = (float)config->momentum,

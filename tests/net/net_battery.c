@@ -430,6 +430,55 @@ static void full_queue_times_out(void **state)
     cw_transport_close(&server, 0);
 }
 
+/* As above, but where the server sends: it does not wait, the client that does not read is dropped, others go on. */
+static void server_waits_for_nobody(void **state)
+{
+    (void)state;
+    const cw_net_options small = {.max_frame = 1 << 18};
+    cw_transport *server = listen_on(endpoint, &small);
+    cw_transport *deaf = connect_to(cw_transport_endpoint(server), &small);
+    cw_transport *other = connect_to(cw_transport_endpoint(server), &small);
+    uint8_t *bytes = cwi_calloc(1 << 18, 1);
+    cw_error err;
+    send_text(deaf, 0, "hello");
+    cw_peer name = expect_text(server, "hello");
+    send_text(other, 0, "me too");
+    cw_peer name_of_other = expect_text(server, "me too");
+    double longest = 0;
+    cw_status status = CW_OK;
+    for (int i = 0; i < 4000 && status == CW_OK; i++) { /* 1 GB: more than the queues and the kernel take */
+        double start = cwi_seconds();
+        status = cw_transport_send(server, name, bytes, 1 << 18, &err);
+        longest = CWI_MAX(longest, cwi_seconds() - start);
+    }
+    assert_int_equal(status, CW_ERR_TIMEOUT);
+    assert_non_null(strstr(err.message, "does not read"));
+    assert_true(longest < 5); /* the default time-out is 30 s */
+    assert_status(cw_transport_send(server, name, "x", 1, NULL), CW_ERR_CLOSED);
+    send_text(server, name_of_other, "you go on");
+    expect_text(other, "you go on");
+    cwi_free(bytes);
+    cw_transport_close(&deaf, 0);
+    cw_transport_close(&other, 0);
+    cw_transport_close(&server, 0);
+}
+
+/* Small frames cost memory too. */
+static void server_counts_small_frames(void **state)
+{
+    (void)state;
+    const cw_net_options small = {.max_frame = 1 << 18};
+    cw_transport *server = listen_on(endpoint, &small), *deaf = connect_to(cw_transport_endpoint(server), &small);
+    send_text(deaf, 0, "hello");
+    cw_peer name = expect_text(server, "hello");
+    int sent = 0;
+    while (sent < 1000000 && cw_transport_send(server, name, "", 0, NULL) == CW_OK)
+        sent++;
+    assert_true(sent < 1000000);
+    cw_transport_close(&deaf, 0);
+    cw_transport_close(&server, 0);
+}
+
 static void ignore_signal(int number)
 {
     (void)number;
@@ -527,6 +576,8 @@ int run_battery(const char *where)
         cmocka_unit_test(server_may_close_while_a_client_sends),
         cmocka_unit_test(waits_end_in_time),
         cmocka_unit_test(full_queue_times_out),
+        cmocka_unit_test(server_waits_for_nobody),
+        cmocka_unit_test(server_counts_small_frames),
         cmocka_unit_test(signal_interrupts_the_wait),
         cmocka_unit_test(second_server_is_refused_while_the_first_listens),
         cmocka_unit_test(null_arguments_are_refused),

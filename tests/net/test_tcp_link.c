@@ -173,6 +173,70 @@ static void broken_connection_loses_its_frame_only(void **state)
     close_all(&f);
 }
 
+static void fill_with(uint8_t *bytes, size_t size, uint32_t seed)
+{
+    for (size_t i = 0; i + 4 <= size; i += 4) {
+        seed = seed * 1664525u + 1013904223u;
+        cwi_put_le(bytes + i, seed, 4);
+    }
+}
+
+/* More than ZeroMQ takes at once, over a link that needs seconds for it: the server does not wait, and all of it
+ * arrives, in order. */
+static void slow_reader_gets_all_without_a_wait(void **state)
+{
+    (void)state;
+    enum { FRAMES = 4, SIZE = 50 << 20, SMALL = 20 };
+    fixture f = connect_all(-1);
+    uint8_t *bytes = cwi_alloc(SIZE, 1), *expected = cwi_alloc(SIZE, 1);
+    tcp_proxy_set_rate(f.proxy, 60 << 20);
+    double start = cwi_seconds(), longest = 0;
+    for (uint32_t i = 0; i < FRAMES; i++) {
+        fill_with(bytes, SIZE, i);
+        double began = cwi_seconds();
+        assert_ok(cw_transport_send(f.server, f.peer, bytes, SIZE, NULL));
+        longest = CWI_MAX(longest, cwi_seconds() - began);
+    }
+    for (int i = 0; i < SMALL; i++)
+        send_text(f.server, f.peer, i % 2 ? "x" : "");
+    assert_true(longest < 4);
+    for (uint32_t i = 0; i < FRAMES; i++) {
+        cw_frame frame;
+        while (cw_transport_recv(f.client, 0, &frame, NULL) != CW_OK) {
+            expect_silence(f.server, 5); /* the server's loop goes on, and so does what waits */
+            assert_true(cwi_seconds() - start < 120);
+        }
+        fill_with(expected, SIZE, i);
+        assert_int_equal(frame.size, SIZE);
+        assert_memory_equal(frame.bytes, expected, SIZE);
+        cw_frame_release(&frame);
+    }
+    assert_true(cwi_seconds() - start > 2);
+    for (int i = 0; i < SMALL; i++) {
+        expect_silence(f.server, 5);
+        expect_text(f.client, i % 2 ? "x" : "");
+    }
+    assert_int_equal(cw_transport_stats(f.server).bytes_sent, cw_transport_stats(f.client).bytes_received);
+    cwi_free(bytes);
+    cwi_free(expected);
+    close_all(&f);
+}
+
+/* What waits when the server closes still goes, within its time to linger; also to a client that was dropped. */
+static void what_waits_goes_when_the_server_closes(void **state)
+{
+    (void)state;
+    enum { SIZE = 200 << 20 };
+    fixture f = connect_all(-1);
+    send_zeros(f.server, f.peer, SIZE);
+    send_text(f.server, f.peer, "goodbye");
+    cw_transport_drop(f.server, f.peer);
+    cw_transport_close(&f.server, PATIENCE_MS);
+    expect_zeros(f.client, SIZE);
+    expect_text(f.client, "goodbye");
+    close_all(&f);
+}
+
 /* The client is back before the server has noticed that it was away: it takes over its old place. */
 static void reconnected_client_is_the_same_peer(void **state)
 {
@@ -198,6 +262,8 @@ int main(void)
         cmocka_unit_test(busy_receiver_is_not_taken_for_dead),
         cmocka_unit_test(silent_peer_is_gone_and_may_come_back),
         cmocka_unit_test(broken_connection_loses_its_frame_only),
+        cmocka_unit_test(slow_reader_gets_all_without_a_wait),
+        cmocka_unit_test(what_waits_goes_when_the_server_closes),
         cmocka_unit_test(reconnected_client_is_the_same_peer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

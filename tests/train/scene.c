@@ -22,6 +22,7 @@ static void *server_main(void *arg)
     scene *s = arg;
     cw_hooks hooks = {.ctx = s, .event = collect_log, .stop = &s->stop};
     s->server_status = cw_serve(&s->config, s->server_end, &hooks, &s->result, &s->server_err);
+    s->over = 1;
     return NULL;
 }
 
@@ -47,7 +48,7 @@ static void *honest_main(void *arg)
     return NULL;
 }
 
-scene *make_scene(const char *name, int clients, double timeout)
+scene *make_scene_at(const char *endpoint, int clients, double timeout)
 {
     scene *s = calloc(1, sizeof *s);
     cw_error err;
@@ -55,9 +56,16 @@ scene *make_scene(const char *name, int clients, double timeout)
     s->config.epochs = 1;
     s->config.timeout = timeout;
     s->config.join_timeout = 20;
-    snprintf(s->endpoint, sizeof s->endpoint, "inproc://%s", name);
-    assert_ok_err(cw_net_listen(s->endpoint, NULL, &s->server_end, &err), err);
+    assert_ok_err(cw_net_listen(endpoint, NULL, &s->server_end, &err), err);
+    snprintf(s->endpoint, sizeof s->endpoint, "%s", cw_transport_endpoint(s->server_end));
     return s;
+}
+
+scene *make_scene(const char *name, int clients, double timeout)
+{
+    char endpoint[64];
+    snprintf(endpoint, sizeof endpoint, "inproc://%s", name);
+    return make_scene_at(endpoint, clients, timeout);
 }
 
 void start_scene(scene *s)
@@ -100,11 +108,16 @@ void assert_logged(const scene *s, const char *words)
 
 /* ---- a peer played by hand ---- */
 
-void actor_open(actor *a, const scene *s)
+void actor_open_with(actor *a, const scene *s, const cw_net_options *options)
 {
     cw_error err;
     memset(a, 0, sizeof *a);
-    assert_ok_err(cw_net_connect(s->endpoint, NULL, &a->t, &err), err);
+    assert_ok_err(cw_net_connect(s->endpoint, options, &a->t, &err), err);
+}
+
+void actor_open(actor *a, const scene *s)
+{
+    actor_open_with(a, s, NULL);
 }
 
 cw_status actor_try_send(actor *a, cw_msg msg)
@@ -148,12 +161,17 @@ bool actor_hears(actor *a, cw_msg_type type)
     return false;
 }
 
-void actor_hello(actor *a, const scene *s)
+void actor_greet(actor *a)
 {
-    actor_open(a, s);
     actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 99});
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
+}
+
+void actor_hello(actor *a, const scene *s)
+{
+    actor_open(a, s);
+    actor_greet(a);
 }
 
 void actor_ready(actor *a, uint64_t samples, uint64_t test_samples)

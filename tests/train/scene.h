@@ -18,13 +18,14 @@ typedef struct scene {
     cw_error server_err, honest_err[4];
     cw_result result;
     char log[4000];
-    const char *stop_at; /* words of the log at which the server is stopped; NULL: none */
-    volatile sig_atomic_t stop;
+    const char *stop_at;              /* words of the log at which the server is stopped; NULL: none */
+    volatile sig_atomic_t stop, over; /* `over`: the server has ended */
 } scene;
 
 /* A run of one epoch on a server that listens at inproc://NAME. It has yet to be started; its configuration may still
  * be changed. */
 scene *make_scene(const char *name, int clients, double timeout);
+scene *make_scene_at(const char *endpoint, int clients, double timeout); /* anywhere: "tcp://127.0.0.1:*" */
 void start_scene(scene *s);
 scene *open_scene(const char *name, int clients, double timeout); /* both */
 void add_honest(scene *s);
@@ -42,11 +43,13 @@ typedef struct actor {
 } actor;
 
 void actor_open(actor *a, const scene *s);
+void actor_open_with(actor *a, const scene *s, const cw_net_options *options);
 void actor_close(actor *a);
-/* Says HELLO and hears WELCOME; says READY; both. */
+/* Opens, says HELLO and hears WELCOME; says READY; both. */
 void actor_hello(actor *a, const scene *s);
 void actor_ready(actor *a, uint64_t samples, uint64_t test_samples);
 void actor_join(actor *a, const scene *s);
+void actor_greet(actor *a); /* HELLO and WELCOME of an open one */
 
 void actor_send(actor *a, cw_msg msg);
 cw_status actor_try_send(actor *a, cw_msg msg);

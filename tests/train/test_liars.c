@@ -195,6 +195,66 @@ static void what_there_can_be_is_what_the_operator_knows(void **state)
     }
 }
 
+/* ---- peers that say much and read nothing ---- */
+
+/* Pings as fast as it goes, and reads no PONG. */
+static void flood(actor *a, const scene *s)
+{
+    uint8_t frame[64];
+    size_t size;
+    const cw_msg ping = {.type = CW_MSG_PING, .client = a->welcome.client, .session = a->welcome.session};
+    assert_ok(cw_msg_encode(&ping, frame, sizeof frame, &size, NULL));
+    while (!s->over && cw_transport_send(a->t, 0, frame, size, NULL) == CW_OK)
+        ;
+}
+
+/* In process nothing but the server's own queue is there to be filled. */
+static void a_peer_that_reads_nothing_is_dropped(void **state)
+{
+    (void)state;
+    scene *s = open_scene("deaf-peer", 2, 600);
+    actor a;
+    actor_join(&a, s);
+    add_honest(s);
+    actor_await(&a, CW_MSG_BEGIN);
+    flood(&a, s);
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_logged(s, "client 1 is out: ");
+    assert_logged(s, "does not read");
+    assert_int_equal(s->result.last.clients, 1);
+    actor_close(&a);
+    close_scene(s);
+}
+
+/* Over TCP much more fits on the way; but what the flood costs the server is not taken for work, so that the time-out
+ * is kept. */
+static void a_flood_does_not_hold_up_the_time_out(void **state)
+{
+    (void)state;
+    enum { TIMEOUT = 3 };
+    scene *s = make_scene_at("tcp://127.0.0.1:*", 2, TIMEOUT);
+    actor a;
+    start_scene(s);
+    /* libzmq 4.3.4 may abort where heartbeats meet a full queue, which is the flooder's own here. */
+    actor_open_with(&a, s, &(cw_net_options){.heartbeat_ms = -1, .send_timeout_ms = 1000});
+    actor_greet(&a);
+    actor_ready(&a, 240, 0);
+    add_honest(s);
+    actor_await(&a, CW_MSG_BEGIN);
+    double start = cwi_seconds();
+    flood(&a, s);
+    join_scene(s);
+    assert_true(cwi_seconds() - start < 15 * TIMEOUT);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_logged(s, "client 1 is out: ");
+    assert_int_equal(s->result.last.clients, 1);
+    actor_close(&a);
+    close_scene(s);
+}
+
 /* ---- models that are not finite, whatever made them so ---- */
 
 typedef struct fixture {
@@ -312,6 +372,8 @@ int main(void)
         cmocka_unit_test(a_refused_batch_leaves_no_statistics_behind),
         cmocka_unit_test(more_samples_than_there_can_be_are_refused),
         cmocka_unit_test(what_there_can_be_is_what_the_operator_knows),
+        cmocka_unit_test(a_peer_that_reads_nothing_is_dropped),
+        cmocka_unit_test(a_flood_does_not_hold_up_the_time_out),
         cmocka_unit_test(what_is_not_finite_is_never_written),
         cmocka_unit_test(momentum_that_is_not_finite_is_no_checkpoint),
     };

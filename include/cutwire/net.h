@@ -82,6 +82,11 @@ typedef struct cw_frame {
 cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
 void cw_frame_release(cw_frame *frame);
 
+/* A descriptor for poll(2), POLLIN: it becomes readable when frames may have come. Receive with a time-out of 0 until
+ * CW_ERR_TIMEOUT before each wait, also after sending: over TCP it tells of what is new alone. It is the transport's;
+ * neither read from it nor close it. -1: there is none. */
+int cw_transport_poll_fd(cw_transport *t);
+
 /* Forgets a peer: frames to it are refused, frames from it are discarded. What was sent to it before still arrives. */
 void cw_transport_drop(cw_transport *t, cw_peer peer);
 

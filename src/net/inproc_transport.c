@@ -271,6 +271,7 @@ static cw_status wait_for_parcel(inproc_transport *t, int timeout_ms, parcel **p
             return CW_OK;
         if (!server && (t->link->dropped || !h->open))
             return cwi_fail(err, CW_ERR_CLOSED, "%s: the server is gone or has dropped us", t->base.endpoint);
+        cwi_waker_rest(server ? &h->server : &t->link->client);
         cw_status status = cwi_waker_wait(server ? &h->server : &t->link->client, &h->mutex, deadline);
         if (status == CW_ERR_TIMEOUT)
             return cwi_fail(err, status, "%s: nothing arrived for %.1f seconds", t->base.endpoint, timeout_ms / 1e3);
@@ -346,10 +347,20 @@ static void inproc_close(cw_transport *base, int linger_ms)
     cwi_free(t);
 }
 
+static int inproc_poll_fd(cw_transport *base)
+{
+    inproc_transport *t = self(base);
+    pthread_mutex_lock(&t->hub->mutex);
+    const int fd = cwi_waker_watch(base->is_server ? &t->hub->server : &t->link->client);
+    pthread_mutex_unlock(&t->hub->mutex);
+    return fd;
+}
+
 static const cwi_transport_ops inproc_ops = {
     .send = inproc_send,
     .recv = inproc_recv,
     .drop = inproc_drop,
+    .poll_fd = inproc_poll_fd,
     .close = inproc_close,
 };
 
@@ -424,8 +435,8 @@ static cw_status join_hub(inproc_transport *t, cw_error *err)
     return cwi_fail(err, CW_ERR_NOT_FOUND, "no server of this process listens on %s", t->base.endpoint);
 }
 
-cw_status cwi_inproc_open(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
-                          cw_error *err)
+static cw_status open_inproc(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
+                             cw_error *err)
 {
     if (strlen(endpoint) <= strlen("inproc://") || strlen(endpoint) > 200)
         return cwi_fail(err, CW_ERR_INVALID, "endpoint \"%.200s\": give inproc:// a name of 1 to 190 characters",
@@ -445,3 +456,5 @@ cw_status cwi_inproc_open(const char *endpoint, const cw_net_options *options, b
         cw_transport_close(out, 0);
     return status;
 }
+
+const cwi_transport_kind cwi_transport_inproc = {.scheme = "inproc://", .form = "inproc://NAME", .open = open_inproc};

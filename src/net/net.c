@@ -3,6 +3,8 @@
 
 #include "net/transport.h"
 
+static const cwi_transport_kind *const kinds[] = {&cwi_transport_tcp, &cwi_transport_inproc};
+
 static cw_net_options with_defaults(const cw_net_options *options)
 {
     cw_net_options o = options ? *options : (cw_net_options){0};
@@ -22,11 +24,10 @@ static cw_status open_transport(const char *endpoint, const cw_net_options *opti
         return cwi_fail(err, CW_ERR_INVALID, "no endpoint given");
     *out = NULL;
     cw_net_options filled = with_defaults(options);
-    if (!strncmp(endpoint, "tcp://", 6))
-        return cwi_zmq_open(endpoint, &filled, listen, out, err);
-    if (!strncmp(endpoint, "inproc://", 9))
-        return cwi_inproc_open(endpoint, &filled, listen, out, err);
-    return cwi_fail(err, CW_ERR_INVALID, "endpoint \"%s\": give tcp://HOST:PORT or inproc://NAME", endpoint);
+    for (size_t i = 0; i < CWI_COUNT(kinds); i++)
+        if (strncmp(endpoint, kinds[i]->scheme, strlen(kinds[i]->scheme)) == 0)
+            return kinds[i]->open(endpoint, &filled, listen, out, err);
+    return cwi_fail(err, CW_ERR_INVALID, "endpoint \"%s\": give %s or %s", endpoint, kinds[0]->form, kinds[1]->form);
 }
 
 cw_status cw_net_listen(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err)
@@ -79,6 +80,11 @@ void cw_frame_release(cw_frame *frame)
         return;
     cwi_free(frame->owner);
     *frame = (cw_frame){0};
+}
+
+int cw_transport_poll_fd(cw_transport *t)
+{
+    return t ? t->ops->poll_fd(t) : -1;
 }
 
 void cw_transport_drop(cw_transport *t, cw_peer peer)

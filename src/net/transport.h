@@ -9,6 +9,7 @@ typedef struct cwi_transport_ops {
     cw_status (*send)(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);
     cw_status (*recv)(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
     void (*drop)(cw_transport *t, cw_peer peer);
+    int (*poll_fd)(cw_transport *t);
     void (*close)(cw_transport *t, int linger_ms); /* frees t, but not its endpoint */
 } cwi_transport_ops;
 
@@ -42,11 +43,14 @@ static inline cw_status cwi_fail_overflow(const cw_transport *t, uint64_t waitin
                     t->endpoint, (unsigned long long)waiting, (unsigned long long)t->queue_limit);
 }
 
-/* Constructors; *options has its defaults filled in, *out is complete but for its endpoint where that is the one
- * asked for. */
-cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
-                       cw_error *err);
-cw_status cwi_inproc_open(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
-                          cw_error *err);
+/* A kind of transport: one file with one of these, and a line in net.c. */
+typedef struct cwi_transport_kind {
+    const char *scheme, *form; /* "tcp://", and how its endpoints are written */
+    /* *options has its defaults filled in, *out is complete but for its endpoint where that is the one asked for. */
+    cw_status (*open)(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
+                      cw_error *err);
+} cwi_transport_kind;
+
+extern const cwi_transport_kind cwi_transport_tcp, cwi_transport_inproc;
 
 #endif

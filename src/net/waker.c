@@ -10,7 +10,7 @@
 
 cw_status cwi_waker_init(cwi_waker *w, cw_error *err)
 {
-    w->waiting = false;
+    w->waiting = w->watched = false;
     if (pipe(w->pipe) < 0) {
         w->pipe[0] = w->pipe[1] = -1;
         return cwi_fail(err, CW_ERR_IO, "cannot make a pipe: %s", strerror(errno));
@@ -30,6 +30,13 @@ void cwi_waker_destroy(cwi_waker *w)
     w->pipe[0] = w->pipe[1] = -1;
 }
 
+static void drain(cwi_waker *w)
+{
+    char bytes[64];
+    while (read(w->pipe[0], bytes, sizeof bytes) > 0)
+        ;
+}
+
 cw_status cwi_waker_wait(cwi_waker *w, pthread_mutex_t *mutex, double deadline)
 {
     double left = deadline - cwi_seconds();
@@ -42,18 +49,28 @@ cw_status cwi_waker_wait(cwi_waker *w, pthread_mutex_t *mutex, double deadline)
     bool interrupted = ready < 0 && errno == EINTR;
     pthread_mutex_lock(mutex);
     w->waiting = false;
-    char byte;
-    while (read(w->pipe[0], &byte, 1) > 0)
-        ;
+    drain(w);
     return interrupted ? CW_ERR_CANCELLED : CW_OK;
 }
 
 void cwi_waker_wake(cwi_waker *w)
 {
-    if (!w->waiting)
+    if (!w->waiting && !w->watched)
         return;
-    w->waiting = false; /* one byte is enough */
-    /* The pipe cannot be full: at most one byte is written for each wait, which reads it. */
+    w->waiting = false; /* one byte is enough; in a full pipe there is one */
     ssize_t written = write(w->pipe[1], "", 1);
     (void)written;
+}
+
+int cwi_waker_watch(cwi_waker *w)
+{
+    w->watched = true;
+    cwi_waker_wake(w); /* whatever has come before */
+    return w->pipe[0];
+}
+
+void cwi_waker_rest(cwi_waker *w)
+{
+    if (w->watched)
+        drain(w);
 }

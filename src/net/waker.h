@@ -12,6 +12,7 @@
 typedef struct cwi_waker {
     int pipe[2];  /* read, write */
     bool waiting; /* guarded by the mutex given to wait */
+    bool watched; /* somebody polls the pipe on his own: likewise */
 } cwi_waker;
 
 cw_status cwi_waker_init(cwi_waker *w, cw_error *err);
@@ -20,7 +21,10 @@ void cwi_waker_destroy(cwi_waker *w);
 /* With `mutex` held, which is released during the wait. May also return early for no reason. `deadline` is of
  * cwi_seconds, infinite: none. CW_ERR_TIMEOUT, CW_ERR_CANCELLED (a signal). */
 cw_status cwi_waker_wait(cwi_waker *w, pthread_mutex_t *mutex, double deadline);
-/* With the same mutex held. */
+/* With the same mutex held, as below. */
 void cwi_waker_wake(cwi_waker *w);
+/* A descriptor that is readable from each wake until rest. */
+int cwi_waker_watch(cwi_waker *w);
+void cwi_waker_rest(cwi_waker *w);
 
 #endif

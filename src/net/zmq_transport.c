@@ -372,6 +372,13 @@ static void zmq_transport_drop(cw_transport *t, cw_peer name)
         drop(z, peer);
 }
 
+static int zmq_transport_poll_fd(cw_transport *t)
+{
+    int fd = -1;
+    size_t size = sizeof fd;
+    return zmq_getsockopt(self(t)->socket, ZMQ_FD, &fd, &size) == 0 ? fd : -1;
+}
+
 /* ---- open and close ---- */
 
 /* What is left of the linger time when the backlog has gone, or has not. */
@@ -406,6 +413,7 @@ static const cwi_transport_ops zmq_ops = {
     .send = zmq_transport_send,
     .recv = zmq_transport_recv,
     .drop = zmq_transport_drop,
+    .poll_fd = zmq_transport_poll_fd,
     .close = zmq_transport_close,
 };
 
@@ -506,8 +514,8 @@ static cw_status start(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_er
     return z->base.endpoint ? CW_OK : cwi_fail_memory(err, size);
 }
 
-cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
-                       cw_error *err)
+static cw_status open_tcp(const char *endpoint, const cw_net_options *options, bool listen, cw_transport **out,
+                          cw_error *err)
 {
     cwi_tcp_endpoint parsed;
     CWI_TRY(cwi_endpoint_parse(endpoint, listen, &parsed, err));
@@ -533,3 +541,5 @@ cw_status cwi_zmq_open(const char *endpoint, const cw_net_options *options, bool
         cw_transport_close(out, 0);
     return status;
 }
+
+const cwi_transport_kind cwi_transport_tcp = {.scheme = "tcp://", .form = "tcp://HOST:PORT", .open = open_tcp};

@@ -134,35 +134,6 @@ static void in_process_is_the_same_as_over_tcp(void **state)
     }
 }
 
-/* The parameters agree to the bit; batch-norm statistics of the client half are averaged, not accumulated one after the
- * other, so evaluation may differ a little. */
-static void assert_same_parameters(const cw_config *a, const cw_config *b)
-{
-    cw_tensor_set sets[2];
-    const cw_config *configs[2] = {a, b};
-    for (int i = 0; i < 2; i++) {
-        char path[600];
-        snprintf(path, sizeof path, "%s/model.safetensors", configs[i]->out);
-        assert_ok(cw_safetensors_load(path, &sets[i], NULL));
-    }
-    size_t compared = 0;
-    for (size_t i = 0; i < sets[0].count; i++) {
-        const cw_named_tensor *x = &sets[0].items[i];
-        const cw_tensor *y = cw_tensor_set_find(&sets[1], x->name);
-        size_t count;
-        assert_non_null(y);
-        if (strstr(x->name, "running_"))
-            continue;
-        assert_true(cw_shape_equal(&x->tensor.shape, &y->shape));
-        assert_ok(cw_shape_count(&y->shape, &count));
-        assert_memory_equal(x->tensor.data, y->data, count * sizeof(float));
-        compared++;
-    }
-    assert_true(compared > 8);
-    cw_tensor_set_free(&sets[0]);
-    cw_tensor_set_free(&sets[1]);
-}
-
 /* Which lines of a run's metrics have an evaluation. */
 static void assert_tested(const cw_config *config, const bool *tested, int epochs)
 {
@@ -179,6 +150,8 @@ static void assert_tested(const cw_config *config, const bool *tested, int epoch
     fclose(f);
 }
 
+/* The parameters agree to the bit; batch-norm statistics of the client half are averaged, not accumulated one after the
+ * other, so evaluation may differ a little. */
 static void n_clients_are_one_process_that_averages_n_gradients(void **state)
 {
     (void)state;

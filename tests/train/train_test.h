@@ -18,6 +18,8 @@ cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *e
 
 /* The two runs' model.safetensors hold the same bytes. */
 void assert_same_model(const cw_config *a, const cw_config *b);
+/* They hold the same bytes but for batch norm's running statistics, which a server averages. */
+void assert_same_parameters(const cw_config *a, const cw_config *b);
 /* Losses and accuracies of the last epoch agree to the bit. */
 void assert_same_report(const cw_result *a, const cw_result *b);
 

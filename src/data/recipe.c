@@ -35,7 +35,7 @@ bool cwi_text_line(const char **at, char *line, size_t size)
     if (**at == '\0' || n >= size)
         return false;
     memcpy(line, *at, n);
-    line[n] = '\0';
+    line[n - (n > 0 && line[n - 1] == '\r')] = '\0'; /* an editor's; no value ends with one */
     *at += n + ((*at)[n] == '\n');
     return true;
 }

@@ -50,20 +50,18 @@ void cwi_skipped_describe(const cwi_skipped *s, char *text, size_t size)
                                                 "a link to nothing or no ordinary file",
                                                 "no picture by its name"};
     const size_t total = cwi_skipped_total(s);
-    size_t used = 0;
+    const char *before = " skipped: ";
     *text = '\0';
-    for (size_t i = 0; i < CWI_SKIPS && used < size; i++)
-        if (s->count[i])
-            used += (size_t)snprintf(text + used, size - used, "%s%zu %s (%s%s)", used ? ", " : "", s->count[i],
-                                     what[i], s->first[i], s->count[i] > 1 ? ", ..." : "");
-    if (total == 0 || used >= size)
+    if (total == 0)
         return;
-    char head[64];
-    const size_t n = (size_t)snprintf(head, sizeof head, "%zu %s skipped: ", total, total == 1 ? "file" : "files");
-    if (used + n >= size)
-        return;
-    memmove(text + n, text, used + 1);
-    memcpy(text, head, n);
+    size_t used = (size_t)snprintf(text, size, "%zu %s", total, total == 1 ? "file" : "files");
+    for (size_t i = 0; i < CWI_SKIPS && used < size; i++) {
+        if (s->count[i] == 0)
+            continue;
+        used += (size_t)snprintf(text + used, size - used, "%s%zu %s (%s%s)", before, s->count[i], what[i], s->first[i],
+                                 s->count[i] > 1 ? ", ..." : "");
+        before = ", ";
+    }
 }
 
 /* ---- kinds of entries ---- */
@@ -193,14 +191,16 @@ static cw_status open_walker(walker *w, const char *root, cwi_names *out, cwi_sk
 cw_status cwi_walk_photos(const char *root, const char *class, cwi_names *out, cwi_skipped *skipped, cw_error *err)
 {
     walker w;
-    struct stat st;
+    struct stat around, st;
     const size_t first = out->count, length = strlen(root);
     CWI_TRY(open_walker(&w, root, out, skipped, err));
+    bool there = stat(w.path, &around) == 0;
     if (snprintf(w.path + length, sizeof w.path - length, "/%s", class) >= (int)(sizeof w.path - length))
         return cwi_fail(err, CW_ERR_INVALID, "the name of class %.200s... is too long", class);
-    if (stat(w.path, &st) != 0)
+    if (!there || stat(w.path, &st) != 0)
         return cwi_fail(err, CW_ERR_IO, "cannot read the folder %s: %s", w.path, strerror(errno));
-    CWI_TRY(walk_folder(&w, &(level){NULL, st.st_dev, st.st_ino}, err));
+    const level top = {NULL, around.st_dev, around.st_ino};
+    CWI_TRY(walk_folder(&w, &(level){&top, st.st_dev, st.st_ino}, err));
     if (out->count > first)
         qsort(out->items + first, out->count - first, sizeof *out->items, by_folder);
     return CW_OK;

@@ -83,13 +83,15 @@ static cw_status walk_class(folder *f, const char *class, cwi_names *full, cwi_s
 static cw_status fail_empty(const folder *f, const cwi_names *here, const cwi_names *full, const cwi_skipped *skipped,
                             cw_error *err)
 {
-    char empty[420], passed[200];
+    char empty[400], unread[160] = "";
     name_missing(here, full, empty, sizeof empty);
-    cwi_skipped_describe(skipped, passed, sizeof passed);
+    if (skipped->count[CWI_SKIP_FORMAT])
+        snprintf(unread, sizeof unread, " (%zu of formats that are not read, as %.80s)",
+                 skipped->count[CWI_SKIP_FORMAT], skipped->first[CWI_SKIP_FORMAT]);
     return cwi_fail(err, CW_ERR_CORRUPT,
-                    "%s holds no images (.jpg, .jpeg, .jpe, .jfif or .png) of class %s: put some there, or remove the "
-                    "folder%s%s",
-                    f->dir, empty, *passed ? "; " : "", passed);
+                    "%s holds no images (.jpg, .jpeg, .jpe, .jfif or .png) of %s %s%s: put some there, or remove the "
+                    "folder",
+                    f->dir, here->count - full->count > 1 ? "the classes" : "class", empty, unread);
 }
 
 /* What a user should know of a folder that is read nevertheless. */

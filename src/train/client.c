@@ -80,6 +80,11 @@ void cwi_client_destroy(cwi_client **client)
     *client = NULL;
 }
 
+const cwi_feed *cwi_client_feed(const cwi_client *c)
+{
+    return &c->feed;
+}
+
 bool cwi_client_done(const cwi_client *client)
 {
     return client->state == STATE_DONE;
@@ -315,6 +320,8 @@ static cw_status on_welcome(cwi_client *c, const cw_msg *msg, cw_error *err)
     c->state = STATE_IDLE;
     cwi_report_log(&c->report, "joined as client %u of %u: %zu training and %zu test samples of %s", c->index + 1,
                    c->clients, c->feed.train_count, c->feed.test_count, c->config.data);
+    if (c->index == 0 || c->config.own_data) /* the others see the same */
+        cwi_report_data(&c->report, &c->feed);
     return send_msg(c, &reply, err);
 }
 

@@ -21,6 +21,8 @@ cw_status cwi_client_tick(cwi_client *client, cw_error *err);
 void cwi_client_leave(cwi_client *client);
 /* The server said END, in these words ("" before). */
 bool cwi_client_done(const cwi_client *client);
+/* Its data, all zero before the server has welcomed it. */
+const cwi_feed *cwi_client_feed(const cwi_client *client);
 const char *cwi_client_last_words(const cwi_client *client);
 
 #endif

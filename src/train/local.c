@@ -11,6 +11,7 @@ typedef struct local_run {
     cwi_client **clients;
     cw_transport **client_ends;
     size_t count;
+    bool told; /* what there is to know of the data */
 } local_run;
 
 /* The clients are where the server is: a folder that `data` names is theirs too, though only the name of the set
@@ -84,6 +85,16 @@ static cw_status pump_client(local_run *r, size_t i, bool *moved, cw_error *err)
     return status == CW_ERR_TIMEOUT ? CW_OK : status;
 }
 
+/* The clients are silent, for the server says the rest, too; the data are the same for all. */
+static void tell_of_data(local_run *r)
+{
+    const cwi_feed *feed = cwi_client_feed(r->clients[0]);
+    if (!r->told && feed->train && feed->test) {
+        cwi_report_data(&r->server->report, feed);
+        r->told = true;
+    }
+}
+
 static cw_status run(local_run *r, cw_error *err)
 {
     while (r->server->stage != CWI_STAGE_FINISHED) {
@@ -93,6 +104,7 @@ static cw_status run(local_run *r, cw_error *err)
         CWI_TRY(pump_server(r, &moved, err));
         for (size_t i = 0; i < r->count; i++)
             CWI_TRY(pump_client(r, i, &moved, err));
+        tell_of_data(r);
         if (!moved && r->server->stage != CWI_STAGE_FINISHED)
             return cwi_fail(err, CW_ERR_PROTOCOL, "server and clients wait for each other");
     }

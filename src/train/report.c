@@ -222,6 +222,16 @@ void cwi_report_log(const cwi_report *report, const char *fmt, ...)
     emit(report, &event);
 }
 
+void cwi_report_data(const cwi_report *report, const cwi_feed *feed)
+{
+    const cw_dataset *const sets[] = {feed->train, feed->test};
+    for (size_t i = 0; i < CWI_COUNT(sets); i++) {
+        const char *note = cw_dataset_get_info(sets[i])->note;
+        if (note)
+            cwi_report_log(report, "%s", note);
+    }
+}
+
 bool cwi_report_stop_asked(const cwi_report *report)
 {
     return report->hooks->stop && *report->hooks->stop;

@@ -147,6 +147,7 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
         CWI_TRY(cwi_feed_open(&u->setup, i, u->shards, &u->feeds[i], err));
         u->steps = CWI_MAX(u->steps, cw_loader_batches(u->feeds[i].train_loader));
     }
+    cwi_report_data(&u->report, &u->feeds[0]);
     return cwi_half_open(&u->setup, 0, cw_model_layer_count(u->setup.model), (size_t)config->batch, &u->net, err);
 }
 

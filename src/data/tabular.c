@@ -579,6 +579,12 @@ static cw_status name_classes(table *t, cw_dataset *ds, cw_error *err)
 
 static const cwi_dataset_ops table_ops = {.sample = cwi_row_sample, .close = close_table};
 
+static cw_status learn_and_check(table *t, const char *path, cw_error *err)
+{
+    CWI_TRY(learn(t, path, err));
+    return check_header(t, &t->header, path, err);
+}
+
 /* What is learned from the training split, or what the recipe keeps of that. */
 static cw_status open_recipe(table *t, const char *dir, cw_dataset *ds, cw_error *err)
 {
@@ -586,7 +592,7 @@ static cw_status open_recipe(table *t, const char *dir, cw_dataset *ds, cw_error
     if (ds->given_recipe)
         CWI_TRY(read_recipe(t, ds->given_recipe, err));
     else if (find_split(dir, CW_SPLIT_TRAIN, path, sizeof path))
-        CWI_TRY(learn(t, path, err));
+        CWI_TRY(learn_and_check(t, path, err));
     else
         return cwi_fail(err, CW_ERR_NOT_FOUND, "%s has no training split, which the statistics come from", dir);
     for (size_t i = 0; i < t->count; i++)

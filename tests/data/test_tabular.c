@@ -229,8 +229,7 @@ static void marks_and_line_ends_are_passed_over(void **state)
     (void)state;
     static const char *const texts[] = {
         "a,b,class\n1,u,x\n3,v,y\n",
-        "\xef\xbb\xbf"
-        "a,b,class\n1,u,x\n3,v,y\n",
+        "\357\273\277a,b,class\n1,u,x\n3,v,y\n",
         "\xef\xbb\xbf\"a, too\",b,class\r\n1,u,x\r\n3,v,y\r\n",
         "a,b,class\r1,u,x\r3,v,y\r",
         "a,b,class\r1,u,x\r3,v,y",
@@ -250,11 +249,9 @@ static void a_mark_makes_no_number_a_word(void **state)
 {
     (void)state;
     float x[9];
-    assert_string_equal(read_train("adult", "adult.data",
-                                   "\xef\xbb\xbf"
-                                   "39,State,13,<=50K\n40,Private,12,>50K\n41,Private,12,>50K\n",
-                                   x),
-                        "table:2/3 3 2");
+    assert_string_equal(
+        read_train("adult", "adult.data", "\357\273\27739,State,13,<=50K\n40,Private,12,>50K\n41,Private,12,>50K\n", x),
+        "table:2/3 3 2");
 }
 
 /* What UCI's adult.test has, a remark on top and full stops, other files may have as data. */
@@ -341,8 +338,8 @@ static void recipes_of_before_are_read(void **state)
         "cutwire-recipe 1 table 2\nvalues 2\nred\nblue\nnumeric 1.70000003e+09 577.350281\nclasses 2\nno\nyes\n",
         "cutwire-recipe 1 table 2\r\nvalues 2\r\nred\r\nblue\r\nnumeric 1.70000003e+09 577.350281\r\nclasses 2\r\n"
         "no\r\nyes\r\n",
-        "\xef\xbb\xbf"
-        "cutwire-recipe 1 table 2\nvalues 2\nred\nblue\nnumeric 1700000030 577.350281\nclasses 2\nno\nyes\n"};
+        "\357\273\277cutwire-recipe 1 table 2\nvalues 2\nred\nblue\nnumeric 1700000030 577.350281\nclasses "
+        "2\nno\nyes\n"};
     write_text("test.csv", "a,b,class\nblue,1700000030,yes\n");
     for (size_t i = 0; i < CWI_COUNT(recipes); i++) {
         cw_dataset *ds;

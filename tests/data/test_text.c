@@ -131,10 +131,8 @@ static void marks_and_line_ends_are_passed_over(void **state)
     (void)state;
     static const char *const texts[] = {
         "label\ttext\n1\tthe cat\n0\tthe cat\n",
-        "\xef\xbb\xbf"
-        "label\ttext\n1\tthe cat\n0\tthe cat\n",
-        "\xef\xbb\xbf"
-        "label\ttext\r\n1\tthe cat\r\n\r\n0\tthe cat\r\n\r\n",
+        "\357\273\277label\ttext\n1\tthe cat\n0\tthe cat\n",
+        "\357\273\277label\ttext\r\n1\tthe cat\r\n\r\n0\tthe cat\r\n\r\n",
         "label\ttext\r1\tthe cat\r0\tthe cat\r",
     };
     for (size_t i = 0; i < CWI_COUNT(texts); i++) {

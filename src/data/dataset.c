@@ -179,7 +179,7 @@ static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, c
 {
     cw_status status = f->open(dir, split, ds, err);
     bool damaged = status == CW_ERR_CORRUPT || status == CW_ERR_TRUNCATED || status == CW_ERR_MAGIC;
-    if (damaged && err) {
+    if (damaged && err && !f->own) {
         size_t used = strlen(err->message);
         snprintf(err->message + used, sizeof err->message - used, "; to get it again: %s", f->known.install);
     }

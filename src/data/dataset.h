@@ -52,6 +52,7 @@ typedef struct cwi_format {
     bool (*probe)(const char *dir, cw_split split);
     const char *wants[2]; /* by split: what probe looks for, for the error message */
     bool sizable;         /* takes NAME@SIZE */
+    bool own;             /* for the user's own files, which nobody can fetch again */
     /* Fills the zeroed *ds; on failure what was allocated into it is freed by the caller. */
     cw_status (*open)(const char *dir, cw_split split, cw_dataset *ds, cw_error *err);
 } cwi_format;

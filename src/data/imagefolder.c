@@ -106,15 +106,22 @@ static void note_folder(const folder *f, const cwi_names *full, const cwi_skippe
         cwi_dataset_note(ds, "%s holds no images of %s", f->dir, missing);
 }
 
+static cw_status fail_unknown(const folder *f, const char *class, cw_error *err)
+{
+    char known[400];
+    name_missing(&f->class, &(cwi_names){0}, known, sizeof known);
+    return cwi_fail(
+        err, CW_ERR_CORRUPT,
+        "%s has a class \"%.60s\" that the training split lacks, which has %s: rename its folder or remove it", f->dir,
+        class, known);
+}
+
 static cw_status list_files(folder *f, const cwi_names *here, cwi_names *full, cwi_skipped *skipped, cw_dataset *ds,
                             cw_error *err)
 {
     for (size_t k = 0; k < here->count; k++) {
         if (!cwi_names_hold(&f->class, here->items[k]))
-            return cwi_fail(err, CW_ERR_CORRUPT,
-                            "%s has a class \"%s\" that the training split lacks: name its folder as one beside it in "
-                            "train/, or remove it",
-                            f->dir, here->items[k]);
+            return fail_unknown(f, here->items[k], err);
         CWI_TRY(walk_class(f, here->items[k], full, skipped, err));
     }
     if (full->count < here->count)
@@ -305,5 +312,6 @@ const cwi_format cwi_format_imagefolder = {
     .probe = probe,
     .wants = {"train/", "val/ (or valid/, validation/, test/)"},
     .open = open_split,
+    .own = true,
     .sizable = true,
 };

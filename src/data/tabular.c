@@ -1,10 +1,10 @@
 /* tabular.c - tables of numeric and categorical columns with a class in the last one: UCI Adult, and any CSV like it.
  *
  * All that is learned comes from the training split: a column is numeric when every value in it is a number or missing
- * ('?', nothing, NaN, NA and their like), and is then standardized by its mean and deviation (what is missing becomes
- * the mean, 0); any other column is categorical, its values numbered from 1 by frequency, and 0 stands for a value that
- * the training split lacks. '?' is a value like any other there. A sample is the numeric columns, in order, then the
- * categorical ones.
+ * ('?', nothing, NaN, NA, null and their like), and is then standardized by its mean and deviation (what is missing
+ * becomes the mean, 0); any other column is categorical, its values numbered from 1 by frequency, and 0 stands for a
+ * value that the training split lacks. '?' is a value like any other there. A sample is the numeric columns, in order,
+ * then the categorical ones.
  */
 #include <float.h>
 #include <locale.h>
@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "data/dataset.h"
 #include "data/name_list.h"
@@ -178,18 +177,17 @@ static cw_status next_row(source *s, cw_error *err)
 
 typedef enum cell { CELL_NUMBER, CELL_MISSING, CELL_INFINITE, CELL_OTHER } cell;
 
-/* How programs write that there is no number. */
+/* How programs write that there is no number, besides NaN. */
 static bool is_missing(const char *text)
 {
-    static const char *const names[] = {"",     "?",    "nan", "-nan", "na",   "n/a",
-                                        "<na>", "#n/a", "#na", "null", "none", "nil"};
+    static const char *const names[] = {"", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NULL", "null"};
     for (size_t i = 0; i < CWI_COUNT(names); i++)
-        if (strcasecmp(text, names[i]) == 0)
+        if (strcmp(text, names[i]) == 0)
             return true;
     return false;
 }
 
-/* Decimal numbers only: strtod takes hexadecimal ones and names, too. */
+/* Decimal numbers only: strtod takes hexadecimal ones, too. */
 static cell read_cell(const char *text, double *value)
 {
     char *end;
@@ -200,7 +198,7 @@ static cell read_cell(const char *text, double *value)
     if (end == text || *end)
         return CELL_OTHER;
     if (!isfinite(*value))
-        return CELL_INFINITE;
+        return isnan(*value) ? CELL_MISSING : CELL_INFINITE;
     return text[strcspn(text, "xX")] ? CELL_OTHER : CELL_NUMBER;
 }
 
@@ -651,4 +649,5 @@ const cwi_format cwi_format_csv = {
     .probe = probe,
     .wants = {"train.csv", "test.csv"},
     .open = open_table,
+    .own = true,
 };

@@ -25,7 +25,7 @@ static int by_folder(const void *a, const void *b)
 
 /* ---- what is passed over ---- */
 
-static void skip(cwi_skipped *s, cwi_skip why, const char *path)
+static void note_skipped(cwi_skipped *s, cwi_skip why, const char *path)
 {
     if (s->count[why]++ > 0)
         return;
@@ -147,22 +147,22 @@ static kind kind_of(const walker *w, struct stat *st)
 
 static cw_status walk_folder(walker *w, const level *up, cw_error *err);
 
-static cw_status visit(walker *w, const level *here, const struct dirent *entry, cw_error *err)
+static cw_status visit_entry(walker *w, const level *here, const struct dirent *entry, cw_error *err)
 {
     struct stat st;
     const char *name = entry->d_name, *path = w->path + w->root;
     if (name[0] == '.')
-        return skip(w->skipped, CWI_SKIP_HIDDEN, path), CW_OK;
+        return note_skipped(w->skipped, CWI_SKIP_HIDDEN, path), CW_OK;
     const kind what = kind_of(w, &st);
     if (what == KIND_FOLDER && is_around(here, &st))
-        return skip(w->skipped, CWI_SKIP_LOOP, path), CW_OK;
+        return note_skipped(w->skipped, CWI_SKIP_LOOP, path), CW_OK;
     if (what == KIND_FOLDER)
         return walk_folder(w, &(level){here, st.st_dev, st.st_ino}, err);
     if (what != KIND_FILE)
-        return skip(w->skipped, CWI_SKIP_SPECIAL, path), CW_OK;
+        return note_skipped(w->skipped, CWI_SKIP_SPECIAL, path), CW_OK;
     if (is_photo(name))
         return cwi_names_add(w->out, path, err);
-    return skip(w->skipped, is_unread_picture(name) ? CWI_SKIP_FORMAT : CWI_SKIP_OTHER, path), CW_OK;
+    return note_skipped(w->skipped, is_unread_picture(name) ? CWI_SKIP_FORMAT : CWI_SKIP_OTHER, path), CW_OK;
 }
 
 static cw_status walk_folder(walker *w, const level *here, cw_error *err)
@@ -173,7 +173,7 @@ static cw_status walk_folder(walker *w, const level *here, cw_error *err)
     CWI_TRY(open_folder(w, &dir, err));
     cw_status status;
     while ((status = next_entry(w, dir, length, &entry, err)) == CW_OK &&
-           (status = visit(w, here, entry, err)) == CW_OK)
+           (status = visit_entry(w, here, entry, err)) == CW_OK)
         ;
     w->path[length] = '\0';
     closedir(dir);
@@ -211,11 +211,15 @@ static cw_status visit_top(walker *w, const struct dirent *entry, cw_error *err)
     struct stat st;
     const char *name = entry->d_name;
     if (name[0] == '.')
-        return skip(w->skipped, CWI_SKIP_HIDDEN, name), CW_OK;
+        return note_skipped(w->skipped, CWI_SKIP_HIDDEN, name), CW_OK;
     const kind what = kind_of(w, &st);
     if (what == KIND_FOLDER)
         return cwi_names_add(w->out, name, err);
-    skip(w->skipped, what != KIND_FILE ? CWI_SKIP_SPECIAL : is_photo(name) ? CWI_SKIP_OUTSIDE : CWI_SKIP_OTHER, name);
+    note_skipped(w->skipped,
+                 what != KIND_FILE ? CWI_SKIP_SPECIAL
+                 : is_photo(name)  ? CWI_SKIP_OUTSIDE
+                                   : CWI_SKIP_OTHER,
+                 name);
     return CW_OK;
 }
 

@@ -14,12 +14,11 @@
 #include <string.h>
 
 #include "data/dataset.h"
-#include "data/name_list.h"
 #include "data/recipe.h"
-#include "data/records.h"
+#include "data/table_file.h"
 #include "data/vocabulary.h"
 
-enum { MAX_COLUMNS = CWI_RECORD_FIELDS - 1, MAX_VALUE = 1000 };
+enum { MAX_COLUMNS = CWI_RECORD_FIELDS - 1 };
 
 typedef struct column {
     bool numeric;
@@ -66,142 +65,6 @@ static cw_status make_columns(table *t, size_t count, cw_error *err)
     return CW_OK;
 }
 
-/* ---- the file ---- */
-
-typedef struct source {
-    cwi_records records;
-    size_t fields; /* 0: not known yet */
-    bool stops;    /* adult.test: a full stop stands behind every class */
-} source;
-
-static cw_status fail_count(const cwi_records *r, size_t expected, cw_error *err)
-{
-    const char *other = r->fields == 1 ? strpbrk(r->field[0], ";\t") : NULL;
-    if (other)
-        return cwi_fail(
-            err, CW_ERR_CORRUPT,
-            "%s, line %zu: its fields are separated by %s, not by commas: save it as comma-separated values", r->path,
-            r->line, *other == ';' ? "semicolons" : "tabs");
-    return cwi_fail(err, CW_ERR_CORRUPT, "%s, line %zu: %zu fields, not %zu", r->path, r->line, r->fields, expected);
-}
-
-/* A spreadsheet's own first line, "sep=,". */
-static bool is_separator_line(const cwi_records *r)
-{
-    return r->fields == 2 && strcmp(r->field[0], "sep=") == 0 && !*r->field[1];
-}
-
-static cw_status read_header(source *s, cwi_names *header, cw_error *err)
-{
-    cwi_records *r = &s->records;
-    cw_status status = cwi_records_next(r, err);
-    if (status == CW_OK && is_separator_line(r))
-        status = cwi_records_next(r, err);
-    if (status == CW_END)
-        return cwi_fail(err, CW_ERR_CORRUPT, "%s is empty", r->path);
-    if (status != CW_OK)
-        return status;
-    s->fields = r->fields;
-    for (size_t i = 0; i < r->fields; i++)
-        CWI_TRY(cwi_names_add(header, r->field[i], err));
-    return r->fields == 1 && strpbrk(r->field[0], ";\t") ? fail_count(r, 2, err) : CW_OK;
-}
-
-/* UCI's adult.test begins with a remark: "|1x3 Cross validator". */
-static cw_status pass_remark(cwi_records *r, cw_error *err)
-{
-    if (*r->p != '|')
-        return CW_OK;
-    cw_status status = cwi_records_next(r, err);
-    return status == CW_END ? CW_OK : status;
-}
-
-/* UCI's own adult.data and adult.test have no header; others have one. */
-static cw_status open_source(source *s, const char *path, cwi_names *header, cw_error *err)
-{
-    const char *name = strrchr(path, '/'), *dot = strrchr(path, '.');
-    memset(s, 0, sizeof *s);
-    CWI_TRY(cwi_records_open(&s->records, path, ',', err));
-    s->stops = strcmp(name ? name + 1 : path, "adult.test") == 0;
-    cw_status status = CW_OK;
-    if (strcmp(dot, ".csv") == 0)
-        status = read_header(s, header, err);
-    else if (s->stops)
-        status = pass_remark(&s->records, err);
-    if (status != CW_OK)
-        cwi_records_close(&s->records);
-    return status;
-}
-
-/* A recipe has one value a line: line breaks within one become a blank. */
-static void join_lines(char *value)
-{
-    char *to = value;
-    for (const char *p = value; *p; p++) {
-        const bool breaks = *p == '\n' || *p == '\r';
-        if (!breaks || to == value || to[-1] != ' ')
-            *to++ = breaks ? ' ' : *p;
-    }
-    *to = '\0';
-}
-
-static cw_status check_values(const cwi_records *r, cw_error *err)
-{
-    for (size_t i = 0; i < r->fields; i++) {
-        join_lines(r->field[i]);
-        if (strlen(r->field[i]) > MAX_VALUE)
-            return cwi_records_fail(r, err, "a value of more than 1000 bytes");
-    }
-    if (!*r->field[r->fields - 1])
-        return cwi_records_fail(r, err, "the class, which is the last field, is missing");
-    return CW_OK;
-}
-
-/* The next row; the class is the last field. */
-static cw_status next_row(source *s, cw_error *err)
-{
-    cwi_records *r = &s->records;
-    CWI_TRY(cwi_records_next(r, err));
-    if (s->fields == 0)
-        s->fields = r->fields;
-    if (r->fields != s->fields || r->fields < 2)
-        return fail_count(r, CWI_MAX(s->fields, (size_t)2), err);
-    char *class = r->field[r->fields - 1];
-    const size_t n = strlen(class);
-    if (s->stops && n > 0 && class[n - 1] == '.')
-        class[n - 1] = '\0';
-    return check_values(r, err);
-}
-
-/* ---- cells ---- */
-
-typedef enum cell { CELL_NUMBER, CELL_MISSING, CELL_INFINITE, CELL_OTHER } cell;
-
-/* How programs write that there is no number, besides NaN. */
-static bool is_missing(const char *text)
-{
-    static const char *const names[] = {"", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NULL", "null"};
-    for (size_t i = 0; i < CWI_COUNT(names); i++)
-        if (strcmp(text, names[i]) == 0)
-            return true;
-    return false;
-}
-
-/* Decimal numbers only: strtod takes hexadecimal ones, too. */
-static cell read_cell(const char *text, double *value)
-{
-    char *end;
-    if (is_missing(text))
-        return CELL_MISSING;
-    *value = strtod(text, &end);
-    end += strspn(end, " ");
-    if (end == text || *end)
-        return CELL_OTHER;
-    if (!isfinite(*value))
-        return isnan(*value) ? CELL_MISSING : CELL_INFINITE;
-    return text[strcspn(text, "xX")] ? CELL_OTHER : CELL_NUMBER;
-}
-
 /* ---- learning ---- */
 
 /* A running mean, which no offset harms. */
@@ -229,12 +92,12 @@ static cw_status learn_row(table *t, const cwi_records *r, cw_error *err)
     for (size_t i = 0; i < t->count; i++) {
         column *c = &t->columns[i];
         double value;
-        const cell kind = read_cell(r->field[i], &value);
-        if (kind == CELL_NUMBER)
+        const cwi_cell kind = cwi_cell_read(r->field[i], &value);
+        if (kind == CWI_CELL_NUMBER)
             learn_number(c, value);
-        else if (kind == CELL_OTHER)
+        else if (kind == CWI_CELL_OTHER)
             learn_other(c, r->field[i], r->line);
-        else if (kind == CELL_INFINITE && !c->infinite_at)
+        else if (kind == CWI_CELL_INFINITE && !c->infinite_at)
             c->infinite_at = r->line;
     }
     return cwi_vocabulary_add(&t->classes, r->field[t->count], strlen(r->field[t->count]), err);
@@ -248,7 +111,7 @@ static cw_status learn_values(table *t, const cwi_records *r, cw_error *err)
         double value;
         if (!c->numeric) {
             CWI_TRY(cwi_vocabulary_add(&c->values, r->field[i], strlen(r->field[i]), err));
-        } else if (c->high > c->low && read_cell(r->field[i], &value) == CELL_NUMBER) {
+        } else if (c->high > c->low && cwi_cell_read(r->field[i], &value) == CWI_CELL_NUMBER) {
             const double deviation = (value - c->mean) / (c->high - c->low);
             c->sum += deviation;
             c->squares += deviation * deviation;
@@ -260,13 +123,13 @@ static cw_status learn_values(table *t, const cwi_records *r, cw_error *err)
 static cw_status for_each_row(table *t, const char *path, cw_status (*visit)(table *, const cwi_records *, cw_error *),
                               cw_error *err)
 {
-    source s;
+    cwi_table_file s;
     cwi_names_free(&t->header);
-    CWI_TRY(open_source(&s, path, &t->header, err));
+    CWI_TRY(cwi_table_open(&s, path, &t->header, err));
     cw_status status;
-    while ((status = next_row(&s, err)) == CW_OK && (status = visit(t, &s.records, err)) == CW_OK)
+    while ((status = cwi_table_next(&s, err)) == CW_OK && (status = visit(t, &s.records, err)) == CW_OK)
         ;
-    cwi_records_close(&s.records);
+    cwi_table_close(&s);
     if (status == CW_END && !t->columns)
         return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no rows", path);
     return status == CW_END ? CW_OK : status;
@@ -348,7 +211,7 @@ static cw_status fail_recipe(cw_error *err)
 
 static cw_status read_values(const char **at, size_t count, cwi_vocabulary *v, cw_error *err)
 {
-    char line[MAX_VALUE + 2];
+    char line[CWI_MAX_VALUE + 2];
     for (size_t i = 0; i < count; i++) {
         if (!cwi_text_line(at, line, sizeof line) || cwi_vocabulary_find(v, line, strlen(line)) >= 0)
             return fail_recipe(err);
@@ -359,7 +222,7 @@ static cw_status read_values(const char **at, size_t count, cwi_vocabulary *v, c
 
 static cw_status read_recipe(table *t, const char *at, cw_error *err)
 {
-    char line[MAX_VALUE + 2], extra;
+    char line[CWI_MAX_VALUE + 2], extra;
     size_t count, values;
     if (!cwi_text_line(&at, line, sizeof line) || strncmp(line, recipe_head, sizeof recipe_head - 1) != 0 ||
         sscanf(line + sizeof recipe_head - 1, "%zu%c", &count, &extra) != 1 || count == 0 || count > MAX_COLUMNS)
@@ -406,7 +269,7 @@ static bool is_row(const table *t, const cwi_names *header)
         const cwi_vocabulary *values = i < t->count ? &t->columns[i].values : &t->classes;
         double value;
         const bool fits = i < t->count && t->columns[i].numeric
-                              ? read_cell(cell_text, &value) <= CELL_MISSING
+                              ? cwi_cell_read(cell_text, &value) <= CWI_CELL_MISSING
                               : cwi_vocabulary_find(values, cell_text, strlen(cell_text)) >= 0;
         if (!fits)
             return false;
@@ -449,12 +312,12 @@ static cw_status encode_row(const table *t, const cwi_records *r, float *row, in
     for (size_t i = 0; i < t->count; i++) {
         const column *c = &t->columns[i];
         double value;
-        cell kind;
+        cwi_cell kind;
         if (!c->numeric)
             *category++ = (float)(cwi_vocabulary_find(&c->values, r->field[i], strlen(r->field[i])) + 1);
-        else if ((kind = read_cell(r->field[i], &value)) == CELL_MISSING)
+        else if ((kind = cwi_cell_read(r->field[i], &value)) == CWI_CELL_MISSING)
             *number++ = 0;
-        else if (kind == CELL_NUMBER) {
+        else if (kind == CWI_CELL_NUMBER) {
             *number = (float)((value - c->mean) / c->std);
             if (!isfinite(*number++))
                 return cwi_fail(err, CW_ERR_CORRUPT, "%s, line %zu: '%.40s' in column %zu is too far from its mean",
@@ -490,21 +353,21 @@ static void count_cells(table *t, const cwi_records *r)
 {
     for (size_t i = 0; i < t->count; i++) {
         double value;
-        const cell kind = t->columns[i].numeric ? CELL_MISSING : read_cell(r->field[i], &value);
-        if (kind == CELL_NUMBER)
+        const cwi_cell kind = t->columns[i].numeric ? CWI_CELL_MISSING : cwi_cell_read(r->field[i], &value);
+        if (kind == CWI_CELL_NUMBER)
             t->columns[i].known++;
-        else if (kind == CELL_OTHER)
+        else if (kind == CWI_CELL_OTHER)
             learn_other(&t->columns[i], r->field[i], r->line);
     }
 }
 
-static cw_status load_rows(table *t, source *s, cw_dataset *ds, cw_error *err)
+static cw_status load_rows(table *t, cwi_table_file *s, cw_dataset *ds, cw_error *err)
 {
     size_t capacity = 0;
     cw_status status;
     for (size_t i = 0; i < t->count; i++)
         t->columns[i].known = 0, t->columns[i].others = 0;
-    while ((status = next_row(s, err)) == CW_OK) {
+    while ((status = cwi_table_next(s, err)) == CW_OK) {
         if (s->fields != t->count + 1)
             return cwi_records_fail(&s->records, err, "not as many columns as in the training split");
         CWI_TRY(cwi_rows_reserve(ds, &capacity, err));
@@ -519,14 +382,14 @@ static cw_status load_rows(table *t, source *s, cw_dataset *ds, cw_error *err)
 
 static cw_status load_split(table *t, const char *path, cw_dataset *ds, cw_error *err)
 {
-    source s;
+    cwi_table_file s;
     cwi_names header = {0};
-    cw_status status = open_source(&s, path, &header, err);
+    cw_status status = cwi_table_open(&s, path, &header, err);
     if (status == CW_OK) {
         status = check_header(t, &header, path, err);
         if (status == CW_OK)
             status = load_rows(t, &s, ds, err);
-        cwi_records_close(&s.records);
+        cwi_table_close(&s);
     }
     cwi_names_free(&header);
     if (status == CW_OK)

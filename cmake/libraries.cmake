@@ -30,5 +30,5 @@ set(CODEC_MODULES base tensor codec)
 cw_library(cutwire-codec "${CODEC_MODULES}")
 if(NOT CUTWIRE_CODEC_ONLY)
   cw_library(cutwire "${CODEC_MODULES};wire;net;data;nn;half;session;train" ${DNNL_LIBRARY} OpenMP::OpenMP_C ZLIB::ZLIB PNG::PNG
-             PkgConfig::TURBOJPEG PkgConfig::ZMQ PkgConfig::JANSSON)
+             JPEG::JPEG PkgConfig::ZMQ PkgConfig::JANSSON)
 endif()

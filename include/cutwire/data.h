@@ -34,6 +34,9 @@ typedef struct cw_dataset_info {
     int classes;
     const char *const *class_names; /* `classes` strings, or NULL */
     float mean[4], std[4];          /* images: per channel, of pixels scaled to [0,1]; the loader normalizes by them */
+    size_t skipped;                 /* folders of photos: files and folders of this split that were passed over */
+    /* For the user, one line: what was passed over, with examples, and what looks like a mistake; NULL: nothing. */
+    const char *note;
 } cw_dataset_info;
 
 /* The data sets known by name: 0 <= i < cw_dataset_known_count(). Static storage. */

@@ -64,7 +64,8 @@ cw_status cw_tensor_alloc(cw_tensor *out, cw_dtype dtype, const cw_shape *shape)
 /* Frees owned elements and zeroes *t. NULL and already-freed tensors are allowed. */
 void cw_tensor_free(cw_tensor *t);
 
-/* .npy files, format versions 1.0 to 3.0, C order (Fortran order is refused), little-endian; dtypes f4 f2 u1 i4 i8.
+/* .npy files, format versions 1.0 to 3.0; dtypes f4 f2 u1 i4 i8. Fortran order and big-endian are read, too, and
+ * become C order and little-endian.
  * A header that claims more elements than the file holds is refused before anything of that size is allocated.
  * Load: *out owns its elements; zeroed on failure. CW_ERR_NOT_FOUND, CW_ERR_IO (with the system's reason),
  * CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_TRUNCATED, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED, CW_ERR_NO_MEMORY. bf16 is saved

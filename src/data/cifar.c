@@ -93,7 +93,7 @@ const cwi_format cwi_format_cifar_10 = {
               .install = "cutwire data fetch cifar-10"},
     .folders = {"cifar-10-batches-bin"},
     .probe = probe_10,
-    .wants = "data_batch_1.bin or test_batch.bin",
+    .wants = {"data_batch_1.bin", "test_batch.bin"},
     .open = open_10,
 };
 
@@ -142,6 +142,6 @@ const cwi_format cwi_format_cifar_100 = {
               .install = "cutwire data fetch cifar-100"},
     .folders = {"cifar-100-binary"},
     .probe = probe_100,
-    .wants = "train.bin or test.bin",
+    .wants = {"train.bin", "test.bin"},
     .open = open_100,
 };

@@ -1,4 +1,5 @@
 /* dataset.c - the known data sets: finding their folder and opening a split. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,33 @@ cw_status cwi_labels_check(const cw_dataset *ds, const char *path, cw_error *err
             return cwi_fail_at(err, CW_ERR_CORRUPT, i, "%s: label %d of sample %zu is not in 0..%d", path,
                                ds->labels[i], i, ds->info.classes - 1);
     return CW_OK;
+}
+
+/* Names of files are any bytes; a note is text of one line. */
+static void clean_text(char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        size_t n = cwi_utf8_length((const uint8_t *)text, left);
+        if (n == 0 || (uint8_t)*text < ' ' || *text == 0x7f)
+            *text = '?';
+        n = CWI_MAX(n, (size_t)1);
+        text += n;
+        left -= n;
+    }
+}
+
+void cwi_dataset_note(cw_dataset *ds, const char *fmt, ...)
+{
+    const size_t used = strlen(ds->note);
+    va_list args;
+    if (used)
+        snprintf(ds->note + used, sizeof ds->note - used, "; ");
+    const size_t at = strlen(ds->note);
+    va_start(args, fmt);
+    vsnprintf(ds->note + at, sizeof ds->note - at, fmt, args);
+    va_end(args);
+    clean_text(ds->note + at);
+    ds->info.note = ds->note;
 }
 
 /* ---- finding ---- */
@@ -113,24 +141,36 @@ static bool usual_place(const cwi_format *f, size_t i, char *out, size_t size)
     return false;
 }
 
+/* "no val/ in DIR", or, where the other split is there, "DIR has train/ but no val/". */
+static cw_status fail_missing(const cwi_format *f, cw_split split, const char *searched, const char *half,
+                              cw_error *err)
+{
+    const cw_split other = split == CW_SPLIT_TRAIN ? CW_SPLIT_TEST : CW_SPLIT_TRAIN;
+    if (*half)
+        return cwi_fail(err, CW_ERR_NOT_FOUND, "data set %s: %s has %s but no %s; to get it: %s", f->known.name, half,
+                        f->wants[other], f->wants[split], f->known.install);
+    return cwi_fail(err, CW_ERR_NOT_FOUND, "data set %s: no %s in %s; to get it: %s", f->known.name, f->wants[split],
+                    searched, f->known.install);
+}
+
+/* Looks in the folder that is named, else in the usual places. */
 static cw_status find_folder(const cwi_format *f, const char *named, cw_split split, char *out, size_t size,
                              cw_error *err)
 {
-    char searched[256] = "";
+    char searched[256] = "", half[PATH_SIZE] = ""; /* a folder with the other split only */
     size_t used = 0;
-    if (named) {
-        if (snprintf(out, size, "%s", named) < (int)size && f->probe(out, split))
+    for (size_t i = 0; named ? i == 0 : usual_place(f, i, out, size); i++) {
+        const char *place = named ? named : out;
+        if (strlen(place) < size && f->probe(place, split)) {
+            memmove(out, place, strlen(place) + 1);
             return CW_OK;
-        snprintf(searched, sizeof searched, "%s", named);
-    }
-    for (size_t i = 0; !named && usual_place(f, i, out, size); i++) {
-        if (f->probe(out, split))
-            return CW_OK;
+        }
+        if (!*half && f->probe(place, split == CW_SPLIT_TRAIN ? CW_SPLIT_TEST : CW_SPLIT_TRAIN))
+            snprintf(half, sizeof half, "%s", place);
         if (used < sizeof searched)
-            used += (size_t)snprintf(searched + used, sizeof searched - used, "%s%s", i ? ", " : "", out);
+            used += (size_t)snprintf(searched + used, sizeof searched - used, "%s%s", i ? ", " : "", place);
     }
-    return cwi_fail(err, CW_ERR_NOT_FOUND, "data set %s: no %s in %s; to get it: %s", f->known.name, f->wants, searched,
-                    f->known.install);
+    return fail_missing(f, split, searched, half, err);
 }
 
 /* ---- opening ---- */
@@ -139,7 +179,7 @@ static cw_status open_in(const cwi_format *f, const char *dir, cw_split split, c
 {
     cw_status status = f->open(dir, split, ds, err);
     bool damaged = status == CW_ERR_CORRUPT || status == CW_ERR_TRUNCATED || status == CW_ERR_MAGIC;
-    if (damaged && err) {
+    if (damaged && err && !f->own) {
         size_t used = strlen(err->message);
         snprintf(err->message + used, sizeof err->message - used, "; to get it again: %s", f->known.install);
     }
@@ -172,7 +212,7 @@ cw_status cw_dataset_open_with(const char *spec, cw_split split, const char *rec
     ds->info.input = ds->input;
     snprintf(ds->input, sizeof ds->input, "image");
     ds->wanted_size = w.size;
-    ds->given_recipe = recipe;
+    ds->given_recipe = recipe && strncmp(recipe, "\xef\xbb\xbf", 3) == 0 ? recipe + 3 : recipe; /* an editor's mark */
     cw_status status = open_in(w.format, dir, split, ds, err);
     ds->given_recipe = NULL;
     if (status != CW_OK) {

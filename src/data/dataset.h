@@ -39,6 +39,7 @@ struct cw_dataset {
     void *impl;               /* the format's own, owned */
     char *recipe;             /* what cw_dataset_recipe gives, owned; else NULL */
     char input[1024];         /* what info.input points to */
+    char note[512];           /* what info.note points to, once there is one */
     int wanted_size;          /* NAME@SIZE of the spec: edge of images, length of texts; or 0 */
     const char *given_recipe; /* while opening: to be used in place of learning from the training split; or NULL */
 };
@@ -49,14 +50,18 @@ typedef struct cwi_format {
     const char *const *system_places; /* NULL-terminated list of absolute folders; NULL: none */
     /* Whether dir seems to hold this set (its first file exists). */
     bool (*probe)(const char *dir, cw_split split);
-    const char *wants; /* the file that probe looks for, for the error message */
-    bool sizable;      /* takes NAME@SIZE */
+    const char *wants[2]; /* by split: what probe looks for, for the error message */
+    bool sizable;         /* takes NAME@SIZE */
+    bool own;             /* for the user's own files, which nobody can fetch again */
     /* Fills the zeroed *ds; on failure what was allocated into it is freed by the caller. */
     cw_status (*open)(const char *dir, cw_split split, cw_dataset *ds, cw_error *err);
 } cwi_format;
 
 extern const cwi_format cwi_format_fashion_mnist, cwi_format_cifar_10, cwi_format_cifar_100, cwi_format_imagenette,
     cwi_format_imagefolder, cwi_format_sst_2, cwi_format_ag_news, cwi_format_adult, cwi_format_csv;
+
+/* Adds a sentence to what the user is told of this split (info.note). */
+void cwi_dataset_note(cw_dataset *ds, const char *fmt, ...) CWI_PRINTF(2, 3);
 
 /* ---- images in memory ---- */
 

@@ -35,7 +35,9 @@ static cw_status load_images(const char *path, cw_dataset *ds, cw_error *err)
     CWI_TRY(cwi_idx_load(path, 3, &images, err));
     ds->pixels = images.data; /* handed over */
     const int64_t *dim = images.shape.dim;
-    if (dim[0] == 0 || dim[0] > UINT32_MAX || dim[1] != 28 || dim[2] != 28)
+    if (dim[1] == 28 && dim[2] == 28 && dim[0] == 0)
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no images", path);
+    if (dim[0] > UINT32_MAX || dim[1] != 28 || dim[2] != 28)
         return cwi_fail(err, CW_ERR_CORRUPT, "%s holds %lld images of %lldx%lld, not of 28x28", path, (long long)dim[0],
                         (long long)dim[1], (long long)dim[2]);
     ds->info.count = (size_t)dim[0];
@@ -85,6 +87,6 @@ const cwi_format cwi_format_fashion_mnist = {
     .folders = {"fashion-mnist"},
     .system_places = system_places,
     .probe = probe,
-    .wants = "*-images-idx3-ubyte.gz",
+    .wants = {"train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"},
     .open = open_split,
 };

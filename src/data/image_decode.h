@@ -1,4 +1,7 @@
-/* image_decode.h - JPEG and PNG files to RGB bytes. Internal. */
+/* image_decode.h - JPEG and PNG files to RGB bytes. Internal.
+ *
+ * The pixels are those that Pillow's Image.open(f).convert('RGB') gives: samples as they are stored, whatever a gamma,
+ * a profile or an orientation says of them, alpha dropped. 16-bit samples become their high bytes. */
 #ifndef CWI_IMAGE_DECODE_H
 #define CWI_IMAGE_DECODE_H
 
@@ -17,8 +20,19 @@ typedef struct cwi_image_decoder {
 
 cw_status cwi_image_decoder_init(cwi_image_decoder *d, cw_error *err);
 void cwi_image_decoder_free(cwi_image_decoder *d);
-/* Which of the two formats it is is told from the first bytes. Grey and CMYK images become RGB, transparent ones lie on
- * black. CW_ERR_MAGIC, CW_ERR_CORRUPT, CW_ERR_TRUNCATED, CW_ERR_UNSUPPORTED (too large), CW_ERR_NO_MEMORY. */
+/* Which of the two formats it is is told from the first bytes. Damage that libjpeg or libpng read past, as their own
+ * programs do, is no failure; a file that ends before its image does is one. CW_ERR_MAGIC, CW_ERR_CORRUPT,
+ * CW_ERR_TRUNCATED, CW_ERR_UNSUPPORTED (too large, or a rare kind), CW_ERR_NO_MEMORY. */
 cw_status cwi_image_decode(cwi_image_decoder *d, const uint8_t *bytes, size_t size, cw_error *err);
+
+/* ---- what the two formats are made with ---- */
+
+/* Room for width x height pixels of `depth` bytes in d->rgb. */
+cw_status cwi_image_reserve(cwi_image_decoder *d, size_t width, size_t height, size_t depth, cw_error *err);
+
+cw_status cwi_jpeg_create(void **jpeg, cw_error *err);
+void cwi_jpeg_destroy(void *jpeg);
+cw_status cwi_jpeg_decode(cwi_image_decoder *d, const uint8_t *bytes, size_t size, cw_error *err);
+cw_status cwi_png_decode(cwi_image_decoder *d, const uint8_t *bytes, size_t size, cw_error *err);
 
 #endif

@@ -1,108 +1,43 @@
-/* imagefolder.c - photos in folders, one folder a class: DIR/train/CLASS/FILE and DIR/val/CLASS/FILE (or DIR/test).
+/* imagefolder.c - photos in folders, one folder a class: DIR/train/CLASS/FILE and DIR/val/CLASS/FILE, at any
+ * depth below CLASS (valid, validation and test are taken where there is no val).
  *
  * Only the names are kept in memory; a sample is read and decoded when it is asked for, by the loader's workers.
- * Classes are numbered in the order of their names, in the training split; files come in the order of their names.
+ * Classes are numbered in the order of their names, in the training split; files come as torchvision's ImageFolder
+ * lists them (folder_walk.c).
  */
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include "data/dataset.h"
+#include "data/folder_walk.h"
 #include "data/image_decode.h"
 #include "data/resample.h"
 
 enum { DEFAULT_SIZE = 224, PATH_SIZE = 4096 };
 
-typedef struct strings {
-    char **items;
-    size_t count, capacity;
-} strings;
-
 typedef struct folder {
-    char *dir;     /* of the split */
-    strings class; /* names of the classes */
-    strings file;  /* "CLASS/FILE" of each sample */
+    char *dir;       /* of the split */
+    cwi_names class; /* names of the classes */
+    cwi_names file;  /* "CLASS/.../FILE" of each sample */
 } folder;
-
-/* ---- lists of names ---- */
-
-static void strings_free(strings *s)
-{
-    for (size_t i = 0; i < s->count; i++)
-        cwi_free(s->items[i]);
-    cwi_free(s->items);
-}
-
-static cw_status strings_add(strings *s, const char *text, cw_error *err)
-{
-    if (s->count == s->capacity) {
-        size_t next = s->capacity ? 2 * s->capacity : 64;
-        char **items = cwi_realloc(s->items, s->capacity * sizeof *items, next * sizeof *items);
-        if (!items)
-            return cwi_fail_memory(err, next * sizeof *items);
-        s->items = items;
-        s->capacity = next;
-    }
-    s->items[s->count] = cwi_strdup(text);
-    return s->items[s->count] ? (s->count++, CW_OK) : cwi_fail_memory(err, strlen(text));
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_image(const char *name)
-{
-    static const char *const endings[] = {".jpg", ".jpeg", ".png"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < CWI_COUNT(endings); i++)
-        if (strcasecmp(dot, endings[i]) == 0)
-            return true;
-    return false;
-}
-
-static bool is_folder(const char *dir, const char *name)
-{
-    char path[PATH_SIZE];
-    struct stat st;
-    return cwi_path_join(path, sizeof path, dir, name) && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-/* The sub-folders of dir (`prefix` NULL), or its images, each as "PREFIX/NAME"; sorted. */
-static cw_status list_folder(const char *dir, const char *prefix, strings *out, cw_error *err)
-{
-    DIR *d = opendir(dir);
-    if (!d)
-        return cwi_fail(err, CW_ERR_IO, "cannot read the folder %s: %s", dir, strerror(errno));
-    size_t first = out->count;
-    cw_status status = CW_OK;
-    for (struct dirent *e; status == CW_OK && (e = readdir(d));) {
-        char name[600];
-        if (e->d_name[0] == '.' || !(prefix ? is_image(e->d_name) : is_folder(dir, e->d_name)))
-            continue;
-        snprintf(name, sizeof name, "%s%s%s", prefix ? prefix : "", prefix ? "/" : "", e->d_name);
-        status = strings_add(out, name, err);
-    }
-    closedir(d);
-    if (status == CW_OK && out->count > first)
-        qsort(out->items + first, out->count - first, sizeof *out->items, by_name);
-    return status;
-}
 
 /* ---- opening ---- */
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static bool split_folder(const char *dir, cw_split split, char *path, size_t size)
 {
-    static const char *const train[] = {"train", NULL}, *const test[] = {"val", "test", NULL};
+    static const char *const train[] = {"train", NULL}, *const test[] = {"val", "valid", "validation", "test", NULL};
     for (const char *const *name = split == CW_SPLIT_TRAIN ? train : test; *name; name++)
-        if (is_folder(dir, *name))
-            return cwi_path_join(path, size, dir, *name);
+        if (cwi_path_join(path, size, dir, *name) && is_folder(path))
+            return true;
     return false;
 }
 
@@ -112,33 +47,101 @@ static bool probe(const char *dir, cw_split split)
     return split_folder(dir, split, path, sizeof path);
 }
 
+/* The training split's, also for the other one, so that a class has the same number in both. */
 static cw_status list_classes(const char *dir, folder *f, cw_error *err)
 {
     char train[PATH_SIZE];
+    cwi_skipped skipped = {0};
     const char *from = split_folder(dir, CW_SPLIT_TRAIN, train, sizeof train) ? train : f->dir;
-    CWI_TRY(list_folder(from, NULL, &f->class, err));
+    CWI_TRY(cwi_walk_classes(from, &f->class, &skipped, err));
     if (f->class.count == 0)
         return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no folders: one for each class is expected", from);
     return CW_OK;
 }
 
-static cw_status list_files(folder *f, cw_error *err)
+/* Which of the wanted names `have` lacks, as "a", "b" and how many more; false when none. */
+static bool name_missing(const cwi_names *wanted, const cwi_names *have, char *text, size_t size)
 {
-    strings found = {0};
-    cw_status status = list_folder(f->dir, NULL, &found, err);
-    for (size_t k = 0; status == CW_OK && k < found.count; k++) {
-        char path[PATH_SIZE];
-        if (!bsearch(&found.items[k], f->class.items, f->class.count, sizeof *found.items, by_name))
-            status = cwi_fail(err, CW_ERR_CORRUPT, "%s has a class \"%s\" that the training split lacks", f->dir,
-                              found.items[k]);
-        else if (!cwi_path_join(path, sizeof path, f->dir, found.items[k]))
-            status = cwi_fail(err, CW_ERR_INVALID, "the name of folder %s is too long", found.items[k]);
-        else
-            status = list_folder(path, found.items[k], &f->file, err);
+    size_t count = 0, used = 0;
+    enum { NAMED = 5 };
+    for (size_t i = 0; i < wanted->count; i++)
+        if (!cwi_names_hold(have, wanted->items[i]) && count++ < NAMED && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s\"%.60s\"", used ? ", " : "", wanted->items[i]);
+    if (count > NAMED && used < size)
+        snprintf(text + used, size - used, " and %zu more", count - NAMED);
+    return count > 0;
+}
+
+static cw_status walk_class(folder *f, const char *class, cwi_names *full, cwi_skipped *skipped, cw_error *err)
+{
+    const size_t before = f->file.count;
+    CWI_TRY(cwi_walk_photos(f->dir, class, &f->file, skipped, err));
+    return f->file.count > before ? cwi_names_add(full, class, err) : CW_OK;
+}
+
+/* A class without photos is a mistake that torchvision does not pass over either. */
+static cw_status fail_empty(const folder *f, const cwi_names *here, const cwi_names *full, const cwi_skipped *skipped,
+                            cw_error *err)
+{
+    char empty[400], unread[160] = "";
+    name_missing(here, full, empty, sizeof empty);
+    if (skipped->count[CWI_SKIP_FORMAT])
+        snprintf(unread, sizeof unread, " (%zu of formats that are not read, as %.80s)",
+                 skipped->count[CWI_SKIP_FORMAT], skipped->first[CWI_SKIP_FORMAT]);
+    return cwi_fail(err, CW_ERR_CORRUPT,
+                    "%s holds no images (.jpg, .jpeg, .jpe, .jfif or .png) of %s %s%s: put some there, or remove the "
+                    "folder",
+                    f->dir, here->count - full->count > 1 ? "the classes" : "class", empty, unread);
+}
+
+/* What a user should know of a folder that is read nevertheless. */
+static void note_folder(const folder *f, const cwi_names *full, const cwi_skipped *skipped, cw_dataset *ds)
+{
+    char missing[300], passed[sizeof ds->note];
+    cwi_skipped_describe(skipped, passed, sizeof passed);
+    ds->info.skipped = cwi_skipped_total(skipped);
+    if (*passed)
+        cwi_dataset_note(ds, "%s: %s", f->dir, passed);
+    if (name_missing(&f->class, full, missing, sizeof missing))
+        cwi_dataset_note(ds, "%s holds no images of %s", f->dir, missing);
+}
+
+static cw_status fail_unknown(const folder *f, const char *class, cw_error *err)
+{
+    char known[400];
+    name_missing(&f->class, &(cwi_names){0}, known, sizeof known);
+    return cwi_fail(
+        err, CW_ERR_CORRUPT,
+        "%s has a class \"%.60s\" that the training split lacks, which has %s: rename its folder or remove it", f->dir,
+        class, known);
+}
+
+static cw_status list_files(folder *f, const cwi_names *here, cwi_names *full, cwi_skipped *skipped, cw_dataset *ds,
+                            cw_error *err)
+{
+    for (size_t k = 0; k < here->count; k++) {
+        if (!cwi_names_hold(&f->class, here->items[k]))
+            return fail_unknown(f, here->items[k], err);
+        CWI_TRY(walk_class(f, here->items[k], full, skipped, err));
     }
-    strings_free(&found);
-    if (status == CW_OK && (f->file.count == 0 || f->file.count > UINT32_MAX))
-        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no images (.jpg, .jpeg or .png in class folders)", f->dir);
+    if (full->count < here->count)
+        return fail_empty(f, here, full, skipped, err);
+    if (f->file.count == 0 || f->file.count > UINT32_MAX)
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no images (.jpg, .jpeg, .jpe, .jfif or .png in class folders)",
+                        f->dir);
+    note_folder(f, full, skipped, ds);
+    return CW_OK;
+}
+
+static cw_status list_split(folder *f, cw_dataset *ds, cw_error *err)
+{
+    cwi_names here = {0}, full = {0};
+    cwi_skipped skipped = {0};
+    cw_status status = cwi_walk_classes(f->dir, &here, &skipped, err);
+    if (status == CW_OK)
+        status = list_files(f, &here, &full, &skipped, ds, err);
+    cwi_names_free(&here);
+    cwi_names_free(&full);
     return status;
 }
 
@@ -160,8 +163,8 @@ static void close_folder(void *impl)
     if (!f)
         return;
     cwi_free(f->dir);
-    strings_free(&f->class);
-    strings_free(&f->file);
+    cwi_names_free(&f->class);
+    cwi_names_free(&f->file);
     cwi_free(f);
 }
 
@@ -179,7 +182,7 @@ static cw_status open_split(const char *dir, cw_split split, cw_dataset *ds, cw_
     if (!split_folder(dir, split, path, sizeof path) || !(f->dir = cwi_strdup(path)))
         return cwi_fail(err, CW_ERR_NOT_FOUND, "%s has no folder of this split", dir);
     CWI_TRY(list_classes(dir, f, err));
-    CWI_TRY(list_files(f, err));
+    CWI_TRY(list_split(f, ds, err));
     ds->labels = cwi_alloc(f->file.count, sizeof *ds->labels);
     if (!ds->labels)
         return cwi_fail_memory(err, f->file.count * sizeof *ds->labels);
@@ -296,7 +299,7 @@ const cwi_format cwi_format_imagenette = {
               .install = "cutwire data fetch imagenette"},
     .folders = {"imagenette2-320", "imagenette-224"},
     .probe = probe,
-    .wants = "train/ or val/",
+    .wants = {"train/", "val/ (or valid/, validation/, test/)"},
     .open = open_split,
     .sizable = true,
 };
@@ -307,7 +310,8 @@ const cwi_format cwi_format_imagefolder = {
               .install = "name a folder that holds train/CLASS/*.jpg and val/CLASS/*.jpg"},
     .folders = {"imagefolder"},
     .probe = probe,
-    .wants = "train/ or val/",
+    .wants = {"train/", "val/ (or valid/, validation/, test/)"},
     .open = open_split,
+    .own = true,
     .sizable = true,
 };

@@ -34,8 +34,11 @@ bool cwi_text_line(const char **at, char *line, size_t size)
     size_t n = strcspn(*at, "\n");
     if (**at == '\0' || n >= size)
         return false;
-    memcpy(line, *at, n);
-    line[n] = '\0';
+    size_t kept = n;
+    while (kept > 0 && (*at)[kept - 1] == '\r') /* an editor's; no value ends with one */
+        kept--;
+    memcpy(line, *at, kept);
+    line[kept] = '\0';
     *at += n + ((*at)[n] == '\n');
     return true;
 }

@@ -4,6 +4,28 @@
 #include "cutwire/tensor.h"
 #include "data/records.h"
 
+/* Old Macs, and Excel for them, end lines by '\r' alone: so it is when the first line ends like that. */
+static char find_newline(const char *p, const char *end, char separator)
+{
+    bool quoted = false;
+    for (; p < end; p++) {
+        quoted ^= separator == ',' && *p == '"';
+        if (!quoted && (*p == '\n' || *p == '\r'))
+            return *p == '\r' && p[1] != '\n' ? '\r' : '\n';
+    }
+    return '\n';
+}
+
+static cw_status check_text(const char *path, const char *text, size_t size, cw_error *err)
+{
+    if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s is UTF-16 text: save it as UTF-8", path);
+    if (memchr(text, '\0', size))
+        return cwi_fail(err, CW_ERR_CORRUPT,
+                        "%s holds NUL bytes: it is no text, or UTF-16 that has to be saved as UTF-8", path);
+    return CW_OK;
+}
+
 cw_status cwi_records_take(cwi_records *r, const char *path, uint8_t *bytes, size_t size, char separator, cw_error *err)
 {
     memset(r, 0, sizeof *r);
@@ -15,12 +37,14 @@ cw_status cwi_records_take(cwi_records *r, const char *path, uint8_t *bytes, siz
         return cwi_fail_memory(err, size);
     }
     text[size] = '\0';
-    *r = (cwi_records){
-        .path = name, .text = text, .p = text, .end = text + size, .separator = separator, .next_line = 1};
-    if (memchr(text, '\0', size)) {
+    *r = (cwi_records){.path = name, .text = text, .end = text + size, .separator = separator, .next_line = 1};
+    cw_status status = check_text(path, text, size, err);
+    if (status != CW_OK) {
         cwi_records_close(r);
-        return cwi_fail(err, CW_ERR_CORRUPT, "%s holds NUL bytes: it is no text", path);
+        return status;
     }
+    r->p = text + (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0);
+    r->newline = find_newline(r->p, r->end, separator);
     return CW_OK;
 }
 
@@ -57,12 +81,23 @@ static cw_status cut_quoted(cwi_records *r, char **field, cw_error *err)
                 break;
             r->p++;
         }
-        r->next_line += *r->p == '\n';
+        r->next_line += *r->p == r->newline;
         *to++ = *r->p;
     }
     r->p++;
     *to = '\0';
     return CW_OK;
+}
+
+/* Behind a closing quote; what else stands there would be lost. */
+static cw_status expect_field_end(cwi_records *r, cw_error *err)
+{
+    while (r->p < r->end && (*r->p == ' ' || (*r->p == '\r' && r->newline != '\r')))
+        r->p++;
+    if (r->p == r->end || *r->p == r->separator || *r->p == r->newline)
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_CORRUPT, "%s, line %zu: a closing quote is followed by '%c', not by a comma", r->path,
+                    r->next_line, *r->p);
 }
 
 static void trim_end(char *first, char *last)
@@ -83,7 +118,9 @@ static cw_status cut_field(cwi_records *r, char **field, char *stop, cw_error *e
     if (quoted)
         CWI_TRY(cut_quoted(r, field, err));
     char *first = r->p;
-    while (r->p < r->end && *r->p != r->separator && *r->p != '\n')
+    if (quoted)
+        CWI_TRY(expect_field_end(r, err));
+    while (r->p < r->end && *r->p != r->separator && *r->p != r->newline)
         r->p++;
     *stop = *r->p;
     if (!quoted) {
@@ -98,10 +135,10 @@ static cw_status cut_field(cwi_records *r, char **field, char *stop, cw_error *e
     return CW_OK;
 }
 
-cw_status cwi_records_next(cwi_records *r, cw_error *err)
+static cw_status next_record(cwi_records *r, cw_error *err)
 {
-    while (r->p < r->end && (*r->p == '\n' || (*r->p == '\r' && r->p[1] == '\n'))) {
-        r->next_line += *r->p == '\n';
+    while (r->p < r->end && (*r->p == r->newline || (*r->p == '\r' && r->p[1] == '\n'))) {
+        r->next_line += *r->p == r->newline;
         r->p++;
     }
     if (r->p == r->end)
@@ -114,7 +151,24 @@ cw_status cwi_records_next(cwi_records *r, cw_error *err)
         CWI_TRY(cut_field(r, &r->field[r->fields++], &stop, err));
         if (r->p < r->end)
             r->p++;
-        r->next_line += stop == '\n';
+        r->next_line += stop == r->newline;
     }
+    return CW_OK;
+}
+
+/* Spreadsheets leave rows of nothing but separators at the end of a table. */
+static bool is_blank(const cwi_records *r)
+{
+    for (size_t i = 0; i < r->fields; i++)
+        if (*r->field[i])
+            return false;
+    return r->separator == ',';
+}
+
+cw_status cwi_records_next(cwi_records *r, cw_error *err)
+{
+    do {
+        CWI_TRY(next_record(r, err));
+    } while (is_blank(r));
     return CW_OK;
 }

@@ -169,7 +169,7 @@ static cw_status load_split(const char *path, const cwi_vocabulary *v, cw_datase
     source s;
     const char *text[2];
     long label;
-    size_t capacity = 0, length = (size_t)ds->info.sample.dim[0];
+    size_t capacity = 0, wordless = 0, length = (size_t)ds->info.sample.dim[0];
     CWI_TRY(open_source(&s, path, err));
     cw_status status;
     while ((status = next_sentence(&s, text, &label, err)) == CW_OK) {
@@ -181,11 +181,15 @@ static cw_status load_split(const char *path, const cwi_vocabulary *v, cw_datase
         if (status != CW_OK)
             break;
         ds->labels[ds->info.count] = (int32_t)label;
-        encode(v, text, length, ds->rows + ds->info.count++ * length);
+        float *row = ds->rows + ds->info.count++ * length;
+        encode(v, text, length, row);
+        wordless += row[0] == PAD;
     }
     cwi_records_close(&s.records);
     if (status == CW_END && ds->info.count == 0)
         return cwi_fail(err, CW_ERR_CORRUPT, "%s holds no sentences", path);
+    if (status == CW_END && wordless > 0)
+        cwi_dataset_note(ds, "%s: %zu of its texts are empty", path, wordless);
     return status == CW_END ? CW_OK : status;
 }
 
@@ -275,7 +279,7 @@ const cwi_format cwi_format_sst_2 = {
               .install = "cutwire data fetch sst-2"},
     .folders = {"sst-2"},
     .probe = probe,
-    .wants = "train.tsv or test.tsv",
+    .wants = {"train.tsv or train.csv", "test.tsv or test.csv"},
     .open = open_sst_2,
     .sizable = true,
 };
@@ -286,7 +290,7 @@ const cwi_format cwi_format_ag_news = {
               .install = "cutwire data fetch ag-news"},
     .folders = {"ag-news"},
     .probe = probe,
-    .wants = "train.tsv, train.csv, test.tsv or test.csv",
+    .wants = {"train.tsv or train.csv", "test.tsv or test.csv"},
     .open = open_ag_news,
     .sizable = true,
 };

@@ -1,7 +1,7 @@
 /* npy.c - NumPy's .npy files (NEP 1): a magic, a version, a Python dict literal, the elements.
  *
  * The dict is {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }; only this grammar is accepted, with its keys
- * in any order.
+ * in any order, and what Python 2 made of it: u'descr', (3L, 4L).
  */
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static bool take_word(cursor *c, const char *word)
 
 static cw_status take_string(cursor *c, char *out, size_t size)
 {
-    skip_space(c);
+    take(c, 'u');
     if (c->p == c->end || (*c->p != '\'' && *c->p != '"'))
         return bad(c, CW_ERR_CORRUPT, "a quoted string is missing");
     const uint8_t quote = *c->p++;
@@ -87,6 +87,7 @@ static cw_status take_shape(cursor *c, cw_shape *shape)
         if (c->p == first)
             return bad(c, CW_ERR_CORRUPT, "a dimension is not a number");
         shape->dim[shape->ndim++] = dim;
+        c->p += c->p < c->end && *c->p == 'L';
         if (!take(c, ',')) {
             if (shape->ndim == 1 || !take(c, ')')) /* Python's (3) is no tuple */
                 return bad(c, CW_ERR_CORRUPT, "the shape is not a tuple");
@@ -97,19 +98,21 @@ static cw_status take_shape(cursor *c, cw_shape *shape)
     return CW_OK;
 }
 
-static cw_status take_dtype(cursor *c, cw_dtype *dtype)
+static cw_status take_dtype(cursor *c, cwi_npy_header *out)
 {
     static const struct {
-        char text[8];
+        char text[4];
         cw_dtype dtype;
-    } known[] = {{"<f4", CW_F32}, {"<f2", CW_F16}, {"|u1", CW_U8}, {"<u1", CW_U8}, {"<i4", CW_I32}, {"<i8", CW_I64}};
+    } known[] = {{"f4", CW_F32}, {"f2", CW_F16}, {"u1", CW_U8}, {"i4", CW_I32}, {"i8", CW_I64}};
     char text[32];
     if (take(c, '['))
         return bad(c, CW_ERR_UNSUPPORTED, "a structured dtype");
     CWI_TRY(take_string(c, text, sizeof text));
+    const bool ordered = *text == '<' || *text == '>', bytes = *text == '|' && strcmp(text + 1, "u1") == 0;
     for (size_t i = 0; i < CWI_COUNT(known); i++) {
-        if (strcmp(text, known[i].text) == 0) {
-            *dtype = known[i].dtype;
+        if ((ordered || bytes) && strcmp(text + 1, known[i].text) == 0) {
+            out->dtype = known[i].dtype;
+            out->swapped = *text == '>';
             return CW_OK;
         }
     }
@@ -117,14 +120,11 @@ static cw_status take_dtype(cursor *c, cw_dtype *dtype)
                     "dtype '%s' is not one of <f4 <f2 |u1 <i4 <i8; convert with x.astype('<f4') before saving", text);
 }
 
-static cw_status take_order(cursor *c)
+static cw_status take_order(cursor *c, bool *fortran)
 {
-    if (take_word(c, "False"))
-        return CW_OK;
-    if (take_word(c, "True"))
-        return cwi_fail(c->err, CW_ERR_UNSUPPORTED,
-                        "the array is in Fortran order; save numpy.ascontiguousarray(x) instead");
-    return bad(c, CW_ERR_CORRUPT, "fortran_order is neither True nor False");
+    *fortran = take_word(c, "True");
+    return *fortran || take_word(c, "False") ? CW_OK
+                                             : bad(c, CW_ERR_CORRUPT, "fortran_order is neither True nor False");
 }
 
 static cw_status take_dict(cursor *c, cwi_npy_header *out)
@@ -142,7 +142,7 @@ static cw_status take_dict(cursor *c, cwi_npy_header *out)
         if (k == CWI_COUNT(keys) || (seen >> k & 1) || !take(c, ':'))
             return bad(c, CW_ERR_CORRUPT, "an unexpected or repeated key");
         seen |= 1u << k;
-        CWI_TRY(k == 0 ? take_dtype(c, &out->dtype) : k == 1 ? take_order(c) : take_shape(c, &out->shape));
+        CWI_TRY(k == 0 ? take_dtype(c, out) : k == 1 ? take_order(c, &out->fortran) : take_shape(c, &out->shape));
         if (!take(c, ',')) {
             if (!take(c, '}'))
                 return bad(c, CW_ERR_CORRUPT, "a comma is missing");
@@ -188,6 +188,51 @@ cw_status cwi_npy_parse(const uint8_t *bytes, size_t size, cwi_npy_header *out, 
     return CW_OK;
 }
 
+/* One element, its bytes in the file's order, to this machine's. */
+static void copy_element(uint8_t *dst, const uint8_t *src, size_t size, bool swapped)
+{
+    for (size_t k = 0; k < size; k++)
+        dst[k] = src[swapped ? size - 1 - k : k];
+}
+
+/* The elements of a file as a tensor has them: little-endian, the last index running fastest. */
+static void place_elements(const uint8_t *src, const cwi_npy_header *h, uint8_t *dst)
+{
+    const size_t size = cw_dtype_size(h->dtype), count = h->data_size / size;
+    int64_t index[CW_MAX_DIMS] = {0};
+    size_t stride[CW_MAX_DIMS] = {0}, at = 0;
+    const int ndim = h->fortran ? h->shape.ndim : 0;
+    for (int d = 0; d < ndim; d++)
+        stride[d] = d ? stride[d - 1] * (size_t)h->shape.dim[d - 1] : 1;
+    for (size_t i = 0; i < count; i++) {
+        copy_element(dst + i * size, src + (ndim ? at : i) * size, size, h->swapped);
+        for (int d = ndim - 1; d >= 0; d--) {
+            at += stride[d];
+            if (++index[d] < h->shape.dim[d])
+                break;
+            at -= (size_t)index[d] * stride[d];
+            index[d] = 0;
+        }
+    }
+}
+
+/* The file's memory becomes the tensor's where its elements are as a tensor has them: they move to its aligned start.
+ */
+static cw_status take_elements(uint8_t **bytes, const cwi_npy_header *h, cw_error *err)
+{
+    if (!h->swapped && !h->fortran) {
+        memmove(*bytes, *bytes + h->data_offset, h->data_size);
+        return CW_OK;
+    }
+    uint8_t *placed = cwi_alloc(h->data_size, 1);
+    if (!placed)
+        return cwi_fail_memory(err, h->data_size);
+    place_elements(*bytes + h->data_offset, h, placed);
+    cwi_free(*bytes);
+    *bytes = placed;
+    return CW_OK;
+}
+
 cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err)
 {
     memset(out, 0, sizeof *out);
@@ -196,12 +241,12 @@ cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err)
     CWI_TRY(cw_file_read(path, &bytes, &size, err));
     cwi_npy_header h;
     cw_status status = cwi_npy_parse(bytes, size, &h, err);
+    if (status == CW_OK)
+        status = take_elements(&bytes, &h, err);
     if (status != CW_OK) {
         cwi_free(bytes);
         return cwi_fail_prefix(err, status, "%s", path);
     }
-    /* The file's memory becomes the tensor's: the elements move to its aligned start. */
-    memmove(bytes, bytes + h.data_offset, h.data_size);
     *out = (cw_tensor){.dtype = h.dtype, .shape = h.shape, .data = bytes, .owned = true};
     return CW_OK;
 }

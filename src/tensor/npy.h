@@ -9,6 +9,8 @@ typedef struct cwi_npy_header {
     cw_shape shape;
     size_t data_offset; /* where the elements begin */
     size_t data_size;   /* their bytes: exactly what follows data_offset */
+    bool swapped;       /* big-endian */
+    bool fortran;       /* the first index runs fastest */
 } cwi_npy_header;
 
 /* Parses and checks a whole file's bytes; allocates nothing. Statuses as cw_npy_load. */

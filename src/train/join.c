@@ -55,6 +55,10 @@ static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_
     ready->test_samples = c->test.samples;
     cwi_report_log(&c->report, "joined as client %u of %u: %zu training and %zu test samples of %s", c->guest.index + 1,
                    c->guest.members, c->train.samples, c->test.samples, c->config.data);
+    if (c->guest.index == 0 || c->config.own_data) { /* the others see the same */
+        cwi_report_data(&c->report, &c->train);
+        cwi_report_data(&c->report, &c->test);
+    }
     return CW_OK;
 }
 

@@ -10,6 +10,7 @@ typedef struct local_run {
     cw_client **clients;
     cw_transport **client_ends;
     size_t count;
+    bool told; /* what there is to know of the data */
 } local_run;
 
 /* The clients are where the server is: a folder that `data` names is theirs too, though only the name of the set
@@ -83,6 +84,17 @@ static cw_status pump_client(local_run *r, size_t i, bool *moved, cw_error *err)
     return status == CW_ERR_TIMEOUT ? CW_OK : status;
 }
 
+/* The clients are silent, for the server says the rest, too; the data are the same for all. */
+static void tell_of_data(local_run *r)
+{
+    const cw_client *client = r->clients[0];
+    if (r->told || !client->state)
+        return;
+    cwi_report_data(&r->server->report, &client->train);
+    cwi_report_data(&r->server->report, &client->test);
+    r->told = true;
+}
+
 static cw_status run(local_run *r, cw_error *err)
 {
     while (!cw_server_done(r->server)) {
@@ -92,6 +104,7 @@ static cw_status run(local_run *r, cw_error *err)
         CWI_TRY(pump_server(r, &moved, err));
         for (size_t i = 0; i < r->count; i++)
             CWI_TRY(pump_client(r, i, &moved, err));
+        tell_of_data(r);
         if (!moved && !cw_server_done(r->server))
             return cwi_fail(err, CW_ERR_PROTOCOL, "server and clients wait for each other");
     }

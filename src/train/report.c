@@ -172,6 +172,13 @@ void cwi_report_log(const cwi_report *report, const char *fmt, ...)
     emit(report, &event);
 }
 
+void cwi_report_data(const cwi_report *report, const cwi_feed *feed)
+{
+    const char *note = feed->data ? cw_dataset_get_info(feed->data)->note : NULL;
+    if (note)
+        cwi_report_log(report, "%s", note);
+}
+
 bool cwi_report_stop_asked(const cwi_report *report)
 {
     return report->hooks->stop && *report->hooks->stop;

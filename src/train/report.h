@@ -48,6 +48,8 @@ void cwi_report_begin(cwi_report *report, double seconds);
 void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch);
 void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss);
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
+/* What the user should know of the data (cw_dataset_info.note). */
+void cwi_report_data(const cwi_report *report, const cwi_feed *feed);
 bool cwi_report_stop_asked(const cwi_report *report);
 
 /* model.safetensors in the run's directory: the weights and buffers of the halves, one after the other.

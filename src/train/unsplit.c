@@ -186,6 +186,8 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
         CWI_TRY(cwi_feed_open(&u->setup, CW_SPLIT_TEST, i, u->shards, NULL, &u->test[i], err));
         u->steps = CWI_MAX(u->steps, u->train[i].batches);
     }
+    cwi_report_data(&u->report, &u->train[0]);
+    cwi_report_data(&u->report, &u->test[0]);
     CWI_TRY(cwi_half_open(&u->setup, 0, cw_model_layer_count(u->setup.model), (size_t)config->batch, &u->net, err));
     return u->tickets > 1 ? cwi_micro_sums_open(&u->micro, u->shards, u->net, err) : CW_OK;
 }

@@ -208,14 +208,39 @@ def test_failures(url):
     assert "rotocol" in said, said
 
 
+def png(color):
+    """40x40 pixels of one colour."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = b"".join(b"\0" + bytes(color) * 40 for _ in range(40))
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)) +
+            chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def test_skipped():
+    """What is passed over is counted and said, by verify and by training, split or not."""
+    to = fresh("photos")
+    for name in ("train/a/x/0.png", "train/b/0.png", "val/a/0.png", "val/b/0.png"):
+        os.makedirs(os.path.dirname(f"{to}/{name}"), exist_ok=True)
+        open(f"{to}/{name}", "wb").write(png((len(name), 80, 120)))
+    assert "skipped" not in run("verify", "imagefolder@32:" + to)
+    for name in ("train/a/x/0.webp", "train/a/._0.png", "val/b/Thumbs.db"):
+        open(f"{to}/{name}", "wb").write(b"no photo")
+    said = [f"{to}/train: 2 files skipped: 1 of formats that are not read (a/x/0.webp), 1 hidden (a/._0.png)",
+            f"{to}/val: 1 file skipped: 1 no picture by its name (b/Thumbs.db)"]
+    out = run("verify", "imagefolder@32:" + to)
+    assert "2 + 2 samples" in out and all(note in out for note in said), out
+    one = last_object(run("verify", "imagefolder@32:" + to, "--json"))["sets"][0]
+    assert (one["train_skipped"], one["test_skipped"], one["notes"]) == (2, 1, said), one
+    for how in (["--local"], ["--cut", "1", "--clients", "2"]):
+        done = subprocess.run([CUTWIRE, "train", *how, "--model", "resnet20", "--data", "imagefolder@32:" + to, "--epochs",
+                               "1", "--batch", "2", "--threads", "1", "--quiet", "--out", to + "/run" + how[0]],
+                              capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and all(done.stderr.count(note) == 1 for note in said), (how, done.stderr)
+
+
 def imagenette_archive():
     """A tiny imagenette2-320.tgz: 2 classes of real PNG files."""
-    def png(color):
-        def chunk(kind, data):
-            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        rows = b"".join(b"\0" + bytes(color) * 40 for _ in range(40))
-        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)) +
-                chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for split, count in (("train", 3), ("val", 2)):
@@ -274,6 +299,7 @@ def main():
         test_list()
         test_usage()
         test_missing()
+        test_skipped()
         url = start_server()
         test_fetch_archive(url)
         test_archive_that_is_there(url)

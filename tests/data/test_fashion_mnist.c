@@ -1,6 +1,7 @@
 /* test_fashion_mnist.c - the real data set where installed, and damaged ones, each refused with its reason. */
 #include <math.h>
 
+#include "base/base.h"
 #include "cutwire/data.h"
 #include "data_files.h"
 
@@ -131,6 +132,55 @@ static void counts_that_differ_are_refused(void **state)
     open_fails(CW_SPLIT_TRAIN, CW_ERR_CORRUPT, "4 labels for 5 images");
 }
 
+static void a_file_without_images_says_so(void **state)
+{
+    (void)state;
+    write_fashion(0, 0, true);
+    open_fails(CW_SPLIT_TRAIN, CW_ERR_CORRUPT, "images-idx3-ubyte.gz holds no images");
+}
+
+/* As gzip reads them: several members are one file, and padding behind the last one is no part of it. */
+static void gzip_files_may_come_in_pieces(void **state)
+{
+    (void)state;
+    char path[128];
+    uint8_t *plain;
+    size_t size;
+    write_fashion(9, 9, false);
+    snprintf(path, sizeof path, "%s/train-images-idx3-ubyte", test_folder);
+    assert_ok(cw_file_read(path, &plain, &size, NULL));
+    unlink(path);
+    strcat(path, ".gz");
+    for (int padded = 0; padded < 2; padded++) {
+        unlink(path);
+        for (size_t from = 0, to = 7; from < size; from = to, to = CWI_MIN(size, 3 * to)) {
+            gzFile f = gzopen(path, "ab");
+            assert_non_null(f);
+            assert_int_equal(gzwrite(f, plain + from, (unsigned)(to - from)), to - from);
+            assert_int_equal(gzclose(f), Z_OK);
+        }
+        FILE *f = fopen(path, "ab");
+        assert_non_null(f);
+        for (int i = 0; padded && i < 512; i++)
+            fputc(0, f);
+        assert_int_equal(fclose(f), 0);
+        cw_dataset *ds;
+        cw_error err;
+        assert_ok_err(cw_dataset_open(spec_of("fashion-mnist"), CW_SPLIT_TRAIN, &ds, &err), err);
+        assert_int_equal(cw_dataset_get_info(ds)->count, 9);
+        cw_loader *l;
+        cw_batch b;
+        const cw_dataset_info *info = cw_dataset_get_info(ds);
+        assert_ok(cw_loader_create(ds, NULL, 0, &(cw_loader_options){.batch = 9}, &l, NULL));
+        assert_ok(cw_loader_next(l, &b, NULL));
+        for (size_t i = 0; i < 9 * 784; i++)
+            assert_true(fabsf(b.x[i] * info->std[0] + info->mean[0] - (float)plain[16 + i] / 255) < 1e-5f);
+        cw_loader_destroy(&l);
+        cw_dataset_close(&ds);
+    }
+    cw_bytes_free(plain);
+}
+
 static void labels_out_of_range_are_refused(void **state)
 {
     (void)state;
@@ -258,7 +308,8 @@ int main(void)
         test(plain_and_gzipped_files_are_the_same), test(missing_files_say_how_to_get_them),
         test(unknown_names_list_the_known_ones),    test(counts_that_differ_are_refused),
         test(labels_out_of_range_are_refused),      test(damaged_files_are_refused),
-        test(the_environment_names_a_place),
+        test(the_environment_names_a_place),        test(a_file_without_images_says_so),
+        test(gzip_files_may_come_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

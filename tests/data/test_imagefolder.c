@@ -1,7 +1,9 @@
 /* test_imagefolder.c - folders of JPEG and PNG photos: decoded exactly, resized, cropped, and refused when damaged. */
 #include <math.h>
 #include <png.h>
-#include <turbojpeg.h>
+#include <stdio.h>
+
+#include <jpeglib.h>
 
 #include "base/base.h"
 #include "cutwire/data.h"
@@ -27,15 +29,36 @@ static size_t make_png(const uint8_t *pixels, unsigned width, unsigned height, u
     return size;
 }
 
-static void write_jpeg(const char *name, const uint8_t *pixels, int width, int height, int format, int subsampling)
+/* Of `depth` bytes a pixel in this color space; chroma is not sampled down. */
+static void write_jpeg(const char *name, const uint8_t *pixels, unsigned width, unsigned height, J_COLOR_SPACE space,
+                       int depth)
 {
-    tjhandle tj = tjInitCompress();
+    struct jpeg_compress_struct c;
+    struct jpeg_error_mgr errors;
     unsigned char *jpeg = NULL;
     unsigned long size = 0;
-    assert_int_equal(tjCompress2(tj, pixels, width, 0, height, format, &jpeg, &size, subsampling, 100, 0), 0);
+    c.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&c);
+    jpeg_mem_dest(&c, &jpeg, &size);
+    c.image_width = width;
+    c.image_height = height;
+    c.input_components = depth;
+    c.in_color_space = space;
+    jpeg_set_defaults(&c);
+    jpeg_set_quality(&c, 100, TRUE);
+    for (int i = 0; i < c.num_components; i++)
+        c.comp_info[i].h_samp_factor = c.comp_info[i].v_samp_factor = 1;
+    jpeg_start_compress(&c, TRUE);
+    for (unsigned y = 0; y < height; y++) {
+        uint8_t line[1024];
+        JSAMPROW row = line;
+        memcpy(line, pixels + (size_t)y * width * (size_t)depth, (size_t)width * (size_t)depth);
+        jpeg_write_scanlines(&c, &row, 1);
+    }
+    jpeg_finish_compress(&c);
     write_image(name, jpeg, size);
-    tjFree(jpeg);
-    tjDestroy(tj);
+    free(jpeg);
+    jpeg_destroy_compress(&c);
 }
 
 static uint8_t color(size_t x, size_t y, size_t c)
@@ -57,7 +80,7 @@ static void make_folders(void)
     write_image("train/b/1.PNG", png, size);
     write_image("train/b/notes.txt", "not an image", 12);
     write_image("val/b/x.png", png, size);
-    write_jpeg("train/ab/photo.JPEG", rgb, 32, 32, TJPF_RGB, TJSAMP_444);
+    write_jpeg("train/ab/photo.JPEG", rgb, 32, 32, JCS_RGB, 3);
 }
 
 static cw_dataset *open_folder(const char *spec_name, cw_split split)
@@ -141,22 +164,23 @@ static void every_kind_of_image_becomes_rgb(void **state)
     make_subfolder("train/k");
     const struct {
         const char *name;
-        int png, jpeg;
+        int png;
+        J_COLOR_SPACE jpeg;
         uint8_t pixel[4];
         size_t depth;
         int expected[3];
     } kinds[] = {
         {"train/k/0.png", PNG_FORMAT_GRAY, 0, {77}, 1, {77, 77, 77}},
         {"train/k/1.png", PNG_FORMAT_RGBA, 0, {200, 100, 50, 255}, 4, {200, 100, 50}},
-        {"train/k/2.png", PNG_FORMAT_RGBA, 0, {200, 100, 50, 0}, 4, {0, 0, 0}},
-        {"train/k/3.jpg", 0, TJPF_GRAY, {140}, 1, {140, 140, 140}},
-        {"train/k/4.jpg", 0, TJPF_CMYK, {255, 128, 0, 200}, 4, {200, 100, 0}},
+        {"train/k/2.png", PNG_FORMAT_RGBA, 0, {200, 100, 50, 0}, 4, {200, 100, 50}},
+        {"train/k/3.jpg", 0, JCS_GRAYSCALE, {140}, 1, {140, 140, 140}},
+        {"train/k/4.jpg", 0, JCS_CMYK, {255, 128, 0, 200}, 4, {200, 100, 0}},
     };
     for (size_t i = 0; i < CWI_COUNT(kinds); i++) {
         for (size_t k = 0; k < 40 * 48 * kinds[i].depth; k++)
             pixels[k] = kinds[i].pixel[k % kinds[i].depth];
         if (kinds[i].jpeg)
-            write_jpeg(kinds[i].name, pixels, 40, 48, kinds[i].jpeg, kinds[i].depth == 1 ? TJSAMP_GRAY : TJSAMP_444);
+            write_jpeg(kinds[i].name, pixels, 40, 48, kinds[i].jpeg, (int)kinds[i].depth);
         else
             write_image(kinds[i].name, png, make_png(pixels, 40, 48, (unsigned)kinds[i].png, png, sizeof png));
         assert_ok_err(load_one("imagefolder@16", i, x, &err), err);
@@ -361,7 +385,7 @@ static void damaged_images_are_named(void **state)
     assert_ok(cw_file_read(path, &png, &png_size, NULL));
     snprintf(path, sizeof path, "%s/train/ab/photo.JPEG", test_folder);
     assert_ok(cw_file_read(path, &jpeg, &jpeg_size, NULL));
-    expect_failure("GIF89a", 6, CW_ERR_MAGIC, "neither");
+    expect_failure("GIF89a", 6, CW_ERR_MAGIC, "neither a JPEG nor a PNG, but a GIF");
     expect_failure("", 0, CW_ERR_MAGIC, "neither");
     expect_failure(png, png_size / 2, CW_ERR_CORRUPT, "PNG");
     expect_failure(png, 20, CW_ERR_CORRUPT, "PNG header");
@@ -395,12 +419,119 @@ static void wrong_folders_are_refused(void **state)
     open_fails("imagefolder", CW_SPLIT_TRAIN, CW_ERR_CORRUPT, "no folders");
     make_subfolder("train/a");
     open_fails("imagefolder", CW_SPLIT_TRAIN, CW_ERR_CORRUPT, "no images");
+    make_subfolder("train/b");
+    open_fails("imagefolder", CW_SPLIT_TRAIN, CW_ERR_CORRUPT,
+               "no images (.jpg, .jpeg, .jpe, .jfif or .png) of the "
+               "classes \"a\", \"b\"");
+    write_image("train/a/1.webp", "x", 1);
+    write_image("train/b/1.png", "x", 1);
+    open_fails("imagefolder", CW_SPLIT_TRAIN, CW_ERR_CORRUPT,
+               "class \"a\" (1 of formats that are not read, as a/1.webp)");
     make_subfolder("val/c");
     open_fails("imagefolder", CW_SPLIT_TEST, CW_ERR_CORRUPT, "\"c\" that the training split lacks");
     open_fails("imagefolder@", CW_SPLIT_TRAIN, CW_ERR_SPEC, "after '@'");
     open_fails("imagefolder@12x", CW_SPLIT_TRAIN, CW_ERR_SPEC, "after '@'");
     open_fails("imagefolder@99999", CW_SPLIT_TRAIN, CW_ERR_SPEC, "after '@'");
     open_fails("cifar-10@64", CW_SPLIT_TRAIN, CW_ERR_SPEC, "one size only");
+}
+
+/* The split that was opened last says so; its photos are counted. */
+static const cw_dataset_info *open_info(const char *name, cw_split split, cw_dataset **ds)
+{
+    cw_dataset_close(ds);
+    *ds = open_folder(name, split);
+    return cw_dataset_get_info(*ds);
+}
+
+static void photos_lie_at_any_depth(void **state)
+{
+    (void)state;
+    static const uint8_t grey[16] = {0};
+    static uint8_t png[256];
+    static const char *const names[] = {"train/a/x/1.png", "train/a/x/y/2.jpe", "train/a/3.JFIF",
+                                        "train/b/z/4.Png", "val/b/5.jpeg",      "val/a/6.jpg"};
+    size_t size = make_png(grey, 4, 4, PNG_FORMAT_GRAY, png, sizeof png);
+    make_subfolder("train/a/x/y");
+    make_subfolder("train/b/z");
+    make_subfolder("val/b");
+    make_subfolder("val/a");
+    for (size_t i = 0; i < CWI_COUNT(names); i++)
+        write_image(names[i], png, size); /* what a file is, its bytes say */
+    cw_dataset *ds = NULL;
+    const cw_dataset_info *info = open_info("imagefolder", CW_SPLIT_TRAIN, &ds);
+    assert_int_equal(info->count, 4);
+    assert_int_equal(info->skipped, 0);
+    assert_null(info->note);
+    assert_int_equal(cw_dataset_label(ds, 2), 0);
+    assert_int_equal(cw_dataset_label(ds, 3), 1);
+    assert_int_equal(open_info("imagefolder", CW_SPLIT_TEST, &ds)->count, 2);
+    assert_int_equal(cw_dataset_label(ds, 0), 0);
+    cw_dataset_close(&ds);
+}
+
+static void link_to(const char *target, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", test_folder, name);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+static void what_is_skipped_is_counted_and_said(void **state)
+{
+    (void)state;
+    make_folders();
+    make_subfolder("train/.git");
+    make_subfolder("train/b/more");
+    static const char *const names[] = {"train/b/a.webp",  "train/b/more/b.BMP", "train/b/._2.png",
+                                        "train/loose.jpg", "train/b/Thumbs.db",  "train/b/name\nof \xe9 lines.txt"};
+    for (size_t i = 0; i < CWI_COUNT(names); i++)
+        write_image(names[i], "x", 1);
+    link_to("..", "train/b/more/around");
+    link_to("nowhere", "train/b/gone.png");
+    cw_dataset *ds = NULL;
+    const cw_dataset_info *info = open_info("imagefolder@28", CW_SPLIT_TRAIN, &ds);
+    assert_int_equal(info->count, 3);
+    assert_int_equal(info->skipped, 10);
+    static const char *const said[] = {"train: 10 files skipped: ",
+                                       "2 of formats that are not read (b/",
+                                       "2 hidden (",
+                                       "1 in no class folder (loose.jpg)",
+                                       "(b/more/around)",
+                                       "(b/gone.png)",
+                                       "3 no picture by its name (b/"};
+    for (size_t i = 0; i < CWI_COUNT(said); i++)
+        if (!strstr(info->note, said[i]))
+            fail_msg("'%s' is not in: %s", said[i], info->note);
+    assert_null(strchr(info->note, '\n'));
+    assert_true(cwi_utf8_valid(info->note, strlen(info->note)));
+    info = open_info("imagefolder@28", CW_SPLIT_TEST, &ds);
+    assert_int_equal(info->skipped, 0);
+    assert_non_null(strstr(info->note, "val holds no images of \"ab\""));
+    cw_dataset_close(&ds);
+}
+
+static void the_other_split_has_several_names(void **state)
+{
+    (void)state;
+    static const uint8_t grey[16] = {0};
+    static uint8_t png[256];
+    size_t size = make_png(grey, 4, 4, PNG_FORMAT_GRAY, png, sizeof png);
+    make_subfolder("train/a");
+    write_image("train/a/1.png", png, size);
+    open_fails("imagefolder", CW_SPLIT_TEST, CW_ERR_NOT_FOUND, "has train/ but no val/");
+    static const char *const names[] = {"test", "validation", "valid", "val"}; /* the last one there is taken */
+    for (size_t i = 0; i < CWI_COUNT(names); i++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s/a", names[i]);
+        make_subfolder(path);
+        for (size_t k = 0; k <= i; k++) {
+            snprintf(path, sizeof path, "%s/a/%zu.png", names[i], k);
+            write_image(path, png, size);
+        }
+        cw_dataset *ds = open_folder("imagefolder", CW_SPLIT_TEST);
+        assert_int_equal(cw_dataset_get_info(ds)->count, i + 1);
+        cw_dataset_close(&ds);
+    }
 }
 
 static void real_photos_load(void **state)
@@ -453,6 +584,9 @@ int main(void)
         test(elongated_photos_are_cropped_in_the_centre),
         test(damaged_images_are_named),
         test(wrong_folders_are_refused),
+        test(photos_lie_at_any_depth),
+        test(what_is_skipped_is_counted_and_said),
+        test(the_other_split_has_several_names),
         cmocka_unit_test(real_photos_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

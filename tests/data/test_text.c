@@ -125,6 +125,59 @@ static void the_official_layouts_are_read(void **state)
     cw_dataset_close(&ds);
 }
 
+/* Excel and Notepad put a mark before the text, old Macs end lines by '\r'. */
+static void marks_and_line_ends_are_passed_over(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "label\ttext\n1\tthe cat\n0\tthe cat\n",
+        "\357\273\277label\ttext\n1\tthe cat\n0\tthe cat\n",
+        "\357\273\277label\ttext\r\n1\tthe cat\r\n\r\n0\tthe cat\r\n\r\n",
+        "label\ttext\r1\tthe cat\r0\tthe cat\r",
+    };
+    for (size_t i = 0; i < CWI_COUNT(texts); i++) {
+        write_text("train.tsv", texts[i]);
+        cw_dataset *ds = open_set("sst-2@8", CW_SPLIT_TRAIN);
+        assert_int_equal(cw_dataset_get_info(ds)->count, 2);
+        assert_string_equal(cw_dataset_recipe(ds), "cutwire-recipe 1 tokens 8\ncat\nthe\n");
+        assert_null(cw_dataset_get_info(ds)->note);
+        float x[16];
+        load_rows(ds, x);
+        assert_row(x, (int[]){3, 2, 0, 0, 0, 0, 0, 0, 3, 2}, 10);
+        assert_int_equal(cw_dataset_label(ds, 0), 1);
+        cw_dataset_close(&ds);
+    }
+    write_text("train.csv", "\xef\xbb\xbf\"3\",\"up\",\"\"\n\"1\",\"up\",\"two\"\n");
+    char path[128];
+    snprintf(path, sizeof path, "%s/train.tsv", test_folder);
+    unlink(path);
+    cw_dataset *ds = open_set("ag-news@8", CW_SPLIT_TRAIN);
+    assert_int_equal(cw_dataset_label(ds, 0), 2);
+    cw_dataset_close(&ds);
+}
+
+/* An empty text is a sample of padding; bytes of any encoding are words. */
+static void odd_texts_are_read(void **state)
+{
+    (void)state;
+    write_text("train.tsv", "label\ttext\n1\tcaf\xe9 caf\xe9\n0\t\n1\t \\ \n0\t\xff\xfe"
+                            "a \xff\xfe"
+                            "a\n");
+    cw_dataset *ds = open_set("sst-2@8", CW_SPLIT_TRAIN);
+    float x[32];
+    load_rows(ds, x);
+    for (size_t i = 0; i < 4; i++) {
+        const int expected[4] = {2, 0, 0, 3};
+        assert_row(x + 8 * i, (int[]){expected[i], expected[i], 0}, 3);
+    }
+    assert_non_null(strstr(cw_dataset_get_info(ds)->note, "train.tsv: 2 of its texts are empty"));
+    cw_dataset_close(&ds);
+    cw_error err;
+    write_file("train.tsv", "\xff\xfel\0a\0b\0", 8, false);
+    assert_status(cw_dataset_open(spec_of("sst-2"), CW_SPLIT_TRAIN, &ds, &err), CW_ERR_CORRUPT);
+    assert_non_null(strstr(err.message, "is UTF-16 text: save it as UTF-8"));
+}
+
 static void wrong_files_name_the_line(void **state)
 {
     (void)state;
@@ -234,10 +287,15 @@ static void failed_allocations_leak_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        test(words_are_numbered_by_frequency), test(a_kept_recipe_stands_in_for_the_training_split),
-        test(the_official_layouts_are_read),   test(wrong_files_name_the_line),
-        cmocka_unit_test(real_sst_2_loads),    cmocka_unit_test(real_ag_news_loads),
+        test(words_are_numbered_by_frequency),
+        test(a_kept_recipe_stands_in_for_the_training_split),
+        test(the_official_layouts_are_read),
+        test(wrong_files_name_the_line),
+        cmocka_unit_test(real_sst_2_loads),
+        cmocka_unit_test(real_ag_news_loads),
         test(failed_allocations_leak_nothing),
+        test(marks_and_line_ends_are_passed_over),
+        test(odd_texts_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,8 +43,14 @@ for i, a in enumerate(arrays):
         b = np.load(dir + '/b.npy')
         assert b.dtype == a.dtype and b.shape == a.shape and (b == a).all(), (a.dtype, a.shape, version)
 
-for bad in [np.asfortranarray(rng.normal(size=(3, 4)).astype('<f4')), np.zeros(3, '>f4'), np.zeros(3, 'f8'),
-            np.zeros(3, 'c8'), np.zeros(3, [('x', '<f4')]), np.zeros((1,) * 9, '<f4')]:
+for a in arrays:
+    for b in [np.asfortranarray(a), a.astype(a.dtype.newbyteorder('>')), np.asfortranarray(a.astype(a.dtype.newbyteorder('>')))]:
+        np.save(dir + '/a.npy', b)
+        subprocess.run([copy, dir + '/a.npy', dir + '/b.npy'], check=True)
+        c = np.load(dir + '/b.npy')
+        assert c.dtype == a.dtype and c.shape == b.shape and c.flags.c_contiguous and (c == b).all(), (b.dtype, b.shape)
+
+for bad in [np.zeros(3, 'f8'), np.zeros(3, 'c8'), np.zeros(3, [('x', '<f4')]), np.zeros((1,) * 9, '<f4')]:
     np.save(dir + '/a.npy', bad)
     r = subprocess.run([copy, dir + '/a.npy', dir + '/b.npy'], capture_output=True, text=True)
     assert r.returncode == 1 and 'a.npy: ' in r.stderr, (bad.dtype, r)

@@ -115,6 +115,41 @@ static void every_spelling_of_the_header_is_read(void **state)
     assert_int_equal(h.shape.ndim, 0);
     assert_ok_err(parse("{'descr':'<i8','fortran_order':False,'shape':(1,1,)}", 8, &h, &err), err);
     assert_int_equal(h.shape.ndim, 2);
+    assert_ok_err(parse("{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 4L), }", 48, &h, &err), err);
+    assert_true(h.shape.dim[0] == 3 && h.shape.dim[1] == 4);
+    assert_ok_err(parse("{u'shape': ( 3L , ), u'descr': u'<f4', u'fortran_order': False}", 12, &h, &err), err);
+    assert_true(h.shape.ndim == 1 && h.shape.dim[0] == 3);
+}
+
+/* 0, 1, 2, ... in the order of a C program, whatever the file's. */
+static void other_orders_are_made_ours(void **state)
+{
+    (void)state;
+    enum { COUNT = 24 };
+    static const char *const kinds[] = {"<f4", ">f4", "<i8", ">i8", "<f2", ">f2", "|u1", ">u1"};
+    for (size_t k = 0; k < 2 * CWI_COUNT(kinds); k++) {
+        const char *kind = kinds[k / 2];
+        const bool fortran = k % 2;
+        const size_t size = (size_t)(kind[2] - '0');
+        uint8_t file[10 + 80 + COUNT * 8] = "\x93NUMPY\x01\x00\x50";
+        char head[128];
+        snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': %-5s, 'shape': (2, 3, 4), }%40s", kind,
+                 fortran ? "True" : "False", "");
+        memcpy(file + 10, head, 80);
+        for (size_t i = 0; i < COUNT; i++) {
+            const size_t at = fortran ? i / 12 + i / 4 % 3 * 2 + i % 4 * 6 : i;
+            file[90 + at * size + (kind[0] == '>' ? size - 1 : 0)] = (uint8_t)(i + 1);
+        }
+        cw_error err;
+        cw_tensor t;
+        assert_ok_err(cw_file_write(path, file, 90 + COUNT * size, &err), err);
+        assert_ok_err(cw_npy_load(path, &t, &err), err);
+        assert_int_equal(t.shape.dim[2], 4);
+        assert_int_equal((uintptr_t)t.data % 64, 0);
+        for (size_t i = 0; i < COUNT * size; i++)
+            assert_int_equal(((const uint8_t *)t.data)[i], i % size ? 0 : i / size + 1);
+        cw_tensor_free(&t);
+    }
 }
 
 static void hostile_headers_are_refused(void **state)
@@ -137,9 +172,14 @@ static void hostile_headers_are_refused(void **state)
         {"{'descr': '<f4', 'fortran_order': False, 'shape': [3,]}", 12, CW_ERR_CORRUPT, "tuple"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (3,", 12, CW_ERR_CORRUPT, "byte"},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}", 4, CW_ERR_UNSUPPORTED, "8 dim"},
-        {"{'descr': '<f4', 'fortran_order': True, 'shape': (3,)}", 12, CW_ERR_UNSUPPORTED, "ascontiguousarray"},
+        {"{'descr': '<f4', 'fortran_order': Tru, 'shape': (3,)}", 12, CW_ERR_CORRUPT, "fortran_order"},
         {"{'descr': '<f4', 'fortran_order': 0, 'shape': (3,)}", 12, CW_ERR_CORRUPT, "fortran_order"},
-        {"{'descr': '>f4', 'fortran_order': False, 'shape': (3,)}", 12, CW_ERR_UNSUPPORTED, "'>f4'"},
+        {"{'descr': '=f4', 'fortran_order': False, 'shape': (3,)}", 12, CW_ERR_UNSUPPORTED, "'=f4'"},
+        {"{'descr': '|f4', 'fortran_order': False, 'shape': (3,)}", 12, CW_ERR_UNSUPPORTED, "'|f4'"},
+        {"{'descr': '>f8', 'fortran_order': False, 'shape': (3,)}", 24, CW_ERR_UNSUPPORTED, "'>f8'"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3L)}", 12, CW_ERR_CORRUPT, "tuple"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (L,)}", 12, CW_ERR_CORRUPT, "number"},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (3LL,)}", 12, CW_ERR_CORRUPT, "tuple"},
         {"{'descr': '<f8', 'fortran_order': False, 'shape': (3,)}", 24, CW_ERR_UNSUPPORTED, "astype"},
         {"{'descr': [('a','<f4')], 'fortran_order': False, 'shape': (3,)}", 12, CW_ERR_UNSUPPORTED, "structured"},
         {"{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (3,)}", 12, CW_ERR_CORRUPT, "repeated"},
@@ -198,6 +238,7 @@ int main(void)
         cmocka_unit_test(bf16_is_saved_as_bits),
         cmocka_unit_test(an_invalid_tensor_is_not_saved),
         cmocka_unit_test(every_spelling_of_the_header_is_read),
+        cmocka_unit_test(other_orders_are_made_ours),
         cmocka_unit_test(hostile_headers_are_refused),
         cmocka_unit_test(other_files_and_versions_are_refused),
     };

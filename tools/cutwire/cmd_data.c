@@ -160,8 +160,14 @@ static int check_sums(const char *spec, const char *folder, const char **label)
                     folder, best.first_missing, nearest->label, set->name);
 }
 
+/* What was read of a split. */
+typedef struct split_read {
+    size_t count, skipped;
+    char note[512]; /* what the user should know of it; or "" */
+} split_read;
+
 /* Opens a split and makes every sample of it, which decodes every file. */
-static int read_split(const char *spec, cw_split split, size_t *count, cli_progress *progress)
+static int read_split(const char *spec, cw_split split, split_read *read, cli_progress *progress)
 {
     cw_dataset *ds;
     cw_loader *loader = NULL;
@@ -170,14 +176,17 @@ static int read_split(const char *spec, cw_split split, size_t *count, cli_progr
     cw_status status = cw_dataset_open(spec, split, &ds, &err);
     if (status != CW_OK)
         return cli_fail_error("data verify", status, &err);
-    *count = cw_dataset_get_info(ds)->count;
+    const cw_dataset_info *info = cw_dataset_get_info(ds);
+    read->count = info->count;
+    read->skipped = info->skipped;
+    snprintf(read->note, sizeof read->note, "%s", info->note ? info->note : "");
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     cw_loader_options options = {.batch = 32, .threads = processors > 1 ? (int)(processors < 16 ? processors : 16) : 0};
     status = cw_loader_create(ds, NULL, 0, &options, &loader, &err);
     size_t done = 0;
     while (status == CW_OK && !*cli_stop() && (status = cw_loader_next(loader, &batch, &err)) == CW_OK) {
         done += batch.n;
-        cli_progress_show(progress, split == CW_SPLIT_TRAIN ? "train" : "test", done, *count, "samples", "");
+        cli_progress_show(progress, split == CW_SPLIT_TRAIN ? "train" : "test", done, read->count, "samples", "");
     }
     cli_progress_clear(progress);
     cw_loader_destroy(&loader);
@@ -187,12 +196,24 @@ static int read_split(const char *spec, cw_split split, size_t *count, cli_progr
     return status == CW_END ? CLI_OK : cli_fail_error("data verify", status, &err);
 }
 
+static void add_notes(json_t *set, const split_read *train, const split_read *test)
+{
+    json_t *notes = json_array();
+    if (*train->note)
+        json_array_append_new(notes, json_string(train->note));
+    if (*test->note)
+        json_array_append_new(notes, json_string(test->note));
+    json_object_set_new(set, "train_skipped", json_integer((json_int_t)train->skipped));
+    json_object_set_new(set, "test_skipped", json_integer((json_int_t)test->skipped));
+    json_object_set_new(set, "notes", notes);
+}
+
 /* Checksums, and that everything reads. The finding is appended to `sets` and, unless json, printed. */
 static int verify_set(const char *spec, bool json, json_t *sets, cli_progress *progress)
 {
     char folder[PATH_SIZE];
     cw_error err;
-    size_t train = 0, test = 0;
+    split_read train = {0}, test = {0};
     const char *label = NULL;
     cw_status status = cw_dataset_find(spec, CW_SPLIT_TRAIN, folder, sizeof folder, &err);
     if (status != CW_OK)
@@ -202,12 +223,19 @@ static int verify_set(const char *spec, bool json, json_t *sets, cli_progress *p
         code = read_split(spec, CW_SPLIT_TRAIN, &train, progress);
     if (code == CLI_OK)
         code = read_split(spec, CW_SPLIT_TEST, &test, progress);
-    json_array_append_new(sets, json_pack("{s:s, s:s, s:b, s:o, s:I, s:I}", "name", spec, "folder", folder, "ok",
-                                          code == CLI_OK, "edition", label ? json_string(label) : json_null(),
-                                          "train_samples", (json_int_t)train, "test_samples", (json_int_t)test));
-    if (code == CLI_OK && !json)
-        printf("%s: %zu + %zu samples read in %s (%s)\n", spec, train, test, folder,
+    json_array_append_new(sets,
+                          json_pack("{s:s, s:s, s:b, s:o, s:I, s:I}", "name", spec, "folder", folder, "ok",
+                                    code == CLI_OK, "edition", label ? json_string(label) : json_null(),
+                                    "train_samples", (json_int_t)train.count, "test_samples", (json_int_t)test.count));
+    add_notes(json_array_get(sets, json_array_size(sets) - 1), &train, &test);
+    if (code == CLI_OK && !json) {
+        printf("%s: %zu + %zu samples read in %s (%s)\n", spec, train.count, test.count, folder,
                label ? label : "no checksums known for it");
+        if (*train.note)
+            printf("  %s\n", train.note);
+        if (*test.note)
+            printf("  %s\n", test.note);
+    }
     return code;
 }
 

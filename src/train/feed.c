@@ -57,10 +57,10 @@ static cw_status open_train(const cwi_setup *setup, size_t client, size_t client
     cw_shards shards;
     CWI_TRY(cw_shards_make(feed->train, clients, config->dirichlet, config->seed, &shards, err));
     feed->train_count = limited(&shards, client, config->train_limit);
-    cw_status status =
-        feed->train_count
-            ? cw_loader_create(feed->train, shards.index[client], feed->train_count, &options, &feed->train_loader, err)
-            : cwi_fail(err, CW_ERR_INVALID, "train-limit %d leaves client %zu no samples", config->train_limit, client);
+    cw_status status = feed->train_count ? cw_loader_create(feed->train, shards.index[client], feed->train_count,
+                                                            &options, &feed->train_loader, err)
+                                         : cwi_fail(err, CW_ERR_INVALID, "train-limit %d leaves client %zu no samples",
+                                                    config->train_limit, client + 1);
     cw_shards_free(&shards);
     return status;
 }

@@ -11,6 +11,7 @@
 #include "cutwire/status.h"
 #include "cutwire/tensor.h"
 #include "cutwire/train.h"
+#include "cutwire/version.h"
 #include "cutwire/wire.h"
 
 #endif

@@ -109,6 +109,10 @@ cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err);
  * and lines that begin with "# ". At least one; *keys is the caller's until cw_net_free_keys.
  * CW_ERR_IO, CW_ERR_CORRUPT (err->offset: the line, from 1), CW_ERR_NO_MEMORY. */
 cw_status cw_net_read_keys(const char *path, cw_key **keys, size_t *count, cw_error *err);
+/* The same where only keys of one kind make sense. CW_ERR_MISMATCH: the file says of one that it is of the other, as
+ * those of cw_net_keygen do in the line before it; a key without such a line may be either. */
+typedef enum cw_key_kind { CW_KEY_ANY, CW_KEY_SECRET, CW_KEY_PUBLIC } cw_key_kind;
+cw_status cw_net_read_keys_of(const char *path, cw_key_kind kind, cw_key **keys, size_t *count, cw_error *err);
 /* NULL allowed. Wipes them. */
 void cw_net_free_keys(cw_key *keys, size_t count);
 

@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include "cutwire/version.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -52,8 +54,8 @@ typedef enum cw_status {
 /* What went wrong, for a person. Plain data: no ownership, copy freely. */
 typedef struct cw_error {
     cw_status status;
-    uint64_t offset;   /* byte (parsers) or element (encoders) at fault, or CW_NO_OFFSET */
-    char message[400]; /* one sentence, no newline, no final period, always terminated */
+    uint64_t offset;    /* byte (parsers) or element (encoders) at fault, or CW_NO_OFFSET */
+    char message[1024]; /* one sentence, no final period, always terminated; a list in it is whole */
 } cw_error;
 
 /* The symbol ("CW_ERR_SPEC") and the general meaning of a status. Static storage, never NULL. */

@@ -74,6 +74,10 @@ void cw_tensor_free(cw_tensor *t);
  * callers to avoid. */
 cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err);
 cw_status cw_npy_save(const char *path, const cw_tensor *t, cw_error *err);
+/* The same in memory. Decode copies the elements: bytes may be freed afterwards. Encode: *bytes is the caller's
+ * (cw_bytes_free); CW_ERR_INVALID, CW_ERR_NO_MEMORY. */
+cw_status cw_npy_decode(const void *bytes, size_t size, cw_tensor *out, cw_error *err);
+cw_status cw_npy_encode(const cw_tensor *t, uint8_t **bytes, size_t *size, cw_error *err);
 
 /* Whole files as bytes. Read: *data (owned by the caller, free with cw_bytes_free) and *size. Write: atomic as above.
  */

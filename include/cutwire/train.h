@@ -79,6 +79,7 @@ typedef struct cw_config {
     char weights[512];  /* safetensors file to begin with, with the recipe beside it unless `recipe` names one; "": as
                            `init` says */
     char out[512];      /* run directory; "": none is written */
+    bool overwrite;     /* a run that `out` holds is replaced; else it is refused. Holds once: no JSON keeps it */
     char resume[512];   /* folder of a run to go on with; "": none */
     int checkpoint_every; /* epochs; 0: no checkpoints at their ends */
     int checkpoint_steps; /* steps between checkpoints within an epoch; 0: none there */
@@ -104,8 +105,8 @@ const cw_config_option *cw_config_option_at(size_t i);
 cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err);
 /* Checks what only makes sense together: model and cut exist for the data set's shape, codec specs parse. */
 cw_status cw_config_check(const cw_config *config, cw_error *err);
-/* Every key as one JSON object (owned by the caller, cw_bytes_free after a cast), or with shared_only those that
- * travel. */
+/* Every key but `overwrite` as one JSON object (owned by the caller, cw_bytes_free after a cast), or with shared_only
+ * those that travel. JSON is UTF-8: bytes of a path that are not become U+FFFD. */
 cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **json, cw_error *err);
 /* Applies a JSON object of keys. Unknown keys are refused. CW_ERR_SPEC. */
 cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err);

@@ -36,6 +36,12 @@ cw_status cwi_fail_memory(cw_error *err, size_t bytes);
 /* Puts "prefix: " before the message already in err; for adding the file's or layer's name on the way up. */
 cw_status cwi_fail_prefix(cw_error *err, cw_status status, const char *fmt, ...) CWI_PRINTF(3, 4);
 
+/* A list "a, b, c" of our own names for a message, which is never cut off: room for more than all that there are. */
+typedef struct cwi_list {
+    char text[800];
+} cwi_list;
+void cwi_list_add(cwi_list *list, const char *name);
+
 /* The place of `name` among `count` names. CW_ERR_SPEC: err names `what` and lists them; CW_ERR_INVALID: a NULL. */
 cw_status cwi_name_find(const char *what, const char *name, const char *const *names, size_t count, size_t *index,
                         cw_error *err);

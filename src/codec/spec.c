@@ -190,13 +190,11 @@ static const cwi_family *family_named(token name)
 
 static cw_status unknown_family(const char *spec, token name, cw_error *err)
 {
-    char names[160] = "";
-    for (size_t i = 0; i < cwi_family_count(); i++) {
-        size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", cwi_family_at(i)->info.name);
-    }
+    cwi_list names = {""};
+    for (size_t i = 0; i < cwi_family_count(); i++)
+        cwi_list_add(&names, cwi_family_at(i)->info.name);
     return cwi_fail_at(err, CW_ERR_SPEC, (uint64_t)(name.text - spec), "unknown codec \"%.*s\": the codecs are %s",
-                       shown(name), name.text, names);
+                       shown(name), name.text, names.text);
 }
 
 /* One "key=value"; seen is a bit set of the keys met so far. */

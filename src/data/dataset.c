@@ -84,11 +84,11 @@ typedef struct wanted {
 
 static cw_status fail_unknown(const char *name, size_t n, cw_error *err)
 {
-    char known[256] = "";
-    for (size_t i = 0, used = 0; i < CWI_COUNT(formats) && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", formats[i]->known.name);
+    cwi_list known = {""};
+    for (size_t i = 0; i < CWI_COUNT(formats); i++)
+        cwi_list_add(&known, formats[i]->known.name);
     return cwi_fail(err, CW_ERR_SPEC, "unknown data set \"%.*s\"; known: %s", (int)CWI_MIN(n, (size_t)100), name,
-                    known);
+                    known.text);
 }
 
 /* "@SIZE" of a NAME@SIZE, up to `end`. */
@@ -157,7 +157,7 @@ static cw_status fail_missing(const cwi_format *f, cw_split split, const char *s
 static cw_status find_folder(const cwi_format *f, const char *named, cw_split split, char *out, size_t size,
                              cw_error *err)
 {
-    char searched[256] = "", half[PATH_SIZE] = ""; /* a folder with the other split only */
+    char searched[800] = "", half[PATH_SIZE] = ""; /* a folder with the other split only */
     size_t used = 0;
     for (size_t i = 0; named ? i == 0 : usual_place(f, i, out, size); i++) {
         const char *place = named ? named : out;

@@ -46,36 +46,30 @@ const char *cwi_activation_name(cwi_activation a)
 
 /* ---- opening ---- */
 
-static void append_text(char *list, size_t size, const char *text)
-{
-    size_t used = strlen(list);
-    snprintf(list + used, size - used, "%s%s", used ? ", " : "", text);
-}
-
 static cw_status find_family(const char *name, const cwi_model_family **out, cw_error *err)
 {
-    char list[256] = "";
+    cwi_list list = {""};
     for (size_t i = 0; i < CWI_COUNT(families); i++) {
         if (strcmp(families[i].known.name, name) == 0) {
             *out = &families[i];
             return CW_OK;
         }
-        append_text(list, sizeof list, families[i].known.name);
+        cwi_list_add(&list, families[i].known.name);
     }
-    return cwi_fail(err, CW_ERR_SPEC, "model '%.40s': no such model: known are %s", name, list);
+    return cwi_fail(err, CW_ERR_SPEC, "model '%.40s': no such model: known are %s", name, list.text);
 }
 
 static cw_status find_activation(const char *name, cwi_activation *out, cw_error *err)
 {
-    char list[128] = "";
+    cwi_list list = {""};
     for (int i = 0; i < CWI_ACTIVATIONS; i++) {
         if (!name || strcmp(activation_names[i], name) == 0) {
             *out = (cwi_activation)i;
             return CW_OK;
         }
-        append_text(list, sizeof list, activation_names[i]);
+        cwi_list_add(&list, activation_names[i]);
     }
-    return cwi_fail(err, CW_ERR_SPEC, "activation '%.40s': no such activation: known are %s", name, list);
+    return cwi_fail(err, CW_ERR_SPEC, "activation '%.40s': no such activation: known are %s", name, list.text);
 }
 
 static cw_status check_options(const char *name, const cw_model_options *o, cw_error *err)
@@ -283,9 +277,8 @@ cw_cut cw_model_cut_at(const cw_model *model, size_t i)
 }
 
 /* "1, 2 (shallow), 4": long lists keep their first and last numbers in runs, "1-15". */
-static void list_cuts(const cw_model *m, char *list, size_t size)
+static void list_cuts(const cw_model *m, cwi_list *list)
 {
-    list[0] = '\0';
     for (size_t i = 0; i < m->cut_count; i++) {
         size_t j = i;
         while (j + 1 < m->cut_count && !m->cuts[i].alias && !m->cuts[j + 1].alias &&
@@ -300,7 +293,7 @@ static void list_cuts(const cw_model *m, char *list, size_t size)
             snprintf(item, sizeof item, "%d-%d", m->cuts[i].number, m->cuts[j].number);
         else
             snprintf(item, sizeof item, "%d, %d, ... %d", m->cuts[i].number, m->cuts[i + 1].number, m->cuts[j].number);
-        append_text(list, size, item);
+        cwi_list_add(list, item);
         if (j >= i + 2)
             i = j;
     }
@@ -320,9 +313,9 @@ cw_status cw_model_cut(const cw_model *model, const char *which, cw_cut *out, cw
             return CW_OK;
         }
     }
-    char list[300];
-    list_cuts(model, list, sizeof list);
+    cwi_list list = {""};
+    list_cuts(model, &list);
     bool inside = numeric && number >= 1 && number <= model->convolutions;
     return cwi_fail(err, CW_ERR_SPEC, "cut '%.20s': model %s %s: valid cuts are %s", which, model->name,
-                    inside ? "cannot be cut there, a skip connection is open" : "has no such cut", list);
+                    inside ? "cannot be cut there, a skip connection is open" : "has no such cut", list.text);
 }

@@ -75,7 +75,7 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
 
 static void say(cwi_session *s, const char *what, const char *why)
 {
-    char sentence[600];
+    char sentence[sizeof((cw_error *)0)->message + 60];
     snprintf(sentence, sizeof sentence, "%s: %s", what, why);
     s->work->log(s->run, sentence);
 }

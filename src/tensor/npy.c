@@ -251,6 +251,18 @@ cw_status cw_npy_load(const char *path, cw_tensor *out, cw_error *err)
     return CW_OK;
 }
 
+cw_status cw_npy_decode(const void *bytes, size_t size, cw_tensor *out, cw_error *err)
+{
+    memset(out, 0, sizeof *out);
+    cwi_npy_header h;
+    CWI_TRY(cwi_npy_parse(bytes, size, &h, err));
+    if (cw_tensor_alloc(out, h.dtype, &h.shape) != CW_OK)
+        return cwi_fail_memory(err, h.data_size);
+    if (h.data_size)
+        memcpy(out->data, (const uint8_t *)bytes + h.data_offset, h.data_size);
+    return CW_OK;
+}
+
 static const char *descr_of(cw_dtype dtype)
 {
     switch (dtype) {
@@ -291,13 +303,42 @@ static size_t format_header(const cw_tensor *t, char *head, size_t capacity)
     return size;
 }
 
+/* Header and elements of a .npy file, over `head`. */
+static cw_status pieces_of(const cw_tensor *t, char *head, size_t capacity, cwi_piece pieces[2])
+{
+    size_t count;
+    if (!descr_of(t->dtype) || cw_shape_count(&t->shape, &count) != CW_OK || (count > 0 && !t->data))
+        return CW_ERR_INVALID;
+    pieces[0] = (cwi_piece){head, format_header(t, head, capacity)};
+    pieces[1] = (cwi_piece){t->data, count * cw_dtype_size(t->dtype)};
+    return CW_OK;
+}
+
 cw_status cw_npy_save(const char *path, const cw_tensor *t, cw_error *err)
 {
     char head[512];
-    size_t count;
-    if (!descr_of(t->dtype) || cw_shape_count(&t->shape, &count) != CW_OK || (count > 0 && !t->data))
+    cwi_piece pieces[2];
+    if (pieces_of(t, head, sizeof head, pieces) != CW_OK)
         return cwi_fail(err, CW_ERR_INVALID, "cannot save %s: not a valid tensor", path);
-    size_t head_size = format_header(t, head, sizeof head);
-    cwi_piece pieces[] = {{head, head_size}, {t->data, count * cw_dtype_size(t->dtype)}};
     return cwi_file_write_pieces(path, pieces, 2, err);
+}
+
+cw_status cw_npy_encode(const cw_tensor *t, uint8_t **bytes, size_t *size, cw_error *err)
+{
+    char head[512];
+    cwi_piece pieces[2];
+    *bytes = NULL;
+    *size = 0;
+    if (pieces_of(t, head, sizeof head, pieces) != CW_OK)
+        return cwi_fail(err, CW_ERR_INVALID, "not a valid tensor");
+    const size_t total = pieces[0].size + pieces[1].size;
+    uint8_t *all = cwi_alloc(total, 1);
+    if (!all)
+        return cwi_fail_memory(err, total);
+    memcpy(all, pieces[0].data, pieces[0].size);
+    if (pieces[1].size)
+        memcpy(all + pieces[0].size, pieces[1].data, pieces[1].size);
+    *bytes = all;
+    *size = total;
+    return CW_OK;
 }

@@ -1,4 +1,5 @@
 /* config.c - the table of configuration keys: defaults, ranges, help; to and from text and JSON. */
+#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -70,7 +71,8 @@ static const option options[] = {
     {{"checkpoint-steps", "N", "save one after every N steps of an epoch, too, where epochs are long; 0: never", "0", false, false}, T_INT, FIELD(checkpoint_steps), 0, 1e9},
     {{"eval-every", "N", "evaluate on the test data after every N epochs, and after the last; 0: after the last alone", "1", false, false}, T_INT, FIELD(eval_every), 0, 1e6},
     {{"resume", "DIR", "go on with the run in this folder, from its last checkpoint, or where that is damaged from the one before it (checkpoint.previous.safetensors)", "", false, false}, T_STRING, FIELD(resume), 0, 0},
-    {{"out", "DIR", "folder for the run's files", "", false, false}, T_STRING, FIELD(out), 0, 0},
+    {{"out", "DIR", "folder for the run's files; one that holds a run is refused without --resume or --overwrite", "", false, false}, T_STRING, FIELD(out), 0, 0},
+    {{"overwrite", NULL, "replace the run that --out holds", "0", false, false}, T_BOOL, FIELD(overwrite), 0, 1},
 };
 /* clang-format on */
 
@@ -97,10 +99,11 @@ static const void *const_field_of(const cw_config *config, const option *o)
 static cw_status bad_value(const option *o, const char *value, cw_error *err)
 {
     if (o->type == T_BOOL)
-        return cwi_fail(err, CW_ERR_SPEC, "%s: '%s' is neither 0 nor 1", o->public.key, value);
+        return cwi_fail(err, CW_ERR_SPEC, "%s: '%.60s' is neither 0 nor 1", o->public.key, value);
     if (o->type == T_U64)
-        return cwi_fail(err, CW_ERR_SPEC, "%s: '%s' is not a whole number", o->public.key, value);
-    return cwi_fail(err, CW_ERR_SPEC, "%s: '%s' is not a %snumber from %g to %g", o->public.key, value,
+        return cwi_fail(err, CW_ERR_SPEC, "%s: '%.60s' is not a whole number from 0 to 18446744073709551615",
+                        o->public.key, value);
+    return cwi_fail(err, CW_ERR_SPEC, "%s: '%.60s' is not a %snumber from %.10g to %.10g", o->public.key, value,
                     o->type == T_INT ? "whole " : "", o->min, o->max);
 }
 
@@ -134,8 +137,9 @@ static cw_status set_u64(cw_config *config, const option *o, const char *value, 
 {
     char *end;
     errno = 0;
-    unsigned long long number = strtoull(value, &end, 0);
-    if (errno || end == value || *end || strchr(value, '-'))
+    const bool hexadecimal = value[0] == '0' && (value[1] == 'x' || value[1] == 'X'); /* 010 is ten */
+    unsigned long long number = strtoull(value, &end, hexadecimal ? 16 : 10);
+    if (errno || *end || !isdigit((unsigned char)value[0]))
         return bad_value(o, value, err);
     *(uint64_t *)field_of(config, o) = number;
     return CW_OK;
@@ -174,22 +178,41 @@ cw_status cw_config_set(cw_config *config, const char *key, const char *value, c
     const option *known = find_option(key);
     if (known)
         return set_option(config, known, value, err);
-    char list[300] = "";
-    for (size_t i = 0; i < CWI_COUNT(options); i++) {
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", i ? " " : "", options[i].public.key);
-    }
-    return cwi_fail(err, CW_ERR_SPEC, "unknown key '%s'; known: %s", key, list);
+    cwi_list list = {""};
+    for (size_t i = 0; i < CWI_COUNT(options); i++)
+        cwi_list_add(&list, options[i].public.key);
+    return cwi_fail(err, CW_ERR_SPEC, "unknown key '%.40s'; known: %s", key, list.text);
 }
 
 /* ---- JSON ---- */
+
+/* jansson refuses what is no UTF-8, as a path may be. */
+static json_t *string_to_json(const char *s)
+{
+    static const char unknown[] = "\xef\xbf\xbd"; /* U+FFFD */
+    char text[3 * sizeof((cw_config *)0)->input];
+    size_t used = 0;
+    for (size_t left = strlen(s), step; left > 0; s += step, left -= step) {
+        const size_t good = cwi_utf8_length((const uint8_t *)s, left);
+        step = good ? good : 1;
+        memcpy(text + used, good ? s : unknown, good ? good : 3);
+        used += good ? good : 3;
+    }
+    return json_stringn(text, used);
+}
+
+/* What is permitted once is not asked of a run that goes on, nor of one that begins from another's configuration. */
+static bool is_kept(const option *o)
+{
+    return o->offset != offsetof(cw_config, overwrite);
+}
 
 static json_t *option_to_json(const cw_config *config, const option *o)
 {
     const void *field = const_field_of(config, o);
     switch (o->type) {
     case T_STRING:
-        return json_string(field);
+        return string_to_json(field);
     case T_INT:
         return json_integer(*(const int *)field);
     case T_U64: {
@@ -211,7 +234,7 @@ cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **js
     json_t *object = json_object();
     bool ok = object != NULL;
     for (size_t i = 0; i < CWI_COUNT(options) && ok; i++)
-        if (options[i].public.shared || !shared_only)
+        if ((options[i].public.shared || !shared_only) && is_kept(&options[i]))
             ok = json_object_set_new(object, options[i].public.key, option_to_json(config, &options[i])) == 0;
     char *text = ok ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(object);

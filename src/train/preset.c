@@ -61,12 +61,11 @@ static cw_status apply(cw_config *config, const char *settings, cw_error *err)
 
 cw_status cw_config_apply_preset(cw_config *config, const char *name, cw_error *err)
 {
-    char list[400] = "";
+    cwi_list list = {""};
     for (size_t i = 0; i < CWI_COUNT(presets); i++) {
         if (strcmp(presets[i].name, name) == 0)
             return apply(config, presets[i].settings, err);
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", presets[i].name);
+        cwi_list_add(&list, presets[i].name);
     }
-    return cwi_fail(err, CW_ERR_SPEC, "unknown preset '%s'; known: %s", name, list);
+    return cwi_fail(err, CW_ERR_SPEC, "unknown preset '%.40s'; known: %s", name, list.text);
 }

@@ -1,15 +1,29 @@
 /* report.c - writes config.json, recipe.txt, metrics.jsonl, summary.json and model.safetensors, and calls the hooks. */
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "train/report.h"
 
-/* ---- folders and files ---- */
+enum { PATH_SIZE = sizeof((cw_config *)0)->out + 40 };
+
+static void join_path(char *path, size_t size, const char *folder, const char *file)
+{
+    snprintf(path, size, "%s/%s", folder, file);
+}
+
+/* ---- the run's folder ---- */
+
+/* What a run writes there. */
+static const char *const run_files[] = {"config.json",  CWI_RECIPE_FILE,     "metrics.jsonl",
+                                        "summary.json", "model.safetensors", "checkpoint.safetensors"};
 
 static cw_status make_folder(const char *path, cw_error *err)
 {
@@ -21,17 +35,86 @@ static cw_status make_folder(const char *path, cw_error *err)
         memcpy(part, path, i);
         part[i] = '\0';
         if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return cwi_fail(err, CW_ERR_IO, "cannot make folder %s: %s", part, strerror(errno));
+            return cwi_fail(err, CW_ERR_IO, "out: cannot make folder %s: %s", part, strerror(errno));
     }
     return CW_OK;
 }
 
-static void join_path(char *path, size_t size, const char *folder, const char *file)
+/* A run that goes on in its own folder, by whatever name that is given. */
+static bool goes_on(const cw_config *config)
 {
-    snprintf(path, size, "%s/%s", folder, file);
+    struct stat a, b;
+    if (!*config->resume || strcmp(config->resume, config->out) == 0)
+        return *config->resume != '\0';
+    return stat(config->resume, &a) == 0 && stat(config->out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-enum { PATH_SIZE = sizeof((cw_config *)0)->out + 32 };
+/* Cuts the last name off: "a/b" to "a", "a" to ".". */
+static void go_up(char *path)
+{
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    while (end > 0 && path[end - 1] != '/')
+        end--;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    if (end == 0)
+        path[end++] = '.';
+    path[end] = '\0';
+}
+
+/* That the folder is one, or can be made. */
+static cw_status check_place(const char *out, cw_error *err)
+{
+    char path[sizeof((cw_config *)0)->out];
+    struct stat s;
+    memcpy(path, out, strlen(out) + 1);
+    while (stat(path, &s) != 0) {
+        if ((errno != ENOENT && errno != ENOTDIR) || strcmp(path, ".") == 0)
+            return cwi_fail(err, CW_ERR_IO, "out: %s: %s: name another folder", path, strerror(errno));
+        go_up(path);
+    }
+    if (!S_ISDIR(s.st_mode))
+        return cwi_fail(err, CW_ERR_IO, "out: %s is a file, and a run needs a folder: name another", path);
+    return access(path, W_OK | X_OK) == 0
+               ? CW_OK
+               : cwi_fail(err, CW_ERR_IO, "out: cannot write into %s: %s: name another folder", path, strerror(errno));
+}
+
+static cw_status check_nothing_lost(const cw_config *config, cw_error *err)
+{
+    cwi_list held = {""};
+    char path[PATH_SIZE];
+    struct stat s;
+    for (size_t i = 0; i < CWI_COUNT(run_files); i++) {
+        join_path(path, sizeof path, config->out, run_files[i]);
+        if (lstat(path, &s) == 0 && s.st_size > 0)
+            cwi_list_add(&held, run_files[i]);
+    }
+    return !*held.text
+               ? CW_OK
+               : cwi_fail(err, CW_ERR_INVALID,
+                          "out: %.300s holds %s, which this run would replace: name another folder, go on with the "
+                          "run there by --resume, or have it replaced by --overwrite",
+                          config->out, held.text);
+}
+
+cw_status cwi_run_folder_check(const cw_config *config, cw_error *err)
+{
+    if (!*config->out)
+        return CW_OK;
+    if (goes_on(config))
+        return !config->overwrite
+                   ? CW_OK
+                   : cwi_fail(err, CW_ERR_SPEC,
+                              "--resume and --overwrite exclude each other in one folder: a run goes on, or "
+                              "another begins");
+    CWI_TRY(check_place(config->out, err));
+    return config->overwrite ? CW_OK : check_nothing_lost(config, err);
+}
+
+/* ---- files ---- */
 
 static cw_status write_text(const char *folder, const char *file, const char *text, cw_error *err)
 {
@@ -80,25 +163,67 @@ void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *
     report->began = cwi_seconds();
 }
 
+/* Holds the folder for this run: two that write into one would each spoil the other's. A run that was killed a moment
+ * ago may still be ending. */
+static bool lock_folder(const cwi_report *report)
+{
+    const struct timespec nap = {.tv_nsec = 50000000};
+    int tries = 40;
+    while (flock(fileno(report->metrics), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return true; /* a file system without locks */
+        if (--tries == 0)
+            return false;
+        nanosleep(&nap, NULL);
+    }
+    return true;
+}
+
+static cw_status open_metrics(cwi_report *report, const char *out, const char *path, cw_error *err)
+{
+    report->metrics = fopen(path, "ae");
+    if (!report->metrics)
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    if (!lock_folder(report)) {
+        fclose(report->metrics);
+        report->metrics = NULL;
+        return cwi_fail(err, CW_ERR_IO, "out: a run that is not finished writes into %s: wait for it, or name another",
+                        out);
+    }
+    memcpy(report->result.out, out, strlen(out) + 1);
+    return CW_OK;
+}
+
+/* Of an earlier run, when it may be replaced: a new one that ends early must not leave a mixture. */
+static void remove_old(const char *out)
+{
+    char path[PATH_SIZE];
+    for (size_t i = 0; i < CWI_COUNT(run_files); i++) {
+        join_path(path, sizeof path, out, run_files[i]);
+        if (strcmp(run_files[i], "metrics.jsonl") != 0) /* open and locked */
+            (void)unlink(path);
+    }
+}
+
 cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err)
 {
     const cw_config *config = &setup->config;
+    char path[PATH_SIZE];
     if (!*config->out)
         return CW_OK;
+    const bool continues = goes_on(config);
+    CWI_TRY(cwi_run_folder_check(config, err)); /* again: reading the data took its time */
     CWI_TRY(make_folder(config->out, err));
-    CWI_TRY(write_config(setup, mode, err));
-    if (setup->recipe)
-        CWI_TRY(write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err));
-    char path[PATH_SIZE];
     join_path(path, sizeof path, config->out, "metrics.jsonl");
-    const bool goes_on = strcmp(config->resume, config->out) == 0;
-    report->metrics = fopen(path, goes_on ? "a" : "w");
-    if (!report->metrics)
-        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    memcpy(report->result.out, config->out, sizeof report->result.out);
-    if (goes_on)
+    CWI_TRY(open_metrics(report, config->out, path, err));
+    if (continues)
         keep_lines(report, path, report->result.epochs_done);
-    return CW_OK;
+    else if (ftruncate(fileno(report->metrics), 0) != 0)
+        return cwi_fail(err, CW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    else
+        remove_old(config->out);
+    CWI_TRY(write_config(setup, mode, err));
+    return setup->recipe ? write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err) : CW_OK;
 }
 
 void cwi_report_close(cwi_report *report)
@@ -163,7 +288,7 @@ void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, si
 
 void cwi_report_log(const cwi_report *report, const char *fmt, ...)
 {
-    char text[600];
+    char text[1200];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);

@@ -29,6 +29,9 @@ typedef struct cwi_progress {
 
 /* Ready for events; touches no file. */
 void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *report);
+/* That the run's directory can be made, and that no earlier run in it would be lost: asked before any data are read.
+ * CW_ERR_IO, CW_ERR_INVALID: it holds a run, and config neither goes on with that nor replaces it. */
+cw_status cwi_run_folder_check(const cw_config *config, cw_error *err);
 /* Makes the run's directory with config.json, the recipe and metrics.jsonl, unless config.out is "". Comes after
  * cwi_report_restore: a run that cannot go on leaves its files as they were, and one that can keeps its metrics. */
 cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err);

@@ -1,5 +1,5 @@
 /* report_fields.c - what an epoch's report holds: the one table behind its JSON, and behind reading it again. */
-#include <string.h>
+#include <math.h>
 
 #include "train/report.h"
 
@@ -42,6 +42,12 @@ static const field traffic_fields[] = {
     {"weights_bytes", FIELD_U64, OF_TRAFFIC(weights), 0, false},
 };
 
+/* JSON has no infinity; one in a test's loss must not cost the whole line. */
+static json_t *number_json(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
 static json_t *field_json(const field *f, const void *record, bool tested)
 {
     const void *at = (const char *)record + f->offset;
@@ -53,7 +59,7 @@ static json_t *field_json(const field *f, const void *record, bool tested)
     case FIELD_U64:
         return json_integer((json_int_t) * (const uint64_t *)at);
     case FIELD_REAL:
-        return json_real(*(const double *)at);
+        return number_json(*(const double *)at);
     case FIELD_TRAFFIC:
         return cwi_report_traffic_json(at);
     }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/setup.h"
+#include "train/report.h"
 
 /* ---- setup ---- */
 
@@ -191,6 +191,7 @@ cw_status cwi_setup_open_halves(const cw_config *config, const cw_half *last, co
 {
     char *recipe;
     memset(setup, 0, sizeof *setup);
+    CWI_TRY(cwi_run_folder_check(config, err));
     CWI_TRY(cwi_recipe_find(config, &recipe, err));
     return cwi_setup_open_with(config, recipe, last, first, setup, err);
 }

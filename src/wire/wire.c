@@ -109,7 +109,7 @@ static cw_status check_labels(const cw_msg *msg, size_t at, cw_error *err)
         uint64_t label = cwi_get_le(msg->label_bytes + i * msg->label_width, msg->label_width);
         if (label >= LABEL_END)
             return cwi_fail_at(err, CW_ERR_CORRUPT, at + i * msg->label_width,
-                               "ACTIVATION frame: label of sample %llu is negative", (unsigned long long)i);
+                               "ACTIVATION frame: label of sample %llu is negative", (unsigned long long)i + 1);
         all |= (uint32_t)label;
     }
     if (width_of(all) != msg->label_width)
@@ -126,8 +126,9 @@ cw_status cw_msg_labels(const cw_msg *msg, int classes, int32_t *out, cw_error *
         uint64_t label = cwi_get_le(msg->label_bytes + i * msg->label_width, msg->label_width);
         if (label >= (uint64_t)CWI_MAX(classes, 0))
             return cwi_fail(err, CW_ERR_PROTOCOL,
-                            "client %u sent label %llu for sample %llu of a batch, but there are only %d classes",
-                            (unsigned)msg->client, (unsigned long long)label, (unsigned long long)i, classes);
+                            "client %llu sent label %llu for sample %llu of a batch, but there are only %d classes",
+                            (unsigned long long)msg->client + 1, (unsigned long long)label, (unsigned long long)i + 1,
+                            classes);
         out[i] = (int32_t)label;
     }
     return CW_OK;
@@ -206,8 +207,8 @@ static cw_status check_together(const cw_msg *msg, cw_status status, cw_error *e
         return cwi_fail_at(err, status, HEADER_SIZE, "HELLO: versions %u to %u are no range", msg->version_min,
                            msg->version_max);
     if (msg->type == CW_MSG_WELCOME && msg->client >= msg->clients)
-        return cwi_fail_at(err, status, AT_CLIENT, "WELCOME: client %u of only %u", (unsigned)msg->client,
-                           (unsigned)msg->clients);
+        return cwi_fail_at(err, status, AT_CLIENT, "WELCOME: client %llu of only %u",
+                           (unsigned long long)msg->client + 1, (unsigned)msg->clients);
     return CW_OK;
 }
 

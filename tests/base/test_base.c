@@ -12,6 +12,27 @@ static void statuses_have_names_and_texts(void **state)
     assert_string_equal(cw_status_name((cw_status)9999), "CW_?");
 }
 
+/* CMakeLists.txt has the one number; a header cannot ask it. */
+static void versions_agree(void **state)
+{
+    (void)state;
+    char parts[32];
+    snprintf(parts, sizeof parts, "%d.%d.%d", CW_VERSION_MAJOR, CW_VERSION_MINOR, CW_VERSION_PATCH);
+    assert_string_equal(CW_VERSION, PROJECT_VERSION);
+    assert_string_equal(parts, PROJECT_VERSION);
+    assert_string_equal(cw_version(), PROJECT_VERSION);
+    assert_true(CW_VERSION_NUMBER == 10000 * CW_VERSION_MAJOR + 100 * CW_VERSION_MINOR + CW_VERSION_PATCH);
+}
+
+static void lists_are_whole(void **state)
+{
+    (void)state;
+    cwi_list list = {""};
+    cwi_list_add(&list, "a");
+    cwi_list_add(&list, "b c");
+    assert_string_equal(list.text, "a, b c");
+}
+
 static void failing_fills_the_error(void **state)
 {
     (void)state;
@@ -167,6 +188,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(statuses_have_names_and_texts),
+        cmocka_unit_test(versions_agree),
+        cmocka_unit_test(lists_are_whole),
         cmocka_unit_test(failing_fills_the_error),
         cmocka_unit_test(memory_is_aligned_and_checked),
         cmocka_unit_test(allocation_failures_can_be_injected),

@@ -21,14 +21,37 @@ def check_error(args, text):
     assert text.count("cutwire: ") == 1, (args, text)
 
 
-def run(*args, code=0):
+def environment(changes):
+    """This process's, with the changes; None takes a variable away."""
+    changed = os.environ | {name: value for name, value in changes.items() if value is not None}
+    return {name: value for name, value in changed.items() if changes.get(name, "") is not None}
+
+
+def run(*args, code=0, **changes):
     """Runs `cutwire args`; the exit code must be `code`. Returns standard output, or of a failure standard error."""
-    done = subprocess.run([CUTWIRE, *args], capture_output=True, text=True, timeout=LIMIT)
+    done = subprocess.run([CUTWIRE, *args], capture_output=True, timeout=LIMIT, env=environment(changes),
+                          encoding="utf-8", errors="backslashreplace")
     assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
     if code:
         assert done.stdout == "", (args, done.stdout)
         check_error(args, done.stderr)
     return done.stderr if code else done.stdout
+
+
+SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "inspect"], "repro": ["figure1", "figure2", "theorem1"],
+               "bench": ["codec", "engine", "loader"], "data": ["list", "fetch", "verify"]}
+
+
+def commands():
+    names = re.findall(r"^  (\w+) +\S", run("--help"), re.M)
+    assert {"train", "server", "client", "codec", "repro"} <= set(names), names
+    return names
+
+
+def leaves():
+    for name in commands():
+        for sub in SUBCOMMANDS.get(name, [None]):
+            yield [name, sub] if sub else [name]
 
 
 def last_object(text):
@@ -63,8 +86,8 @@ class Process:
             assert not ended and time.monotonic() < end, (self.args, pattern, self.lines)
             time.sleep(0.02)
 
-    def interrupt(self):
-        self.child.send_signal(signal.SIGINT)
+    def interrupt(self, number=signal.SIGINT):
+        self.child.send_signal(number)
 
     def kill(self):
         self.child.kill()

@@ -68,6 +68,43 @@ def roundtrips():
             assert last_object(run("inspect", "x.cw", "--json"))["payload_bytes"] == result["payload_bytes"]
 
 
+def pipe(data, *args, code=0):
+    """Standard output of `cutwire codec args` with these bytes as standard input, or of a failure standard error."""
+    done = subprocess.run([CUTWIRE, "codec", *args], input=data, capture_output=True, timeout=60)
+    assert done.returncode == code and (code or not done.stderr), (args, done)
+    return done.stderr.decode() if code else done.stdout
+
+
+def through_pipes():
+    """- is standard input and output: the bytes, and nothing else."""
+    x = np.random.default_rng(5).normal(size=(3, 50)).astype("<f4")
+    np.save("x.npy", x)
+    with open("x.npy", "rb") as f:
+        data = f.read()
+    payload = pipe(data, "encode", "--codec", "fp16", "--in", "-", "--out", "-")
+    run("encode", "--codec", "fp16", "--in", "x.npy", "--out", "x.cw")
+    with open("x.cw", "rb") as f:
+        assert f.read() == payload
+    decoded = pipe(payload, "decode", "--in", "-", "--out", "-")
+    run("decode", "--in", "x.cw", "--out", "y.npy")
+    with open("y.npy", "rb") as f:
+        assert f.read() == decoded
+    assert pipe(data, "roundtrip", "--codec", "fp16", "--in", "-", "--out=-") == decoded
+    assert json.loads(pipe(payload, "inspect", "-", "--json"))["payload_bytes"] == len(payload)
+    assert pipe(payload, "inspect", "-").startswith(b"standard input: f32 of 3x50")
+    assert json.loads(pipe(data, "roundtrip", "--codec", "fp16", "--in", "-", "--json"))["shape"] == [3, 50]
+    assert json.loads(pipe(data, "encode", "--codec", "fp16", "--in", "-", "--out", "z.cw", "--json"))["out"] == "z.cw"
+    for command in (["encode", "--codec", "fp16"], ["decode"], ["roundtrip", "--codec", "fp16"]):
+        assert "leave one out" in pipe(data, *command, "--in", "-", "--out", "-", "--json", code=2)
+        assert "standard input" in pipe(data[:7], *command, "--in", "-", "--out", "-", code=1)
+    assert "standard input" in pipe(b"", "inspect", "-", code=1)
+    with open("x.npy", "rb") as f:  # from where it stands
+        assert f.seek(0) == 0 and subprocess.run(
+            [CUTWIRE, "codec", "encode", "--codec", "fp16", "--in", "-", "--out", "-"], stdin=f, capture_output=True,
+            timeout=60).stdout == payload
+    assert not os.path.exists("-")
+
+
 def coded_in_context():
     """ec keeps the error that is asked for; ms with entropy=ctx is the same tensor to the bit, in fewer bytes."""
     rng = np.random.default_rng(4)
@@ -120,5 +157,6 @@ with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     roundtrips()
     coded_in_context()
+    through_pipes()
     help_and_errors()
 print("cutwire codec does as it says")

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Training as a user runs it, on one machine and as processes: training.py CUTWIRE."""
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -123,7 +124,7 @@ def as_processes():
 
 def client_dies():
     server, clients = serve(3, 4, "--timeout", "20")
-    server.wait_for(r"epoch 1/4: ")
+    server.wait_for(r"epoch 1/4: train loss")
     clients[1].kill()
     result = last_object(server.finish())
     assert result["epochs"] == 4 and not result["stopped"], result
@@ -158,6 +159,50 @@ def resumed():
     assert "resumed--local/config.json" in text, text
     text = run("train", "--resume", "nowhere", code=1)
     assert "nowhere" in text, text
+
+
+def digest(folder):
+    """Of every file: what is refused changes none."""
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        with open(f"{folder}/{name}", "rb") as f:
+            found[name] = hashlib.sha256(f.read()).hexdigest()
+    return found
+
+
+def earlier_runs_are_kept():
+    few = [*SMALL, "--train-limit", "64", "--test-limit", "32", "--epochs", "1", "--out", "kept"]
+    server = ["server", "--listen", "tcp://127.0.0.1:*"]
+    run("train", "--local", *few)
+    before = digest("kept")
+    for command in (["train", "--local"], ["train", "--split"], ["train"], ["train", "--processes", "--clients", "2"], server):
+        text = run(*command, *few, "--seed", "7", code=1)
+        assert "kept holds" in text and "model.safetensors" in text and "--overwrite" in text and "--resume" in text, text
+    # Before any work: also where the data would not be found.
+    assert "--overwrite" in run("train", "--out", "kept", "--data", "fashion-mnist:/absent", code=1)
+    assert "--overwrite" in run("train", "--resume", "resumed--local", "--out", "kept", code=1)
+    assert "exclude each other" in run("train", "--resume", "kept", "--overwrite", code=2)
+    assert digest("kept") == before
+    with open("a-file", "w") as f:
+        f.write("text")
+    assert "a-file is a file" in run("train", "--local", *SMALL, "--out", "a-file", code=1)
+    assert "a-file is a file" in run(*server, *SMALL, "--out", "a-file/run", code=1)
+    run("train", "--resume", "kept", "--out", "kept/", "--epochs", "2")  # the same folder by another name
+    with open("kept/metrics.jsonl") as f:
+        assert len(f.readlines()) == 2
+    run("train", "--local", *few, "--seed", "7", "--overwrite")
+    assert digest("kept") != before
+    os.makedirs("mine")
+    with open("mine/notes.txt", "w") as f:
+        f.write("text")
+    run("train", "--local", *few, "--out", "mine")
+    assert os.path.getsize("mine/notes.txt") == 4 and os.path.exists("mine/model.safetensors")
+    text = run("repro", "figure2", "--run", "kept", "--samples", "0", code=2)
+    os.makedirs("figure/run")
+    shutil.copy("kept/model.safetensors", "figure/run")
+    for name in ("figure2", "theorem1"):
+        text = run("repro", name, "--out", "figure", code=1)
+        assert "figure/run holds" in text and "--overwrite" in text and "--run figure/run" in text, text
 
 
 def saved_epochs(folder):
@@ -217,7 +262,7 @@ def interrupted():
     """Ctrl-C ends a run with what was reached, and exit code 0."""
     for mode in (["--local"], ["--split", *MS, "--clients", "2"], ["--processes", *MS, "--clients", "2"]):
         training = Process("train", *mode, *SMALL, "--epochs", "1000", "--json", "--out", "stopped" + mode[0])
-        training.wait_for(r"epoch 1/1000: ")
+        training.wait_for(r"epoch 1/1000: train loss")
         training.interrupt()
         result = last_object(training.finish(seconds=30))
         assert result["stopped"] and result["epochs"] >= 1 and result["test_accuracy"] > 0.05, result
@@ -227,7 +272,7 @@ def interrupted():
 
 def interrupted_server():
     server, clients = serve(2, 1000)
-    server.wait_for(r"epoch 1/1000: ")
+    server.wait_for(r"epoch 1/1000: train loss")
     server.interrupt()
     assert last_object(server.finish(seconds=30))["stopped"]
     for client in clients:
@@ -243,6 +288,7 @@ with Folder():
     as_processes()
     client_dies()
     resumed()
+    earlier_runs_are_kept()
     killed_over_tcp()
     interrupted()
     interrupted_server()

@@ -82,6 +82,9 @@ if [ -e "$libdir/libcutwire.so" ]; then
         LD_LIBRARY_PATH=$libdir "$folder/whole/by_pc" >"$folder/out" && grep -q . "$folder/out" ||
             fail "the program linked by pkg-config failed"
     fi
+    for name in "" -train -server -client -keygen -repro -report -codec -models -bench -data; do
+        [ -s "$prefix/share/man/man1/cutwire$name.1" ] || fail "there is no manual page cutwire$name.1"
+    done
     "$prefix/bin/cutwire" --version >"$folder/out" && grep -q '^cutwire [0-9]' "$folder/out" || fail "bin/cutwire does not run"
 fi
 echo "installed, moved, compiled against and run"

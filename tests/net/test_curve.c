@@ -270,6 +270,36 @@ static void list_of_keys_is_read_or_refused(void **state)
     cw_net_free_keys(NULL, 0);
 }
 
+/* A file says of its keys what they are, and each kind belongs to options of its own. */
+static void the_other_kind_of_key_is_refused(void **state)
+{
+    (void)state;
+    char text[600], path[200];
+    cw_key *keys;
+    size_t count;
+    cw_error err;
+    path_of(path, sizeof path, "pair0.pub");
+    assert_ok_err(cw_net_read_keys_of(path, CW_KEY_PUBLIC, &keys, &count, &err), err);
+    cw_net_free_keys(keys, count);
+    assert_status(cw_net_read_keys_of(path, CW_KEY_SECRET, &keys, &count, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "line 2: a public key, where a secret one belongs"));
+    assert_null(keys);
+    path_of(path, sizeof path, "pair0");
+    assert_status(cw_net_read_keys_of(path, CW_KEY_PUBLIC, &keys, &count, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "a secret key, where a public one belongs"));
+    /* One secret key among public ones, behind a byte order mark; a remark is of the key that follows alone. */
+    snprintf(text, sizeof text, "\xef\xbb\xbf# cutwire public key\r\n%s\r\n# cutwire secret key: mine\n%s\n%s\n",
+             publics[CLIENT].text, secrets[OTHER].text, publics[OTHER].text);
+    write_file("list", text);
+    path_of(path, sizeof path, "list");
+    assert_status(cw_net_read_keys_of(path, CW_KEY_PUBLIC, &keys, &count, &err), CW_ERR_MISMATCH);
+    assert_int_equal(err.offset, 4);
+    assert_ok_err(cw_net_read_keys(path, &keys, &count, &err), err);
+    assert_int_equal(count, 3);
+    assert_string_equal(keys[0].text, publics[CLIENT].text);
+    cw_net_free_keys(keys, count);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +311,7 @@ int main(void)
         cmocka_unit_test(traffic_is_encrypted_and_counted),
         cmocka_unit_test(secret_key_is_its_owners_alone),
         cmocka_unit_test(list_of_keys_is_read_or_refused),
+        cmocka_unit_test(the_other_kind_of_key_is_refused),
     };
     if (make_keys() != 0) {
         fprintf(stderr, "cannot make keys in %s\n", folder);

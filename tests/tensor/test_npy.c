@@ -21,6 +21,29 @@ static int teardown(void **state)
     return unlink(path);
 }
 
+/* What is encoded is the file's bytes, and decodes to the tensor. */
+static void same_in_memory(const cw_tensor *a)
+{
+    uint8_t *encoded, *saved;
+    size_t size, saved_size;
+    cw_error err;
+    cw_tensor b;
+    assert_ok_err(cw_npy_encode(a, &encoded, &size, &err), err);
+    assert_ok_err(cw_file_read(path, &saved, &saved_size, &err), err);
+    assert_int_equal(size, saved_size);
+    assert_memory_equal(encoded, saved, size);
+    assert_ok_err(cw_npy_decode(encoded, size, &b, &err), err);
+    assert_true(b.dtype == a->dtype && cw_shape_equal(&b.shape, &a->shape));
+    size_t count;
+    assert_ok(cw_shape_count(&b.shape, &count));
+    assert_memory_equal(a->data, b.data, count * cw_dtype_size(b.dtype));
+    cw_tensor_free(&b);
+    assert_true(cw_npy_decode(encoded, size - 1, &b, &err) != CW_OK);
+    assert_null(b.data);
+    cw_bytes_free(encoded);
+    cw_bytes_free(saved);
+}
+
 static void saved_tensors_load(void **state)
 {
     (void)state;
@@ -48,6 +71,7 @@ static void saved_tensors_load(void **state)
             assert_true(cw_shape_equal(&b.shape, &shapes[s]));
             assert_memory_equal(a.data, b.data, bytes);
             assert_int_equal((uintptr_t)b.data % 64, 0);
+            same_in_memory(&a);
             cw_tensor_free(&a);
             cw_tensor_free(&b);
         }

@@ -182,6 +182,40 @@ static void an_unknown_preset_is_answered_with_the_known(void **state)
         assert_non_null(strstr(err.message, cw_preset_at(i)->name));
 }
 
+/* Nobody should have to guess what was cut off. */
+static void an_unknown_key_is_answered_with_the_known(void **state)
+{
+    (void)state;
+    cw_config config;
+    cw_error err = {0};
+    char word[64];
+    cw_config_init(&config);
+    assert_status(cw_config_set(&config, "colour", "1", &err), CW_ERR_SPEC);
+    for (size_t i = 0; i < cw_config_option_count(); i++) {
+        snprintf(word, sizeof word, i ? ", %s" : " %s", cw_config_option_at(i)->key);
+        assert_non_null(strstr(err.message, word));
+    }
+}
+
+/* JSON is UTF-8, paths need not be; and what is permitted once is not handed on. */
+static void json_is_valid_whatever_a_path_is(void **state)
+{
+    (void)state;
+    cw_config a, b;
+    char *json;
+    cw_error err;
+    cw_config_init(&a);
+    cw_config_init(&b);
+    assert_ok(cw_config_set(&a, "out", "a\xff\n\xc3\xa4\xc3", NULL));
+    assert_ok(cw_config_set(&a, "overwrite", NULL, NULL));
+    assert_ok_err(cw_config_to_json(&a, false, &json, &err), err);
+    assert_null(strstr(json, "overwrite"));
+    assert_ok_err(cw_config_from_json(&b, json, strlen(json), &err), err);
+    assert_string_equal(b.out, "a\xef\xbf\xbd\n\xc3\xa4\xef\xbf\xbd");
+    assert_false(b.overwrite);
+    cwi_free(json);
+}
+
 static void refused(const char *key, const char *value, const char *word)
 {
     cw_config config;
@@ -204,8 +238,10 @@ static void bad_values_are_named(void **state)
     refused("lr", "", "lr");
     refused("lr", NULL, "needs a value");
     refused("seed", "-1", "whole");
+    refused("seed", " 1", "whole");
+    refused("seed", "", "whole");
     refused("seed", "99999999999999999999", "whole");
-    refused("colour", "1", "known: data model");
+    refused("colour", "1", "known: data, model");
     char long_text[600];
     memset(long_text, 'x', sizeof long_text - 1);
     long_text[sizeof long_text - 1] = '\0';
@@ -285,6 +321,8 @@ int main(void)
         cmocka_unit_test(gradients_are_masked_where_it_helps),
         cmocka_unit_test(the_papers_presets_are_the_papers),
         cmocka_unit_test(an_unknown_preset_is_answered_with_the_known),
+        cmocka_unit_test(an_unknown_key_is_answered_with_the_known),
+        cmocka_unit_test(json_is_valid_whatever_a_path_is),
         cmocka_unit_test(bad_values_are_named),
         cmocka_unit_test(bad_json_is_refused),
         cmocka_unit_test(a_rate_for_biases_wants_batch_norm),

@@ -337,6 +337,7 @@ static void a_run_stops_when_asked(void **state)
     assert_ok_err(cw_train_inproc(&config, &hooks, &result, &err), err);
     assert_true(result.stopped);
     assert_int_equal(result.epochs_done, 0);
+    config.overwrite = true;
     assert_ok_err(cw_train_unsplit(&config, &hooks, &result, &err), err);
     assert_true(result.stopped);
 }

@@ -1,5 +1,6 @@
 /* train_test.c - see train_test.h. */
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "train_test.h"
@@ -36,9 +37,17 @@ cw_config small_config(int clients, const char *uplink, const char *downlink)
     return config;
 }
 
+/* A process of this number may have left folders before, and a run's is not written over. */
+static long started;
+
+__attribute__((constructor)) static void note_start(void)
+{
+    started = (long)time(NULL);
+}
+
 void use_folder(cw_config *config, const char *name)
 {
-    snprintf(config->out, sizeof config->out, "test-runs/%d-%s", (int)getpid(), name);
+    snprintf(config->out, sizeof config->out, "test-runs/%ld-%d-%s", started, (int)getpid(), name);
 }
 
 typedef struct client_thread {

@@ -210,7 +210,7 @@ static int parse(options *o, int argc, char **argv)
         {"threads", "N", "threads inside one call [1]", CLI_INT, &o->threads},
         {"seconds", "S", "time for each case, about [0.4; 0.2 with --quick]", CLI_DOUBLE, &o->seconds},
         {"no-peers", NULL, "leave zfp, zstd and PyTorch out", CLI_FLAG, &o->no_peers},
-        {"out", "DIR", "write codec.csv and codec.png there [nowhere]", CLI_STRING, &o->out},
+        {"out", "DIR", "write codec.csv and codec.png there, replacing earlier ones [nowhere]", CLI_STRING, &o->out},
         {"rows", NULL, "measure in this process, whose kernels CUTWIRE_CPU selects, and print raw rows", CLI_FLAG,
          &o->rows},
         {"json", NULL, "the last line is one JSON object", CLI_FLAG, &o->json},

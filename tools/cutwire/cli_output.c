@@ -1,4 +1,6 @@
-/* cli_output.c - JSON lines, human units, signals and progress. */
+/* cli_output.c - standard streams, JSON lines, human units, signals and progress. */
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,57 @@
 
 #include "cli.h"
 
+/* ---- standard streams ---- */
+
+/* A descriptor on which writing (or of 0 reading) fails. */
+static void plug(int fd)
+{
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+        return;
+    const int plugged = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    if (plugged >= 0 && plugged != fd) {
+        dup2(plugged, fd);
+        close(plugged);
+    }
+}
+
+static volatile sig_atomic_t pipe_broken;
+
+/* As a handler, it is not inherited by programs that are started from here. */
+static void on_broken_pipe(int number)
+{
+    (void)number;
+    pipe_broken = 1;
+}
+
+void cli_streams_open(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        plug(fd);
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_broken_pipe;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+int cli_streams_close(int code)
+{
+    const bool failed_before = ferror(stdout) != 0;
+    errno = 0;
+    if (fflush(stdout) == 0 && !failed_before)
+        return code;
+    if (code != CLI_OK)
+        return code; /* which a message has explained */
+    if (pipe_broken)
+        return CLI_FAILURE; /* the reader, `head` perhaps, has all that it wanted */
+    return cli_fail(CLI_FAILURE, "standard output: %s: what was to be printed is lost",
+                    errno ? strerror(errno) : "a part could not be written");
+}
+
+/* ---- JSON ---- */
+
 int cli_print_json(json_t *object)
 {
     char *line = object ? json_dumps(object, JSON_COMPACT) : NULL;
@@ -18,7 +71,7 @@ int cli_print_json(json_t *object)
     fflush(stderr);
     puts(line);
     free(line);
-    return fflush(stdout) == 0 ? CLI_OK : cli_fail(CLI_FAILURE, "--json: cannot write to standard output");
+    return CLI_OK;
 }
 
 char *cli_bytes(double bytes, char *buf, size_t size)
@@ -51,9 +104,10 @@ char *cli_duration(double seconds, char *buf, size_t size)
 
 static volatile sig_atomic_t stop;
 
+/* A terminal that is closed may say SIGHUP twice, by the shell and by the kernel. */
 static void on_signal(int number)
 {
-    if (stop) {
+    if (stop && number != SIGHUP) {
         signal(number, SIG_DFL);
         raise(number);
     }
@@ -68,6 +122,9 @@ void cli_catch_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGHUP, &action, NULL);
 }
 
 volatile sig_atomic_t *cli_stop(void)

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cli.h"
+#include "cli_files.h"
 #include "commands.h"
 
 /* What the options of all subcommands set. */
@@ -34,27 +34,6 @@ static void print_families(FILE *out)
         if (*f->keys)
             fprintf(out, "        %s\n", f->keys);
     }
-}
-
-static void print_overview(FILE *out)
-{
-    fputs("usage: cutwire codec encode|decode|roundtrip|inspect [OPTIONS]\n\n"
-          "Compresses the tensor in a .npy file, gets it back, and measures what that costs.\n\n"
-          "  encode     .npy -> payload\n"
-          "  decode     payload -> .npy\n"
-          "  roundtrip  both in memory; prints sizes, error and times\n"
-          "  inspect    what a payload says of itself\n",
-          out);
-    print_families(out);
-    fputs("\nexamples:\n"
-          "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n"
-          "  cutwire codec decode --in x.cw --out y.npy\n"
-          "  cutwire codec roundtrip --codec ms:r=0.99,b=2 --in x.npy --json\n"
-          "  cutwire codec roundtrip --codec ec:err=0.25 --in map.npy --json\n"
-          "  cutwire codec roundtrip --codec ec:step=5,round=stochastic,scope=sample --in gradient.npy --json\n"
-          "  cutwire codec inspect x.cw\n"
-          "\n`cutwire codec SUBCOMMAND --help` lists the options.\n",
-          out);
 }
 
 /* ---- options ---- */
@@ -113,19 +92,21 @@ static int load_and_encode(const char *command, const options *o, encoded *e)
     cw_status status = cw_codec_create(o->codec, &e->codec, &err);
     if (status != CW_OK)
         return cli_fail(CLI_USAGE, "%s: --codec: %s", command, err.message);
-    status = cw_npy_load(o->in, &e->input, &err);
-    if (status != CW_OK)
-        return cli_fail_error(command, status, &err);
+    const int code = cli_npy_read(command, o->in, &e->input);
+    if (code != CLI_GO_ON)
+        return code;
     size_t bound = cw_codec_bound(e->codec, &e->input);
     e->bytes = malloc(bound ? bound : 1);
     if (!e->bytes)
-        return cli_fail(CLI_FAILURE, "%s: %s: out of memory (%zu bytes for the payload)", command, o->in, bound);
+        return cli_fail(CLI_FAILURE, "%s: %s: out of memory (%zu bytes for the payload)", command,
+                        cli_input_name(o->in), bound);
     memset(e->bytes, 0, bound); /* so that the time below is encoding's own, not the system's for fresh memory */
     const cw_encode_args args = {.seed = (uint64_t)o->seed, .evaluate = o->evaluate, .threads = o->threads};
     double began = now();
     status = cw_encode(e->codec, &e->input, &args, e->bytes, bound, &e->size, &err);
     e->seconds = now() - began;
-    return status == CW_OK ? CLI_GO_ON : cli_fail(CLI_FAILURE, "%s: %s: %s", command, o->in, err.message);
+    return status == CW_OK ? CLI_GO_ON
+                           : cli_fail(CLI_FAILURE, "%s: %s: %s", command, cli_input_name(o->in), err.message);
 }
 
 /* Decodes into a tensor of the dtype it was encoded from. */
@@ -183,8 +164,8 @@ static void print_summary(const char *file, const cw_payload_info *info)
 {
     char shape[100];
     const double raw = (double)info->elements * (double)cw_dtype_size(info->dtype), size = (double)info->payload_bytes;
-    printf("%s: %s of %s, %s\n", file, cw_dtype_name(info->dtype), cw_shape_format(&info->shape, shape, sizeof shape),
-           info->codec);
+    printf("%s: %s of %s, %s\n", cli_input_name(file), cw_dtype_name(info->dtype),
+           cw_shape_format(&info->shape, shape, sizeof shape), info->codec);
     printf("  %zu bytes for %.0f: %.2f times smaller, %.3f bits an element\n", info->payload_bytes, raw, raw / size,
            info->elements ? 8 * size / (double)info->elements : 0);
 }
@@ -226,14 +207,16 @@ static int report(const options *o, const char *file, const uint8_t *bytes, size
     cw_error err;
     cw_status status = cw_payload_inspect(bytes, size, &info, &err);
     if (status != CW_OK)
-        return cli_fail_error(file, status, &err);
+        return cli_fail_error(cli_input_name(file), status, &err);
+    if (cli_is_standard(o->out))
+        return CLI_OK; /* standard output has the bytes, and nothing else */
     if (!o->json) {
         print_summary(file, &info);
         return CLI_OK;
     }
     json_t *object = describe(&info);
     json_object_set_new(object, key, json_real(seconds));
-    json_object_set_new(object, "out", json_string(o->out));
+    json_object_set_new(object, "out", cli_json_text(o->out));
     return cli_print_json(object);
 }
 
@@ -242,32 +225,33 @@ static int report(const options *o, const char *file, const uint8_t *bytes, size
 static int run_encode(int argc, char **argv)
 {
     options o = {.threads = 1};
-    const cli_option table[] = {OPTION_CODEC(o),
-                                {"in", "FILE", "the tensor, .npy with f4 elements", CLI_STRING, &o.in},
-                                {"out", "FILE", "where the payload goes", CLI_STRING, &o.out},
-                                OPTION_SEED(o),
-                                OPTION_EVALUATE(o),
-                                OPTION_THREADS(o),
-                                OPTION_JSON(o)};
+    const cli_option table[] = {
+        OPTION_CODEC(o),
+        {"in", "FILE", "the tensor, .npy with f4 elements; -: standard input", CLI_STRING, &o.in},
+        {"out", "FILE", "where the payload goes, replacing what is there; -: standard output", CLI_STRING, &o.out},
+        OPTION_SEED(o),
+        OPTION_EVALUATE(o),
+        OPTION_THREADS(o),
+        OPTION_JSON(o)};
     const cli_command command = {.name = "codec encode",
                                  .args = "",
                                  .summary = "Encodes the tensor of a .npy file into a payload file.",
-                                 .examples = "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n",
+                                 .examples = "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n"
+                                             "  cutwire codec encode --codec fp16 --in - --out - <x.npy >x.cw\n",
                                  .options = table,
                                  .option_count = COUNT(table)};
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON || (code = required(command.name, "codec", o.codec)) != CLI_GO_ON ||
         (code = required(command.name, "in", o.in)) != CLI_GO_ON ||
-        (code = required(command.name, "out", o.out)) != CLI_GO_ON)
+        (code = required(command.name, "out", o.out)) != CLI_GO_ON ||
+        (code = cli_output_check(command.name, o.in, o.out, o.json)) != CLI_GO_ON)
         return code;
     encoded e;
-    cw_error err;
     code = load_and_encode(command.name, &o, &e);
-    if (code == CLI_GO_ON) {
-        cw_status status = cw_file_write(o.out, e.bytes, e.size, &err);
-        code = status == CW_OK ? report(&o, o.out, e.bytes, e.size, "encode_seconds", e.seconds)
-                               : cli_fail_error(command.name, status, &err);
-    }
+    if (code == CLI_GO_ON)
+        code = cli_output_write(command.name, o.out, e.bytes, e.size);
+    if (code == CLI_GO_ON)
+        code = report(&o, o.out, e.bytes, e.size, "encode_seconds", e.seconds);
     encoded_free(&e);
     return code;
 }
@@ -275,10 +259,11 @@ static int run_encode(int argc, char **argv)
 static int run_decode(int argc, char **argv)
 {
     options o = {.threads = 1};
-    const cli_option table[] = {{"in", "FILE", "the payload", CLI_STRING, &o.in},
-                                {"out", "FILE", "where the tensor goes, .npy", CLI_STRING, &o.out},
-                                OPTION_THREADS(o),
-                                OPTION_JSON(o)};
+    const cli_option table[] = {
+        {"in", "FILE", "the payload; -: standard input", CLI_STRING, &o.in},
+        {"out", "FILE", "where the tensor goes, .npy, replacing what is there; -: standard output", CLI_STRING, &o.out},
+        OPTION_THREADS(o),
+        OPTION_JSON(o)};
     const cli_command command = {.name = "codec decode",
                                  .args = "",
                                  .summary = "Decodes a payload file into a .npy file. The payload says all there is to "
@@ -288,24 +273,22 @@ static int run_decode(int argc, char **argv)
                                  .option_count = COUNT(table)};
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON || (code = required(command.name, "in", o.in)) != CLI_GO_ON ||
-        (code = required(command.name, "out", o.out)) != CLI_GO_ON)
+        (code = required(command.name, "out", o.out)) != CLI_GO_ON ||
+        (code = cli_output_check(command.name, o.in, o.out, o.json)) != CLI_GO_ON)
         return code;
-    uint8_t *bytes;
-    size_t size;
-    cw_error err;
-    cw_status status = cw_file_read(o.in, &bytes, &size, &err);
-    if (status != CW_OK)
-        return cli_fail_error(command.name, status, &err);
+    cli_input in;
+    code = cli_input_read(command.name, o.in, &in);
+    if (code != CLI_GO_ON)
+        return code;
     cw_tensor out;
     double seconds;
-    code = decode(command.name, o.in, bytes, size, o.threads, &out, &seconds);
-    if (code == CLI_GO_ON) {
-        status = cw_npy_save(o.out, &out, &err);
-        code = status == CW_OK ? report(&o, o.in, bytes, size, "decode_seconds", seconds)
-                               : cli_fail_error(command.name, status, &err);
-    }
+    code = decode(command.name, cli_input_name(o.in), in.data, in.size, o.threads, &out, &seconds);
+    if (code == CLI_GO_ON)
+        code = cli_npy_write(command.name, o.out, &out);
+    if (code == CLI_GO_ON)
+        code = report(&o, o.in, in.data, in.size, "decode_seconds", seconds);
     cw_tensor_free(&out);
-    cw_bytes_free(bytes);
+    cli_input_free(&in);
     return code;
 }
 
@@ -324,9 +307,9 @@ static int report_roundtrip(const options *o, const encoded *e, const cw_tensor 
         return CLI_OK;
     }
     json_t *object = describe(&info);
-    json_object_set_new(object, "l2_error", json_real(x.l2));
-    json_object_set_new(object, "rel_error", json_real(x.relative));
-    json_object_set_new(object, "max_error", json_real(x.largest));
+    json_object_set_new(object, "l2_error", cli_json_number(x.l2));
+    json_object_set_new(object, "rel_error", cli_json_number(x.relative));
+    json_object_set_new(object, "max_error", cli_json_number(x.largest));
     json_object_set_new(object, "encode_seconds", json_real(e->seconds));
     json_object_set_new(object, "decode_seconds", json_real(decode_seconds));
     json_object_set_new(object, "variant", json_string(cw_cpu_variant()));
@@ -336,13 +319,17 @@ static int report_roundtrip(const options *o, const encoded *e, const cw_tensor 
 static int run_roundtrip(int argc, char **argv)
 {
     options o = {.threads = 1};
-    const cli_option table[] = {OPTION_CODEC(o),
-                                {"in", "FILE", "the tensor, .npy with f4 elements", CLI_STRING, &o.in},
-                                {"out", "FILE", "where the decoded tensor goes, .npy", CLI_STRING, &o.out},
-                                OPTION_SEED(o),
-                                OPTION_EVALUATE(o),
-                                OPTION_THREADS(o),
-                                OPTION_JSON(o)};
+    const cli_option table[] = {
+        OPTION_CODEC(o),
+        {"in", "FILE", "the tensor, .npy with f4 elements; -: standard input", CLI_STRING, &o.in},
+        {"out", "FILE",
+         "where the decoded tensor goes, .npy, replacing what is there; -: standard output, "
+         "and the figures are left out",
+         CLI_STRING, &o.out},
+        OPTION_SEED(o),
+        OPTION_EVALUATE(o),
+        OPTION_THREADS(o),
+        OPTION_JSON(o)};
     const cli_command command = {.name = "codec roundtrip",
                                  .args = "",
                                  .summary = "Encodes and decodes a tensor, and prints sizes, error and times.",
@@ -352,24 +339,41 @@ static int run_roundtrip(int argc, char **argv)
                                  .option_count = COUNT(table)};
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON || (code = required(command.name, "codec", o.codec)) != CLI_GO_ON ||
-        (code = required(command.name, "in", o.in)) != CLI_GO_ON)
+        (code = required(command.name, "in", o.in)) != CLI_GO_ON ||
+        (code = cli_output_check(command.name, o.in, o.out, o.json)) != CLI_GO_ON)
         return code;
     encoded e;
     cw_tensor back = {.data = NULL};
     double seconds = 0;
-    cw_error err;
     code = load_and_encode(command.name, &o, &e);
     if (code == CLI_GO_ON)
-        code = decode(command.name, o.in, e.bytes, e.size, o.threads, &back, &seconds);
-    if (code == CLI_GO_ON && o.out) {
-        cw_status status = cw_npy_save(o.out, &back, &err);
-        code = status == CW_OK ? CLI_GO_ON : cli_fail_error(command.name, status, &err);
-    }
+        code = decode(command.name, cli_input_name(o.in), e.bytes, e.size, o.threads, &back, &seconds);
+    if (code == CLI_GO_ON && o.out)
+        code = cli_npy_write(command.name, o.out, &back);
     if (code == CLI_GO_ON)
-        code = report_roundtrip(&o, &e, &back, seconds);
+        code = o.out && cli_is_standard(o.out) ? CLI_OK : report_roundtrip(&o, &e, &back, seconds);
     cw_tensor_free(&back);
     encoded_free(&e);
     return code;
+}
+
+static int report_inspection(const options *o, const cli_input *in)
+{
+    cw_payload_info info;
+    cw_error err;
+    cw_status status = cw_payload_inspect(in->data, in->size, &info, &err);
+    if (status != CW_OK)
+        return cli_fail_error("codec inspect", status, &err);
+    if (!o->json) {
+        print_summary(o->in, &info);
+        printf("  format version %u, header %zu bytes, CRC-32C %08x, decodes\n", info.version, info.header_bytes,
+               info.checksum);
+        return CLI_OK;
+    }
+    json_t *object = describe(&info);
+    json_object_set_new(object, "version", json_integer(info.version));
+    json_object_set_new(object, "checksum", json_integer((json_int_t)info.checksum));
+    return cli_print_json(object);
 }
 
 static int run_inspect(int argc, char **argv)
@@ -378,7 +382,9 @@ static int run_inspect(int argc, char **argv)
     const cli_option table[] = {OPTION_JSON(o)};
     const cli_command command = {.name = "codec inspect",
                                  .args = "FILE",
-                                 .summary = "Prints what a payload says of itself, and checks that it decodes.",
+                                 .summary =
+                                     "Prints what a payload says of itself, and checks that it decodes. FILE may "
+                                     "be -, standard input.",
                                  .examples = "  cutwire codec inspect x.cw\n",
                                  .options = table,
                                  .option_count = COUNT(table),
@@ -387,57 +393,45 @@ static int run_inspect(int argc, char **argv)
     int code = cli_parse(&command, argc, argv, &o.in, NULL);
     if (code != CLI_GO_ON)
         return code;
-    uint8_t *bytes;
-    size_t size;
-    cw_error err;
-    cw_status status = cw_file_read(o.in, &bytes, &size, &err);
-    if (status != CW_OK)
-        return cli_fail_error(command.name, status, &err);
+    cli_input in;
+    code = cli_input_read(command.name, o.in, &in);
+    if (code != CLI_GO_ON)
+        return code;
     cw_tensor out;
     double seconds;
-    cw_payload_info info;
-    code = decode(command.name, o.in, bytes, size, o.threads, &out, &seconds);
-    if (code == CLI_GO_ON && cw_payload_inspect(bytes, size, &info, &err) == CW_OK) {
-        code = CLI_OK;
-        if (o.json) {
-            json_t *object = describe(&info);
-            json_object_set_new(object, "version", json_integer(info.version));
-            json_object_set_new(object, "checksum", json_integer((json_int_t)info.checksum));
-            code = cli_print_json(object);
-        } else {
-            print_summary(o.in, &info);
-            printf("  format version %u, header %zu bytes, CRC-32C %08x, decodes\n", info.version, info.header_bytes,
-                   info.checksum);
-        }
-    }
+    code = decode(command.name, cli_input_name(o.in), in.data, in.size, o.threads, &out, &seconds);
+    if (code == CLI_GO_ON)
+        code = report_inspection(&o, &in);
     cw_tensor_free(&out);
-    cw_bytes_free(bytes);
+    cli_input_free(&in);
     return code;
 }
 
 int cmd_codec(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        int (*run)(int argc, char **argv);
-    } table[] = {
-        {"encode", run_encode}, {"decode", run_decode}, {"roundtrip", run_roundtrip}, {"inspect", run_inspect}};
-    if (argc < 2) {
-        print_overview(stderr);
-        return CLI_USAGE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_overview(stdout);
-        return CLI_OK;
-    }
-    const char *names[COUNT(table)];
-    for (size_t i = 0; i < COUNT(table); i++) {
-        names[i] = table[i].name;
-        if (strcmp(argv[1], names[i]) == 0)
-            return table[i].run(argc - 1, argv + 1);
-    }
-    const char *near = cli_nearest(argv[1], names, COUNT(table));
-    if (near)
-        return cli_fail(CLI_USAGE, "codec: no subcommand '%s': did you mean '%s'?", argv[1], near);
-    return cli_fail(CLI_USAGE, "codec: no subcommand '%s': choose encode, decode, roundtrip or inspect", argv[1]);
+    static const cli_sub table[] = {
+        {"encode", run_encode, ".npy -> payload"},
+        {"decode", run_decode, "payload -> .npy"},
+        {"roundtrip", run_roundtrip, "both in memory; prints sizes, error and times"},
+        {"inspect", run_inspect, "what a payload says of itself"},
+    };
+    static const cli_group group = {
+        .name = "codec",
+        .kind = "subcommand",
+        .summary =
+            "Compresses the tensor in a .npy file, gets it back, and measures what that costs. A file named - is\n"
+            "standard input or output (./- is a file of that name).",
+        .subs = table,
+        .count = COUNT(table),
+        .more = print_families,
+        .examples =
+            "  cutwire codec encode --codec ms:r=0.99,b=2 --in x.npy --out x.cw\n"
+            "  cutwire codec decode --in x.cw --out y.npy\n"
+            "  cutwire codec roundtrip --codec ms:r=0.99,b=2 --in x.npy --json\n"
+            "  cutwire codec roundtrip --codec ec:err=0.25 --in map.npy --json\n"
+            "  cutwire codec roundtrip --codec ec:step=5,round=stochastic,scope=sample --in gradient.npy --json\n"
+            "  cutwire codec inspect x.cw\n"
+            "  cutwire codec encode --codec fp16 --in - --out - <x.npy | ssh device cutwire codec inspect -\n",
+    };
+    return cli_group_run(&group, argc, argv);
 }

@@ -78,7 +78,7 @@ static int run_list(int argc, char **argv)
             print_source(set);
         json_t *one =
             json_pack("{s:s, s:s, s:o, s:s, s:b}", "name", known->name, "summary", known->summary, "folder",
-                      here ? json_string(folder) : json_null(), "install", known->install, "fetchable", set != NULL);
+                      here ? cli_json_text(folder) : json_null(), "install", known->install, "fetchable", set != NULL);
         if (set)
             add_catalogue(one, set);
         json_array_append_new(sets, one);
@@ -223,10 +223,10 @@ static int verify_set(const char *spec, bool json, json_t *sets, cli_progress *p
         code = read_split(spec, CW_SPLIT_TRAIN, &train, progress);
     if (code == CLI_OK)
         code = read_split(spec, CW_SPLIT_TEST, &test, progress);
-    json_array_append_new(sets,
-                          json_pack("{s:s, s:s, s:b, s:o, s:I, s:I}", "name", spec, "folder", folder, "ok",
-                                    code == CLI_OK, "edition", label ? json_string(label) : json_null(),
-                                    "train_samples", (json_int_t)train.count, "test_samples", (json_int_t)test.count));
+    json_array_append_new(sets, json_pack("{s:o, s:o, s:b, s:o, s:I, s:I}", "name", cli_json_text(spec), "folder",
+                                          cli_json_text(folder), "ok", code == CLI_OK, "edition",
+                                          label ? json_string(label) : json_null(), "train_samples",
+                                          (json_int_t)train.count, "test_samples", (json_int_t)test.count));
     add_notes(json_array_get(sets, json_array_size(sets) - 1), &train, &test);
     if (code == CLI_OK && !json) {
         printf("%s: %zu + %zu samples read in %s (%s)\n", spec, train.count, test.count, folder,
@@ -415,13 +415,13 @@ static int fetch_set(const catalog_set *set, const fetch_options *o)
 
 static int unknown_set(const char *name)
 {
-    char known[256] = "";
+    char known[1024] = "";
     const char *names[32];
-    size_t count = 0, used = 0;
+    size_t count = 0;
     for (const catalog_set *s; count < COUNT(names) && (s = catalog_at(count)); count++) {
+        const size_t used = strlen(known);
         names[count] = s->name;
-        if (used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", count ? ", " : "", s->name);
+        snprintf(known + used, sizeof known - used, "%s%s", count ? ", " : "", s->name);
     }
     const char *near = cli_nearest(name, names, count);
     if (near)
@@ -445,7 +445,8 @@ static int run_fetch(int argc, char **argv)
         .args = "NAME",
         .summary = "Downloads a data set from its address (`cutwire data list`), checks it and unpacks it. An "
                    "interrupted download goes on\nwhere it stopped when the command is run again; a set whose files "
-                   "are all there and right is left as it is.",
+                   "are all there and right is left as it is;\nfiles of the set that are damaged or changed are "
+                   "replaced, others in its folder are not touched.",
         .examples = "  cutwire data fetch cifar-10\n"
                     "  cutwire data fetch cifar-10 --to /data --url https://mirror.example/sets\n",
         .options = table,
@@ -458,8 +459,6 @@ static int run_fetch(int argc, char **argv)
     const catalog_set *set = catalog_find(name);
     if (!set)
         return unknown_set(name);
-    if (o.url && !*o.url)
-        return cli_fail(CLI_USAGE, "data fetch: --url is empty");
     if (o.sum && !set->downloads[0].archive)
         return cli_fail(CLI_USAGE, "data fetch: --sum is for sets that come as one archive, and %s does not", name);
     char sum[SUM_SIZE];
@@ -472,35 +471,22 @@ static int run_fetch(int argc, char **argv)
 
 /* ---- the command ---- */
 
-static void print_overview(FILE *out)
-{
-    fputs("usage: cutwire data list|fetch|verify [OPTIONS] ...\n\n"
-          "  list     the known data sets, and which of them this machine has\n"
-          "  fetch    download one, check it, unpack it\n"
-          "  verify   compare files with known checksums and read every sample\n\n"
-          "examples:\n"
-          "  cutwire data list\n"
-          "  cutwire data fetch cifar-10\n\n"
-          "`cutwire data SUBCOMMAND --help` lists its options, with examples.\n",
-          out);
-}
-
 int cmd_data(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        int (*run)(int argc, char **argv);
-    } table[] = {{"list", run_list}, {"fetch", run_fetch}, {"verify", run_verify}};
-    if (argc < 2) {
-        print_overview(stderr);
-        return CLI_USAGE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_overview(stdout);
-        return CLI_OK;
-    }
-    for (size_t i = 0; i < COUNT(table); i++)
-        if (strcmp(argv[1], table[i].name) == 0)
-            return table[i].run(argc - 1, argv + 1);
-    return cli_fail(CLI_USAGE, "data: no subcommand '%s': choose list, fetch or verify", argv[1]);
+    static const cli_sub table[] = {
+        {"list", run_list, "the known data sets, and which of them this machine has"},
+        {"fetch", run_fetch, "download one, check it, unpack it"},
+        {"verify", run_verify, "compare files with known checksums and read every sample"},
+    };
+    static const cli_group group = {
+        .name = "data",
+        .kind = "subcommand",
+        .summary = "Data sets: which there are, getting them, checking them.",
+        .subs = table,
+        .count = COUNT(table),
+        .examples = "  cutwire data list\n"
+                    "  cutwire data fetch cifar-10\n"
+                    "  cutwire data verify imagefolder:photos\n",
+    };
+    return cli_group_run(&group, argc, argv);
 }

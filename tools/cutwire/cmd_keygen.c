@@ -12,7 +12,7 @@ int cmd_keygen(int argc, char **argv)
         .name = "keygen",
         .args = "FILE",
         .summary = "Makes a pair of CURVE keys: FILE is the secret one, which never leaves its machine, FILE.pub the "
-                   "public one.",
+                   "public one. Files that exist are never replaced.",
         .examples = "  cutwire keygen server.key\n"
                     "  cutwire keygen device-1.key\n"
                     "      on each machine; then collect the devices' public keys for the server:\n"
@@ -34,7 +34,8 @@ int cmd_keygen(int argc, char **argv)
     if (status != CW_OK)
         return cli_fail_error("keygen", status, &err);
     if (json)
-        return cli_print_json(json_pack("{s:s,s:s}", "secret_key_file", file[0], "public_key", public_key.text));
+        return cli_print_json(
+            json_pack("{s:o,s:s}", "secret_key_file", cli_json_text(file[0]), "public_key", public_key.text));
     printf("secret key: %s (keep it on this machine)\npublic key: %s.pub\n%s\n", file[0], file[0], public_key.text);
     return CLI_OK;
 }

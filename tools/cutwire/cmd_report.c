@@ -125,8 +125,8 @@ static void print_table(const run_row *rows, int count)
 
 static json_t *row_json(const run_row *r)
 {
-    return json_pack("{s:s,s:s,s:i,s:i,s:s,s:s,s:o,s:o,s:f,s:f,s:f,s:f,s:f}", "out", r->folder, "mode", r->mode,
-                     "clients", r->clients, "batch", r->batch, "uplink", r->uplink, "downlink", r->downlink,
+    return json_pack("{s:o,s:s,s:i,s:i,s:s,s:s,s:o,s:o,s:f,s:f,s:f,s:f,s:f}", "out", cli_json_text(r->folder), "mode",
+                     r->mode, "clients", r->clients, "batch", r->batch, "uplink", r->uplink, "downlink", r->downlink,
                      "test_accuracy", r->tested ? json_real(r->accuracy) : json_null(), "test_loss",
                      r->tested ? json_real(r->loss) : json_null(), "uplink_bytes", r->up, "uplink_raw_bytes", r->up_raw,
                      "downlink_bytes", r->down, "downlink_raw_bytes", r->down_raw, "seconds", r->seconds);

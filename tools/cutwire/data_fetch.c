@@ -106,7 +106,7 @@ static void set_options(CURL *curl, const char *url, transfer *t, char *why)
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 100L); /* bytes a second */
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 60L);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "cutwire/" CUTWIRE_VERSION);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "cutwire/" CW_VERSION);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, t);

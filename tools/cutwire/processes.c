@@ -20,8 +20,8 @@ static void run_client(const cw_config *config, const char *endpoint, pid_t pare
     char threads[16], loaders[16], timeout[32], join_timeout[32];
     snprintf(threads, sizeof threads, "%d", config->threads);
     snprintf(loaders, sizeof loaders, "%d", config->loader_threads);
-    snprintf(timeout, sizeof timeout, "%g", config->timeout);
-    snprintf(join_timeout, sizeof join_timeout, "%g", config->join_timeout);
+    snprintf(timeout, sizeof timeout, "%.17g", config->timeout);
+    snprintf(join_timeout, sizeof join_timeout, "%.17g", config->join_timeout);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
@@ -29,11 +29,17 @@ static void run_client(const cw_config *config, const char *endpoint, pid_t pare
     const char *colon = strchr(config->data, ':');
     const char *dir = *config->data_dir ? config->data_dir : colon ? colon + 1 : "";
     /* clang-format off */
-    char *const argv[] = {"cutwire", "client", "--connect", (char *)(uintptr_t)endpoint, "--threads", threads,
-                          "--loader-threads", loaders, "--timeout", timeout, "--join-timeout", join_timeout,
-                          "--data-dir", (char *)(uintptr_t)dir, "--quiet", config->own_data ? "--own-data" : NULL,
-                          NULL};
+    char *argv[] = {"cutwire", "client", "--connect", (char *)(uintptr_t)endpoint, "--threads", threads,
+                    "--loader-threads", loaders, "--timeout", timeout, "--join-timeout", join_timeout, "--quiet",
+                    NULL, NULL, NULL, NULL};
     /* clang-format on */
+    size_t count = 13;
+    if (config->own_data)
+        argv[count++] = "--own-data";
+    if (*dir) {
+        argv[count++] = "--data-dir";
+        argv[count++] = (char *)(uintptr_t)dir;
+    }
     execv("/proc/self/exe", argv);
     _exit(CLI_FAILURE);
 }

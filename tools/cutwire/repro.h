@@ -34,9 +34,15 @@ void repro_key_options(repro_keys *keys, cli_option *table);
 /* Sets those keys that say how an earlier run's network is used here; one that says what it is, is refused: the run's
  * holds. CW_ERR_SPEC. */
 cw_status repro_keys_for_run(const repro_keys *keys, cw_config *config, cw_error *err);
-/* The configuration of the training run of figure `name` (for messages), with its folder in `out`. CLI_GO_ON, or an
- * exit code. */
-int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, cw_config *config);
+/* The configuration of the training run of figure `name` (for messages), with its folder in `out`; a run that is there
+ * is refused unless `overwrite`. CLI_GO_ON, or an exit code. */
+int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, bool overwrite,
+                    cw_config *config);
+#define REPRO_OVERWRITE_OPTION(value)                                                                                  \
+    {                                                                                                                  \
+        "overwrite", NULL, "replace the network that an earlier one left in --out (CSV and pictures always are)",      \
+            CLI_FLAG, value                                                                                            \
+    }
 
 /* ---- feature maps of a trained network ---- */
 

@@ -104,7 +104,21 @@ cw_status repro_keys_for_run(const repro_keys *keys, cw_config *config, cw_error
     return CW_OK;
 }
 
-int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, cw_config *config)
+/* Said here, before a data set is read, in this command's own words. */
+static int refuse_earlier(const char *name, const char *run)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/model.safetensors", run);
+    if (access(path, F_OK) != 0)
+        return CLI_GO_ON;
+    return cli_fail(CLI_FAILURE,
+                    "%s: %s holds the network of an earlier run: use it by --run %s, replace it by "
+                    "--overwrite, or name another folder by --out",
+                    name, run, run);
+}
+
+int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, bool overwrite,
+                    cw_config *config)
 {
     cw_error err;
     cw_config_init(config);
@@ -115,7 +129,8 @@ int repro_configure(const char *name, const repro_keys *keys, int epochs, const 
             return cli_fail(CLI_USAGE, "%s: --%s", name, err.message);
     if ((size_t)snprintf(config->out, sizeof config->out, "%s/run", out) >= sizeof config->out)
         return cli_fail(CLI_USAGE, "%s: --out: longer than %zu characters", name, sizeof config->out - 5);
-    return CLI_GO_ON;
+    config->overwrite = overwrite;
+    return overwrite ? CLI_GO_ON : refuse_earlier(name, config->out);
 }
 
 /* ---- files ---- */

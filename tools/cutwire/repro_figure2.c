@@ -7,13 +7,13 @@
 
 enum { MAX_CUTS = 64 };
 
-enum { OWN_OPTIONS = 7 };
+enum { OWN_OPTIONS = 8 };
 
 typedef struct options {
     const char *out, *run, *cuts;
     repro_keys keys;
     int samples;
-    bool save_maps, json, quiet;
+    bool overwrite, save_maps, json, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv)
@@ -24,6 +24,7 @@ static int parse(options *o, int argc, char **argv)
         {"cut", "LIST", "cuts, as 2 or 2,4,6 or all [shallow,medium,deep]", CLI_STRING, &o->cuts},
         {"samples", "N", "samples in the batch that is compressed [256]", CLI_INT, &o->samples},
         {"save-maps", NULL, "write the feature maps as .npy too, for `cutwire codec`", CLI_FLAG, &o->save_maps},
+        REPRO_OVERWRITE_OPTION(&o->overwrite),
         {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o->json},
         {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
     };
@@ -115,9 +116,9 @@ static int show(const repro_net *net, const options *o, const figure2_map *maps,
             printf("pictures: %s/figure2-train.png, figure2-eval.png and the same as .svg\n", o->out);
         return CLI_OK;
     }
-    return cli_print_json(json_pack("{s:s,s:s,s:s,s:s,s:b,s:o}", "data", net->config.data, "model", net->config.model,
-                                    "run", net->folder, "out", o->out, "plotted", plotted, "maps",
-                                    figure2_json(maps, count)));
+    return cli_print_json(json_pack("{s:o,s:s,s:o,s:o,s:b,s:o}", "data", cli_json_text(net->config.data), "model",
+                                    net->config.model, "run", cli_json_text(net->folder), "out", cli_json_text(o->out),
+                                    "plotted", plotted, "maps", figure2_json(maps, count)));
 }
 
 static int measure_and_show(const repro_net *net, const options *o)
@@ -143,7 +144,7 @@ int repro_figure2(int argc, char **argv)
     int code = parse(&o, argc, argv);
     cw_config config;
     if (code == CLI_GO_ON)
-        code = repro_configure("repro figure2", &o.keys, 2, o.out, &config);
+        code = repro_configure("repro figure2", &o.keys, 2, o.out, o.overwrite || o.run, &config);
     if (code != CLI_GO_ON)
         return code;
     repro_net net;

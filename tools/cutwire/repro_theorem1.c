@@ -9,13 +9,13 @@
 /* Unbiased ones, and for comparison two that always err to the same side. Each in both directions. */
 static const char *const usual[] = {"qu:b=3,round=stochastic,scope=sample", "ec:step=1,round=stochastic,scope=sample",
                                     "ec:err=0.25", "ms:r=0.99,b=2"};
-enum { USUAL = sizeof usual / sizeof usual[0], OWN_OPTIONS = 9 };
+enum { USUAL = sizeof usual / sizeof usual[0], OWN_OPTIONS = 10 };
 
 typedef struct options {
     const char *out, *run, *cut, *codec;
     repro_keys keys;
     int samples, seeds;
-    bool save_maps, json, quiet;
+    bool overwrite, save_maps, json, quiet;
 } options;
 
 static int parse(options *o, int argc, char **argv)
@@ -28,6 +28,7 @@ static int parse(options *o, int argc, char **argv)
         {"samples", "N", "samples in the batch [128]", CLI_INT, &o->samples},
         {"seeds", "N", "seeds to average over, in eights [256]", CLI_INT, &o->seeds},
         {"save-maps", NULL, "write activations and gradient as .npy too, for `cutwire codec`", CLI_FLAG, &o->save_maps},
+        REPRO_OVERWRITE_OPTION(&o->overwrite),
         {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o->json},
         {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
     };
@@ -111,10 +112,10 @@ static int show(const repro_net *net, const cw_cut *cut, const options *o, const
         return cli_fail_error("repro theorem1", status, &err);
     bool plotted = theorem1_plot(rows, count, &net->config, cut, o->out);
     if (o->json)
-        return cli_print_json(json_pack("{s:s,s:s,s:i,s:i,s:s,s:s,s:b,s:o}", "data", net->config.data, "model",
-                                        net->config.model, "cut", cut->number, "samples", o->samples, "run",
-                                        net->folder, "out", o->out, "plotted", plotted, "rows",
-                                        theorem1_json(rows, count)));
+        return cli_print_json(json_pack("{s:o,s:s,s:i,s:i,s:o,s:o,s:b,s:o}", "data", cli_json_text(net->config.data),
+                                        "model", net->config.model, "cut", cut->number, "samples", o->samples, "run",
+                                        cli_json_text(net->folder), "out", cli_json_text(o->out), "plotted", plotted,
+                                        "rows", theorem1_json(rows, count)));
     theorem1_print(rows, count);
     printf("\nnetwork: %s (again with --run %s)\nmeasurements: %s/theorem1.csv\n", net->folder, net->folder, o->out);
     if (plotted)
@@ -143,7 +144,7 @@ int repro_theorem1(int argc, char **argv)
     int code = parse(&o, argc, argv);
     cw_config config;
     if (code == CLI_GO_ON)
-        code = repro_configure("repro theorem1", &o.keys, 1, o.out, &config);
+        code = repro_configure("repro theorem1", &o.keys, 1, o.out, o.overwrite || o.run, &config);
     if (code != CLI_GO_ON)
         return code;
     repro_net net;

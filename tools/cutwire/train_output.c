@@ -27,7 +27,9 @@ static void on_event(void *ctx, const cw_event *e)
     switch (e->kind) {
     case CW_EVENT_LOG:
         cli_progress_clear(&out->progress);
-        fprintf(stderr, "%s%s\n", out->prefix, e->text);
+        fputs(out->prefix, stderr);
+        cli_put_clean(stderr, e->text);
+        fputc('\n', stderr);
         return;
     case CW_EVENT_STEP:
     case CW_EVENT_EVAL:
@@ -65,11 +67,12 @@ static json_t *summary(const cw_config *c, const char *mode, const cw_result *re
 {
     const cw_epoch_report *r = &result->last;
     const bool tested = r->test_samples > 0;
-    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:f,s:f,s:f}", "mode", mode, "data", c->data, "model",
-                          c->model, "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
-                          result->stopped, "test_accuracy", tested ? json_real(r->test_accuracy) : json_null(),
-                          "test_loss", tested ? json_real(r->test_loss) : json_null(), "train_loss", r->train_loss,
-                          "train_accuracy", r->train_accuracy, "seconds", r->seconds);
+    json_t *o =
+        json_pack("{s:s,s:o,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:o,s:f,s:f}", "mode", mode, "data", cli_json_text(c->data),
+                  "model", c->model, "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
+                  result->stopped, "test_accuracy", tested ? cli_json_number(r->test_accuracy) : json_null(),
+                  "test_loss", tested ? cli_json_number(r->test_loss) : json_null(), "train_loss",
+                  cli_json_number(r->train_loss), "train_accuracy", r->train_accuracy, "seconds", r->seconds);
     json_t *bytes = json_pack(
         "{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "uplink", c->uplink, "downlink", c->downlink,
         "uplink_bytes", (json_int_t)r->up.socket, "downlink_bytes", (json_int_t)r->down.socket, "uplink_payload_bytes",
@@ -80,7 +83,7 @@ static json_t *summary(const cw_config *c, const char *mode, const cw_result *re
         ratio(r->down.raw, r->down.socket));
     json_object_update(o, bytes);
     json_decref(bytes);
-    json_object_set_new(o, "out", json_string(result->out));
+    json_object_set_new(o, "out", cli_json_text(result->out));
     return o;
 }
 

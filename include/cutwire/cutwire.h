@@ -4,6 +4,7 @@
 
 #include "cutwire/codec.h"
 #include "cutwire/data.h"
+#include "cutwire/model.h"
 #include "cutwire/net.h"
 #include "cutwire/nn.h"
 #include "cutwire/status.h"

@@ -65,29 +65,17 @@ static cw_status find_family(const char *name, const cwi_model_family **out, cw_
     return cwi_fail(err, CW_ERR_SPEC, "model '%.40s': no such model: known are %s", name, list);
 }
 
-static cw_status find_activation(const char *name, cwi_activation *out, cw_error *err)
+cw_status cwi_activation_parse(const char *name, cwi_activation *out, cw_error *err)
 {
     char list[128] = "";
     for (int i = 0; i < CWI_ACTIVATIONS; i++) {
-        if (!name || strcmp(activation_names[i], name) == 0) {
+        if (strcmp(activation_names[i], name) == 0) {
             *out = (cwi_activation)i;
             return CW_OK;
         }
         append_text(list, sizeof list, activation_names[i]);
     }
     return cwi_fail(err, CW_ERR_SPEC, "activation '%.40s': no such activation: known are %s", name, list);
-}
-
-static cw_status check_options(const char *name, const cw_model_options *o, cw_error *err)
-{
-    size_t count;
-    if (cw_shape_count(&o->sample, &count) != CW_OK || count == 0 || o->sample.ndim < 1)
-        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: the sample's shape is empty or out of range", name);
-    if (count > (size_t)1 << 24)
-        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: a sample of %zu elements is too large", name, count);
-    if (o->classes < 2 || o->classes > 1 << 20)
-        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: %d classes: give 2 to %d", name, o->classes, 1 << 20);
-    return CW_OK;
 }
 
 cw_status cw_model_open(const char *name, const cw_model_options *options, cw_model **out, cw_error *err)
@@ -99,34 +87,6 @@ cw_status cw_model_open(const char *name, const cw_model_options *options, cw_mo
     const cwi_model_family *family = NULL;
     CWI_TRY(find_family(name, &family, err));
     return cwi_model_build(family, options, out, err);
-}
-
-cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options *options, cw_model **out,
-                          cw_error *err)
-{
-    cwi_activation activation = CWI_RELU;
-    CWI_TRY(find_activation(options->activation, &activation, err));
-    cwi_input input;
-    CWI_TRY(cwi_input_parse(options->input, &input, err));
-    CWI_TRY(check_options(family->known.name, options, err));
-    cw_model *m = cwi_calloc(1, sizeof *m);
-    if (!m)
-        return cwi_fail_memory(err, sizeof *m);
-    atomic_init(&m->references, 1);
-    m->name = family->known.name;
-    m->options = *options;
-    m->activation = activation;
-    m->options.activation = activation_names[activation];
-    m->options.input = NULL; /* the caller's string; `input` holds what it says */
-    m->input = input;
-    cwi_builder b = {.model = m, .last = CWI_INPUT, .status = CW_OK, .err = err};
-    family->build(&b);
-    if (b.status != CW_OK) {
-        cw_model_close(&m);
-        return b.status;
-    }
-    *out = m;
-    return CW_OK;
 }
 
 void cw_model_close(cw_model **model)
@@ -232,7 +192,14 @@ cw_layer_info cw_model_layer(const cw_model *model, size_t i)
                            .name = l->name,
                            .out = l->out,
                            .parameters = layer_parameters(l),
-                           .flops = layer_flops(l)};
+                           .flops = layer_flops(l),
+                           .from = l->from,
+                           .skip = l->skip,
+                           .kernel = l->kind == CWI_EMBED ? 0 : l->kernel,
+                           .stride = l->stride,
+                           .pad = l->pad,
+                           .bias = l->bias,
+                           .rate = l->rate};
 }
 
 int cwi_model_readers(const cw_model *model, int i)
@@ -276,7 +243,7 @@ cw_cut cw_model_cut_at(const cw_model *model, size_t i)
             break;
     }
     return (cw_cut){.number = c->number,
-                    .alias = c->alias,
+                    .alias = c->alias[0] ? c->alias : NULL,
                     .layer = c->layer,
                     .smashed = model->layers[c->layer - 1].out,
                     .non_negative = positive};
@@ -288,11 +255,11 @@ static void list_cuts(const cw_model *m, char *list, size_t size)
     list[0] = '\0';
     for (size_t i = 0; i < m->cut_count; i++) {
         size_t j = i;
-        while (j + 1 < m->cut_count && !m->cuts[i].alias && !m->cuts[j + 1].alias &&
+        while (j + 1 < m->cut_count && !m->cuts[i].alias[0] && !m->cuts[j + 1].alias[0] &&
                m->cuts[j + 1].number - m->cuts[j].number == m->cuts[i + 1].number - m->cuts[i].number)
             j++;
         char item[64];
-        if (m->cuts[i].alias)
+        if (m->cuts[i].alias[0])
             snprintf(item, sizeof item, "%d (%s)", m->cuts[i].number, m->cuts[i].alias);
         else if (j < i + 2)
             snprintf(item, sizeof item, "%d", m->cuts[i].number);
@@ -315,14 +282,14 @@ cw_status cw_model_cut(const cw_model *model, const char *which, cw_cut *out, cw
     bool numeric = which[0] != '\0' && *end == '\0';
     for (size_t i = 0; i < model->cut_count; i++) {
         const cwi_cut_point *c = &model->cuts[i];
-        if (numeric ? number == c->number : (c->alias && strcmp(c->alias, which) == 0)) {
+        if (numeric ? number == c->number : (which[0] && strcmp(c->alias, which) == 0)) {
             *out = cw_model_cut_at(model, i);
             return CW_OK;
         }
     }
     char list[300];
     list_cuts(model, list, sizeof list);
-    bool inside = numeric && number >= 1 && number <= model->convolutions;
+    bool inside = numeric && number >= 1 && model->cut_count && number < model->cuts[model->cut_count - 1].number;
     return cwi_fail(err, CW_ERR_SPEC, "cut '%.20s': model %s %s: valid cuts are %s", which, model->name,
                     inside ? "cannot be cut there, a skip connection is open" : "has no such cut", list);
 }

@@ -73,8 +73,14 @@ typedef struct cw_cut {
     int number;        /* what the user says: --cut NUMBER (paper: counts convolutions) */
     const char *alias; /* "shallow", "medium", "deep" or NULL; lives as long as the model */
     size_t layer;
-    cw_shape smashed;  /* of one sample */
-    bool non_negative; /* the smashed data comes out of a ReLU */
+    cw_shape smashed; /* of one sample */
+    /* No value that crosses is below 0: straight out of a ReLU, or of max pooling behind one. (false: there may be.) */
+    bool non_negative;
+    /* What crosses is 0 exactly where nothing before the cut learns from there: behind a ReLU, with nothing but
+     * pooling, dropout and flattening between, which hand on no gradient where they give 0. So a gradient may be left
+     * out where the activation was 0: the ReLU would multiply it by 0. Says more than non_negative, which is about
+     * signs alone. */
+    bool behind_relu;
 } cw_cut;
 size_t cw_model_cut_count(const cw_model *model);
 cw_cut cw_model_cut_at(const cw_model *model, size_t i);

@@ -229,24 +229,29 @@ size_t cw_model_cut_count(const cw_model *model)
     return model->cut_count;
 }
 
+/* Whether layer i is a ReLU, or one of the kinds in `through` with such a layer before it. */
+static bool leads_to_relu(const cw_model *m, int i, const bool through[CWI_LAYER_KINDS])
+{
+    while (i != CW_MODEL_INPUT && through[m->layers[i].kind])
+        i = m->layers[i].from;
+    return i != CW_MODEL_INPUT && m->layers[i].kind == CWI_ACTIVATION && m->layers[i].activation == CWI_RELU;
+}
+
 cw_cut cw_model_cut_at(const cw_model *model, size_t i)
 {
+    static const bool keep_sign[CWI_LAYER_KINDS] = {[CWI_MAXPOOL] = true};
+    static const bool keep_zeros[CWI_LAYER_KINDS] = {
+        [CWI_MAXPOOL] = true, [CWI_AVGPOOL] = true, [CWI_DROPOUT] = true, [CWI_FLATTEN] = true};
     if (i >= model->cut_count)
         return (cw_cut){0};
     const cwi_cut_point *c = &model->cuts[i];
-    bool positive = false;
-    /* Max pooling keeps what a ReLU before it made non-negative. */
-    for (int l = (int)c->layer - 1; l >= 0; l--) {
-        const cwi_layer *layer = &model->layers[l];
-        positive = layer->kind == CWI_ACTIVATION && layer->activation == CWI_RELU;
-        if (layer->kind != CWI_MAXPOOL)
-            break;
-    }
+    const int last = (int)c->layer - 1;
     return (cw_cut){.number = c->number,
                     .alias = c->alias[0] ? c->alias : NULL,
                     .layer = c->layer,
-                    .smashed = model->layers[c->layer - 1].out,
-                    .non_negative = positive};
+                    .smashed = model->layers[last].out,
+                    .non_negative = leads_to_relu(model, last, keep_sign),
+                    .behind_relu = leads_to_relu(model, last, keep_zeros)};
 }
 
 /* "1, 2 (shallow), 4": long lists keep their first and last numbers in runs, "1-15". */

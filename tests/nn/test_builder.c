@@ -237,6 +237,91 @@ static void test_names_are_copied(void **state)
     cw_part_destroy(&part);
 }
 
+/* ---- behind a ReLU ---- */
+
+/* Cuts after every kind of layer; which of them are behind a ReLU, and which are told to be without signs. */
+static cw_model *network_of_cuts(const char *activation)
+{
+    cw_model_options options = images(16, 12);
+    options.activation = activation;
+    cw_model_builder *b = begin("cuts", &options);
+    int number = 0;
+    cw_build_maxpool(b, "pool0", 3, 1, 1);
+    cw_build_cut(b, ++number, NULL); /* 1: nothing before it */
+    cw_build_conv(b, "conv", 16, 3, 1, 1, true);
+    cw_build_activation(b, "act1", NULL);
+    cw_build_cut(b, ++number, NULL); /* 2 */
+    cw_build_batchnorm(b, "norm");
+    cw_build_cut(b, ++number, NULL); /* 3: below 0 again */
+    cw_build_conv(b, "conv2", 16, 3, 1, 1, true);
+    cw_build_activation(b, "act2", NULL);
+    cw_build_maxpool(b, "pool1", 2, 2, 0);
+    cw_build_cut(b, ++number, NULL); /* 4 */
+    cw_build_avgpool(b, "mean");
+    cw_build_cut(b, ++number, NULL); /* 5 */
+    cw_build_flatten(b, "flat");
+    cw_build_dropout(b, "drop", 0.5f);
+    cw_build_cut(b, ++number, NULL); /* 6 */
+    cw_build_linear(b, "hidden", 8);
+    cw_build_cut(b, ++number, NULL); /* 7 */
+    cw_build_activation(b, "act3", "gelu");
+    cw_build_cut(b, ++number, NULL); /* 8 */
+    cw_build_classifier(b, "head");
+    return finish(b);
+}
+
+/* Zeros of what crosses: no change of a gradient there reaches a parameter before the cut. */
+static void assert_zeros_teach_nothing(const cw_model *model, const cw_cut *cut)
+{
+    cw_error err;
+    cw_part *part = fixture_part(model, 0, cut->layer, N);
+    size_t out = N * fixture_count(cut->smashed), size = cw_part_trainable_size(part), zeros = 0;
+    float *x = fixture_noise(N * fixture_count(cw_part_in_shape(part)), 1), *y = cwi_alloc(out, sizeof *y);
+    float *dy = fixture_noise(out, 2), *want = cwi_alloc(size, sizeof *want), *got = cwi_alloc(size, sizeof *got);
+    for (int masked = 0; masked < 2; masked++) {
+        cw_part_set_position(part, 0);
+        assert_ok_err(cw_part_forward(part, CW_TRAIN, x, N, y, &err), err);
+        for (size_t i = 0; masked && i < out; i++) {
+            zeros += y[i] == 0;
+            dy[i] = y[i] == 0 ? 0 : dy[i];
+        }
+        assert_ok_err(cw_part_backward(part, dy, NULL, &err), err);
+        cw_part_export_grads(part, masked ? got : want);
+    }
+    for (size_t i = 0; i < size; i++)
+        assert_true(got[i] == want[i]);                 /* +0 and -0 are the same */
+    assert_true(zeros > 0 || cut->smashed.dim[1] == 1); /* a mean over a map hardly is */
+    cwi_free(x);
+    cwi_free(y);
+    cwi_free(dy);
+    cwi_free(want);
+    cwi_free(got);
+    cw_part_destroy(&part);
+}
+
+static void test_cuts_behind_a_relu(void **state)
+{
+    (void)state;
+    static const bool relu[8] = {false, true, false, true, true, true, false, false};
+    static const bool no_signs[8] = {false, true, false, true, false, false, false, false};
+    cw_model *model = network_of_cuts("relu"), *leaky = network_of_cuts("leaky_relu");
+    assert_int_equal(cw_model_cut_count(model), 8);
+    for (size_t i = 0; i < 8; i++) {
+        const cw_cut cut = cw_model_cut_at(model, i), other = cw_model_cut_at(leaky, i);
+        assert_int_equal(cut.behind_relu, relu[i]);
+        assert_int_equal(cut.non_negative, no_signs[i]);
+        assert_false(other.behind_relu || other.non_negative);
+        if (cut.behind_relu)
+            assert_zeros_teach_nothing(model, &cut);
+    }
+    cw_model_close(&model);
+    cw_model_close(&leaky);
+    model = own_resnet20(16);
+    for (size_t i = 0; i < cw_model_cut_count(model); i++)
+        assert_true(cw_model_cut_at(model, i).behind_relu);
+    cw_model_close(&model);
+}
+
 /* ---- misuse ---- */
 
 typedef struct misuse {
@@ -677,6 +762,7 @@ int main(void)
         cmocka_unit_test(test_an_odd_network_in_halves),
         cmocka_unit_test(test_layers_tell_all_that_they_are),
         cmocka_unit_test(test_names_are_copied),
+        cmocka_unit_test(test_cuts_behind_a_relu),
         cmocka_unit_test(test_misuse_is_told),
         cmocka_unit_test(test_bad_builders),
         cmocka_unit_test(test_embeddings),

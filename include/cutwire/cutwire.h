@@ -6,6 +6,7 @@
 #include "cutwire/data.h"
 #include "cutwire/feed.h"
 #include "cutwire/half.h"
+#include "cutwire/model.h"
 #include "cutwire/net.h"
 #include "cutwire/nn.h"
 #include "cutwire/status.h"

@@ -1,4 +1,5 @@
-/* cutwire/nn.h - models as lists of layers with numbered cut points, and the parts of them that run.
+/* cutwire/nn.h - models as lists of layers with numbered cut points, and the parts of them that run. Models of one's
+ * own: cutwire/model.h.
  *
  *     cw_model *model;                       a description: layers, shapes, cut points; no weights
  *     cw_part *client, *server;              the layers before / after a cut, with weights, ready to run
@@ -51,22 +52,35 @@ void cw_model_close(cw_model **model);
 const char *cw_model_name(const cw_model *model);
 size_t cw_model_layer_count(const cw_model *model);
 
+enum { CW_MODEL_INPUT = -1, CW_NO_LAYER = -2 }; /* instead of a layer's number */
+
 typedef struct cw_layer_info {
-    const char *kind;  /* "conv", "batchnorm", "relu", ... */
-    const char *name;  /* "features.0" */
-    cw_shape out;      /* of one sample */
-    size_t parameters; /* trainable scalars */
-    double flops;      /* of one sample's forward pass (a multiply-add counts 2) */
+    const char *kind;        /* "conv", "batchnorm", "relu", ... */
+    const char *name;        /* "features.0" */
+    cw_shape out;            /* of one sample */
+    size_t parameters;       /* trainable scalars */
+    double flops;            /* of one sample's forward pass (a multiply-add counts 2) */
+    int from, skip;          /* the layer that it reads; that an "add" adds, CW_NO_LAYER of others */
+    int kernel, stride, pad; /* of convolutions and max pooling, else 0; over time they have one dimension */
+    bool bias;
+    float rate; /* of dropout */
 } cw_layer_info;
+/* i beyond the last layer gives zeros. Texts live as long as the model. */
 cw_layer_info cw_model_layer(const cw_model *model, size_t i);
 
 /* A place where the network may be cut: layers [0, layer) run on the client, [layer, layer_count) on the server. */
 typedef struct cw_cut {
     int number;        /* what the user says: --cut NUMBER (paper: counts convolutions) */
-    const char *alias; /* "shallow", "medium", "deep" or NULL */
+    const char *alias; /* "shallow", "medium", "deep" or NULL; lives as long as the model */
     size_t layer;
-    cw_shape smashed;  /* of one sample */
-    bool non_negative; /* the smashed data comes out of a ReLU */
+    cw_shape smashed; /* of one sample */
+    /* No value that crosses is below 0: straight out of a ReLU, or of max pooling behind one. (false: there may be.) */
+    bool non_negative;
+    /* What crosses is 0 exactly where nothing before the cut learns from there: behind a ReLU, with nothing but
+     * pooling, dropout and flattening between, which hand on no gradient where they give 0. So a gradient may be left
+     * out where the activation was 0: the ReLU would multiply it by 0. Says more than non_negative, which is about
+     * signs alone. */
+    bool behind_relu;
 } cw_cut;
 size_t cw_model_cut_count(const cw_model *model);
 cw_cut cw_model_cut_at(const cw_model *model, size_t i);

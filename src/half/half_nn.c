@@ -259,18 +259,12 @@ static uint64_t fingerprint_of(const cw_part *part)
     return hash;
 }
 
-/* Whether what leaves layer `last` - 1 is 0 exactly where nothing before it learns from there. */
+/* What leaves layer `last` - 1, where that is a cut. */
 static bool is_behind_relu(const cw_model *model, size_t last)
 {
-    static const char *const keep[] = {"maxpool", "avgpool", "dropout", "flatten"};
-    for (; last > 0; last--) {
-        const char *kind = cw_model_layer(model, last - 1).kind;
-        bool kept = false;
-        for (size_t i = 0; i < CWI_COUNT(keep); i++)
-            kept |= strcmp(kind, keep[i]) == 0;
-        if (!kept)
-            return strcmp(kind, "relu") == 0;
-    }
+    for (size_t i = 0; i < cw_model_cut_count(model); i++)
+        if (cw_model_cut_at(model, i).layer == last)
+            return cw_model_cut_at(model, i).behind_relu;
     return false;
 }
 

@@ -1,7 +1,7 @@
 /* graph.h - what a model is: layers in order, each fed by an earlier one, and the places where it may be cut. Internal.
  *
- * Layer i reads the output of layer `from` (usually i - 1; CWI_INPUT is the model's input) and, when it is an addition,
- * also that of `skip`. That is enough of a graph for residual networks.
+ * Layer i reads the output of layer `from` (usually i - 1; CW_MODEL_INPUT is the model's input) and, when it is an
+ * addition, also that of `skip`. That is enough of a graph for residual networks.
  */
 #ifndef CWI_GRAPH_H
 #define CWI_GRAPH_H
@@ -9,9 +9,10 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "cutwire/model.h"
 #include "cutwire/nn.h"
 
-enum { CWI_INPUT = -1, CWI_NAME_MAX = 64 };
+enum { CWI_NAME_MAX = 64, CWI_ALIAS_MAX = 24 };
 
 typedef enum cwi_layer_kind {
     CWI_CONV,
@@ -46,7 +47,7 @@ typedef struct cwi_layer {
     cwi_layer_kind kind;
     char name[CWI_NAME_MAX]; /* "features.0"; its parameters are name.weight, ... */
     int from;
-    int skip; /* CWI_ADD only */
+    int skip; /* CWI_ADD; of others CW_NO_LAYER */
     cw_shape in, out;
     int kernel, stride, pad; /* convolution and pooling, square; the width of an embedding's rows */
     bool time;               /* the window is 1 x kernel, over maps of height 1 */
@@ -61,12 +62,12 @@ typedef struct cwi_layer {
 typedef struct cwi_cut_point {
     int number;
     size_t layer;
-    const char *alias;
+    char alias[CWI_ALIAS_MAX]; /* "": none */
 } cwi_cut_point;
 
 struct cw_model {
     atomic_int references; /* the opener's and one of each part */
-    const char *name;
+    char name[CWI_NAME_MAX];
     cw_model_options options; /* `activation` is a static string */
     cwi_activation activation;
     cwi_input input;
@@ -74,12 +75,13 @@ struct cw_model {
     size_t layer_count, layer_capacity;
     cwi_cut_point *cuts;
     size_t cut_count, cut_capacity;
-    int convolutions; /* so far, while building: numbers the cuts */
 };
 
 cw_model *cwi_model_retain(const cw_model *model);
 
 const char *cwi_activation_name(cwi_activation a);
+/* CW_ERR_SPEC: err lists the known ones. */
+cw_status cwi_activation_parse(const char *name, cwi_activation *out, cw_error *err);
 const char *cwi_layer_kind_name(const cwi_layer *layer);
 
 /* True when layers [0, at) and [at, ...) are joined by the output of layer at - 1 alone. */
@@ -87,58 +89,49 @@ bool cwi_model_separable(const cw_model *model, size_t at);
 /* How many layers read the output of layer i. */
 int cwi_model_readers(const cw_model *model, int i);
 
-/* ---- building (each model_*.c) ---- */
+/* ---- building (cutwire/model.h; each model_*.c) ---- */
 
 /* Appends to a model, remembering the first failure: later calls then do nothing. */
-typedef struct cwi_builder {
+struct cw_model_builder {
     cw_model *model;
     int last;               /* the layer whose output the next one reads */
     float linear_deviation; /* of linear layers to come, 0: by their number */
     cw_status status;
-    cw_error *err;
-} cwi_builder;
+    cw_error error;
+};
 
-cw_shape cwi_build_shape(const cwi_builder *b); /* of what the next layer would read */
-void cwi_build_conv(cwi_builder *b, const char *name, int channels, int kernel, int stride, int pad, bool bias);
-void cwi_build_batchnorm(cwi_builder *b, const char *name);
-void cwi_build_activation(cwi_builder *b, const char *name);
-void cwi_build_maxpool(cwi_builder *b, const char *name, int kernel, int stride, int pad);
-void cwi_build_avgpool(cwi_builder *b, const char *name);
-void cwi_build_add(cwi_builder *b, const char *name, int skip);
-void cwi_build_flatten(cwi_builder *b, const char *name);
-void cwi_build_linear(cwi_builder *b, const char *name, int features, bool output);
-void cwi_build_embed(cwi_builder *b, const char *name, int dim);
-/* Over the last axis of a map of height 1; same length, stride 1. */
-void cwi_build_conv_time(cwi_builder *b, const char *name, int channels, int kernel);
-/* The maximum over that axis. */
-void cwi_build_max_time(cwi_builder *b, const char *name);
-void cwi_build_dropout(cwi_builder *b, const char *name, float rate);
-/* Here the network may be cut: number is the count of (counted) convolutions so far. alias may be NULL. */
-void cwi_build_cut(cwi_builder *b, int number, const char *alias);
+/* NULL has failed, too. */
+bool cwi_build_failed(const cw_model_builder *b);
+/* Records the failure, "model NAME: " before it. */
+void cwi_build_fail(cw_model_builder *b, cw_status status, const char *fmt, ...) CWI_PRINTF(3, 4);
+/* 1 to `longest` letters, digits, dots, hyphens and underscores. */
+bool cwi_name_valid(const char *name, size_t longest);
 
 /* One way to build a model; `build` refuses samples it cannot take. */
 typedef struct cwi_model_family {
     cw_model_known known;
-    void (*build)(cwi_builder *b);
+    void (*build)(cw_model_builder *b);
+    void (*build_own)(cw_model_builder *b, void *ctx); /* a registered one's, in its place */
+    void *ctx;
 } cwi_model_family;
 
 /* What cw_model_open does with a family it knows; *out was NULLed. Tests build families of their own. */
 cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options *options, cw_model **out,
                           cw_error *err);
 
-void cwi_build_cnn(cwi_builder *b);
-void cwi_build_vgg19(cwi_builder *b);
-void cwi_build_resnet18(cwi_builder *b);
-void cwi_build_resnet34(cwi_builder *b);
-void cwi_build_resnet20(cwi_builder *b);
-void cwi_build_resnet56(cwi_builder *b);
-void cwi_build_resnet110(cwi_builder *b);
-void cwi_build_resnet9(cwi_builder *b);
-void cwi_build_resnet9s(cwi_builder *b);
-void cwi_build_textcnn(cwi_builder *b);
-void cwi_build_mlp(cwi_builder *b);
+void cwi_build_cnn(cw_model_builder *b);
+void cwi_build_vgg19(cw_model_builder *b);
+void cwi_build_resnet18(cw_model_builder *b);
+void cwi_build_resnet34(cw_model_builder *b);
+void cwi_build_resnet20(cw_model_builder *b);
+void cwi_build_resnet56(cw_model_builder *b);
+void cwi_build_resnet110(cw_model_builder *b);
+void cwi_build_resnet9(cw_model_builder *b);
+void cwi_build_resnet9s(cw_model_builder *b);
+void cwi_build_textcnn(cw_model_builder *b);
+void cwi_build_mlp(cw_model_builder *b);
 
 /* For builders: fails with CW_ERR_INVALID unless the sample is C,H,W with sides of at least `side`. */
-bool cwi_build_needs_image(cwi_builder *b, int64_t side);
+bool cwi_build_needs_image(cw_model_builder *b, int64_t side);
 
 #endif

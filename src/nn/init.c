@@ -140,7 +140,7 @@ static cw_status fill_conv(const cwi_param *p, float *w, cwi_rng stream, cw_init
     fill_normal(w, p->count, stream, sqrt(2.0 / fan_out));
     if (init == CW_INIT_KAIMING)
         return CW_OK;
-    if (l->from == CWI_INPUT)
+    if (l->from == CW_MODEL_INPUT)
         return fill_whitening(p, w);
     fill_identity(p, w);
     return CW_OK;

@@ -1,4 +1,6 @@
 /* model.c - the models known by name, and questions about one: layers, costs, cuts. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,31 +14,100 @@
 #define TABLES "14", "table:6/10/17/8/16/7/6/3/43", 2
 
 static const cwi_model_family families[] = {
-    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6", IMAGES}, cwi_build_cnn},
-    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16", IMAGES}, cwi_build_vgg19},
-    {{"resnet18", "18-layer residual network, CIFAR or ImageNet stem by image size", IMAGES}, cwi_build_resnet18},
-    {{"resnet34", "34-layer residual network, CIFAR or ImageNet stem by image size", IMAGES}, cwi_build_resnet34},
-    {{"resnet20", "20-layer residual network for small images, 16 to 64 channels", IMAGES}, cwi_build_resnet20},
-    {{"resnet56", "56-layer residual network for small images, 16 to 64 channels", IMAGES}, cwi_build_resnet56},
-    {{"resnet110", "110-layer residual network for small images, 16 to 64 channels", IMAGES}, cwi_build_resnet110},
+    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6", IMAGES}, cwi_build_cnn, NULL, NULL},
+    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16", IMAGES}, cwi_build_vgg19, NULL, NULL},
+    {{"resnet18", "18-layer residual network, CIFAR or ImageNet stem by image size", IMAGES},
+     cwi_build_resnet18,
+     NULL,
+     NULL},
+    {{"resnet34", "34-layer residual network, CIFAR or ImageNet stem by image size", IMAGES},
+     cwi_build_resnet34,
+     NULL,
+     NULL},
+    {{"resnet20", "20-layer residual network for small images, 16 to 64 channels", IMAGES},
+     cwi_build_resnet20,
+     NULL,
+     NULL},
+    {{"resnet56", "56-layer residual network for small images, 16 to 64 channels", IMAGES},
+     cwi_build_resnet56,
+     NULL,
+     NULL},
+    {{"resnet110", "110-layer residual network for small images, 16 to 64 channels", IMAGES},
+     cwi_build_resnet110,
+     NULL,
+     NULL},
     {{"resnet9", "9-layer residual network that learns fast, for small images, 64 to 512 channels", IMAGES},
-     cwi_build_resnet9},
-    {{"resnet9s", "resnet9 with three quarters of the channels", IMAGES}, cwi_build_resnet9s},
+     cwi_build_resnet9,
+     NULL,
+     NULL},
+    {{"resnet9s", "resnet9 with three quarters of the channels", IMAGES}, cwi_build_resnet9s, NULL, NULL},
     {{"textcnn", "words embedded, three convolutions over time, maximum over time; cuts 1..3", TEXTS},
-     cwi_build_textcnn},
-    {{"mlp", "tables (categories embedded) or small images, three hidden layers; cuts 1..3", TABLES}, cwi_build_mlp},
+     cwi_build_textcnn,
+     NULL,
+     NULL},
+    {{"mlp", "tables (categories embedded) or small images, three hidden layers; cuts 1..3", TABLES},
+     cwi_build_mlp,
+     NULL,
+     NULL},
 };
 
 static const char *const activation_names[CWI_ACTIVATIONS] = {"relu", "leaky_relu", "gelu", "silu", "tanh"};
 
+/* Models of the program's own. Entries are written once, before the count that shows them. */
+static struct {
+    cwi_model_family families[32];
+    atomic_size_t count;
+    pthread_mutex_t mutex;
+} registered = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static const cwi_model_family *family_at(size_t i)
+{
+    if (i < CWI_COUNT(families))
+        return &families[i];
+    i -= CWI_COUNT(families);
+    return i < atomic_load(&registered.count) ? &registered.families[i] : NULL;
+}
+
 size_t cw_model_known_count(void)
 {
-    return CWI_COUNT(families);
+    return CWI_COUNT(families) + atomic_load(&registered.count);
 }
 
 const cw_model_known *cw_model_known_at(size_t i)
 {
-    return i < CWI_COUNT(families) ? &families[i].known : NULL;
+    const cwi_model_family *family = family_at(i);
+    return family ? &family->known : NULL;
+}
+
+static cw_status add_family(const cw_model_known *known, void (*build)(cw_model_builder *, void *), void *ctx,
+                            cw_error *err)
+{
+    const size_t count = atomic_load(&registered.count);
+    for (size_t i = 0; i < cw_model_known_count(); i++)
+        if (strcmp(cw_model_known_at(i)->name, known->name) == 0)
+            return cwi_fail(err, CW_ERR_INVALID, "model '%.40s': there is one of that name already", known->name);
+    if (count == CWI_COUNT(registered.families))
+        return cwi_fail(err, CW_ERR_INVALID, "model '%.40s': a program may have %zu models of its own", known->name,
+                        CWI_COUNT(registered.families));
+    registered.families[count] = (cwi_model_family){.known = *known, .build_own = build, .ctx = ctx};
+    atomic_store(&registered.count, count + 1);
+    return CW_OK;
+}
+
+cw_status cw_model_register(const cw_model_known *known, void (*build)(cw_model_builder *b, void *ctx), void *ctx,
+                            cw_error *err)
+{
+    if (!known || !known->name || !known->summary || !known->sample || !known->input || !build)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_model_register: NULL argument");
+    if (!cwi_name_valid(known->name, CWI_NAME_MAX - 1) || strcmp(known->name, "own") == 0)
+        return cwi_fail(
+            err, CW_ERR_INVALID,
+            "model '%.80s': a name is 1 to %d letters, digits, dots, hyphens and underscores, and not 'own'",
+            known->name, CWI_NAME_MAX - 1);
+    pthread_mutex_lock(&registered.mutex);
+    const cw_status status = add_family(known, build, ctx, err);
+    pthread_mutex_unlock(&registered.mutex);
+    return status;
 }
 
 const char *cwi_activation_name(cwi_activation a)
@@ -49,39 +120,27 @@ const char *cwi_activation_name(cwi_activation a)
 static cw_status find_family(const char *name, const cwi_model_family **out, cw_error *err)
 {
     cwi_list list = {""};
-    for (size_t i = 0; i < CWI_COUNT(families); i++) {
-        if (strcmp(families[i].known.name, name) == 0) {
-            *out = &families[i];
+    for (size_t i = 0; i < cw_model_known_count(); i++) {
+        if (strcmp(cw_model_known_at(i)->name, name) == 0) {
+            *out = family_at(i);
             return CW_OK;
         }
-        cwi_list_add(&list, families[i].known.name);
+        cwi_list_add(&list, cw_model_known_at(i)->name);
     }
     return cwi_fail(err, CW_ERR_SPEC, "model '%.40s': no such model: known are %s", name, list.text);
 }
 
-static cw_status find_activation(const char *name, cwi_activation *out, cw_error *err)
+cw_status cwi_activation_parse(const char *name, cwi_activation *out, cw_error *err)
 {
     cwi_list list = {""};
     for (int i = 0; i < CWI_ACTIVATIONS; i++) {
-        if (!name || strcmp(activation_names[i], name) == 0) {
+        if (strcmp(activation_names[i], name) == 0) {
             *out = (cwi_activation)i;
             return CW_OK;
         }
         cwi_list_add(&list, activation_names[i]);
     }
     return cwi_fail(err, CW_ERR_SPEC, "activation '%.40s': no such activation: known are %s", name, list.text);
-}
-
-static cw_status check_options(const char *name, const cw_model_options *o, cw_error *err)
-{
-    size_t count;
-    if (cw_shape_count(&o->sample, &count) != CW_OK || count == 0 || o->sample.ndim < 1)
-        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: the sample's shape is empty or out of range", name);
-    if (count > (size_t)1 << 24)
-        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: a sample of %zu elements is too large", name, count);
-    if (o->classes < 2 || o->classes > 1 << 20)
-        return cwi_fail(err, CW_ERR_INVALID, "model %.40s: %d classes: give 2 to %d", name, o->classes, 1 << 20);
-    return CW_OK;
 }
 
 cw_status cw_model_open(const char *name, const cw_model_options *options, cw_model **out, cw_error *err)
@@ -93,34 +152,6 @@ cw_status cw_model_open(const char *name, const cw_model_options *options, cw_mo
     const cwi_model_family *family = NULL;
     CWI_TRY(find_family(name, &family, err));
     return cwi_model_build(family, options, out, err);
-}
-
-cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options *options, cw_model **out,
-                          cw_error *err)
-{
-    cwi_activation activation = CWI_RELU;
-    CWI_TRY(find_activation(options->activation, &activation, err));
-    cwi_input input;
-    CWI_TRY(cwi_input_parse(options->input, &input, err));
-    CWI_TRY(check_options(family->known.name, options, err));
-    cw_model *m = cwi_calloc(1, sizeof *m);
-    if (!m)
-        return cwi_fail_memory(err, sizeof *m);
-    atomic_init(&m->references, 1);
-    m->name = family->known.name;
-    m->options = *options;
-    m->activation = activation;
-    m->options.activation = activation_names[activation];
-    m->options.input = NULL; /* the caller's string; `input` holds what it says */
-    m->input = input;
-    cwi_builder b = {.model = m, .last = CWI_INPUT, .status = CW_OK, .err = err};
-    family->build(&b);
-    if (b.status != CW_OK) {
-        cw_model_close(&m);
-        return b.status;
-    }
-    *out = m;
-    return CW_OK;
 }
 
 void cw_model_close(cw_model **model)
@@ -226,7 +257,14 @@ cw_layer_info cw_model_layer(const cw_model *model, size_t i)
                            .name = l->name,
                            .out = l->out,
                            .parameters = layer_parameters(l),
-                           .flops = layer_flops(l)};
+                           .flops = layer_flops(l),
+                           .from = l->from,
+                           .skip = l->skip,
+                           .kernel = l->kind == CWI_EMBED ? 0 : l->kernel,
+                           .stride = l->stride,
+                           .pad = l->pad,
+                           .bias = l->bias,
+                           .rate = l->rate};
 }
 
 int cwi_model_readers(const cw_model *model, int i)
@@ -256,24 +294,29 @@ size_t cw_model_cut_count(const cw_model *model)
     return model->cut_count;
 }
 
+/* Whether layer i is a ReLU, or one of the kinds in `through` with such a layer before it. */
+static bool leads_to_relu(const cw_model *m, int i, const bool through[CWI_LAYER_KINDS])
+{
+    while (i != CW_MODEL_INPUT && through[m->layers[i].kind])
+        i = m->layers[i].from;
+    return i != CW_MODEL_INPUT && m->layers[i].kind == CWI_ACTIVATION && m->layers[i].activation == CWI_RELU;
+}
+
 cw_cut cw_model_cut_at(const cw_model *model, size_t i)
 {
+    static const bool keep_sign[CWI_LAYER_KINDS] = {[CWI_MAXPOOL] = true};
+    static const bool keep_zeros[CWI_LAYER_KINDS] = {
+        [CWI_MAXPOOL] = true, [CWI_AVGPOOL] = true, [CWI_DROPOUT] = true, [CWI_FLATTEN] = true};
     if (i >= model->cut_count)
         return (cw_cut){0};
     const cwi_cut_point *c = &model->cuts[i];
-    bool positive = false;
-    /* Max pooling keeps what a ReLU before it made non-negative. */
-    for (int l = (int)c->layer - 1; l >= 0; l--) {
-        const cwi_layer *layer = &model->layers[l];
-        positive = layer->kind == CWI_ACTIVATION && layer->activation == CWI_RELU;
-        if (layer->kind != CWI_MAXPOOL)
-            break;
-    }
+    const int last = (int)c->layer - 1;
     return (cw_cut){.number = c->number,
-                    .alias = c->alias,
+                    .alias = c->alias[0] ? c->alias : NULL,
                     .layer = c->layer,
-                    .smashed = model->layers[c->layer - 1].out,
-                    .non_negative = positive};
+                    .smashed = model->layers[last].out,
+                    .non_negative = leads_to_relu(model, last, keep_sign),
+                    .behind_relu = leads_to_relu(model, last, keep_zeros)};
 }
 
 /* "1, 2 (shallow), 4": long lists keep their first and last numbers in runs, "1-15". */
@@ -281,11 +324,11 @@ static void list_cuts(const cw_model *m, cwi_list *list)
 {
     for (size_t i = 0; i < m->cut_count; i++) {
         size_t j = i;
-        while (j + 1 < m->cut_count && !m->cuts[i].alias && !m->cuts[j + 1].alias &&
+        while (j + 1 < m->cut_count && !m->cuts[i].alias[0] && !m->cuts[j + 1].alias[0] &&
                m->cuts[j + 1].number - m->cuts[j].number == m->cuts[i + 1].number - m->cuts[i].number)
             j++;
         char item[64];
-        if (m->cuts[i].alias)
+        if (m->cuts[i].alias[0])
             snprintf(item, sizeof item, "%d (%s)", m->cuts[i].number, m->cuts[i].alias);
         else if (j < i + 2)
             snprintf(item, sizeof item, "%d", m->cuts[i].number);
@@ -308,14 +351,14 @@ cw_status cw_model_cut(const cw_model *model, const char *which, cw_cut *out, cw
     bool numeric = which[0] != '\0' && *end == '\0';
     for (size_t i = 0; i < model->cut_count; i++) {
         const cwi_cut_point *c = &model->cuts[i];
-        if (numeric ? number == c->number : (c->alias && strcmp(c->alias, which) == 0)) {
+        if (numeric ? number == c->number : (which[0] && strcmp(c->alias, which) == 0)) {
             *out = cw_model_cut_at(model, i);
             return CW_OK;
         }
     }
     cwi_list list = {""};
     list_cuts(model, &list);
-    bool inside = numeric && number >= 1 && number <= model->convolutions;
+    bool inside = numeric && number >= 1 && model->cut_count && number < model->cuts[model->cut_count - 1].number;
     return cwi_fail(err, CW_ERR_SPEC, "cut '%.20s': model %s %s: valid cuts are %s", which, model->name,
                     inside ? "cannot be cut there, a skip connection is open" : "has no such cut", list.text);
 }

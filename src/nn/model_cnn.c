@@ -8,7 +8,7 @@
 
 #include "nn/graph.h"
 
-void cwi_build_cnn(cwi_builder *b)
+void cwi_build_cnn(cw_model_builder *b)
 {
     static const int channels[] = {16, 16, 32, 32, 64, 64};
     static const char *const alias[] = {NULL, "shallow", NULL, "medium", "deep", NULL};
@@ -19,16 +19,16 @@ void cwi_build_cnn(cwi_builder *b)
         char name[32];
         if (i == 2 || i == 4) {
             snprintf(name, sizeof name, "features.%d", at++);
-            cwi_build_maxpool(b, name, 2, 2, 0);
+            cw_build_maxpool(b, name, 2, 2, 0);
         }
         snprintf(name, sizeof name, "features.%d", at++);
-        cwi_build_conv(b, name, channels[i], 3, 1, 1, false);
+        cw_build_conv(b, name, channels[i], 3, 1, 1, false);
         snprintf(name, sizeof name, "features.%d", at++);
-        cwi_build_batchnorm(b, name);
+        cw_build_batchnorm(b, name);
         snprintf(name, sizeof name, "features.%d", at++);
-        cwi_build_activation(b, name);
-        cwi_build_cut(b, i + 1, alias[i]);
+        cw_build_activation(b, name, NULL);
+        cw_build_cut(b, i + 1, alias[i]);
     }
-    cwi_build_flatten(b, "flatten");
-    cwi_build_linear(b, "classifier", b->model->options.classes, true);
+    cw_build_flatten(b, "flatten");
+    cw_build_classifier(b, "classifier");
 }

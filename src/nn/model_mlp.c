@@ -4,7 +4,7 @@
 
 #include "nn/graph.h"
 
-void cwi_build_mlp(cwi_builder *b)
+void cwi_build_mlp(cw_model_builder *b)
 {
     enum { EMBEDDING = 8 };
     static const int widths[] = {256, 128, 64};
@@ -13,28 +13,28 @@ void cwi_build_mlp(cwi_builder *b)
     const cw_shape *s = &b->model->options.sample;
     if (in->kind == CWI_TABLE && (s->ndim != 1 || s->dim[0] != in->numeric + in->field_count)) {
         char text[64];
-        b->status = cwi_fail(b->err, CW_ERR_INVALID,
-                             "model mlp: a row of this table has %d columns, the sample is %s: say --sample %d, or "
-                             "another table by --input table:N/C1/C2/...",
-                             in->numeric + in->field_count, cw_shape_format(s, text, sizeof text),
-                             in->numeric + in->field_count);
+        cwi_build_fail(b, CW_ERR_INVALID,
+                       "a row of this table has %d columns, the sample is %s: say --sample %d, or another table by "
+                       "--input table:N/C1/C2/...",
+                       in->numeric + in->field_count, cw_shape_format(s, text, sizeof text),
+                       in->numeric + in->field_count);
         return;
     }
     if (in->kind == CWI_TOKENS) {
-        b->status = cwi_fail(b->err, CW_ERR_INVALID, "model mlp: takes tables or images, not texts: use textcnn");
+        cwi_build_fail(b, CW_ERR_INVALID, "takes tables or images, not texts: use textcnn");
         return;
     }
     if (in->kind == CWI_TABLE && in->field_count > 0)
-        cwi_build_embed(b, "embedding", EMBEDDING);
+        cw_build_embedding(b, "embedding", EMBEDDING);
     else if (s->ndim == 3)
-        cwi_build_flatten(b, "flatten");
+        cw_build_flatten(b, "flatten");
     for (int i = 0; i < 3; i++) {
         char name[32];
         snprintf(name, sizeof name, "layers.%d", 2 * i);
-        cwi_build_linear(b, name, widths[i], false);
+        cw_build_linear(b, name, widths[i]);
         snprintf(name, sizeof name, "layers.%d", 2 * i + 1);
-        cwi_build_activation(b, name);
-        cwi_build_cut(b, i + 1, alias[i]);
+        cw_build_activation(b, name, NULL);
+        cw_build_cut(b, i + 1, alias[i]);
     }
-    cwi_build_linear(b, "classifier", b->model->options.classes, true);
+    cw_build_classifier(b, "classifier");
 }

@@ -27,37 +27,34 @@ static void named(char *name, size_t size, int stage, int block, const char *wha
     snprintf(name, size, "layer%d.%d.%s", stage + 1, block, what);
 }
 
-static void conv_norm(cwi_builder *b, int stage, int block, const char *conv, const char *norm, int channels,
-                      int kernel, int stride)
+static int conv_norm(cw_model_builder *b, int stage, int block, const char *conv, const char *norm, int channels,
+                     int kernel, int stride)
 {
     char name[CWI_NAME_MAX];
     named(name, sizeof name, stage, block, conv);
-    cwi_build_conv(b, name, channels, kernel, stride, kernel / 2, false);
+    cw_build_conv(b, name, channels, kernel, stride, kernel / 2, false);
     named(name, sizeof name, stage, block, norm);
-    cwi_build_batchnorm(b, name);
+    return cw_build_batchnorm(b, name);
 }
 
-static void basic_block(cwi_builder *b, int stage, int block, int channels, int stride)
+static void basic_block(cw_model_builder *b, int stage, int block, int channels, int stride)
 {
     char name[CWI_NAME_MAX];
-    int input = b->last, skip = input;
-    bool project = stride != 1 || cwi_build_shape(b).dim[0] != channels;
+    int input = cw_build_last(b), skip = input;
+    bool project = stride != 1 || cw_build_shape(b).dim[0] != channels;
     conv_norm(b, stage, block, "conv1", "bn1", channels, 3, stride);
     named(name, sizeof name, stage, block, "relu1");
-    cwi_build_activation(b, name);
-    conv_norm(b, stage, block, "conv2", "bn2", channels, 3, 1);
+    cw_build_activation(b, name, NULL);
+    int main_path = conv_norm(b, stage, block, "conv2", "bn2", channels, 3, 1);
     if (project) {
-        int main_path = b->last;
-        b->last = input;
-        conv_norm(b, stage, block, "downsample.0", "downsample.1", channels, 1, stride);
-        b->model->convolutions--;
-        skip = b->last;
-        b->last = main_path;
+        cw_build_from(b, input);
+        skip = conv_norm(b, stage, block, "downsample.0", "downsample.1", channels, 1, stride);
+        cw_build_from(b, main_path);
     }
     named(name, sizeof name, stage, block, "add");
-    cwi_build_add(b, name, skip);
+    cw_build_add(b, name, skip);
     named(name, sizeof name, stage, block, "relu2");
-    cwi_build_activation(b, name);
+    cw_build_activation(b, name, NULL);
 }
 
 static const char *alias_of(const cwi_resnet *r, int number)
@@ -65,45 +62,45 @@ static const char *alias_of(const cwi_resnet *r, int number)
     return number == r->medium ? "medium" : number == r->deep ? "deep" : NULL;
 }
 
-static void build(cwi_builder *b, const cwi_resnet *r)
+static void build(cw_model_builder *b, const cwi_resnet *r)
 {
     if (!cwi_build_needs_image(b, 16))
         return;
     const cw_shape *sample = &b->model->options.sample;
     bool large = r->stages == 4 && CWI_MIN(sample->dim[1], sample->dim[2]) >= 64;
-    cwi_build_conv(b, "conv1", r->width, large ? 7 : 3, large ? 2 : 1, large ? 3 : 1, false);
-    cwi_build_batchnorm(b, "bn1");
-    cwi_build_activation(b, "relu");
+    cw_build_conv(b, "conv1", r->width, large ? 7 : 3, large ? 2 : 1, large ? 3 : 1, false);
+    cw_build_batchnorm(b, "bn1");
+    cw_build_activation(b, "relu", NULL);
     if (large)
-        cwi_build_maxpool(b, "maxpool", 3, 2, 1);
-    cwi_build_cut(b, 1, NULL);
+        cw_build_maxpool(b, "maxpool", 3, 2, 1);
+    cw_build_cut(b, 1, NULL);
     int number = 1;
-    for (int stage = 0; stage < r->stages && b->status == CW_OK; stage++) {
-        for (int block = 0; block < r->blocks[stage] && b->status == CW_OK; block++) {
+    for (int stage = 0; stage < r->stages; stage++) {
+        for (int block = 0; block < r->blocks[stage]; block++) {
             basic_block(b, stage, block, r->width << stage, stage > 0 && block == 0 ? 2 : 1);
             number += 2;
             if (number == 3)
-                cwi_build_cut(b, 2, "shallow");
-            cwi_build_cut(b, number, alias_of(r, number));
+                cw_build_cut(b, 2, "shallow");
+            cw_build_cut(b, number, alias_of(r, number));
         }
     }
-    cwi_build_avgpool(b, "avgpool");
-    cwi_build_flatten(b, "flatten");
-    cwi_build_linear(b, "fc", b->model->options.classes, true);
+    cw_build_avgpool(b, "avgpool");
+    cw_build_flatten(b, "flatten");
+    cw_build_classifier(b, "fc");
 }
 
-void cwi_build_resnet18(cwi_builder *b)
+void cwi_build_resnet18(cw_model_builder *b)
 {
     build(b, &(cwi_resnet){.stages = 4, .blocks = {2, 2, 2, 2}, .width = 64, .medium = 9, .deep = 13});
 }
 
-void cwi_build_resnet34(cwi_builder *b)
+void cwi_build_resnet34(cw_model_builder *b)
 {
     build(b, &(cwi_resnet){.stages = 4, .blocks = {3, 4, 6, 3}, .width = 64, .medium = 15, .deep = 27});
 }
 
 /* 6n + 2 layers; medium in the middle of the second stage, deep at its end. */
-static void build_small(cwi_builder *b, int n)
+static void build_small(cw_model_builder *b, int n)
 {
     cwi_resnet r = {.stages = 3, .blocks = {n, n, n}, .width = 16};
     r.medium = 1 + 2 * n + 2 * ((n + 1) / 2);
@@ -111,62 +108,62 @@ static void build_small(cwi_builder *b, int n)
     build(b, &r);
 }
 
-void cwi_build_resnet20(cwi_builder *b)
+void cwi_build_resnet20(cw_model_builder *b)
 {
     build_small(b, 3);
 }
 
-void cwi_build_resnet56(cwi_builder *b)
+void cwi_build_resnet56(cw_model_builder *b)
 {
     build_small(b, 9);
 }
 
-void cwi_build_resnet110(cwi_builder *b)
+void cwi_build_resnet110(cw_model_builder *b)
 {
     build_small(b, 18);
 }
 
 /* ---- resnet9 ---- */
 
-static void pooled_stage(cwi_builder *b, int stage, int channels)
+static void pooled_stage(cw_model_builder *b, int stage, int channels)
 {
     char name[CWI_NAME_MAX];
     conv_norm(b, stage, 0, "conv1", "bn1", channels, 3, 1);
     named(name, sizeof name, stage, 0, "relu1");
-    cwi_build_activation(b, name);
+    cw_build_activation(b, name, NULL);
     named(name, sizeof name, stage, 0, "pool");
-    cwi_build_maxpool(b, name, 2, 2, 0);
+    cw_build_maxpool(b, name, 2, 2, 0);
 }
 
-static void build_fast(cwi_builder *b, int width)
+static void build_fast(cw_model_builder *b, int width)
 {
     if (!cwi_build_needs_image(b, 16))
         return;
-    cwi_build_conv(b, "conv1", width, 3, 1, 1, false);
-    cwi_build_batchnorm(b, "bn1");
-    cwi_build_activation(b, "relu");
-    cwi_build_cut(b, 1, NULL);
+    cw_build_conv(b, "conv1", width, 3, 1, 1, false);
+    cw_build_batchnorm(b, "bn1");
+    cw_build_activation(b, "relu", NULL);
+    cw_build_cut(b, 1, NULL);
     pooled_stage(b, 0, 2 * width);
-    cwi_build_cut(b, 2, "shallow");
+    cw_build_cut(b, 2, "shallow");
     basic_block(b, 0, 1, 2 * width, 1);
-    cwi_build_cut(b, 4, NULL);
+    cw_build_cut(b, 4, NULL);
     pooled_stage(b, 1, 4 * width);
-    cwi_build_cut(b, 5, "medium");
+    cw_build_cut(b, 5, "medium");
     pooled_stage(b, 2, 8 * width);
-    cwi_build_cut(b, 6, "deep");
+    cw_build_cut(b, 6, "deep");
     basic_block(b, 2, 1, 8 * width, 1);
-    cwi_build_cut(b, 8, NULL);
-    cwi_build_avgpool(b, "avgpool");
-    cwi_build_flatten(b, "flatten");
-    cwi_build_linear(b, "fc", b->model->options.classes, true);
+    cw_build_cut(b, 8, NULL);
+    cw_build_avgpool(b, "avgpool");
+    cw_build_flatten(b, "flatten");
+    cw_build_classifier(b, "fc");
 }
 
-void cwi_build_resnet9(cwi_builder *b)
+void cwi_build_resnet9(cw_model_builder *b)
 {
     build_fast(b, 64);
 }
 
-void cwi_build_resnet9s(cwi_builder *b)
+void cwi_build_resnet9s(cw_model_builder *b)
 {
     build_fast(b, 48);
 }

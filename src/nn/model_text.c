@@ -9,30 +9,31 @@
 
 #include "nn/graph.h"
 
-void cwi_build_textcnn(cwi_builder *b)
+void cwi_build_textcnn(cw_model_builder *b)
 {
     enum { CHANNELS = 128, WINDOW = 5 };
     static const char *const alias[] = {"shallow", "medium", "deep"};
     const cw_shape *s = &b->model->options.sample;
     if (b->model->input.kind != CWI_TOKENS || s->ndim != 1) {
         char text[64];
-        b->status = cwi_fail(b->err, CW_ERR_INVALID,
-                             "model textcnn: takes texts, the sample is %s (%s): choose data of texts, or say "
-                             "--input tokens:V --sample L: L words from a vocabulary of V",
-                             cw_shape_format(s, text, sizeof text), cwi_input_name(&b->model->input));
+        cwi_build_fail(
+            b, CW_ERR_INVALID,
+            "takes texts, the sample is %s (%s): choose data of texts, or say --input tokens:V --sample L: L "
+            "words from a vocabulary of V",
+            cw_shape_format(s, text, sizeof text), cwi_input_name(&b->model->input));
         return;
     }
-    cwi_build_embed(b, "embedding", CHANNELS);
+    cw_build_embedding(b, "embedding", CHANNELS);
     for (int i = 0; i < 3; i++) {
         char name[32];
         snprintf(name, sizeof name, "features.%d", 2 * i);
-        cwi_build_conv_time(b, name, CHANNELS, WINDOW);
+        cw_build_conv_time(b, name, CHANNELS, WINDOW);
         snprintf(name, sizeof name, "features.%d", 2 * i + 1);
-        cwi_build_activation(b, name);
-        cwi_build_cut(b, i + 1, alias[i]);
+        cw_build_activation(b, name, NULL);
+        cw_build_cut(b, i + 1, alias[i]);
     }
-    cwi_build_max_time(b, "pool");
-    cwi_build_flatten(b, "flatten");
-    cwi_build_dropout(b, "dropout", 0.5f);
-    cwi_build_linear(b, "classifier", b->model->options.classes, true);
+    cw_build_max_time(b, "pool");
+    cw_build_flatten(b, "flatten");
+    cw_build_dropout(b, "dropout", 0.5f);
+    cw_build_classifier(b, "classifier");
 }

@@ -24,7 +24,7 @@ static const char *alias_of(int convolution)
     }
 }
 
-static void features(cwi_builder *b)
+static void features(cw_model_builder *b)
 {
     static const int widths[5] = {64, 128, 256, 512, 512}, repeats[5] = {2, 2, 4, 4, 4};
     char name[32];
@@ -32,38 +32,38 @@ static void features(cwi_builder *b)
     for (int group = 0; group < 5; group++) {
         for (int i = 0; i < repeats[group]; i++) {
             snprintf(name, sizeof name, "features.%d", at++);
-            cwi_build_conv(b, name, widths[group], 3, 1, 1, true);
+            cw_build_conv(b, name, widths[group], 3, 1, 1, true);
             snprintf(name, sizeof name, "features.%d", at++);
-            cwi_build_batchnorm(b, name);
+            cw_build_batchnorm(b, name);
             snprintf(name, sizeof name, "features.%d", at++);
-            cwi_build_activation(b, name);
+            cw_build_activation(b, name, NULL);
             convolution++;
             if (i + 1 == repeats[group]) {
                 snprintf(name, sizeof name, "features.%d", at++);
-                cwi_build_maxpool(b, name, 2, 2, 0);
+                cw_build_maxpool(b, name, 2, 2, 0);
             }
-            cwi_build_cut(b, convolution, alias_of(convolution));
+            cw_build_cut(b, convolution, alias_of(convolution));
         }
     }
 }
 
-void cwi_build_vgg19(cwi_builder *b)
+void cwi_build_vgg19(cw_model_builder *b)
 {
     if (!cwi_build_needs_image(b, 32))
         return;
     features(b);
-    if (b->status == CW_OK && cwi_build_shape(b).dim[1] * cwi_build_shape(b).dim[2] > 1)
-        cwi_build_avgpool(b, "avgpool");
-    cwi_build_flatten(b, "flatten");
-    b->linear_deviation = 0.01f;
+    if (cw_build_shape(b).dim[1] * cw_build_shape(b).dim[2] > 1)
+        cw_build_avgpool(b, "avgpool");
+    cw_build_flatten(b, "flatten");
+    cw_build_linear_deviation(b, 0.01f);
     for (int i = 0; i < 2; i++) {
         char name[32];
         snprintf(name, sizeof name, "classifier.%d", 3 * i);
-        cwi_build_linear(b, name, 4096, false);
+        cw_build_linear(b, name, 4096);
         snprintf(name, sizeof name, "classifier.%d", 3 * i + 1);
-        cwi_build_activation(b, name);
+        cw_build_activation(b, name, NULL);
         snprintf(name, sizeof name, "classifier.%d", 3 * i + 2);
-        cwi_build_dropout(b, name, 0.5f);
+        cw_build_dropout(b, name, 0.5f);
     }
-    cwi_build_linear(b, "classifier.6", b->model->options.classes, true);
+    cw_build_classifier(b, "classifier.6");
 }

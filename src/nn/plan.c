@@ -27,7 +27,7 @@ static bool computes_activation(const cwi_layer *before, const cwi_layer *activa
 static bool fuses(const cw_model *m, int i)
 {
     const cwi_layer *l = &m->layers[i];
-    return l->kind == CWI_ACTIVATION && l->from == i - 1 && l->from != CWI_INPUT &&
+    return l->kind == CWI_ACTIVATION && l->from == i - 1 && l->from != CW_MODEL_INPUT &&
            computes_activation(&m->layers[l->from], l) && cwi_model_readers(m, l->from) == 1;
 }
 

@@ -76,21 +76,6 @@ static bool has_batch_norm(const cw_model *model)
     return false;
 }
 
-/* Whether what crosses the cut is 0 exactly where nothing before it learns from there. */
-static bool is_behind_relu(const cw_model *model, size_t layer)
-{
-    static const char *const keep[] = {"maxpool", "avgpool", "dropout", "flatten"};
-    for (; layer > 0; layer--) {
-        const char *kind = cw_model_layer(model, layer - 1).kind;
-        bool kept = false;
-        for (size_t i = 0; i < CWI_COUNT(keep); i++)
-            kept |= strcmp(kind, keep[i]) == 0;
-        if (!kept)
-            return strcmp(kind, "relu") == 0;
-    }
-    return false;
-}
-
 static cw_status find_mask(cwi_setup *setup, cw_error *err)
 {
     const char *wish = setup->config.mask_gradient;
@@ -144,7 +129,7 @@ static cw_status open_model(cwi_setup *setup, cw_error *err)
     if (config->bias_lr != 1 && !has_batch_norm(setup->model))
         return cwi_fail(err, CW_ERR_SPEC, "bias-lr: model %s has no batch norm, whose biases it is for", config->model);
     CWI_TRY(cw_model_cut(setup->model, config->cut, &setup->cut, err));
-    setup->behind_relu = is_behind_relu(setup->model, setup->cut.layer);
+    setup->behind_relu = setup->cut.behind_relu;
     return CW_OK;
 }
 

@@ -4,98 +4,119 @@
 #include <math.h>
 
 /* Each case is a small model around one kind of layer. All end in a linear layer, whose loss is differentiated. */
-static void finish(cwi_builder *b)
+static void finish(cw_model_builder *b)
 {
-    if (cwi_build_shape(b).ndim == 3)
-        cwi_build_flatten(b, "flatten");
-    cwi_build_linear(b, "head", b->model->options.classes, true);
+    if (cw_build_shape(b).ndim == 3)
+        cw_build_flatten(b, "flatten");
+    cw_build_classifier(b, "head");
 }
 
-static void build_linear(cwi_builder *b)
+static void build_linear(cw_model_builder *b)
 {
-    cwi_build_flatten(b, "flat");
-    cwi_build_linear(b, "hidden", 9, false);
-    cwi_build_activation(b, "act");
+    cw_build_flatten(b, "flat");
+    cw_build_linear(b, "hidden", 9);
+    cw_build_activation(b, "act", NULL);
     finish(b);
 }
 
-static void build_conv(cwi_builder *b)
+static void build_conv(cw_model_builder *b)
 {
-    cwi_build_conv(b, "first", 5, 3, 1, 1, true);
-    cwi_build_activation(b, "act");
-    cwi_build_conv(b, "second", 18, 3, 2, 1, true);
+    cw_build_conv(b, "first", 5, 3, 1, 1, true);
+    cw_build_activation(b, "act", NULL);
+    cw_build_conv(b, "second", 18, 3, 2, 1, true);
     finish(b);
 }
 
-static void build_conv_one(cwi_builder *b)
+static void build_conv_one(cw_model_builder *b)
 {
-    cwi_build_conv(b, "first", 16, 1, 1, 0, false);
-    cwi_build_conv(b, "second", 16, 1, 2, 0, false);
+    cw_build_conv(b, "first", 16, 1, 1, 0, false);
+    cw_build_conv(b, "second", 16, 1, 2, 0, false);
     finish(b);
 }
 
-static void build_batchnorm(cwi_builder *b)
+static void build_batchnorm(cw_model_builder *b)
 {
-    cwi_build_conv(b, "conv", 16, 3, 1, 1, false);
-    cwi_build_batchnorm(b, "norm");
+    cw_build_conv(b, "conv", 16, 3, 1, 1, false);
+    cw_build_batchnorm(b, "norm");
     finish(b);
 }
 
-static void build_batchnorm_activation(cwi_builder *b)
+static void build_batchnorm_activation(cw_model_builder *b)
 {
-    cwi_build_conv(b, "conv", 7, 3, 1, 1, false);
-    cwi_build_batchnorm(b, "norm");
-    cwi_build_activation(b, "act");
+    cw_build_conv(b, "conv", 7, 3, 1, 1, false);
+    cw_build_batchnorm(b, "norm");
+    cw_build_activation(b, "act", NULL);
     finish(b);
 }
 
-static void build_maxpool(cwi_builder *b)
+static void build_maxpool(cw_model_builder *b)
 {
-    cwi_build_conv(b, "conv", 16, 3, 1, 1, true);
-    cwi_build_maxpool(b, "pool", 2, 2, 0);
-    cwi_build_maxpool(b, "wide", 3, 2, 1);
+    cw_build_conv(b, "conv", 16, 3, 1, 1, true);
+    cw_build_maxpool(b, "pool", 2, 2, 0);
+    cw_build_maxpool(b, "wide", 3, 2, 1);
     finish(b);
 }
 
 /* Maps of 2x2 and 3x3, whose images are laid side by side for the weights' gradient. */
-static void build_small_maps(cwi_builder *b)
+static void build_small_maps(cw_model_builder *b)
 {
-    cwi_build_conv(b, "first", 16, 3, 1, 1, true);
-    cwi_build_maxpool(b, "pool", 3, 3, 0);
-    cwi_build_conv(b, "second", 32, 3, 1, 1, true);
-    cwi_build_activation(b, "act");
-    cwi_build_conv(b, "third", 16, 5, 1, 2, true);
+    cw_build_conv(b, "first", 16, 3, 1, 1, true);
+    cw_build_maxpool(b, "pool", 3, 3, 0);
+    cw_build_conv(b, "second", 32, 3, 1, 1, true);
+    cw_build_activation(b, "act", NULL);
+    cw_build_conv(b, "third", 16, 5, 1, 2, true);
     finish(b);
 }
 
-static void build_avgpool(cwi_builder *b)
+static void build_avgpool(cw_model_builder *b)
 {
-    cwi_build_conv(b, "conv", 19, 3, 1, 1, true);
-    cwi_build_avgpool(b, "pool");
+    cw_build_conv(b, "conv", 19, 3, 1, 1, true);
+    cw_build_avgpool(b, "pool");
     finish(b);
 }
 
-static void build_residual(cwi_builder *b)
+static void build_residual(cw_model_builder *b)
 {
-    cwi_build_conv(b, "stem", 16, 3, 1, 1, false);
-    int skip = b->last;
-    cwi_build_conv(b, "conv1", 16, 3, 1, 1, false);
-    cwi_build_batchnorm(b, "bn1");
-    cwi_build_activation(b, "act1");
-    cwi_build_conv(b, "conv2", 16, 3, 1, 1, false);
-    cwi_build_add(b, "add1", skip);
-    cwi_build_activation(b, "act2");
-    skip = b->last;
-    cwi_build_conv(b, "conv3", 16, 3, 1, 1, false);
-    cwi_build_add(b, "add2", skip);
+    cw_build_conv(b, "stem", 16, 3, 1, 1, false);
+    int skip = cw_build_last(b);
+    cw_build_conv(b, "conv1", 16, 3, 1, 1, false);
+    cw_build_batchnorm(b, "bn1");
+    cw_build_activation(b, "act1", NULL);
+    cw_build_conv(b, "conv2", 16, 3, 1, 1, false);
+    cw_build_add(b, "add1", skip);
+    cw_build_activation(b, "act2", NULL);
+    skip = cw_build_last(b);
+    cw_build_conv(b, "conv3", 16, 3, 1, 1, false);
+    cw_build_add(b, "add2", skip);
     finish(b);
 }
 
-static void build_dropout(cwi_builder *b)
+static void build_dropout(cw_model_builder *b)
 {
-    cwi_build_flatten(b, "flat");
-    cwi_build_linear(b, "hidden", 33, false);
-    cwi_build_dropout(b, "drop", 0.5f);
+    cw_build_flatten(b, "flat");
+    cw_build_linear(b, "hidden", 33);
+    cw_build_dropout(b, "drop", 0.5f);
+    finish(b);
+}
+
+/* A skip from the model's input, and a layer read by three others. */
+static void build_graph(cw_model_builder *b)
+{
+    cw_build_conv(b, "conv", (int)cw_build_shape(b).dim[0], 3, 1, 1, true);
+    int skip = cw_build_add(b, "input", CW_MODEL_INPUT);
+    cw_build_batchnorm(b, "norm");
+    cw_build_add(b, "once", skip);
+    cw_build_activation(b, "act", NULL);
+    cw_build_add(b, "twice", skip);
+    finish(b);
+}
+
+static void build_batchnorm_of_vectors(cw_model_builder *b)
+{
+    cw_build_flatten(b, "flat");
+    cw_build_linear(b, "hidden", 11);
+    cw_build_batchnorm(b, "norm");
+    cw_build_activation(b, "act", NULL);
     finish(b);
 }
 
@@ -220,11 +241,16 @@ static void test_gradients(void **state)
         {{{.name = "residual"}, build_residual}, "gelu"},
         {{{.name = "residual"}, build_residual}, "leaky_relu"},
         {{{.name = "dropout"}, build_dropout}, "relu"},
+        {{{.name = "graph"}, build_graph}, "gelu"},
+        {{{.name = "graph"}, build_graph}, "tanh"},
     };
     for (size_t i = 0; i < CWI_COUNT(cases); i++) {
         check_case(&cases[i], 3, 7, 5);
         check_case(&cases[i], 1, 9, 2);
     }
+    /* Two samples would be normalized to 1 and -1 whatever they are. */
+    check_case(&(gradient_case){{{.name = "batchnorm-vectors"}, build_batchnorm_of_vectors}, "tanh"}, 3, 7, 24);
+    check_case(&(gradient_case){{{.name = "batchnorm-vectors"}, build_batchnorm_of_vectors}, "relu"}, 1, 5, 31);
 }
 
 int main(void)

@@ -15,6 +15,11 @@ static cw_status open_half(cw_client *c, cw_error *err)
         CWI_TRY(cwi_half_open(&c->setup, 0, c->setup.cut.layer, (size_t)c->config.batch, &c->half, err));
         c->owns_half = true;
     }
+    const cw_shape in = cw_half_in_shape(c->half);
+    size_t count;
+    if (in.ndim && (cw_shape_count(&in, &count) != CW_OK || count != c->setup.sample_count))
+        return cwi_fail(err, CW_ERR_MISMATCH, "this client's half takes other samples than the run's, of %s",
+                        c->config.sample);
     if (cw_half_tickets(c->half) >= (size_t)c->config.in_flight)
         return CW_OK;
     return cwi_fail(err, CW_ERR_UNSUPPORTED, "in-flight: %d micro-batches at once, this client's half has %zu tickets",

@@ -137,12 +137,13 @@ static cw_status open_model(cwi_setup *setup, cw_error *err)
 static cw_status take_halves(cwi_setup *setup, const cw_half *last, const cw_half *first, cw_error *err)
 {
     char out[64], in[64];
+    if (!setup->model)
+        setup->cut.smashed = first ? cw_half_out_shape(first) : cw_half_in_shape(last);
     const cw_shape from = first ? cw_half_out_shape(first) : setup->cut.smashed;
-    const cw_shape to = last ? cw_half_in_shape(last) : first ? from : setup->cut.smashed;
-    if (!cw_shape_equal(&from, &to) || (setup->model && !cw_shape_equal(&from, &setup->cut.smashed)))
+    const cw_shape to = last ? cw_half_in_shape(last) : setup->cut.smashed;
+    if (!cw_shape_equal(&from, &to) || !cw_shape_equal(&from, &setup->cut.smashed))
         return cwi_fail(err, CW_ERR_MISMATCH, "the first half gives %s a sample at the cut, the last one takes %s",
                         cw_shape_format(&from, out, sizeof out), cw_shape_format(&to, in, sizeof in));
-    setup->cut.smashed = from;
     if (first)
         setup->behind_relu = cw_half_behind_relu(first);
     return CW_OK;

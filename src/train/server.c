@@ -48,6 +48,11 @@ static uint64_t queue_limit(const cwi_server *s)
 
 static cw_status open_server(cwi_server *s, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
+    const size_t capacity = s->box.transport->capacity;
+    if (capacity && capacity < (size_t)config->clients)
+        return cwi_fail(err, CW_ERR_INVALID,
+                        "%d clients do not fit: the limit of open files leaves room for %zu: raise it (ulimit -n)",
+                        config->clients, capacity);
     CWI_TRY(cwi_setup_open(config, &s->setup, err));
     cwi_report_open(&s->setup, hooks, &s->report);
     CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &s->welcome_size, err));

@@ -270,19 +270,37 @@ static cw_status on_result(cwi_client *c, cw_error *err)
 
 /* ---- joining ---- */
 
+static cw_status check_classes(const cwi_client *c, cw_error *err)
+{
+    char *both;
+    cw_status status = cwi_feed_check_classes(&c->setup, &c->feed, &both, err);
+    if (both)
+        cwi_report_log(&c->report, "%s", both);
+    cwi_free(both);
+    return status;
+}
+
 static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
 {
     if (c->has_setup)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a second WELCOME");
     char *recipe;
-    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, err));
+    cwi_classes classes;
+    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, &classes, err));
     if (c->expect_model && strcmp(c->expect_model, c->config.model) != 0) {
         cwi_free(recipe);
+        cwi_classes_free(&classes);
         return cwi_fail(err, CW_ERR_MISMATCH, "the server trains model %s, this client is for %s", c->config.model,
                         c->expect_model);
     }
-    CWI_TRY(cwi_setup_open_with(&c->config, recipe, &c->setup, err));
+    cw_status status = cwi_setup_open_with(&c->config, recipe, &c->setup, err);
+    if (status != CW_OK) {
+        cwi_classes_free(&classes);
+        return status;
+    }
     c->has_setup = true;
+    cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
+    c->setup.classes = classes;
     uint64_t hash;
     CWI_TRY(cwi_setup_hash(&c->setup, &hash, err));
     if (hash != welcome->config_hash)
@@ -290,6 +308,7 @@ static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
                         "server and client disagree on the configuration or on what model %s is: use the same version",
                         c->config.model);
     CWI_TRY(cwi_feed_open(&c->setup, c->index, c->clients, &c->feed, err));
+    CWI_TRY(check_classes(c, err));
     CWI_TRY(cwi_half_open(&c->setup, 0, c->setup.cut.layer, (size_t)c->config.batch, &c->half, err));
     const size_t elements = (size_t)c->config.batch * c->setup.smashed_count;
     c->smashed = cwi_alloc(elements, sizeof(float));
@@ -312,10 +331,16 @@ static cw_status on_welcome(cwi_client *c, const cw_msg *msg, cw_error *err)
     reply.config_hash = msg->config_hash;
     reply.samples = c->feed.train_count;
     reply.test_samples = c->feed.test_count;
+    char *classes;
+    CWI_TRY(cwi_classes_format(&c->feed.classes, &classes, err));
+    reply.blob = (const uint8_t *)classes;
+    reply.blob_size = strlen(classes);
     c->state = STATE_IDLE;
     cwi_report_log(&c->report, "joined as client %u of %u: %zu training and %zu test samples of %s", c->index + 1,
                    c->clients, c->feed.train_count, c->feed.test_count, c->config.data);
-    return send_msg(c, &reply, err);
+    cw_status status = send_msg(c, &reply, err);
+    cwi_free(classes);
+    return status;
 }
 
 /* ---- dispatch ---- */

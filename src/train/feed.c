@@ -31,7 +31,8 @@ static cw_status check_data_shape(const cwi_setup *setup, const cw_dataset *ds, 
     if (strcmp(info->input, input) != 0)
         return cwi_fail(err, CW_ERR_MISMATCH, "data set %s has samples of %s, this run is for %s", info->name,
                         info->input, input);
-    if (cw_shape_equal(&info->sample, &setup->sample) && info->classes == setup->config.classes)
+    /* Classes that have names are compared by them. */
+    if (cw_shape_equal(&info->sample, &setup->sample) && (info->class_names || info->classes == setup->config.classes))
         return CW_OK;
     return cwi_fail(err, CW_ERR_MISMATCH, "data set %s has samples of %s and %d classes, this run is for %s and %d",
                     info->name, cw_shape_format(&info->sample, have, sizeof have), info->classes, setup->config.sample,
@@ -89,12 +90,50 @@ static cw_status open_test(const cwi_setup *setup, size_t client, size_t clients
     return status;
 }
 
+static cw_status name_classes(cwi_feed *feed, cw_error *err)
+{
+    const cw_dataset_info *train = cw_dataset_get_info(feed->train), *test = cw_dataset_get_info(feed->test);
+    if (!train->class_names || !test->class_names)
+        return CW_OK;
+    CWI_TRY(cwi_classes_copy(train->class_names, (size_t)train->classes, &feed->classes, err));
+    cwi_classes of_test;
+    CWI_TRY(cwi_classes_copy(test->class_names, (size_t)test->classes, &of_test, err));
+    cw_status status = CW_OK;
+    if (!cwi_classes_equal(&feed->classes, &of_test))
+        status = cwi_fail(err, CW_ERR_MISMATCH, "data set %s: training and test split name their classes otherwise",
+                          train->name);
+    cwi_classes_free(&of_test);
+    return status;
+}
+
+cw_status cwi_feed_check_classes(const cwi_setup *setup, const cwi_feed *feed, char **both, cw_error *err)
+{
+    const cwi_classes *own = &feed->classes, *run = &setup->classes;
+    const size_t classes = (size_t)setup->config.classes;
+    char *lists = NULL;
+    cw_status status = CW_OK;
+    if (both)
+        *both = NULL;
+    if (run->count == classes && cwi_classes_unknown(run, own))
+        status = cwi_classes_refuse(run, own, &lists, err);
+    else if (own->count > classes)
+        status = cwi_fail(err, CW_ERR_MISMATCH, "data set %s has %zu classes, this run is for %zu",
+                          cw_dataset_get_info(feed->train)->name, own->count, classes);
+    if (both && lists && strlen(lists) >= CWI_CLASSES_INLINE)
+        *both = lists;
+    else
+        cwi_free(lists);
+    return status;
+}
+
 cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err)
 {
     memset(feed, 0, sizeof *feed);
     cw_status status = open_train(setup, client, clients, feed, err);
     if (status == CW_OK)
         status = open_test(setup, client, clients, feed, err);
+    if (status == CW_OK)
+        status = name_classes(feed, err);
     if (status != CW_OK)
         cwi_feed_close(feed);
     return status;
@@ -106,4 +145,5 @@ void cwi_feed_close(cwi_feed *feed)
     cw_loader_destroy(&feed->test_loader);
     cw_dataset_close(&feed->train);
     cw_dataset_close(&feed->test);
+    cwi_classes_free(&feed->classes);
 }

@@ -1,4 +1,5 @@
-/* report.c - writes config.json, recipe.txt, metrics.jsonl, summary.json and model.safetensors, and calls the hooks. */
+/* report.c - writes config.json, recipe.txt, classes.txt, metrics.jsonl, summary.json and model.safetensors, and calls
+ * the hooks. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -80,6 +81,25 @@ void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *
     report->began = cwi_seconds();
 }
 
+static cw_status write_classes(const cwi_setup *setup, cw_error *err)
+{
+    char path[PATH_SIZE], *text;
+    join_path(path, sizeof path, setup->config.out, CWI_CLASSES_FILE);
+    if (!setup->classes.count) {
+        unlink(path); /* of another run */
+        return CW_OK;
+    }
+    CWI_TRY(cwi_classes_format(&setup->classes, &text, err));
+    cw_status status = cw_file_write(path, text, strlen(text), err);
+    cwi_free(text);
+    return status;
+}
+
+cw_status cwi_report_write_classes(const cwi_report *report, const cwi_setup *setup, cw_error *err)
+{
+    return *report->result.out ? write_classes(setup, err) : CW_OK;
+}
+
 cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err)
 {
     const cw_config *config = &setup->config;
@@ -89,6 +109,7 @@ cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, cons
     CWI_TRY(write_config(setup, mode, err));
     if (setup->recipe)
         CWI_TRY(write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err));
+    CWI_TRY(write_classes(setup, err));
     char path[PATH_SIZE];
     join_path(path, sizeof path, config->out, "metrics.jsonl");
     const bool goes_on = strcmp(config->resume, config->out) == 0;
@@ -213,13 +234,18 @@ void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, si
 
 void cwi_report_log(const cwi_report *report, const char *fmt, ...)
 {
-    char text[600];
-    va_list args;
+    char text[600], *whole = NULL;
+    va_list args, again;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
+    va_copy(again, args);
+    const int size = vsnprintf(text, sizeof text, fmt, args);
+    if (size >= (int)sizeof text && (whole = cwi_alloc((size_t)size + 1, 1)))
+        vsnprintf(whole, (size_t)size + 1, fmt, again);
+    va_end(again);
     va_end(args);
-    cw_event event = {.kind = CW_EVENT_LOG, .text = text, .epochs = report->epochs};
+    cw_event event = {.kind = CW_EVENT_LOG, .text = whole ? whole : text, .epochs = report->epochs};
     emit(report, &event);
+    cwi_free(whole);
 }
 
 bool cwi_report_stop_asked(const cwi_report *report)

@@ -1,6 +1,6 @@
 /* run_recipe.c - the recipe of a run whose samples are texts or tables: the vocabulary or the columns' statistics by
- * which they become numbers. The server has it and sends it along with the configuration, so that a client's own data
- * get the same numbers; a run's folder keeps it for the run's continuation. */
+ * which they become numbers; and the names of its classes. The server sends both along with the configuration, so that
+ * a client's own data get the same numbers; a run's folder keeps them for the run's continuation. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,37 +54,92 @@ bool cwi_recipe_needed(const cw_config *config)
     return *config->input && strcmp(config->input, "image") != 0;
 }
 
-/* ---- on the wire: the configuration as JSON, and behind a zero byte the recipe, when there is one ---- */
+/* ---- names of classes ---- */
 
-cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err)
+static cw_status read_classes(const char *path, size_t most, cwi_classes *classes, cw_error *err)
 {
-    char *json;
-    *blob = NULL;
-    CWI_TRY(cwi_setup_shared_json(setup, &json, err));
-    size_t head = strlen(json), tail = setup->recipe ? strlen(setup->recipe) : 0;
-    *size = head + (tail ? tail + 1 : 0);
-    *blob = cwi_alloc(*size, 1);
-    if (*blob)
-        memcpy(*blob, json, head);
-    cwi_free(json);
+    uint8_t *bytes;
+    size_t size;
+    CWI_TRY(cw_file_read(path, &bytes, &size, err));
+    cw_status status = cwi_classes_parse(bytes, size, most, classes, err);
+    cw_bytes_free(bytes);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "%s", path);
+}
+
+cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_error *err)
+{
+    char path[PATH_SIZE];
+    const size_t most = (size_t)config->classes;
+    snprintf(path, sizeof path, "%s/" CWI_CLASSES_FILE, config->resume);
+    if (*config->resume)
+        return access(path, F_OK) == 0 ? read_classes(path, most, classes, err) : CW_OK; /* older runs have none */
+    const char *slash = strrchr(config->weights, '/');
+    snprintf(path, sizeof path, "%.*s" CWI_CLASSES_FILE, slash ? (int)(slash - config->weights) + 1 : 0,
+             config->weights);
+    if (!*config->weights || access(path, F_OK) != 0)
+        return CW_OK;
+    CWI_TRY(read_classes(path, SIZE_MAX, classes, err));
+    if (classes->count != most) /* the classifier is another one, too */
+        cwi_classes_free(classes);
+    return CW_OK;
+}
+
+/* ---- on the wire: the configuration as JSON, a zero byte, the recipe or nothing, a zero byte, the names of classes or
+ * nothing ---- */
+
+static cw_status write_parts(const cwi_setup *setup, const char *json, const char *classes, uint8_t **blob,
+                             size_t *size, cw_error *err)
+{
+    const char *parts[] = {json, setup->recipe ? setup->recipe : "", classes};
+    *size = strlen(parts[0]) + strlen(parts[1]) + strlen(parts[2]) + 2;
+    *blob = cwi_alloc(*size + 1, 1);
     if (!*blob)
         return cwi_fail_memory(err, *size);
-    if (tail) {
-        (*blob)[head] = '\0';
-        memcpy(*blob + head + 1, setup->recipe, tail);
+    uint8_t *at = *blob;
+    for (size_t i = 0; i < CWI_COUNT(parts); i++) {
+        memcpy(at, parts[i], strlen(parts[i]) + 1);
+        at += strlen(parts[i]) + 1;
     }
     return CW_OK;
 }
 
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err)
+cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err)
 {
-    const uint8_t *zero = size ? memchr(blob, '\0', size) : NULL;
-    size_t head = zero ? (size_t)(zero - blob) : size;
-    *recipe = NULL;
-    CWI_TRY(cwi_config_from_shared_json(config, (const char *)blob, head, err));
-    if (zero)
-        return cwi_recipe_take(zero + 1, size - head - 1, recipe, err);
+    char *json, *classes;
+    *blob = NULL;
+    CWI_TRY(cwi_setup_shared_json(setup, &json, err));
+    cw_status status = cwi_classes_format(&setup->classes, &classes, err);
+    if (status == CW_OK)
+        status = write_parts(setup, json, classes, blob, size, err);
+    cwi_free(json);
+    cwi_free(classes);
+    return status;
+}
+
+static cw_status read_recipe(const uint8_t *text, size_t size, const cw_config *config, char **recipe, cw_error *err)
+{
+    if (size)
+        return cwi_recipe_take(text, size, recipe, err);
     return cwi_recipe_needed(config)
                ? cwi_fail(err, CW_ERR_PROTOCOL, "the server sent no recipe for samples of %s", config->input)
                : CW_OK;
+}
+
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cwi_classes *classes,
+                           cw_error *err)
+{
+    const uint8_t *end = blob + size, *first = size ? memchr(blob, '\0', size) : NULL;
+    const uint8_t *second = first ? memchr(first + 1, '\0', (size_t)(end - first - 1)) : NULL;
+    *recipe = NULL;
+    *classes = (cwi_classes){0};
+    if (!second)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "WELCOME is not made of configuration, recipe and names of classes");
+    CWI_TRY(cwi_config_from_shared_json(config, (const char *)blob, (size_t)(first - blob), err));
+    CWI_TRY(read_recipe(first + 1, (size_t)(second - first - 1), config, recipe, err));
+    cw_status status = cwi_classes_parse(second + 1, (size_t)(end - second - 1), (size_t)config->classes, classes, err);
+    if (status == CW_OK)
+        return CW_OK;
+    cwi_free(*recipe);
+    *recipe = NULL;
+    return cwi_fail_prefix(err, status, "WELCOME");
 }

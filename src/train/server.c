@@ -100,14 +100,20 @@ cw_status cwi_server_create(const cw_config *config, const char *mode, cw_transp
     return status;
 }
 
+static void release_slot(cwi_slot *slot)
+{
+    if (slot->arrived)
+        cw_frame_release(&slot->frame);
+    cwi_free(slot->label_map);
+}
+
 void cwi_server_destroy(cwi_server **server)
 {
     cwi_server *s = server ? *server : NULL;
     if (!s)
         return;
     for (size_t i = 0; s->slots && i < s->slot_count; i++)
-        if (s->slots[i].arrived)
-            cw_frame_release(&s->slots[i].frame);
+        release_slot(&s->slots[i]);
     cwi_free(s->slots);
     cwi_free(s->average);
     cwi_free(s->coded_update);
@@ -144,13 +150,13 @@ void cwi_server_lose(cwi_server *s, cwi_slot *slot, cw_status status, const char
     const bool was_active = slot->state == CWI_SLOT_ACTIVE; /* those who fail to join must not prolong the wait */
     cwi_report_log(&s->report, "client %zu is out: %s", index + 1, why);
     refuse(s, slot->peer, (uint32_t)index, status ? status : CW_ERR_CLOSED, why);
-    if (slot->arrived)
-        cw_frame_release(&slot->frame);
+    release_slot(slot);
     *slot = (cwi_slot){.state = CWI_SLOT_VACANT, .token = slot->token};
     s->lost_status = status;
     snprintf(s->lost_reason, sizeof s->lost_reason, "client %zu: %s", index + 1, why);
     if (was_active && !cwi_server_active(s))
         s->alone_since = cwi_seconds();
+    cwi_server_forget_classes(s);
 }
 
 static cwi_slot *slot_of_peer(cwi_server *s, cw_peer peer)
@@ -262,6 +268,7 @@ static cw_status on_ready(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_e
         return cwi_fail(err, CW_ERR_MISMATCH, "it has no training samples");
     CWI_TRY(check_announced(s, CW_SPLIT_TRAIN, msg->samples, err));
     CWI_TRY(check_announced(s, CW_SPLIT_TEST, msg->test_samples, err));
+    CWI_TRY(cwi_server_take_classes(s, slot, msg, err));
     slot->samples = msg->samples;
     slot->test_samples = msg->test_samples;
     slot->state = CWI_SLOT_READY;

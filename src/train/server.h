@@ -2,6 +2,7 @@
  *
  * server.c       life, joining and losing clients, dispatch of frames
  * server_round.c the rounds of a run: what is collected from every client, and what follows
+ * server_classes.c whose label is which
  */
 #ifndef CWI_TRAIN_SERVER_H
 #define CWI_TRAIN_SERVER_H
@@ -22,8 +23,10 @@ typedef struct cwi_slot {
     cw_peer peer;
     uint64_t token;
     uint64_t samples, test_samples;
-    bool owes;    /* the round still wants something from it */
-    bool arrived; /* `frame` holds it, waiting for the slots before it */
+    int labels;         /* below which its labels are, */
+    int32_t *label_map; /* and which of the run's each is; NULL: the same */
+    bool owes;          /* the round still wants something from it */
+    bool arrived;       /* `frame` holds it, waiting for the slots before it */
     cw_frame frame;
     uint64_t batch;  /* samples of its batch in the step under way */
     double due_from; /* clock since when it owes, later by what the server has computed since */
@@ -73,8 +76,9 @@ typedef struct cwi_server {
     uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
     cw_status lost_status;           /* why the last client was lost */
     char lost_reason[400];
-    uint64_t most[2];   /* samples of either split that a client may announce; 0: not yet looked up */
-    double alone_since; /* clock since when no client is there, or joining began */
+    bool classes_learned; /* from clients: the setup had none */
+    uint64_t most[2];     /* samples of either split that a client may announce; 0: not yet looked up */
+    double alone_since;   /* clock since when no client is there, or joining began */
 } cwi_server;
 
 cw_status cwi_server_create(const cw_config *config, const char *mode, cw_transport *transport, const cw_hooks *hooks,
@@ -87,7 +91,7 @@ cw_status cwi_server_tick(cwi_server *server, cw_error *err);
 /* Tells the clients that the run is over, by END or, when it failed, by ERROR, and saves the model. */
 cw_status cwi_server_finish(cwi_server *server, cw_status outcome, const char *words, cw_error *err);
 
-/* ---- between the two files ---- */
+/* ---- between the files ---- */
 
 /* Begins the first or next epoch with every client that is ready. */
 cw_status cwi_server_begin_epoch(cwi_server *s, cw_error *err);
@@ -98,6 +102,12 @@ cw_status cwi_server_take(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_f
 cw_status cwi_server_advance(cwi_server *s, cw_error *err);
 /* Removes a client from the run, telling it why; the others go on. */
 void cwi_server_lose(cwi_server *s, cwi_slot *slot, cw_status status, const char *why);
+/* By the names in a client's READY: the slot's labels. CW_ERR_MISMATCH: a name that is none of the run's. */
+cw_status cwi_server_take_classes(cwi_server *s, cwi_slot *slot, const cw_msg *ready, cw_error *err);
+/* What was learned from a client that is gone before anybody else has joined. */
+void cwi_server_forget_classes(cwi_server *s);
+/* Of an ACTIVATION, as the run's, into s->labels. */
+cw_status cwi_server_labels(cwi_server *s, const cwi_slot *slot, const cw_msg *msg, cw_error *err);
 cw_msg cwi_server_message(const cwi_server *s, const cwi_slot *slot, cw_msg_type type);
 size_t cwi_server_active(const cwi_server *s);
 

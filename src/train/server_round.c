@@ -100,12 +100,13 @@ static cw_tensor smashed_view(const cwi_server *s, float *data, uint64_t n)
 }
 
 /* Decodes a batch and runs this half forward and through the loss. */
-static cw_status run_batch(cwi_server *s, const cw_msg *msg, cw_mode mode, cw_loss *loss, cw_error *err)
+static cw_status run_batch(cwi_server *s, const cwi_slot *slot, const cw_msg *msg, cw_mode mode, cw_loss *loss,
+                           cw_error *err)
 {
     if (msg->samples < 1 || msg->samples > (uint64_t)s->setup.config.batch)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %d",
                         (unsigned long long)msg->samples, s->setup.config.batch);
-    CWI_TRY(cw_msg_labels(msg, s->setup.config.classes, s->labels, err));
+    CWI_TRY(cwi_server_labels(s, slot, msg, err));
     cw_tensor x = smashed_view(s, s->x, msg->samples);
     cw_decode_args args = {.threads = cwi_engine_threads(&s->setup.config), .sent = s->sent};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
@@ -164,7 +165,7 @@ static cw_status train_on_batch(cwi_server *s, cwi_slot *slot, const cw_msg *msg
 {
     cw_part_set_position(s->half.part,
                          cwi_part_position((size_t)(slot - s->slots), s->epoch, batches_of(s, slot->samples), s->step));
-    CWI_TRY(run_batch(s, msg, CW_TRAIN, loss, err));
+    CWI_TRY(run_batch(s, slot, msg, CW_TRAIN, loss, err));
     CWI_TRY(cw_part_backward(s->half.part, NULL, s->dx, err));
     CWI_TRY(check_batch(s, err));
     if (s->setup.mask_gradient)
@@ -424,7 +425,7 @@ static cw_status finish_train_done(cwi_server *s, cw_error *err)
 static cw_status take_eval_batch(cwi_server *s, cwi_slot *slot, const cw_msg *msg, cw_error *err)
 {
     cw_loss loss;
-    CWI_TRY(run_batch(s, msg, CW_EVAL, &loss, err));
+    CWI_TRY(run_batch(s, slot, msg, CW_EVAL, &loss, err));
     slot->loss += loss.mean * (double)msg->samples;
     slot->correct += loss.correct;
     slot->evaluated += msg->samples;

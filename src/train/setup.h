@@ -1,7 +1,8 @@
 /* setup.h - what every role derives from a configuration. Internal.
  *
  * setup.c       model, cut, codecs, schedule
- * run_recipe.c  how texts and tables become numbers: kept with the run, sent to clients
+ * run_recipe.c  how texts and tables become numbers, and the names of classes: kept with the run, sent to clients
+ * classes.c     names of classes: compared, mapped, and as text
  * half.c        the parts that train, and their state
  * feed.c        a client's data
  */
@@ -12,10 +13,12 @@
 
 #include "base/base.h"
 #include "cutwire/train.h"
+#include "train/classes.h"
 
 typedef struct cwi_setup {
-    cw_config config; /* with sample, classes and input filled in */
-    char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
+    cw_config config;    /* with sample, classes and input filled in */
+    char *recipe;        /* of a text or a table (cw_dataset_recipe); else NULL */
+    cwi_classes classes; /* by label; none: not known (yet) */
     cw_model *model;
     cw_cut cut;
     cw_codec *up;       /* codec of the activations */
@@ -65,10 +68,15 @@ cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err)
 /* A terminated copy; CW_ERR_CORRUPT when the bytes are no text. */
 cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_error *err);
 
-/* WELCOME's blob: the shared configuration and the recipe (docs/PROTOCOL.md). */
+/* The names in the resumed run's folder, else those beside the weights to begin with, if there are as many as classes;
+ * else none. */
+cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_error *err);
+
+/* WELCOME's blob: the shared configuration, the recipe and the names of classes (docs/PROTOCOL.md). */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. */
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cwi_classes *classes,
+                           cw_error *err);
 
 /* One half with its optimizer, or the whole network. */
 typedef struct cwi_half {
@@ -106,10 +114,14 @@ typedef struct cwi_feed {
     cw_dataset *train, *test;
     cw_loader *train_loader, *test_loader;
     size_t train_count, test_count;
+    cwi_classes classes; /* of its data; none: they have no names */
 } cwi_feed;
 
 cw_status cwi_feed_open(const cwi_setup *setup, size_t client, size_t clients, cwi_feed *feed, cw_error *err);
 void cwi_feed_close(cwi_feed *feed);
+/* Whether the run can have all of its classes. CW_ERR_MISMATCH; *both, if not NULL, is then a sentence with both lists
+ * that did not fit into err (freed by cwi_free). */
+cw_status cwi_feed_check_classes(const cwi_setup *setup, const cwi_feed *feed, char **both, cw_error *err);
 
 /* Whether this epoch (0-based) is followed by an evaluation. */
 bool cwi_eval_due(const cw_config *config, int epoch);

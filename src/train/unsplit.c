@@ -135,6 +135,22 @@ static cw_status evaluate(unsplit *u, int epoch, cw_error *err)
     return CW_OK;
 }
 
+/* Here labels are the data's own: the run's names, where it has some, must be theirs. */
+static cw_status take_classes(cwi_setup *setup, const cwi_feed *feed, cw_error *err)
+{
+    const cwi_classes *own = &feed->classes;
+    CWI_TRY(cwi_feed_check_classes(setup, feed, NULL, err));
+    if (!own->count || cwi_classes_equal(&setup->classes, own))
+        return CW_OK;
+    if (setup->classes.count)
+        return cwi_fail(err, CW_ERR_MISMATCH,
+                        "data set %s numbers its classes otherwise than this run (" CWI_CLASSES_FILE
+                        "): go on with the "
+                        "run's own data, or by train --split",
+                        cw_dataset_get_info(feed->train)->name);
+    return cwi_classes_copy((const char *const *)own->names, own->count, &setup->classes, err);
+}
+
 static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &u->setup, err));
@@ -145,6 +161,7 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
         return cwi_fail_memory(err, u->shards * sizeof *u->feeds);
     for (size_t i = 0; i < u->shards; i++) {
         CWI_TRY(cwi_feed_open(&u->setup, i, u->shards, &u->feeds[i], err));
+        CWI_TRY(take_classes(&u->setup, &u->feeds[i], err));
         u->steps = CWI_MAX(u->steps, cw_loader_batches(u->feeds[i].train_loader));
     }
     return cwi_half_open(&u->setup, 0, cw_model_layer_count(u->setup.model), (size_t)config->batch, &u->net, err);

@@ -39,6 +39,10 @@ static void *honest_main(void *arg)
     cw_config_init(&local);
     local.threads = 1;
     local.loader_threads = 0;
+    if (a.s->own_data[a.i]) {
+        local.own_data = true;
+        snprintf(local.data_dir, sizeof local.data_dir, "%s", a.s->own_data[a.i]);
+    }
     cw_transport *t;
     a.s->honest_status[a.i] = cw_net_connect(a.s->endpoint, NULL, &t, &a.s->honest_err[a.i]);
     if (a.s->honest_status[a.i] != CW_OK)
@@ -163,7 +167,10 @@ bool actor_hears(actor *a, cw_msg_type type)
 
 void actor_greet(actor *a)
 {
-    actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1, .token = 99});
+    actor_send(a, (cw_msg){.type = CW_MSG_HELLO,
+                           .version_min = CW_WIRE_VERSION_MIN,
+                           .version_max = CW_WIRE_VERSION_MAX,
+                           .token = 99});
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
 }

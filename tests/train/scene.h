@@ -14,6 +14,7 @@ typedef struct scene {
     char endpoint[64];
     pthread_t server, honest[4];
     int honest_count;
+    const char *own_data[4]; /* folder of an honest client's own data; NULL: it takes its shard of the run's */
     cw_status server_status, honest_status[4];
     cw_error server_err, honest_err[4];
     cw_result result;

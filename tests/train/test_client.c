@@ -92,7 +92,7 @@ static cw_status tell_text(scene *s, cw_msg_type type, cw_status status, const c
 static void welcome(scene *s)
 {
     assert_ok_err(tell(s, (cw_msg){.type = CW_MSG_WELCOME,
-                                   .version_max = 1,
+                                   .version_max = CW_WIRE_VERSION_MAX,
                                    .clients = 1,
                                    .config_hash = s->hash,
                                    .blob = s->welcome,

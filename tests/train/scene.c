@@ -13,6 +13,8 @@ static void collect_log(void *ctx, const cw_event *e)
     size_t used = strlen(s->log);
     if (e->kind == CW_EVENT_LOG)
         snprintf(s->log + used, sizeof s->log - used, "%s\n", e->text);
+    if (e->kind == CW_EVENT_LOG && strstr(e->text, " joined with "))
+        atomic_fetch_add(&s->joined, 1);
     if (e->kind == CW_EVENT_LOG && s->stop_at && strstr(e->text, s->stop_at))
         s->stop = 1;
 }

@@ -40,6 +40,7 @@ struct cw_client {
     cw_half *half; /* the layers before the cut */
     cwi_feed train, test;
     const cw_feed *own_train, *own_test; /* the caller's, or NULL */
+    char *class_names;                   /* READY's blob */
     const cwi_mode *mode;
     void *state; /* the mode's */
     bool owns_half;
@@ -74,6 +75,25 @@ static inline size_t cwi_micro_count(size_t n, size_t tickets)
 {
     return CWI_MIN(n, tickets);
 }
+
+/* Whose label is which: the names that clients' data have for their classes, and the run's. */
+typedef struct cwi_labels {
+    struct cwi_label_map {
+        int count;    /* below which the client's labels are, */
+        int32_t *map; /* and which of the run's each is; NULL: the same */
+    } * clients;
+    size_t count;
+    bool learned; /* from clients: the setup had none */
+} cwi_labels;
+
+cw_status cwi_labels_open(cwi_labels *l, size_t clients, cw_error *err);
+void cwi_labels_close(cwi_labels *l);
+/* By the names in a client's READY. CW_ERR_MISMATCH: a name that is none of the run's; CW_ERR_CORRUPT. */
+cw_status cwi_labels_admit(cwi_labels *l, cw_server *server, size_t client, const cw_msg *ready, cw_error *err);
+/* The client is gone; with it, where nobody else has joined and nothing has begun, what was learned from it. */
+void cwi_labels_forget(cwi_labels *l, cw_server *server, size_t client);
+/* Of an ACTIVATION, as the run's, into `labels`. CW_ERR_PROTOCOL. */
+cw_status cwi_labels_take(const cwi_labels *l, size_t client, const cw_msg *msg, int32_t *labels, cw_error *err);
 
 /* Whoever announces more samples than there can be makes everybody wait in an epoch of countless steps. */
 typedef struct cwi_admission {

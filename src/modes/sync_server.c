@@ -35,6 +35,7 @@ typedef struct sync_server {
     cwi_session *session;
     const cwi_setup *setup;
     cwi_admission admission;
+    cwi_labels names;
     client_work *clients;
     size_t count, tickets;
     cwi_barrier barrier;
@@ -122,6 +123,7 @@ cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err)
     s->count = (size_t)s->setup->config.clients;
     s->tickets = (size_t)s->setup->config.in_flight;
     CWI_TRY(allocate(s, err));
+    CWI_TRY(cwi_labels_open(&s->names, s->count, err));
     CWI_TRY(cwi_barrier_open(&s->barrier, s->count, (uint32_t)s->tickets + 1, err));
     if (s->tickets > 1)
         CWI_TRY(cwi_micro_sums_open(&s->micro, s->count, server->half, err));
@@ -135,6 +137,7 @@ void cwi_sync_close_server(void *state)
     if (!s)
         return;
     cwi_barrier_close(&s->barrier);
+    cwi_labels_close(&s->names);
     cwi_micro_sums_close(&s->micro);
     void *const own[] = {s->clients, s->weights, s->average,      s->flat, s->statistics, s->now,
                          s->x,       s->dx,      s->coded_update, s->sent, s->labels};
@@ -222,13 +225,14 @@ static cw_status begin_step(sync_server *s, cw_error *err)
 }
 
 /* Decodes a batch and runs this half forward and through the loss. */
-static cw_status run_batch(sync_server *s, const cw_msg *msg, const cw_half_call *call, cw_loss *loss, cw_error *err)
+static cw_status run_batch(sync_server *s, size_t client, const cw_msg *msg, const cw_half_call *call, cw_loss *loss,
+                           cw_error *err)
 {
     if (msg->samples < 1 || msg->samples > (uint64_t)s->setup->config.batch)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %d",
                         (unsigned long long)msg->samples, s->setup->config.batch);
     if (msg->label_width)
-        CWI_TRY(cw_msg_labels(msg, s->setup->config.classes, s->labels, err));
+        CWI_TRY(cwi_labels_take(&s->names, client, msg, s->labels, err));
     cw_tensor x = cwi_setup_smashed(s->setup, s->x, msg->samples);
     const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config), .sent = s->sent};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
@@ -294,7 +298,7 @@ static cw_status train_on_batch(sync_server *s, size_t client, const cw_msg *msg
                                .position =
                                    cwi_part_position(client, s->epoch, batches_of(s, s->clients[client].samples),
                                                      s->step, msg->ticket, s->tickets)};
-    CWI_TRY(run_batch(s, msg, &call, loss, err));
+    CWI_TRY(run_batch(s, client, msg, &call, loss, err));
     CWI_TRY(cw_half_backward(s->server->half, &call, NULL, s->dx, err));
     CWI_TRY(check_batch(s, err));
     if (s->setup->mask_gradient)
@@ -552,7 +556,7 @@ static cw_status take_eval_batch(sync_server *s, size_t client, const cw_msg *ms
     client_work *c = &s->clients[client];
     const cw_half_call call = {.mode = CW_EVAL, .n = (size_t)msg->samples};
     cw_loss loss;
-    CWI_TRY(run_batch(s, msg, &call, &loss, err));
+    CWI_TRY(run_batch(s, client, msg, &call, &loss, err));
     c->loss += loss.mean * (double)msg->samples;
     c->correct += loss.correct;
     c->evaluated += msg->samples;
@@ -651,6 +655,7 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
 {
     sync_server *s = state;
     CWI_TRY(cwi_admission_check(&s->admission, s->setup, msg, err));
+    CWI_TRY(cwi_labels_admit(&s->names, s->server, member, msg, err));
     s->clients[member] = (client_work){.samples = msg->samples, .test_samples = msg->test_samples};
     return CW_OK;
 }
@@ -716,6 +721,7 @@ static void lost(void *state, size_t member)
 {
     sync_server *s = state;
     cwi_barrier_drop(&s->barrier, member);
+    cwi_labels_forget(&s->names, s->server, member);
 }
 
 static bool owes(const void *state, size_t member)

@@ -19,6 +19,7 @@ struct cw_transport {
     cw_net_options options; /* defaults filled in */
     bool is_server;
     uint64_t queue_limit; /* of a server: bytes that may wait for one client, with what each frame costs beside */
+    size_t capacity;      /* of a server: about how many clients may be connected; 0: no end */
     cw_net_stats stats;
 };
 

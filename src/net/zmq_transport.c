@@ -15,6 +15,7 @@
 #include "net/endpoint.h"
 #include "net/peer_table.h"
 #include "net/transport.h"
+#include "net/zmq_gate.h"
 #include "net/zmq_monitor.h"
 #include "net/zmq_security.h"
 
@@ -41,6 +42,7 @@ typedef struct zmq_transport {
     bool encrypted;
     cwi_peer_table *peers; /* a server's */
     cwi_doorkeeper *doorkeeper;
+    cwi_gate *gate;
     cwi_backlog backlog;
     double flushed;  /* clock of the last try */
     cwi_peer server; /* a client's only one */
@@ -394,6 +396,8 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
 {
     zmq_transport *z = self(t);
     if (z->socket) {
+        if (z->gate)
+            zmq_socket_monitor(z->socket, NULL, 0);
         cwi_monitor_stop(&z->monitor, z->socket);
         linger_ms = linger_for_backlog(z, linger_ms);
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
@@ -402,7 +406,8 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
     if (z->context)
         while (zmq_ctx_term(z->context) < 0 && errno == EINTR)
             ;
-    cwi_doorkeeper_join(z->doorkeeper); /* the end of the context has ended its thread */
+    cwi_doorkeeper_join(z->doorkeeper); /* the end of the context has ended its thread, */
+    cwi_gate_join(z->gate);             /* and this one */
     cwi_assembly_reset(&z->server.in);
     cwi_backlog_free(&z->backlog);
     cwi_peer_table_destroy(&z->peers);
@@ -484,6 +489,7 @@ static cw_status start_server(zmq_transport *z, const cwi_tcp_endpoint *endpoint
     if (!z->peers)
         return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
     CWI_TRY(cwi_doorkeeper_start(z->context, &z->base.options, &z->doorkeeper, err));
+    CWI_TRY(cwi_gate_start(z->context, z->socket, &z->gate, &z->base.capacity, err));
     return zmq_bind(z->socket, endpoint->text) < 0 ? listen_failed(endpoint->text, errno, err) : CW_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -111,10 +112,23 @@ static void sync_folder_of(const char *path)
     cwi_free(folder);
 }
 
+/* Where descriptors have run out, for a server that sheds connections within moments. */
+static int open_patiently(const char *path, int flags)
+{
+    enum { TRIES = 100 };
+    const struct timespec nap = {.tv_nsec = 20000000};
+    int fd = open(path, flags, 0666);
+    for (int i = 0; i < TRIES && fd < 0 && errno == EMFILE; i++) {
+        nanosleep(&nap, NULL);
+        fd = open(path, flags, 0666);
+    }
+    return fd;
+}
+
 /* Writes and syncs; 0 or errno. */
 static int write_to(const char *path, int flags, const cwi_piece *pieces, size_t count)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC | flags, 0666);
+    int fd = open_patiently(path, O_WRONLY | O_CLOEXEC | flags);
     if (fd < 0)
         return errno;
     int error = 0;

@@ -31,7 +31,8 @@ static cw_status check_data_shape(const cwi_setup *setup, const cw_dataset *ds, 
     if (strcmp(info->input, input) != 0)
         return cwi_fail(err, CW_ERR_MISMATCH, "data set %s has samples of %s, this run is for %s", info->name,
                         info->input, input);
-    if (cw_shape_equal(&info->sample, &setup->sample) && info->classes == setup->config.classes)
+    /* Classes that have names are compared by them. */
+    if (cw_shape_equal(&info->sample, &setup->sample) && (info->class_names || info->classes == setup->config.classes))
         return CW_OK;
     return cwi_fail(err, CW_ERR_MISMATCH, "data set %s has samples of %s and %d classes, this run is for %s and %d",
                     info->name, cw_shape_format(&info->sample, have, sizeof have), info->classes, setup->config.sample,
@@ -90,11 +91,38 @@ static cw_status open_test(const cwi_setup *setup, size_t client, size_t clients
     return status;
 }
 
+cw_status cwi_feeds_check_classes(const cwi_setup *setup, const cwi_feed *train, const cwi_feed *test, char **both,
+                                  cw_error *err)
+{
+    const cwi_classes *own = &train->classes, *run = &setup->classes;
+    const size_t classes = (size_t)setup->config.classes;
+    char *lists = NULL;
+    cw_status status = CW_OK;
+    if (both)
+        *both = NULL;
+    if (own->count && test->classes.count && !cwi_classes_equal(own, &test->classes))
+        return cwi_fail(err, CW_ERR_MISMATCH, "data set %s: training and test split name their classes otherwise",
+                        cw_dataset_get_info(train->data)->name);
+    if (run->count == classes && cwi_classes_unknown(run, own))
+        status = cwi_classes_refuse(run, own, &lists, err);
+    else if (own->count > classes)
+        status = cwi_fail(err, CW_ERR_MISMATCH, "data set %s has %zu classes, this run is for %zu",
+                          cw_dataset_get_info(train->data)->name, own->count, classes);
+    if (both && lists && strlen(lists) >= CWI_CLASSES_INLINE)
+        *both = lists;
+    else
+        cwi_free(lists);
+    return status;
+}
+
 static cw_status open_ours(const cwi_setup *setup, cw_split split, size_t client, size_t clients, cwi_feed *feed,
                            cw_error *err)
 {
     CWI_TRY(cwi_dataset_open_local(setup, split, &feed->data, err));
     CWI_TRY(check_data_shape(setup, feed->data, err));
+    const cw_dataset_info *info = cw_dataset_get_info(feed->data);
+    if (info->class_names)
+        CWI_TRY(cwi_classes_copy(info->class_names, (size_t)info->classes, &feed->classes, err));
     return (split == CW_SPLIT_TRAIN ? open_train : open_test)(setup, client, clients, feed, err);
 }
 
@@ -135,6 +163,7 @@ void cwi_feed_close(cwi_feed *feed)
 {
     cw_loader_destroy(&feed->loader);
     cw_dataset_close(&feed->data);
+    cwi_classes_free(&feed->classes);
     if (feed->own.close)
         feed->own.close(feed->own.ctx);
     feed->own = (cw_feed){0};

@@ -26,18 +26,36 @@ static cw_status open_half(cw_client *c, cw_error *err)
                     c->config.in_flight, cw_half_tickets(c->half));
 }
 
+static cw_status check_classes(const cw_client *c, cw_error *err)
+{
+    char *both;
+    const cw_status status = cwi_feeds_check_classes(&c->setup, &c->train, &c->test, &both, err);
+    if (both)
+        cwi_report_log(&c->report, "%s", both);
+    cwi_free(both);
+    return status;
+}
+
 static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
 {
     char *recipe;
-    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, err));
+    cwi_classes classes;
+    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, &classes, err));
     if (c->expect_model && strcmp(c->expect_model, c->config.model) != 0) {
         cwi_free(recipe);
+        cwi_classes_free(&classes);
         return cwi_fail(err, CW_ERR_MISMATCH, "the server trains model %s, this client is for %s", c->config.model,
                         c->expect_model);
     }
-    CWI_TRY(cwi_mode_find(c->config.mode, &c->mode, err));
-    CWI_TRY(cwi_setup_open_with(&c->config, recipe, NULL, c->half, &c->setup, err));
+    const cw_status status = cwi_setup_open_with(&c->config, recipe, NULL, c->half, &c->setup, err);
+    if (status != CW_OK) {
+        cwi_classes_free(&classes);
+        return status;
+    }
     c->has_setup = true;
+    cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
+    c->setup.classes = classes;
+    CWI_TRY(cwi_mode_find(c->config.mode, &c->mode, err));
     CWI_TRY(open_half(c, err));
     if (cw_half_fingerprint(c->half) != welcome->fingerprint)
         return cwi_fail(err, CW_ERR_MISMATCH,
@@ -47,6 +65,7 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
     const size_t client = c->guest.index, clients = c->guest.members;
     CWI_TRY(cwi_feed_open(&c->setup, CW_SPLIT_TRAIN, client, clients, c->own_train, &c->train, err));
     CWI_TRY(cwi_feed_open(&c->setup, CW_SPLIT_TEST, client, clients, c->own_test, &c->test, err));
+    CWI_TRY(check_classes(c, err));
     return c->mode->open_client(c, &c->state, err);
 }
 
@@ -58,6 +77,9 @@ static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_
     ready->fingerprint = welcome->fingerprint;
     ready->samples = c->train.samples;
     ready->test_samples = c->test.samples;
+    CWI_TRY(cwi_classes_format(&c->train.classes, &c->class_names, err));
+    ready->blob = (const uint8_t *)c->class_names;
+    ready->blob_size = strlen(c->class_names);
     cwi_report_log(&c->report, "joined as client %u of %u: %zu training and %zu test samples of %s", c->guest.index + 1,
                    c->guest.members, c->train.samples, c->test.samples, c->config.data);
     if (c->guest.index == 0 || c->config.own_data) { /* the others see the same */
@@ -107,6 +129,7 @@ void cw_client_destroy(cw_client **client)
         return;
     if (c->mode)
         c->mode->close_client(c->state);
+    cwi_free(c->class_names);
     cwi_feed_close(&c->train);
     cwi_feed_close(&c->test);
     if (c->owns_half)

@@ -1,4 +1,5 @@
-/* report.c - writes config.json, recipe.txt, metrics.jsonl, summary.json and model.safetensors, and calls the hooks. */
+/* report.c - writes config.json, recipe.txt, classes.txt, metrics.jsonl, summary.json and model.safetensors, and calls
+ * the hooks. */
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -163,6 +164,25 @@ void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *
     report->began = cwi_seconds();
 }
 
+static cw_status write_classes(const cwi_setup *setup, cw_error *err)
+{
+    char path[PATH_SIZE], *text;
+    join_path(path, sizeof path, setup->config.out, CWI_CLASSES_FILE);
+    if (!setup->classes.count) {
+        unlink(path); /* of another run */
+        return CW_OK;
+    }
+    CWI_TRY(cwi_classes_format(&setup->classes, &text, err));
+    cw_status status = cw_file_write(path, text, strlen(text), err);
+    cwi_free(text);
+    return status;
+}
+
+cw_status cwi_report_write_classes(const cwi_report *report, const cwi_setup *setup, cw_error *err)
+{
+    return *report->result.out ? write_classes(setup, err) : CW_OK;
+}
+
 /* Holds the folder for this run: two that write into one would each spoil the other's. A run that was killed a moment
  * ago may still be ending. */
 static bool lock_folder(const cwi_report *report)
@@ -223,7 +243,9 @@ cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, cons
     else
         remove_old(config->out);
     CWI_TRY(write_config(setup, mode, err));
-    return setup->recipe ? write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err) : CW_OK;
+    if (setup->recipe)
+        CWI_TRY(write_text(config->out, CWI_RECIPE_FILE, setup->recipe, err));
+    return write_classes(setup, err);
 }
 
 void cwi_report_close(cwi_report *report)
@@ -288,13 +310,18 @@ void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, si
 
 void cwi_report_log(const cwi_report *report, const char *fmt, ...)
 {
-    char text[1200];
-    va_list args;
+    char text[1200], *whole = NULL;
+    va_list args, again;
     va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
+    va_copy(again, args);
+    const int size = vsnprintf(text, sizeof text, fmt, args);
+    if (size >= (int)sizeof text && (whole = cwi_alloc((size_t)size + 1, 1)))
+        vsnprintf(whole, (size_t)size + 1, fmt, again);
+    va_end(again);
     va_end(args);
-    cw_event event = {.kind = CW_EVENT_LOG, .text = text, .epochs = report->epochs};
+    cw_event event = {.kind = CW_EVENT_LOG, .text = whole ? whole : text, .epochs = report->epochs};
     emit(report, &event);
+    cwi_free(whole);
 }
 
 void cwi_report_data(const cwi_report *report, const cwi_feed *feed)

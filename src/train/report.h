@@ -32,9 +32,11 @@ void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *
 /* That the run's directory can be made, and that no earlier run in it would be lost: asked before any data are read.
  * CW_ERR_IO, CW_ERR_INVALID: it holds a run, and config neither goes on with that nor replaces it. */
 cw_status cwi_run_folder_check(const cw_config *config, cw_error *err);
-/* Makes the run's directory with config.json, the recipe and metrics.jsonl, unless config.out is "". Comes after
+/* Makes the run's directory with config.json, recipe, classes and metrics.jsonl, unless config.out is "". Comes after
  * cwi_report_restore: a run that cannot go on leaves its files as they were, and one that can keeps its metrics. */
 cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err);
+/* Names of classes that have become known since. */
+cw_status cwi_report_write_classes(const cwi_report *report, const cwi_setup *setup, cw_error *err);
 /* Writes summary.json when there are files. */
 void cwi_report_close(cwi_report *report);
 

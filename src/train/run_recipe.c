@@ -1,6 +1,6 @@
 /* run_recipe.c - the recipe of a run whose samples are texts or tables: the vocabulary or the columns' statistics by
- * which they become numbers. The server has it and sends it along with the configuration, so that a client's own data
- * get the same numbers; a run's folder keeps it for the run's continuation. */
+ * which they become numbers; and the names of its classes. The server sends both along with the configuration, so that
+ * a client's own data get the same numbers; a run's folder keeps them for the run's continuation. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,4 +52,34 @@ cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err)
 bool cwi_recipe_needed(const cw_config *config)
 {
     return *config->input && strcmp(config->input, "image") != 0;
+}
+
+/* ---- names of classes ---- */
+
+static cw_status read_classes(const char *path, size_t most, cwi_classes *classes, cw_error *err)
+{
+    uint8_t *bytes;
+    size_t size;
+    CWI_TRY(cw_file_read(path, &bytes, &size, err));
+    cw_status status = cwi_classes_parse(bytes, size, most, classes, err);
+    cw_bytes_free(bytes);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "%s", path);
+}
+
+cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_error *err)
+{
+    char path[PATH_SIZE];
+    const size_t most = (size_t)config->classes;
+    snprintf(path, sizeof path, "%s/" CWI_CLASSES_FILE, config->resume);
+    if (*config->resume)
+        return access(path, F_OK) == 0 ? read_classes(path, most, classes, err) : CW_OK; /* older runs have none */
+    const char *slash = strrchr(config->weights, '/');
+    snprintf(path, sizeof path, "%.*s" CWI_CLASSES_FILE, slash ? (int)(slash - config->weights) + 1 : 0,
+             config->weights);
+    if (!*config->weights || access(path, F_OK) != 0)
+        return CW_OK;
+    CWI_TRY(read_classes(path, SIZE_MAX, classes, err));
+    if (classes->count != most) /* the classifier is another one, too */
+        cwi_classes_free(classes);
+    return CW_OK;
 }

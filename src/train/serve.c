@@ -67,6 +67,11 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
 static cw_status open_server(cw_server *s, const cw_config *config, cw_transport *transport,
                              const cw_server_options *options, cw_error *err)
 {
+    const size_t capacity = transport->capacity;
+    if (capacity && capacity < (size_t)config->clients)
+        return cwi_fail(err, CW_ERR_INVALID,
+                        "%d clients do not fit: the limit of open files leaves room for %zu: raise it (ulimit -n)",
+                        config->clients, capacity);
     CWI_TRY(cwi_mode_find(config->mode, &s->mode, err));
     CWI_TRY(cwi_setup_open_halves(config, options->half, options->client_half, &s->setup, err));
     cwi_report_open(&s->setup, options->hooks, &s->report);

@@ -46,6 +46,8 @@ static cw_status take_from_data(cwi_setup *setup, const cw_dataset *ds, cw_error
             return cwi_fail(err, CW_ERR_UNSUPPORTED, "data set %s has too many categorical columns", info->name);
         memcpy(config->input, info->input, strlen(info->input) + 1);
     }
+    if (!setup->classes.count && info->class_names && info->classes == config->classes)
+        CWI_TRY(cwi_classes_copy(info->class_names, (size_t)info->classes, &setup->classes, err));
     const char *recipe = cw_dataset_recipe(ds);
     if (recipe && !setup->recipe && !(setup->recipe = cwi_strdup(recipe)))
         return cwi_fail_memory(err, strlen(recipe));
@@ -157,6 +159,8 @@ static cw_status open_parts_of_setup(cwi_setup *setup, const cw_half *last, cons
     setup->schedule.base_lr = config->lr;
     CWI_TRY(open_codecs(setup, err));
     CWI_TRY(find_sample(setup, err));
+    if (!setup->classes.count)
+        CWI_TRY(cwi_classes_read(config, &setup->classes, err));
     CWI_TRY(cw_shape_count(&setup->sample, &setup->sample_count));
     if (strcmp(config->model, CWI_MODEL_OWN) != 0)
         CWI_TRY(open_model(setup, err));
@@ -201,6 +205,7 @@ void cwi_setup_close(cwi_setup *setup)
     cw_codec_destroy(&setup->down);
     cw_codec_destroy(&setup->update);
     cw_model_close(&setup->model);
+    cwi_classes_free(&setup->classes);
     cwi_free(setup->recipe);
     setup->recipe = NULL;
 }

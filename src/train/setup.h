@@ -1,7 +1,8 @@
 /* setup.h - what every role derives from a configuration. Internal.
  *
  * setup.c       model, cut, codecs, schedule
- * run_recipe.c  how texts and tables become numbers: kept with the run, sent to clients
+ * run_recipe.c  how texts and tables become numbers, and the names of classes: kept with the run, sent to clients
+ * classes.c     names of classes: compared, mapped, and as text
  * feed.c        a client's data
  */
 #ifndef CWI_TRAIN_SETUP_H
@@ -12,14 +13,16 @@
 #include "base/base.h"
 #include "cutwire/train.h"
 #include "half/half_state.h"
+#include "train/classes.h"
 
 /* The model of a run whose halves are the caller's own. */
 #define CWI_MODEL_OWN "own"
 
 typedef struct cwi_setup {
-    cw_config config; /* with sample, classes and input filled in */
-    char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
-    cw_model *model;  /* NULL: halves of the caller's own */
+    cw_config config;    /* with sample, classes and input filled in */
+    char *recipe;        /* of a text or a table (cw_dataset_recipe); else NULL */
+    cwi_classes classes; /* by label; none: not known (yet) */
+    cw_model *model;     /* NULL: halves of the caller's own */
     cw_cut cut;
     cw_codec *up;       /* codec of the activations */
     cw_codec *eval_up;  /* of those of evaluations */
@@ -73,11 +76,17 @@ cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err)
 /* A terminated copy; CW_ERR_CORRUPT when the bytes are no text. */
 cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_error *err);
 
-/* WELCOME's blob: mode, requirements, the shared configuration and the recipe (docs/PROTOCOL.md). */
+/* The names in the resumed run's folder, else those beside the weights to begin with, if there are as many as classes;
+ * else none. */
+cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_error *err);
+
+/* WELCOME's blob: mode, requirements, the shared configuration, the recipe and the names of classes (docs/PROTOCOL.md).
+ */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not
  * know; err names it. */
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cwi_classes *classes,
+                           cw_error *err);
 
 /* Layers [first, last) of the model for batches of up to max_batch samples, with the configured optimizer. */
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cw_half **half,
@@ -89,7 +98,8 @@ typedef struct cwi_feed {
     cw_loader *loader; /* NULL: no samples, or `own` has them */
     cw_feed own;
     size_t samples, batches, batch;
-    size_t next; /* batch, counted to hold an own feed to its word */
+    size_t next;         /* batch, counted to hold an own feed to its word */
+    cwi_classes classes; /* of its data; none: they have no names */
 } cwi_feed;
 
 /* A client's shard, and its part of the test split; with `own` (NULL: our data set) the caller's. Every client has some
@@ -101,6 +111,10 @@ void cwi_feed_close(cwi_feed *feed);
 cw_status cwi_feed_seek(cwi_feed *feed, uint64_t epoch, size_t batch, cw_error *err);
 /* CW_END after the epoch's last batch. */
 cw_status cwi_feed_next(cwi_feed *feed, cw_batch *batch, cw_error *err);
+/* Whether both splits name their classes alike, and the run can have all of them. CW_ERR_MISMATCH; *both, if not NULL,
+ * is then a sentence with both lists that did not fit into err (freed by cwi_free). */
+cw_status cwi_feeds_check_classes(const cwi_setup *setup, const cwi_feed *train, const cwi_feed *test, char **both,
+                                  cw_error *err);
 
 /* Whether this epoch (0-based) is followed by an evaluation. */
 bool cwi_eval_due(const cw_config *config, int epoch);

@@ -169,6 +169,22 @@ static cw_status evaluate(unsplit *u, int epoch, cw_error *err)
     return CW_OK;
 }
 
+/* Here labels are the data's own: the run's names, where it has some, must be theirs. */
+static cw_status take_classes(cwi_setup *setup, const cwi_feed *train, const cwi_feed *test, cw_error *err)
+{
+    const cwi_classes *own = &train->classes;
+    CWI_TRY(cwi_feeds_check_classes(setup, train, test, NULL, err));
+    if (!own->count || cwi_classes_equal(&setup->classes, own))
+        return CW_OK;
+    if (setup->classes.count)
+        return cwi_fail(err, CW_ERR_MISMATCH,
+                        "data set %s numbers its classes otherwise than this run (" CWI_CLASSES_FILE
+                        "): go on with the "
+                        "run's own data, or by train --split",
+                        cw_dataset_get_info(train->data)->name);
+    return cwi_classes_copy((const char *const *)own->names, own->count, &setup->classes, err);
+}
+
 static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *hooks, cw_error *err)
 {
     CWI_TRY(cwi_setup_open(config, &u->setup, err));
@@ -184,6 +200,7 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
     for (size_t i = 0; i < u->shards; i++) {
         CWI_TRY(cwi_feed_open(&u->setup, CW_SPLIT_TRAIN, i, u->shards, NULL, &u->train[i], err));
         CWI_TRY(cwi_feed_open(&u->setup, CW_SPLIT_TEST, i, u->shards, NULL, &u->test[i], err));
+        CWI_TRY(take_classes(&u->setup, &u->train[i], &u->test[i], err));
         u->steps = CWI_MAX(u->steps, u->train[i].batches);
     }
     cwi_report_data(&u->report, &u->train[0]);

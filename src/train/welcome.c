@@ -1,8 +1,8 @@
 /* welcome.c - WELCOME's blob: what a client has to know of the run (docs/formats/protocol.md).
  *
- * A JSON object { "mode", "requires", "settings" }, and behind a zero byte, for texts and tables, the recipe. A client
- * that does not know something required refuses it by its name; settings are the keys of the configuration that clients
- * share. */
+ * A JSON object { "mode", "requires", "settings" }, a zero byte, the recipe of texts and tables or nothing, a zero
+ * byte, the names of classes or nothing. A client that does not know something required refuses it by its name;
+ * settings are the keys of the configuration that clients share. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,24 +35,34 @@ static cw_status head_text(const cwi_setup *setup, char **text, cw_error *err)
     return *text ? CW_OK : cwi_fail_memory(err, 0);
 }
 
-cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err)
+static cw_status join_parts(const char *const *parts, size_t count, uint8_t **blob, size_t *size, cw_error *err)
 {
-    char *text;
-    *blob = NULL;
-    CWI_TRY(head_text(setup, &text, err));
-    const size_t head = strlen(text), tail = setup->recipe ? strlen(setup->recipe) : 0;
-    *size = head + (tail ? tail + 1 : 0);
-    *blob = cwi_alloc(*size, 1);
-    if (*blob)
-        memcpy(*blob, text, head);
-    free(text);
-    if (!*blob)
+    *size = count - 1;
+    for (size_t i = 0; i < count; i++)
+        *size += strlen(parts[i]);
+    uint8_t *at = *blob = cwi_alloc(*size + 1, 1);
+    if (!at)
         return cwi_fail_memory(err, *size);
-    if (tail) {
-        (*blob)[head] = '\0';
-        memcpy(*blob + head + 1, setup->recipe, tail);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(at, parts[i], strlen(parts[i]) + 1);
+        at += strlen(parts[i]) + 1;
     }
     return CW_OK;
+}
+
+cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err)
+{
+    char *text, *classes;
+    *blob = NULL;
+    CWI_TRY(head_text(setup, &text, err));
+    cw_status status = cwi_classes_format(&setup->classes, &classes, err);
+    if (status == CW_OK) {
+        const char *const parts[] = {text, setup->recipe ? setup->recipe : "", classes};
+        status = join_parts(parts, CWI_COUNT(parts), blob, size, err);
+        cwi_free(classes);
+    }
+    free(text);
+    return status;
 }
 
 static cw_status check_requirements(const json_t *list, cw_error *err)
@@ -89,22 +99,43 @@ static cw_status take_head(const json_t *head, cw_config *config, cw_error *err)
     return status;
 }
 
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err)
+static cw_status read_head(const uint8_t *text, size_t size, cw_config *config, cw_error *err)
 {
-    const uint8_t *zero = size ? memchr(blob, '\0', size) : NULL;
-    const size_t length = zero ? (size_t)(zero - blob) : size;
     json_error_t where;
-    *recipe = NULL;
-    json_t *head = json_loadb((const char *)blob, length, JSON_REJECT_DUPLICATES, &where);
+    json_t *head = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
     if (!head)
         return cwi_fail_at(err, CW_ERR_PROTOCOL, (uint64_t)where.position, "the server's WELCOME is not JSON: %s",
                            where.text);
     const cw_status status = take_head(head, config, err);
     json_decref(head);
-    CWI_TRY(status);
-    if (zero)
-        return cwi_recipe_take(zero + 1, size - length - 1, recipe, err);
+    return status;
+}
+
+static cw_status read_recipe(const uint8_t *text, size_t size, const cw_config *config, char **recipe, cw_error *err)
+{
+    if (size)
+        return cwi_recipe_take(text, size, recipe, err);
     return cwi_recipe_needed(config)
                ? cwi_fail(err, CW_ERR_PROTOCOL, "the server sent no recipe for samples of %s", config->input)
                : CW_OK;
+}
+
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cwi_classes *classes,
+                           cw_error *err)
+{
+    const uint8_t *end = blob + size, *first = size ? memchr(blob, '\0', size) : NULL;
+    const uint8_t *second = first ? memchr(first + 1, '\0', (size_t)(end - first - 1)) : NULL;
+    *recipe = NULL;
+    *classes = (cwi_classes){0};
+    if (!second)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "WELCOME is not made of configuration, recipe and names of classes");
+    CWI_TRY(read_head(blob, (size_t)(first - blob), config, err));
+    CWI_TRY(read_recipe(first + 1, (size_t)(second - first - 1), config, recipe, err));
+    const cw_status status =
+        cwi_classes_parse(second + 1, (size_t)(end - second - 1), (size_t)config->classes, classes, err);
+    if (status == CW_OK)
+        return CW_OK;
+    cwi_free(*recipe);
+    *recipe = NULL;
+    return cwi_fail_prefix(err, status, "WELCOME");
 }

@@ -1,4 +1,4 @@
-/* wire_table.c - the message types of version 1 of the protocol. docs/PROTOCOL.md shows the same as byte diagrams. */
+/* wire_table.c - the message types of version 2 of the protocol. docs/PROTOCOL.md shows the same as byte diagrams. */
 #include "wire/wire_table.h"
 
 #include "base/base.h"
@@ -44,7 +44,7 @@ static const cwi_layout layouts[] = {
                          UINT(clients, 4, 1, CLIENTS_MAX), UINT(fingerprint, 8, 0, UINT64_MAX)}},
     [CW_MSG_READY] = {"READY",
                       false,
-                      CWI_BLOB_NONE,
+                      CWI_BLOB_MAYBE,
                       {UINT(fingerprint, 8, 0, UINT64_MAX), UINT(samples, 8, 0, SAMPLES_MAX),
                        UINT(test_samples, 8, 0, SAMPLES_MAX)}},
     [CW_MSG_STATE] = {"STATE", false, CWI_BLOB_BYTES, {{0}}},

@@ -1,11 +1,16 @@
 /* test_tcp.c - the TCP transport: the battery, and what only a network does. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <zmq.h>
 
 #include "base/base.h"
+#include "cutwire/tensor.h"
 #include "net_battery.h"
 
 static const char ANY[] = "tcp://127.0.0.1:*";
@@ -165,6 +170,100 @@ static void foreign_zeromq_peers_are_not_heard(void **state)
     cw_transport_close(&server, 0);
 }
 
+/* ---- more connections than there are descriptors ---- */
+
+enum { CROWD = 400 };
+
+/* A process that opens many connections to the port it is told, and holds them until it is killed. */
+static pid_t start_crowd(int *tell)
+{
+    int pipe_ends[2];
+    assert_int_equal(pipe(pipe_ends), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char where[64] = "";
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (read(pipe_ends[0], where, sizeof where - 1) > 0)
+            for (int i = 0; i < CROWD; i++)
+                raw_connect(where);
+        for (;;)
+            pause();
+    }
+    assert_true(pid > 0);
+    close(pipe_ends[0]);
+    *tell = pipe_ends[1];
+    return pid;
+}
+
+static int lowest_free(void)
+{
+    int fd = dup(STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+    return fd;
+}
+
+static void limit_files(rlim_t files, struct rlimit *old)
+{
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, old), 0);
+    const struct rlimit small = {.rlim_cur = files, .rlim_max = old->rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+}
+
+/* Who is connected goes on, and files can be written. */
+static void a_crowd_leaves_descriptors_to_work_with(void **state)
+{
+    (void)state;
+    int tell;
+    pid_t crowd = start_crowd(&tell);
+    struct rlimit old;
+    limit_files((rlim_t)lowest_free() + 64, &old);
+    cw_transport *server = listen_on(ANY, NULL), *client = connect_to(cw_transport_endpoint(server), NULL);
+    send_text(client, 0, "before");
+    cw_peer peer = expect_text(server, "before");
+    const char *where = cw_transport_endpoint(server);
+    assert_true(write(tell, where, strlen(where)) > 0);
+    double start = cwi_seconds(), crowded = 0;
+    int failed = 0, written = 0, highest = 0;
+    while (cwi_seconds() - start < 3) {
+        cw_error err;
+        highest = CWI_MAX(highest, lowest_free());
+        if (cw_file_write("crowd.tmp", "x", 1, &err) == CW_OK)
+            written++;
+        else
+            failed++;
+        crowded += lowest_free() < 0;
+        send_text(server, peer, "still here");
+        expect_text(client, "still here");
+    }
+    kill(crowd, SIGKILL);
+    waitpid(crowd, NULL, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    unlink("crowd.tmp");
+    printf("%d files written beside %d connections, at most descriptor %d free; none was %g times\n", written, CROWD,
+           highest, crowded);
+    assert_int_equal(failed, 0);
+    assert_true(written > 10);
+    close(tell);
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
+static void too_few_descriptors_are_told(void **state)
+{
+    (void)state;
+    struct rlimit old;
+    cw_transport *t;
+    cw_error err;
+    cw_transport *first = listen_on(ANY, NULL); /* has opened what is opened once */
+    limit_files((rlim_t)lowest_free() + 18, &old);
+    cw_status status = cw_net_listen(ANY, NULL, &t, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    assert_status(status, CW_ERR_IO);
+    assert_non_null(strstr(err.message, "ulimit -n"));
+    cw_transport_close(&first, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +274,8 @@ int main(void)
         cmocka_unit_test(clients_find_a_restarted_server),
         cmocka_unit_test(garbage_on_the_port_disturbs_nobody),
         cmocka_unit_test(foreign_zeromq_peers_are_not_heard),
+        cmocka_unit_test(a_crowd_leaves_descriptors_to_work_with),
+        cmocka_unit_test(too_few_descriptors_are_told),
     };
     int failed = run_battery(ANY);
     return failed + cmocka_run_group_tests(tests, NULL, NULL);

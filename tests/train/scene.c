@@ -13,6 +13,8 @@ static void collect_log(void *ctx, const cw_event *e)
     size_t used = strlen(s->log);
     if (e->kind == CW_EVENT_LOG)
         snprintf(s->log + used, sizeof s->log - used, "%s\n", e->text);
+    if (e->kind == CW_EVENT_LOG && strstr(e->text, " joined with "))
+        atomic_fetch_add(&s->joined, 1);
     if (e->kind == CW_EVENT_LOG && s->stop_at && strstr(e->text, s->stop_at))
         s->stop = 1;
 }
@@ -39,6 +41,10 @@ static void *honest_main(void *arg)
     cw_config_init(&local);
     local.threads = 1;
     local.loader_threads = 0;
+    if (a.s->own_data[a.i]) {
+        local.own_data = true;
+        snprintf(local.data_dir, sizeof local.data_dir, "%s", a.s->own_data[a.i]);
+    }
     cw_transport *t;
     a.s->honest_status[a.i] = cw_net_connect(a.s->endpoint, NULL, &t, &a.s->honest_err[a.i]);
     if (a.s->honest_status[a.i] != CW_OK)
@@ -163,7 +169,10 @@ bool actor_hears(actor *a, cw_msg_type type)
 
 void actor_greet(actor *a)
 {
-    actor_send(a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 99});
+    actor_send(a, (cw_msg){.type = CW_MSG_HELLO,
+                           .version_min = CW_WIRE_VERSION_MIN,
+                           .version_max = CW_WIRE_VERSION_MAX,
+                           .token = 99});
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
 }

@@ -3,6 +3,7 @@
 #define SCENE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "cutwire/wire.h"
 #include "train_test.h"
@@ -14,12 +15,14 @@ typedef struct scene {
     char endpoint[64];
     pthread_t server, honest[4];
     int honest_count;
+    const char *own_data[4]; /* folder of an honest client's own data; NULL: it takes its shard of the run's */
     cw_status server_status, honest_status[4];
     cw_error server_err, honest_err[4];
     cw_result result;
     char log[4000];
-    const char *stop_at;              /* words of the log at which the server is stopped; NULL: none */
-    volatile sig_atomic_t stop, over; /* `over`: the server has ended */
+    const char *stop_at; /* words of the log at which the server is stopped; NULL: none */
+    volatile sig_atomic_t stop;
+    atomic_int over, joined; /* whether the server has ended; clients that have joined so far */
 } scene;
 
 /* A run of one epoch on a server that listens at inproc://NAME. It has yet to be started; its configuration may still

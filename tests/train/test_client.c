@@ -90,7 +90,7 @@ static cw_status tell_text(scene *s, cw_msg_type type, cw_status status, const c
 static void welcome(scene *s)
 {
     assert_ok_err(tell(s, (cw_msg){.type = CW_MSG_WELCOME,
-                                   .version_max = 2,
+                                   .version_max = CW_WIRE_VERSION_MAX,
                                    .clients = 1,
                                    .fingerprint = cw_half_fingerprint(s->half),
                                    .blob = s->welcome,

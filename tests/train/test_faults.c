@@ -25,6 +25,12 @@ static void strangers_are_told_and_do_not_disturb(void **state)
     assert_int_equal(a.msg.status, CW_ERR_VERSION);
     assert_told(&a, "7 to 9");
     actor_close(&a);
+    actor_open(&a, s); /* the version before, whose READY had no names */
+    actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 1, .version_max = 1});
+    actor_await(&a, CW_MSG_ERROR);
+    assert_int_equal(a.msg.status, CW_ERR_VERSION);
+    assert_told(&a, "this server speaks protocol versions 2 to 2, the client 1 to 1: update the older");
+    actor_close(&a);
     actor_open(&a, s); /* no HELLO */
     actor_send(&a, (cw_msg){.type = CW_MSG_PING});
     actor_await(&a, CW_MSG_ERROR);
@@ -44,7 +50,10 @@ static void another_model_is_refused(void **state)
     scene *s = open_scene("another-model", 1, 60);
     actor a;
     actor_open(&a, s);
-    actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 5});
+    actor_send(&a, (cw_msg){.type = CW_MSG_HELLO,
+                            .version_min = CW_WIRE_VERSION_MIN,
+                            .version_max = CW_WIRE_VERSION_MAX,
+                            .token = 5});
     actor_await(&a, CW_MSG_WELCOME);
     a.welcome = a.msg;
     actor_send(&a, (cw_msg){.type = CW_MSG_READY, .fingerprint = a.msg.fingerprint + 1, .samples = 5});
@@ -194,7 +203,10 @@ static void clients_that_fail_to_join_do_not_prolong_the_wait(void **state)
     for (bool told = true; told && joined < 100; joined += told) {
         actor a;
         actor_open(&a, s);
-        actor_send(&a, (cw_msg){.type = CW_MSG_HELLO, .version_min = 2, .version_max = 2, .token = 5});
+        actor_send(&a, (cw_msg){.type = CW_MSG_HELLO,
+                                .version_min = CW_WIRE_VERSION_MIN,
+                                .version_max = CW_WIRE_VERSION_MAX,
+                                .token = 5});
         told = actor_hears(&a, CW_MSG_WELCOME);
         if (told) {
             a.welcome = a.msg;

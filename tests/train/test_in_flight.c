@@ -1,4 +1,5 @@
-/* test_in_flight.c - batches cut into micro-batches that are on their way at once: the same network, whatever carries them. */
+/* test_in_flight.c - batches cut into micro-batches that are on their way at once: the same network, whatever carries
+ * them. */
 #include "train_test.h"
 
 #include "test.h"

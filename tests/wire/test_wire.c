@@ -31,7 +31,7 @@ static cw_msg sample_message(cw_msg_type type)
     m.loss = 2.25;
     m.correct = 2;
     m.lr = 0.1;
-    m.version_min = m.version_max = 1;
+    m.version_min = m.version_max = 2;
     m.token = 0xfedcba9876543210;
     m.config_hash = 0x0123456789abcdef;
     m.clients = 4;
@@ -43,7 +43,6 @@ static cw_msg sample_message(cw_msg_type type)
     m.blob_size = sizeof BLOB;
     switch (type) {
     case CW_MSG_HELLO:
-    case CW_MSG_READY:
     case CW_MSG_BEGIN:
     case CW_MSG_RESULT:
     case CW_MSG_PING:
@@ -108,9 +107,9 @@ static void each_member_that_counts_arrives(void **state)
     m = sample_message(type);                                                                                          \
     assert_ok(cw_msg_decode(frame, encode(&m, frame), &d, NULL))
     SENT(CW_MSG_HELLO);
-    assert_true(d.version_min == 1 && d.version_max == 1 && d.token == m.token && d.epoch == 0);
+    assert_true(d.version_min == 2 && d.version_max == 2 && d.token == m.token && d.epoch == 0);
     SENT(CW_MSG_WELCOME);
-    assert_true(d.version_max == 1 && d.clients == 4 && d.config_hash == m.config_hash);
+    assert_true(d.version_max == 2 && d.clients == 4 && d.config_hash == m.config_hash);
     SENT(CW_MSG_READY);
     assert_true(d.samples == 3 && d.test_samples == 10000 && d.config_hash == m.config_hash);
     SENT(CW_MSG_BEGIN);
@@ -151,6 +150,49 @@ static void frame_bytes_are_pinned(void **state)
     cw_msg m = sample_message(CW_MSG_ACTIVATION);
     assert_int_equal(encode(&m, frame), sizeof expected);
     assert_memory_equal(frame, expected, sizeof expected);
+}
+
+/* Whatever the version: a server tells by it what a client speaks. */
+static void hello_stays_readable_for_ever(void **state)
+{
+    (void)state;
+    static const uint8_t expected[] = {'C',  'W',  'F',  'R',  1,    1,    12,   0,
+                                       0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, /* CRC: below */
+                                       0,    0,    0,    0,    0,    0,    0,    0,
+                                       0,    0,    0,    0,    0,    0,    0,    0, /* session, lengths */
+                                       1,    0,    1,    0,    0x10, 0x32, 0x54, 0x76,
+                                       0x98, 0xba, 0xdc, 0xfe, 0,    0,    0,    0}; /* versions, token, padding */
+    uint8_t frame[sizeof expected];
+    cw_msg d;
+    cw_error err;
+    memcpy(frame, expected, sizeof frame);
+    for (uint8_t version = 1; version < 200; version++) {
+        frame[HEADER] = frame[HEADER + 2] = version;
+        reseal(frame, sizeof frame);
+        assert_ok_err(cw_msg_decode(frame, sizeof frame, &d, &err), err);
+        assert_true(d.type == CW_MSG_HELLO && d.version_min == version && d.version_max == version);
+        assert_true(d.token == UINT64_C(0xfedcba9876543210));
+    }
+}
+
+/* Version 2's READY; that of version 1 ended before the names. */
+static void ready_bytes_are_pinned(void **state)
+{
+    (void)state;
+    static const uint8_t expected[] = {
+        'C',  'W',  'F',  'R',  1,    3,    24,   0,    3, 0, 0, 0, 0xCC, 0xCC, 0xCC, 0xCC, /* CRC: below */
+        0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0, 8,    0,    0,    0,    /* session, lengths */
+        0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 3, 0, 0, 0, 0,    0,    0,    0,    /* config_hash, samples */
+        0x10, 0x27, 0,    0,    0,    0,    0,    0,    0, 0, 0, 0, 0,    0,    0,    0,    /* test_samples, padding */
+        'c',  'a',  't',  '\n', 'd',  'o',  'g',  '\n'};
+    uint8_t frame[BUFFER], sealed[sizeof expected];
+    cw_msg m = sample_message(CW_MSG_READY);
+    m.blob = (const uint8_t *)"cat\ndog\n";
+    m.blob_size = 8;
+    memcpy(sealed, expected, sizeof sealed);
+    reseal(sealed, sizeof sealed);
+    assert_int_equal(encode(&m, frame), sizeof sealed);
+    assert_memory_equal(frame, sealed, sizeof sealed);
 }
 
 static void labels_take_the_narrowest_width(void **state)
@@ -206,9 +248,10 @@ static void encoder_refuses_what_no_decoder_takes(void **state)
         assert_int_equal(size, 0);                                                                                     \
         assert_true(err.message[0]);                                                                                   \
     } while (0)
-    REFUSED(CW_MSG_HELLO, m.version_min = 2);
+    REFUSED(CW_MSG_HELLO, m.version_min = 3);
     REFUSED(CW_MSG_HELLO, m.version_min = 0);
-    REFUSED(CW_MSG_WELCOME, m.version_max = 2);
+    REFUSED(CW_MSG_WELCOME, m.version_max = 1);
+    REFUSED(CW_MSG_WELCOME, m.version_max = 3);
     REFUSED(CW_MSG_WELCOME, m.clients = 0);
     REFUSED(CW_MSG_WELCOME, m.client = 4);
     REFUSED(CW_MSG_WELCOME, m.blob_size = 0);
@@ -316,8 +359,9 @@ static void forged_fields_are_refused_where_they_are(void **state)
     forged(CW_MSG_PING, AT_TYPE, 1, CW_MSG_BEGIN, bad, AT_FIELDS_SIZE);
     forged(CW_MSG_HELLO, AT_SESSION, 8, 1, bad, AT_SESSION);
     forged(CW_MSG_HELLO, HEADER, 2, 0, bad, HEADER);
-    forged(CW_MSG_HELLO, HEADER, 2, 2, bad, HEADER);
-    forged(CW_MSG_WELCOME, HEADER, 4, 2, bad, HEADER);
+    forged(CW_MSG_HELLO, HEADER, 2, 3, bad, HEADER);
+    forged(CW_MSG_WELCOME, HEADER, 4, 1, bad, HEADER);
+    forged(CW_MSG_WELCOME, HEADER, 4, 3, bad, HEADER);
     forged(CW_MSG_WELCOME, HEADER + 4, 4, UINT32_MAX, bad, HEADER + 4);
     forged(CW_MSG_WELCOME, HEADER + 4, 4, 3, bad, 8); /* the sample is client 3 */
     forged(CW_MSG_READY, HEADER + 8, 8, UINT64_MAX, bad, HEADER + 8);
@@ -420,6 +464,8 @@ int main(void)
         cmocka_unit_test(each_type_survives_the_round_trip),
         cmocka_unit_test(each_member_that_counts_arrives),
         cmocka_unit_test(frame_bytes_are_pinned),
+        cmocka_unit_test(hello_stays_readable_for_ever),
+        cmocka_unit_test(ready_bytes_are_pinned),
         cmocka_unit_test(labels_take_the_narrowest_width),
         cmocka_unit_test(blob_may_lie_in_place),
         cmocka_unit_test(encoder_refuses_what_no_decoder_takes),

@@ -1,5 +1,6 @@
 /* cmd_server.c - `cutwire server`: the server's role, for clients on other machines. */
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "cli_keys.h"
 #include "commands.h"
@@ -12,6 +13,18 @@ static const char server_examples[] =
     "      clients on other machines, in the clear; the server itself needs no data\n"
     "  cutwire server --listen 'tcp://0.0.0.0:5555' --clients 10 --key server.key --client-keys clients.pub\n"
     "      encrypted, and only for clients whose public keys are listed (cutwire keygen)\n";
+
+/* A connection is an open file: asks for as many as there are clients, and some, where the system's own limit allows.
+ */
+static void make_room(int clients)
+{
+    struct rlimit limit;
+    const rlim_t wanted = 2 * (rlim_t)clients + 512;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 int cmd_server(int argc, char **argv)
 {
@@ -57,6 +70,7 @@ int cmd_server(int argc, char **argv)
                                 .secret_key = keys.own,
                                 .client_keys = keys.others,
                                 .client_key_count = keys.other_count};
+    make_room(config.clients);
     cw_status status = cw_net_listen(listen, &net, &transport, &err);
     cli_keys_close(&keys);
     if (status != CW_OK)

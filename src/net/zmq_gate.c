@@ -1,0 +1,116 @@
+/* zmq_gate.c - see zmq_gate.h. */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "net/zmq_gate.h"
+
+static const char ACCEPTED[] = "inproc://accepted";
+
+/* Of the limit of open files a quarter is kept free, within these bounds: for what a run opens, and for what ZeroMQ has
+ * accepted before this thread sees it. */
+enum { RESERVE_MIN = 8, RESERVE_MAX = 256, OWN_FILES = 4 };
+
+struct cwi_gate {
+    pthread_t thread;
+    void *socket;
+    uint32_t end; /* connections have descriptors below it */
+};
+
+/* The first descriptor that connections do not get, and about how many they get; 0: there is no limit. */
+static cw_status find_end(uint32_t *end, size_t *capacity, cw_error *err)
+{
+    struct rlimit limit;
+    *end = 0;
+    *capacity = 0;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT32_MAX)
+        return CW_OK;
+    const uint32_t files = (uint32_t)limit.rlim_cur;
+    const uint32_t reserve = CWI_MIN(CWI_MAX(files / 4, (uint32_t)RESERVE_MIN), (uint32_t)RESERVE_MAX);
+    const int used = dup(STDERR_FILENO); /* the lowest that is free */
+    if (used >= 0)
+        close(used);
+    *end = files - CWI_MIN(files, reserve);
+    if (used < 0 || *end <= (uint32_t)used + OWN_FILES)
+        return cwi_fail(err, CW_ERR_IO,
+                        "the limit of open files, %u, leaves no room for connections: raise it (ulimit -n)", files);
+    *capacity = *end - (uint32_t)used - OWN_FILES;
+    return CW_OK;
+}
+
+/* False when the context is being terminated. An event is two parts: number and value, and the endpoint. */
+static bool next_accepted(void *socket, uint32_t *descriptor)
+{
+    uint8_t head[6] = {0};
+    char endpoint[8];
+    int got;
+    do
+        got = zmq_recv(socket, head, sizeof head, 0);
+    while (got < 0 && errno == EINTR);
+    memcpy(descriptor, head + 2, 4); /* in the machine's own byte order */
+    if (got < 0)
+        return false;
+    do
+        got = zmq_recv(socket, endpoint, sizeof endpoint, 0);
+    while (got < 0 && errno == EINTR);
+    return got >= 0;
+}
+
+static void *watch(void *arg)
+{
+    cwi_gate *g = arg;
+    uint32_t descriptor;
+    while (next_accepted(g->socket, &descriptor))
+        if (descriptor >= g->end)
+            shutdown((int)descriptor, SHUT_RDWR); /* ZeroMQ closes it; of what is no socket any more this is refused */
+    zmq_close(g->socket);
+    return NULL;
+}
+
+static cw_status start_thread(cwi_gate *g, void *context, void *socket, cw_error *err)
+{
+    int none = 0;
+    bool ok = zmq_socket_monitor(socket, ACCEPTED, ZMQ_EVENT_ACCEPTED) == 0;
+    g->socket = ok ? zmq_socket(context, ZMQ_PAIR) : NULL;
+    /* Without a limit to its queue, or ZeroMQ's thread would wait for this one. */
+    ok = g->socket && zmq_setsockopt(g->socket, ZMQ_LINGER, &none, sizeof none) == 0 &&
+         zmq_setsockopt(g->socket, ZMQ_RCVHWM, &none, sizeof none) == 0 && zmq_connect(g->socket, ACCEPTED) == 0;
+    if (!ok)
+        return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses to be watched: %s", zmq_strerror(errno));
+    int failure = pthread_create(&g->thread, NULL, watch, g);
+    return failure ? cwi_fail(err, CW_ERR_IO, "cannot start a thread: %s", strerror(failure)) : CW_OK;
+}
+
+cw_status cwi_gate_start(void *context, void *socket, cwi_gate **out, size_t *capacity, cw_error *err)
+{
+    uint32_t end;
+    *out = NULL;
+    CWI_TRY(find_end(&end, capacity, err));
+    if (!end)
+        return CW_OK;
+    cwi_gate *g = cwi_calloc(1, sizeof *g);
+    if (!g)
+        return cwi_fail_memory(err, sizeof *g);
+    g->end = end;
+    cw_status status = start_thread(g, context, socket, err);
+    if (status != CW_OK) {
+        if (g->socket)
+            zmq_close(g->socket);
+        cwi_free(g);
+        return status;
+    }
+    *out = g;
+    return CW_OK;
+}
+
+void cwi_gate_join(cwi_gate *gate)
+{
+    if (!gate)
+        return;
+    pthread_join(gate->thread, NULL);
+    cwi_free(gate);
+}

@@ -1,0 +1,19 @@
+/* zmq_gate.h - a TCP server takes no more connections than leave it descriptors to work with. Internal.
+ *
+ * ZeroMQ accepts whoever comes until the process has no descriptor left, and then no file can be written. A process
+ * gets the lowest descriptor that is free: so a connection with a high number tells that there are many, and is shut
+ * down again. */
+#ifndef CWI_ZMQ_GATE_H
+#define CWI_ZMQ_GATE_H
+
+#include "base/base.h"
+
+typedef struct cwi_gate cwi_gate;
+
+/* Watches a socket that does not listen yet, in a thread that ends when the context is terminated. *capacity: about how
+ * many connections there is room for; 0: no end. CW_ERR_IO: none. */
+cw_status cwi_gate_start(void *context, void *socket, cwi_gate **out, size_t *capacity, cw_error *err);
+/* While or after another thread terminates the context. NULL allowed. */
+void cwi_gate_join(cwi_gate *gate);
+
+#endif

@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             return 0;
         }
     }
-    if (msg.type == CW_MSG_ACTIVATION)
+    if (msg.type == CW_MSG_ACTIVATION && msg.label_width)
         widen_labels(&msg);
     encode_again(&msg, frame, size);
     cwi_free(frame);

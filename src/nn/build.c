@@ -162,9 +162,10 @@ cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options
     cw_model_builder *b;
     *out = NULL;
     CWI_TRY(cw_model_builder_create(family->known.name, options, &b, err));
-    if (family->build_own)
-        family->build_own(b, family->ctx);
-    else
+    const cwi_own_family *own = (const cwi_own_family *)(const void *)family;
+    if (family->build)
         family->build(b);
+    else
+        own->build(b, own->ctx);
     return cw_model_build(&b, out, err);
 }

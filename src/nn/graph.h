@@ -110,10 +110,14 @@ bool cwi_name_valid(const char *name, size_t longest);
 /* One way to build a model; `build` refuses samples it cannot take. */
 typedef struct cwi_model_family {
     cw_model_known known;
-    void (*build)(cw_model_builder *b);
-    void (*build_own)(cw_model_builder *b, void *ctx); /* a registered one's, in its place */
-    void *ctx;
+    void (*build)(cw_model_builder *b); /* NULL: of a program's own, and what follows here is, too */
 } cwi_model_family;
+
+typedef struct cwi_own_family {
+    cwi_model_family family; /* first */
+    void (*build)(cw_model_builder *b, void *ctx);
+    void *ctx;
+} cwi_own_family;
 
 /* What cw_model_open does with a family it knows; *out was NULLed. Tests build families of their own. */
 cw_status cwi_model_build(const cwi_model_family *family, const cw_model_options *options, cw_model **out,

@@ -14,8 +14,8 @@
 #define TABLES "14", "table:6/10/17/8/16/7/6/3/43", 2
 
 static const cwi_model_family families[] = {
-    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6", IMAGES}, cwi_build_cnn, NULL, NULL},
-    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16", IMAGES}, cwi_build_vgg19, NULL, NULL},
+    {{"cnn", "six 3x3 convolutions with batch norm, for small images; cuts 1..6", IMAGES}, cwi_build_cnn},
+    {{"vgg19", "VGG19 with batch norm, classifier 512-4096-4096; cuts 1..16", IMAGES}, cwi_build_vgg19},
     {{"resnet18", "18-layer residual network, CIFAR or ImageNet stem by image size", IMAGES},
      cwi_build_resnet18,
      NULL,
@@ -40,7 +40,7 @@ static const cwi_model_family families[] = {
      cwi_build_resnet9,
      NULL,
      NULL},
-    {{"resnet9s", "resnet9 with three quarters of the channels", IMAGES}, cwi_build_resnet9s, NULL, NULL},
+    {{"resnet9s", "resnet9 with three quarters of the channels", IMAGES}, cwi_build_resnet9s},
     {{"textcnn", "words embedded, three convolutions over time, maximum over time; cuts 1..3", TEXTS},
      cwi_build_textcnn,
      NULL,
@@ -55,7 +55,7 @@ static const char *const activation_names[CWI_ACTIVATIONS] = {"relu", "leaky_rel
 
 /* Models of the program's own. Entries are written once, before the count that shows them. */
 static struct {
-    cwi_model_family families[32];
+    cwi_own_family families[32];
     atomic_size_t count;
     pthread_mutex_t mutex;
 } registered = {.mutex = PTHREAD_MUTEX_INITIALIZER};
@@ -65,7 +65,7 @@ static const cwi_model_family *family_at(size_t i)
     if (i < CWI_COUNT(families))
         return &families[i];
     i -= CWI_COUNT(families);
-    return i < atomic_load(&registered.count) ? &registered.families[i] : NULL;
+    return i < atomic_load(&registered.count) ? &registered.families[i].family : NULL;
 }
 
 size_t cw_model_known_count(void)
@@ -89,7 +89,7 @@ static cw_status add_family(const cw_model_known *known, void (*build)(cw_model_
     if (count == CWI_COUNT(registered.families))
         return cwi_fail(err, CW_ERR_INVALID, "model '%.40s': a program may have %zu models of its own", known->name,
                         CWI_COUNT(registered.families));
-    registered.families[count] = (cwi_model_family){.known = *known, .build_own = build, .ctx = ctx};
+    registered.families[count] = (cwi_own_family){.family = {.known = *known}, .build = build, .ctx = ctx};
     atomic_store(&registered.count, count + 1);
     return CW_OK;
 }

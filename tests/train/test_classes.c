@@ -301,7 +301,7 @@ static void an_unknown_class_of_the_test_photos_is_refused_too(void **state)
 static void ready_with_names(actor *a, const char *names)
 {
     actor_send(a, (cw_msg){.type = CW_MSG_READY,
-                           .config_hash = a->welcome.config_hash,
+                           .fingerprint = a->welcome.fingerprint,
                            .samples = 8,
                            .blob = (const uint8_t *)names,
                            .blob_size = strlen(names)});

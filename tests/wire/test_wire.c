@@ -26,6 +26,7 @@ static cw_msg sample_message(cw_msg_type type)
     cw_msg m = {.type = type, .client = 3, .session = 0x1122334455667788};
     m.epoch = 7;
     m.step = 21;
+    m.ticket = 5;
     m.phase = CW_PHASE_EVAL;
     m.samples = 3;
     m.loss = 2.25;
@@ -33,7 +34,7 @@ static cw_msg sample_message(cw_msg_type type)
     m.lr = 0.1;
     m.version_min = m.version_max = 2;
     m.token = 0xfedcba9876543210;
-    m.config_hash = 0x0123456789abcdef;
+    m.fingerprint = 0x0123456789abcdef;
     m.clients = 4;
     m.steps = 235;
     m.test_samples = 10000;
@@ -109,15 +110,15 @@ static void each_member_that_counts_arrives(void **state)
     SENT(CW_MSG_HELLO);
     assert_true(d.version_min == 2 && d.version_max == 2 && d.token == m.token && d.epoch == 0);
     SENT(CW_MSG_WELCOME);
-    assert_true(d.version_max == 2 && d.clients == 4 && d.config_hash == m.config_hash);
+    assert_true(d.version_max == 2 && d.clients == 4 && d.fingerprint == m.fingerprint);
     SENT(CW_MSG_READY);
-    assert_true(d.samples == 3 && d.test_samples == 10000 && d.config_hash == m.config_hash);
+    assert_true(d.samples == 3 && d.test_samples == 10000 && d.fingerprint == m.fingerprint);
     SENT(CW_MSG_BEGIN);
     assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.steps == 235);
     SENT(CW_MSG_ACTIVATION);
-    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.samples == 3);
+    assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.samples == 3 && d.ticket == 5);
     SENT(CW_MSG_GRADIENT);
-    assert_true(d.epoch == 7 && d.step == 21 && d.loss == 2.25 && d.correct == 2 && d.lr == 0);
+    assert_true(d.epoch == 7 && d.step == 21 && d.loss == 2.25 && d.correct == 2 && d.lr == 0 && d.ticket == 5);
     SENT(CW_MSG_CLIENT_GRAD);
     assert_true(d.epoch == 7 && d.step == 21 && d.samples == 3);
     SENT(CW_MSG_UPDATE);
@@ -137,19 +138,20 @@ static void each_member_that_counts_arrives(void **state)
 static void frame_bytes_are_pinned(void **state)
 {
     (void)state;
-    static const uint8_t expected[] = {'C',  'W',  'F',  'R',  1,    6,    20,   0,
-                                       3,    0,    0,    0,    0xd7, 0x8a, 0xf2, 0xe6, /* CRC: computed apart */
-                                       0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
-                                       3,    0,    0,    0,    8,    0,    0,    0, /* session, lengths */
-                                       2,    0,    0,    0,    7,    0,    0,    0,
-                                       21,   0,    0,    0,    3,    0,    0,    0, /* phase epoch step samples */
-                                       1,    0,    0,    0,    0,    9,    3,    0,
-                                       0,    0,    0,    0,    0,    0,    0,    0, /* label width, labels, padding */
-                                       1,    2,    3,    4,    5,    6,    7,    8};
+    static const uint8_t expected[] = {
+        'C',  'W',  'F',  'R',  1,    6,    24,   0,    3,  0, 0, 0, 0xCC, 0xCC, 0xCC, 0xCC, /* CRC: below */
+        0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 3,  0, 0, 0, 8,    0,    0,    0,    /* session, lengths */
+        2,    0,    0,    0,    7,    0,    0,    0,    21, 0, 0, 0, 5,    0,    0,    0, /* phase epoch step ticket */
+        3,    0,    0,    0,    1,    0,    0,    0,                                      /* samples, label width */
+        0,    9,    3,    0,    0,    0,    0,    0,                                      /* labels, padding */
+        1,    2,    3,    4,    5,    6,    7,    8};
+    uint8_t sealed[sizeof expected];
+    memcpy(sealed, expected, sizeof sealed);
+    reseal(sealed, sizeof sealed);
     uint8_t frame[BUFFER];
     cw_msg m = sample_message(CW_MSG_ACTIVATION);
     assert_int_equal(encode(&m, frame), sizeof expected);
-    assert_memory_equal(frame, expected, sizeof expected);
+    assert_memory_equal(frame, sealed, sizeof sealed);
 }
 
 /* Whatever the version: a server tells by it what a client speaks. */
@@ -182,7 +184,7 @@ static void ready_bytes_are_pinned(void **state)
     static const uint8_t expected[] = {
         'C',  'W',  'F',  'R',  1,    3,    24,   0,    3, 0, 0, 0, 0xCC, 0xCC, 0xCC, 0xCC, /* CRC: below */
         0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0, 8,    0,    0,    0,    /* session, lengths */
-        0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 3, 0, 0, 0, 0,    0,    0,    0,    /* config_hash, samples */
+        0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 3, 0, 0, 0, 0,    0,    0,    0,    /* fingerprint, samples */
         0x10, 0x27, 0,    0,    0,    0,    0,    0,    0, 0, 0, 0, 0,    0,    0,    0,    /* test_samples, padding */
         'c',  'a',  't',  '\n', 'd',  'o',  'g',  '\n'};
     uint8_t frame[BUFFER], sealed[sizeof expected];
@@ -260,7 +262,9 @@ static void encoder_refuses_what_no_decoder_takes(void **state)
     REFUSED(CW_MSG_BEGIN, m.phase = 3);
     REFUSED(CW_MSG_BEGIN, m.blob_size = 1);
     REFUSED(CW_MSG_ACTIVATION, m.samples = 0);
-    REFUSED(CW_MSG_ACTIVATION, m.labels = NULL);
+    REFUSED(CW_MSG_ACTIVATION, m.labels = NULL; m.label_width = 1);
+    REFUSED(CW_MSG_ACTIVATION, m.ticket = 65537);
+    REFUSED(CW_MSG_GRADIENT, m.ticket = 65537);
     REFUSED(CW_MSG_ACTIVATION, m.labels = negative);
     REFUSED(CW_MSG_ACTIVATION, m.blob = NULL);
     REFUSED(CW_MSG_GRADIENT, m.loss = (double)NAN);
@@ -367,20 +371,41 @@ static void forged_fields_are_refused_where_they_are(void **state)
     forged(CW_MSG_READY, HEADER + 8, 8, UINT64_MAX, bad, HEADER + 8);
     forged(CW_MSG_BEGIN, HEADER, 4, 0, bad, HEADER);
     forged(CW_MSG_BEGIN, HEADER, 4, 3, bad, HEADER);
-    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, 0, bad, HEADER + 12);
-    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, 2, bad, AT_LABELS_SIZE);
-    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, UINT32_MAX, bad, HEADER + 12);
-    forged(CW_MSG_ACTIVATION, HEADER + 16, 4, 3, bad, HEADER + 16);
+    forged(CW_MSG_ACTIVATION, HEADER + 12, 4, 65537, bad, HEADER + 12);
+    forged(CW_MSG_ACTIVATION, HEADER + 16, 4, 0, bad, HEADER + 16);
     forged(CW_MSG_ACTIVATION, HEADER + 16, 4, 2, bad, AT_LABELS_SIZE);
-    forged(CW_MSG_ACTIVATION, HEADER + 20 + 3 + 4, 1, 1, bad, HEADER + 20 + 3 + 4); /* padding */
-    forged(CW_MSG_GRADIENT, HEADER + 8, 8, bits_of((double)NAN), bad, HEADER + 8);
-    forged(CW_MSG_GRADIENT, HEADER + 8, 8, bits_of((double)INFINITY), bad, HEADER + 8);
-    forged(CW_MSG_GRADIENT, HEADER + 16, 8, UINT64_MAX, bad, HEADER + 16);
+    forged(CW_MSG_ACTIVATION, HEADER + 16, 4, UINT32_MAX, bad, HEADER + 16);
+    forged(CW_MSG_ACTIVATION, HEADER + 20, 4, 3, bad, HEADER + 20);
+    forged(CW_MSG_ACTIVATION, HEADER + 20, 4, 2, bad, AT_LABELS_SIZE);
+    forged(CW_MSG_ACTIVATION, HEADER + 20, 4, 0, bad, AT_LABELS_SIZE);
+    forged(CW_MSG_ACTIVATION, HEADER + 24 + 3 + 4, 1, 1, bad, HEADER + 24 + 3 + 4); /* padding */
+    forged(CW_MSG_GRADIENT, HEADER + 8, 4, 65537, bad, HEADER + 8);
+    forged(CW_MSG_GRADIENT, HEADER + 12, 8, bits_of((double)NAN), bad, HEADER + 12);
+    forged(CW_MSG_GRADIENT, HEADER + 12, 8, bits_of((double)INFINITY), bad, HEADER + 12);
+    forged(CW_MSG_GRADIENT, HEADER + 20, 8, UINT64_MAX, bad, HEADER + 20);
     forged(CW_MSG_UPDATE, HEADER + 8, 8, bits_of(-1.0), bad, HEADER + 8);
     forged(CW_MSG_LEAVE, HEADER, 4, 22, bad, HEADER);
     forged(CW_MSG_ERROR, HEADER, 4, 0, bad, HEADER);
     forged(CW_MSG_ERROR, HEADER + 16, 1, 0x1b, bad, HEADER + 16); /* a text that would steer a terminal */
     forged(CW_MSG_ERROR, HEADER + 16, 1, 0x9b, bad, HEADER + 16);
+}
+
+static void labels_may_be_absent(void **state)
+{
+    (void)state;
+    cw_msg m = sample_message(CW_MSG_ACTIVATION), d;
+    uint8_t frame[BUFFER], again[BUFFER];
+    int32_t labels[3];
+    cw_error err;
+    m.labels = NULL;
+    const size_t size = encode(&m, frame);
+    assert_ok_err(cw_msg_decode(frame, size, &d, &err), err);
+    assert_int_equal(d.label_width, 0);
+    assert_int_equal(d.samples, 3);
+    assert_memory_equal(d.blob, BLOB, sizeof BLOB);
+    assert_int_equal(encode(&d, again), size);
+    assert_memory_equal(again, frame, size);
+    assert_status(cw_msg_labels(&d, 10, labels, &err), CW_ERR_INVALID);
 }
 
 /* A type whose labels are too wide, or label bytes that name a negative number. */
@@ -392,7 +417,7 @@ static void forged_labels_are_refused(void **state)
     uint8_t frame[BUFFER];
     cw_error err;
     m.labels = wide;
-    size_t size = encode(&m, frame), labels = HEADER + 20;
+    size_t size = encode(&m, frame), labels = HEADER + 24;
     cwi_put_le(frame + labels + 4, 255, 4);
     reseal(frame, size);
     assert_status(cw_msg_decode(frame, size, &d, &err), CW_ERR_CORRUPT);
@@ -473,6 +498,7 @@ int main(void)
         cmocka_unit_test(every_bit_flip_is_refused),
         cmocka_unit_test(trailing_bytes_are_refused),
         cmocka_unit_test(forged_fields_are_refused_where_they_are),
+        cmocka_unit_test(labels_may_be_absent),
         cmocka_unit_test(forged_labels_are_refused),
         cmocka_unit_test(hostile_lengths_are_refused),
         cmocka_unit_test(our_texts_are_cleaned_when_sent),

@@ -5,7 +5,7 @@
 #include "train/setup.h"
 
 /* Batch norm's biases of a client whose gradients are coded learn at the common rate at most: the noise drives faster
- * ones away (docs/RESULTS.md). */
+ * ones away (docs/notebook/training.md). */
 static float bias_lr_of(const cwi_setup *setup, size_t first, size_t last)
 {
     const float given = (float)setup->config.bias_lr;

@@ -65,7 +65,7 @@ cw_status cwi_recipe_find(const cw_config *config, char **recipe, cw_error *err)
 /* A terminated copy; CW_ERR_CORRUPT when the bytes are no text. */
 cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_error *err);
 
-/* WELCOME's blob: the shared configuration and the recipe (docs/PROTOCOL.md). */
+/* WELCOME's blob: the shared configuration and the recipe (docs/formats/protocol.md). */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. */
 cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cw_error *err);

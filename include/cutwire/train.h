@@ -185,7 +185,7 @@ typedef struct cw_result {
 /* ---- the roles ---- */
 
 /* Unsplit training in this process: the baseline. With config.clients > 1 each step averages the gradients of that many
- * shards' batches, exactly as `sync` does. Files: see docs/ARCHITECTURE.md, "A run's directory". */
+ * shards' batches, exactly as `sync` does. Files: see docs/reference/files.md, "A run's folder". */
 cw_status cw_train_unsplit(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 
 /* Server and clients in this process and thread over the in-process transport: the same state machines as over TCP. */

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Texts and tables in plain PyTorch (fp32), by the recipes of cutwire's presets, for docs/RESULTS.md.
+"""Texts and tables in plain PyTorch (fp32), by the recipes of cutwire's presets, for docs/notebook/training.md.
 
 usage: peer_train.py ag-news|sst-2|adult SEED [DUMP_SAMPLES]
 

@@ -8,7 +8,7 @@
 
 #include "codec/payload.h"
 
-enum { AT_HEADER = 6, AT_BODY = 16, FIXED = 24, MAX_ELEMENTS = 1 << 20 }; /* docs/PAYLOAD.md */
+enum { AT_HEADER = 6, AT_BODY = 16, FIXED = 24, MAX_ELEMENTS = 1 << 20 }; /* docs/formats/payload.md */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

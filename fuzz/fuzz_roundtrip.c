@@ -54,8 +54,8 @@ static double number_of(const trial *t, const char *key)
     return strtod(at + strlen(key), NULL);
 }
 
-/* Of ec: what CODECS.md says of the payload of nothing but zeros; inputs are too short for what it says of large ones.
- */
+/* Of ec: what docs/reference/codecs.md says of the payload of nothing but zeros; inputs are too short for what it
+ * says of large ones. */
 static size_t least_size(const trial *t)
 {
     const size_t samples = t->x.shape.ndim ? (size_t)t->x.shape.dim[0] : 1;

@@ -6,7 +6,7 @@
 #include "base/base.h"
 #include "cutwire/wire.h"
 
-enum { AT_CRC = 12, CRC_SIZE = 4 }; /* docs/PROTOCOL.md */
+enum { AT_CRC = 12, CRC_SIZE = 4 }; /* docs/formats/protocol.md */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,8 +1,8 @@
 /* cutwire/codec.h - compress the tensor at the cut, and get it back.
  *
- * A codec is named by a spec string, NAME[:key=value,...], e.g. "ms:r=0.99,b=2" (docs/CODECS.md lists
- * all). A payload describes itself (docs/PAYLOAD.md): decoding needs nothing but its bytes, and the support of one that
- * was encoded with a support.
+ * A codec is named by a spec string, NAME[:key=value,...], e.g. "ms:r=0.99,b=2" (docs/reference/codecs.md lists
+ * all). A payload describes itself (docs/formats/payload.md): decoding needs nothing but its bytes, and the support of
+ * one that was encoded with a support.
  *
  *     cw_codec *codec;
  *     cw_codec_create("ms:r=0.99,b=2", &codec, &err);
@@ -80,7 +80,7 @@ size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in);
 /* Scratch bytes cw_encode wants for such a tensor. */
 size_t cw_codec_work_size(const cw_codec *codec, const cw_tensor *in);
 
-/* Encodes `in` (CW_F32; CW_BF16 where CODECS.md says so) into dst; *size is the payload's length. `in` is not changed;
+/* Encodes `in` (CW_F32 or CW_BF16) into dst; *size is the payload's length. `in` is not changed;
  * dst must not overlap it. On failure dst's contents are undefined and *size is 0. With round=stochastic what decodes
  * is on average over seeds the input, but only nearly so for ec with bpe or bytes, whose step depends on the noise.
  * CW_ERR_NONFINITE (offset: first such element), CW_ERR_TOO_SMALL, CW_ERR_INVALID, CW_ERR_NO_MEMORY. */
@@ -105,7 +105,7 @@ cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info
 
 /* The most scratch that cw_decode wants, on any number of threads: 8 bytes for each 65536 elements, and none on one
  * thread; with entropy=ctx and ec about one byte and the codes' bits for each element, more in tensors of few samples
- * (CODECS.md, "Memory"). */
+ * (docs/reference/codecs.md, "Memory"). */
 size_t cw_decode_work_size(const cw_payload_info *info);
 
 /* Decodes into out->data, which is the caller's and holds as many elements as the payload says: out->shape must equal

@@ -1,6 +1,6 @@
 /* cutwire/train.h - train one network across a cut: configuration, the roles, and what a run reports.
  *
- * One step of mode "sync" (paper.md section 1; Zhou et al., ECAI 2024, section 2): every client sends the compressed
+ * One step of mode "sync" (Zhou et al., ECAI 2024, section 2): every client sends the compressed
  * activations of its batch and the labels; the server runs its half on each, sends each the gradient at the cut, and
  * averages its own gradients weighted by samples; clients send the gradients of their half, the server averages them
  * likewise and sends the average back; all halves take the same step of the optimizer. A batch's gradient is of the
@@ -192,7 +192,7 @@ typedef struct cw_result {
 /* ---- the roles ---- */
 
 /* Unsplit training in this process: the baseline. With config.clients > 1 each step averages the gradients of that many
- * shards' batches, exactly as `sync` does. Files: see docs/ARCHITECTURE.md, "A run's directory". */
+ * shards' batches, exactly as `sync` does. Files: see docs/reference/files.md, "A run's folder". */
 cw_status cw_train_unsplit(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 
 /* Server and clients in this process and thread over the in-process transport: the same state machines as over TCP. */

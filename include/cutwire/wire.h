@@ -1,4 +1,4 @@
-/* cutwire/wire.h - the messages of the protocol, to bytes and back (docs/PROTOCOL.md has the byte diagrams).
+/* cutwire/wire.h - the messages of the protocol, to bytes and back (docs/formats/protocol.md has the byte diagrams).
  *
  * No I/O happens here. A message is a fixed header, fields of its type, labels (training steps) and one blob: a codec
  * payload, weights, a configuration or a text. Decoding checks every field, and gives views into the frame's bytes.

@@ -1,4 +1,4 @@
-/* codec_ms.c - `ms`: mask-encoded sparsification (paper.md, section 2; arXiv 2408.13787, algorithms 1 and 2).
+/* codec_ms.c - `ms`: mask-encoded sparsification (Zhou et al., arXiv 2408.13787, algorithms 1 and 2).
  *
  * Body: kept count (7 bytes) and flags (1) | levels of each segment | planes | kept values.
  * Levels: recon=edge has the magnitude that the codes are parts of (one float: Top_min, or where nothing is kept the

@@ -1,4 +1,4 @@
-/* ctx.h - symbols 0..15 of a whole tensor <-> bytes, coded in the context of their neighbours (docs/PAYLOAD.md).
+/* ctx.h - symbols 0..15 of a whole tensor <-> bytes, coded in the context of their neighbours: docs/formats/payload.md.
  * Internal.
  *
  * The symbols lie in memory as the tensor's elements do. A tensor of 3 dimensions or more whose last one is at most

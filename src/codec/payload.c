@@ -1,4 +1,4 @@
-/* payload.c - the header every payload begins with (docs/PAYLOAD.md), written and checked. */
+/* payload.c - the header every payload begins with (docs/formats/payload.md), written and checked. */
 #include <string.h>
 
 #include "codec/codec_impl.h"

@@ -3,7 +3,7 @@
  * A text of L words is a map of 1 x L with 128 channels; convolutions are 1 x 5. Cut i lies after convolution i and its
  * activation. There is neither bias nor batch norm: padding, most of a short text, then stays the zero that it is
  * embedded as, which no maximum after a ReLU picks, where batch norm would take its statistics mostly from padding (AG
- * News after three epochs: 86% against 80%, docs/RESULTS.md).
+ * News after three epochs: 86% against 80%, docs/notebook/training.md).
  */
 #include <stdio.h>
 

@@ -23,11 +23,11 @@ static const cw_preset presets[] = {
      "data=cifar-100 model=resnet18 init=dirac precision=bf16 epochs=10 batch=128 lr=0.12 bias-lr=64 schedule=onecycle:warmup=0.25 momentum=0.9 nesterov=1 weight-decay=0.0005 label-smoothing=0.1 flip=1 crop-pad=4"},
     {"cifar10-study", "ResNet20 on CIFAR-10, 4 epochs in bf16: the recipe of bench/evidence",
      "data=cifar-10 model=resnet20 init=dirac precision=bf16 epochs=4 batch=128 lr=0.2 schedule=onecycle:warmup=0.25 momentum=0.9 nesterov=1 weight-decay=0.0005 flip=1 crop-pad=4"},
-    {"sst-2", "textcnn on SST-2, 2 epochs of Adam: docs/RESULTS.md",
+    {"sst-2", "textcnn on SST-2, 2 epochs of Adam: docs/notebook/training.md",
      "data=sst-2@48 model=textcnn cut=shallow optimizer=adam lr=0.001 weight-decay=0 epochs=2"},
-    {"ag-news", "textcnn on AG News, 3 epochs of Adam: docs/RESULTS.md",
+    {"ag-news", "textcnn on AG News, 3 epochs of Adam: docs/notebook/training.md",
      "data=ag-news model=textcnn cut=shallow optimizer=adam lr=0.002 weight-decay=0 epochs=3"},
-    {"adult", "mlp on Adult, 10 epochs: docs/RESULTS.md",
+    {"adult", "mlp on Adult, 10 epochs: docs/notebook/training.md",
      "data=adult model=mlp cut=shallow lr=0.05 epochs=10"},
 };
 /* clang-format on */

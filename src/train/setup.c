@@ -240,7 +240,7 @@ static bool is_client_half(const cwi_setup *setup, size_t first, size_t last)
 }
 
 /* Batch norm's biases of a client whose gradients are coded learn at the common rate at most: the noise drives faster
- * ones away (docs/RESULTS.md). */
+ * ones away (docs/notebook/training.md). */
 static float bias_lr_of(const cwi_setup *setup, size_t first, size_t last)
 {
     const float given = (float)setup->config.bias_lr;

@@ -80,7 +80,7 @@ cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_erro
  * else none. */
 cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_error *err);
 
-/* WELCOME's blob: mode, requirements, the shared configuration, the recipe and the names of classes (docs/PROTOCOL.md).
+/* WELCOME's blob: mode, requirements, the shared configuration, the recipe and the names of classes (docs/formats/protocol.md).
  */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not

@@ -82,8 +82,8 @@ def test_list():
 
 
 def test_sources(listed, sets):
-    """Addresses and checksums, alike in the object, in the text and in docs/DATA.md."""
-    data_md = open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "DATA.md")).read()
+    """Addresses and checksums, alike in the object, in the text and in docs/reference/data.md."""
+    data_md = open(os.path.join(os.path.dirname(__file__), "..", "..", "docs", "reference", "data.md")).read()
     assert len(sets) == 7, sets
     for s in sets:
         assert s["downloads"], s

@@ -93,7 +93,7 @@ static void counters_are_what_crosses_the_socket(void **state)
         assert_int_equal(between.client.bytes_sent - before.client.bytes_sent, crossed);
         assert_int_equal(between.server.bytes_received - before.server.bytes_received, crossed);
         assert_int_equal(between.down, before.down);
-        /* docs/PROTOCOL.md: 8 bytes and a ZMTP header for each chunk of 32 KiB */
+        /* docs/formats/protocol.md: 8 bytes and a ZMTP header for each chunk of 32 KiB */
         assert_true(crossed >= sizes[i] + 10 && crossed <= sizes[i] + 17 * (sizes[i] / 32768 + 1));
         send_zeros(f.server, f.peer, sizes[i]);
         expect_zeros(f.client, sizes[i]);

@@ -1,4 +1,4 @@
-/* test_invariants.c - what must come out the same to the bit, however the training is spread (DESIGN.md, section 4). */
+/* test_invariants.c - what must come out the same to the bit, however the training is spread. */
 #include <math.h>
 
 #include "train_test.h"

@@ -17,6 +17,7 @@ static const cwi_key keys[CWI_EC_KEYS] = {
     [CWI_EC_STEP] = {.name = "step", .type = CWI_KEY_REAL, .min = 0, .max = 4096},
     [CWI_EC_ROUND] = {.name = "round", .type = CWI_KEY_CHOICE, .choices = "nearest|stochastic"},
     [CWI_EC_SCOPE] = {.name = "scope", .type = CWI_KEY_CHOICE, .choices = CWI_SCOPE_CHOICES},
+    [CWI_EC_LAYOUT] = {.name = "layout", .type = CWI_KEY_CHOICE, .choices = CWI_ORDER_CHOICES},
 };
 
 static void normalize(cwi_value *v)
@@ -30,15 +31,25 @@ cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t eleme
     return cwi_layout_of(shape, elements, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
 }
 
-size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
+bool cwi_ec_order(const cwi_value *v, cwi_order_id id, const cw_shape *shape, cwi_order *out)
 {
-    return CWI_EC_PREFIX + 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
+    return cwi_order_of(id, shape, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE, out);
 }
 
-/* The same of a payload. */
+size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
+{
+    return 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
+}
+
+/* The same of a payload, from its first byte on. */
+static size_t prefix_of(const cwi_payload *p)
+{
+    return p->version == 1 ? CWI_EC_FIRST_PREFIX : CWI_EC_PREFIX;
+}
+
 static size_t fixed_of(const cwi_payload *p, const cwi_layout *l)
 {
-    return cwi_ec_fixed(l, p->body[1], p->body[0] & CWI_EC_CLASSES);
+    return prefix_of(p) + cwi_ec_fixed(l, p->body[1], p->body[0] & CWI_EC_CLASSES);
 }
 
 /* ---- decoding ---- */
@@ -51,18 +62,43 @@ static float get_float(const uint8_t *in)
     return x;
 }
 
+/* Payloads of version 1 have none. */
+static cwi_order_id order_in(const cwi_payload *p)
+{
+    cwi_order_id id = {.name = CWI_ORDER_AUTO};
+    if (p->version > 1 && p->elements) {
+        id.name = (cwi_order_name)p->body[CWI_EC_AT_ORDER];
+        id.width = (unsigned)cwi_get_le(p->body + CWI_EC_AT_WIDTH, 2);
+    }
+    return id;
+}
+
+static bool order_of(const cwi_payload *p, cwi_order *order)
+{
+    const cwi_order_id id = order_in(p);
+    return (id.name != CWI_ORDER_AUTO || p->version == 1 || p->elements == 0) &&
+           cwi_ec_order(p->value, id, &p->shape, order);
+}
+
 static cw_status check(const cwi_payload *p, cw_error *err)
 {
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
+    cwi_order order;
     cwi_ctx_shape shape;
-    cwi_ctx_shape_of(&p->shape, p->elements, &shape);
-    if (p->body_size < CWI_EC_PREFIX || (p->body_size - CWI_EC_PREFIX) / 4 < l.segments)
+    const size_t prefix = prefix_of(p);
+    if (p->body_size < prefix || (p->body_size - prefix) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
     const unsigned flags = p->body[0],
                    own = p->value[CWI_EC_ROUND].whole || flags & CWI_EC_SUPPORT ? 0 : CWI_EC_CLASSES;
-    if (flags & ~(CWI_EC_SIGNED | CWI_EC_SUPPORT | own) || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
+    if (flags & ~(CWI_EC_SIGNED | CWI_EC_SUPPORT | own) || p->body[1] > CWI_EC_EXACT - 1 ||
+        (p->body[CWI_EC_AT_ORDER] && p->version == 1) || p->body[3] ||
+        (p->version > 1 && p->body[CWI_EC_AT_WIDTH + 2] + p->body[CWI_EC_AT_WIDTH + 3]))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
+    if (!order_of(p, &order))
+        return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
+                           "an ec payload with layout %u, which its tensor cannot have", p->body[CWI_EC_AT_ORDER]);
+    cwi_ctx_shape_of(&order.shape, p->elements, &shape);
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
     normalize(v);
@@ -70,7 +106,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
     const size_t at = fixed_of(p, &l);
-    if (at > p->body_size || (p->elements == 0 && p->body_size != CWI_EC_PREFIX) ||
+    if (at > p->body_size || (p->elements == 0 && p->body_size != prefix) ||
         !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
@@ -79,10 +115,11 @@ static cw_status check(const cwi_payload *p, cw_error *err)
 
 static cw_status check_levels(const cwi_payload *p, size_t count, cw_error *err)
 {
+    const size_t at = prefix_of(p);
     for (size_t i = 0; i < count; i++) {
-        const float level = get_float(p->body + CWI_EC_PREFIX + 4 * i);
+        const float level = get_float(p->body + at + 4 * i);
         if (!isfinite(level) || signbit(level))
-            return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + CWI_EC_PREFIX + 4 * i,
+            return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + at + 4 * i,
                                "step or level %zu of the payload is %g: they are finite and not negative", i,
                                (double)level);
     }
@@ -131,9 +168,10 @@ static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, fl
 /* Magnitudes of the symbols below CWI_EC_EXACT, of each class: of symbol s in class c at CWI_SYMBOLS c + s. */
 typedef float class_levels[CWI_CTX_CLASSES * CWI_SYMBOLS];
 
-static void find_levels(const uint8_t *body, const cwi_layout *l, float step, class_levels level)
+static void find_levels(const cwi_payload *p, const cwi_layout *l, float step, class_levels level)
 {
-    const uint8_t *common = body + cwi_ec_fixed(l, 0, false), *own = body + cwi_ec_fixed(l, body[1], false);
+    const uint8_t *body = p->body, *common = body + prefix_of(p) + cwi_ec_fixed(l, 0, false);
+    const uint8_t *own = body + prefix_of(p) + cwi_ec_fixed(l, body[1], false);
     for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
         for (unsigned s = 0; s < CWI_EC_EXACT; s++) {
             float v = s && s <= body[1] ? get_float(common + 4 * (s - 1)) : (float)s;
@@ -156,9 +194,10 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
 {
     float chunk[CWI_CHUNK];
     class_levels level = {0};
-    const uint8_t *body = job->payload->body, *symbols = job->work;
-    const float step = get_float(body + CWI_EC_PREFIX + 4 * segment);
-    find_levels(body, l, step, level);
+    const cwi_payload *payload = job->payload;
+    const uint8_t *symbols = job->work;
+    const float step = get_float(payload->body + prefix_of(payload) + 4 * segment);
+    find_levels(payload, l, step, level);
     for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
@@ -179,7 +218,7 @@ static size_t symbols_size(size_t elements)
     return (elements + 63) & ~(size_t)63;
 }
 
-static cw_status decode(cwi_decode_job *job)
+static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
@@ -193,7 +232,7 @@ static cw_status decode(cwi_decode_job *job)
             job->err, CW_ERR_MISMATCH, p->header_size,
             "the payload was encoded with a support, which is not in it: decoding it takes the same one");
     cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
-    cwi_ctx_shape_of(&p->shape, p->elements, &d.shape);
+    cwi_ctx_shape_of(shape, p->elements, &d.shape);
     d.symbols = job->work;
     d.support = has_support ? job->support : NULL;
     d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
@@ -217,21 +256,74 @@ static cw_status decode(cwi_decode_job *job)
                                      "an escaped value is infinite or NaN, which no encoder writes");
 }
 
-static size_t decode_work(const cwi_payload *p, unsigned threads)
+/* Where elements move: what is decoded, and one of these after the other the support and what was sent. */
+static size_t moved_size(const cwi_order *o, size_t elements, size_t element)
+{
+    return cwi_order_moves(o) ? symbols_size(elements) + symbols_size(elements * element) : 0;
+}
+
+static cw_status decode_moved(cwi_decode_job *job, const cwi_order *order)
+{
+    const cwi_payload *p = job->payload;
+    const size_t n = p->elements, element = cw_dtype_size(job->sink.dtype);
+    cwi_decode_job inner = *job;
+    uint8_t *bytes = job->work;
+    inner.sink.data = bytes + symbols_size(n);
+    inner.work = inner.sink.data + symbols_size(n * element);
+    if (job->support) {
+        cwi_order_put(order, job->support, 1, bytes);
+        inner.support = bytes;
+    }
+    inner.sent = job->sent ? bytes : NULL; /* when it is written the support was used */
+    CWI_TRY(decode_in_order(&inner, &order->shape));
+    cwi_order_undo(order, inner.sink.data, element, job->sink.data);
+    if (job->sent)
+        cwi_order_undo(order, bytes, 1, job->sent);
+    job->sent = NULL;
+    return CW_OK;
+}
+
+static cw_status decode(cwi_decode_job *job)
+{
+    cwi_order order;
+    order_of(job->payload, &order);
+    return cwi_order_moves(&order) && job->payload->elements ? decode_moved(job, &order)
+                                                             : decode_in_order(job, &order.shape);
+}
+
+static size_t work_in(const cwi_payload *p, const cwi_order *order, unsigned threads)
 {
     cwi_ctx_shape shape;
-    cwi_ctx_shape_of(&p->shape, p->elements, &shape);
-    return p->elements ? 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) : 0;
+    cwi_ctx_shape_of(&order->shape, p->elements, &shape);
+    return 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) +
+           moved_size(order, p->elements, sizeof(float));
+}
+
+/* In its order, or where there is no body yet in any that the shape can have. */
+static size_t decode_work(const cwi_payload *p, unsigned threads)
+{
+    cwi_order order;
+    size_t most = 0;
+    if (p->elements == 0)
+        return 0;
+    if (p->body)
+        return order_of(p, &order) ? work_in(p, &order, threads) : 0;
+    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);)
+        if (cwi_ec_order(p->value, id, &p->shape, &order))
+            most = CWI_MAX(most, work_in(p, &order, threads));
+    return most;
 }
 
 const cwi_family cwi_family_ec = {
     .info = {.name = "ec",
              .summary = "uniform quantization coded in the context of the neighbours: to an error, a size or a step",
              .keys = "err=[0,1) bpe=[0,64) bytes=[0,2^48) step=[0,4096) round=nearest|stochastic "
-                     "scope=" CWI_SCOPE_CHOICES},
+                     "scope=" CWI_SCOPE_CHOICES " layout=" CWI_ORDER_CHOICES},
     .id = 8,
     .keys = keys,
     .key_count = CWI_EC_KEYS,
+    .version = 2,
+    .first_keys = CWI_EC_FIRST_KEYS,
     .either = CWI_EC_ERR,
     .other = CWI_EC_STEP,
     .normalize = normalize,

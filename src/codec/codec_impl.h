@@ -7,7 +7,7 @@
 #include "cutwire/codec.h"
 
 enum {
-    CWI_VERSION = 1,
+    CWI_VERSION = 2, /* the latest one */
     CWI_MAX_KEYS = 8,
     CWI_CHUNK = 4096,  /* elements converted at a time, on the stack */
     CWI_BLOCK = 65536, /* elements of one unit of work for a thread; a multiple of CWI_GROUP */
@@ -50,11 +50,12 @@ struct cw_codec {
 /* Writes the canonical spec of (family, values). */
 void cwi_spec_format(const cwi_family *family, const cwi_value *values, char *out, size_t size);
 cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err);
-/* The parameter block of a payload: every key in table order. */
-size_t cwi_params_size(const cwi_family *family);
+/* The parameter block of a payload: every key in table order, or the first `keys` of them. */
+size_t cwi_params_size(const cwi_family *family, size_t keys);
 void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out);
-/* False and *bad_key when a value is out of range or not in its normal form. */
-bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *values, size_t *bad_key);
+/* False and *bad_key when a value is out of range or not in its normal form. Keys from `keys` on get their standard
+ * value. */
+bool cwi_params_get(const cwi_family *family, size_t keys, const uint8_t *in, cwi_value *values, size_t *bad_key);
 
 /* ---- how a tensor is cut up ---- */
 
@@ -148,12 +149,13 @@ cw_status cwi_reserve(cwi_encode_job *job, size_t size);
 /* A payload's header, checked; `body` is not yet. */
 typedef struct cwi_payload {
     const cwi_family *family;
+    unsigned version;
     cwi_value value[CWI_MAX_KEYS];
     cw_dtype dtype;
     cw_shape shape;
     size_t elements;
     size_t header_size;
-    const uint8_t *body;
+    const uint8_t *body; /* NULL where only sizes are asked for */
     size_t body_size;
     uint32_t checksum;
 } cwi_payload;
@@ -186,6 +188,8 @@ struct cwi_family {
     uint8_t id; /* in payloads; never reused */
     const cwi_key *keys;
     size_t key_count;
+    unsigned version;  /* of its payloads */
+    size_t first_keys; /* how many it had in version 1 */
     /* Two real keys of which one at least has to be 0; twice the same one: none. */
     unsigned either, other;
     /* Brings values that can be written in several ways to one; may be NULL. */

@@ -243,6 +243,7 @@ const cwi_family cwi_family_qu = {
              .summary = "uniform quantization between the smallest and the largest value",
              .keys = "b=1..8 round=nearest|stochastic scope=" CWI_SCOPE_CHOICES " seed=N"},
     .id = 7,
+    .version = 1,
     .keys = keys,
     .key_count = KEY_COUNT,
     .bound = bound,

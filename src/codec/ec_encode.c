@@ -6,6 +6,7 @@
 #include "codec/bits.h"
 #include "codec/codec_ec.h"
 #include "codec/ec.h"
+#include "codec/mask.h"
 
 enum {
     SOME = 8,         /* one sample in this many is tried first when a size is asked for */
@@ -15,35 +16,63 @@ enum {
 
 /* ---- sizes ---- */
 
-bool cwi_ec_bound(const cwi_input *in, size_t *size)
-{
-    const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
-    cwi_ctx_shape s;
-    cwi_ctx_shape_of(in->shape, in->elements, &s);
-    /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
-    const size_t fixed = cwi_ec_fixed(&l, CWI_EC_EXACT, true) + CWI_CTX_PREFIX + cwi_ctx_tables_bound(&s) + 64;
-    return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
-           cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
-}
+/* What depends on the order, in any that a tensor may have. */
+typedef struct order_sizes {
+    size_t tables, blocks, work, moved; /* bytes but for blocks */
+} order_sizes;
 
 static size_t rounded(size_t bytes)
 {
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* For elements that are moved, and their support. */
+static size_t moved_size(const cwi_order *o, size_t elements, cw_dtype dtype)
+{
+    return cwi_order_moves(o) ? rounded(elements * cw_dtype_size(dtype)) + rounded(elements) : 0;
+}
+
+static order_sizes sizes_in_any_order(const cwi_input *in)
+{
+    order_sizes most = {0};
+    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; in->elements && cwi_order_next(&id, in->shape);) {
+        cwi_order order;
+        cwi_ctx_shape s;
+        if (!cwi_ec_order(in->value, id, in->shape, &order))
+            continue;
+        cwi_ctx_shape_of(&order.shape, in->elements, &s);
+        most.tables = CWI_MAX(most.tables, cwi_ctx_tables_bound(&s));
+        most.blocks = CWI_MAX(most.blocks, s.blocks);
+        most.work = CWI_MAX(most.work, cwi_ctx_work_size(&s, in->threads));
+        most.moved = CWI_MAX(most.moved, moved_size(&order, in->elements, in->dtype));
+    }
+    return most;
+}
+
+bool cwi_ec_bound(const cwi_input *in, size_t *size)
+{
+    const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
+    const order_sizes s = sizes_in_any_order(in);
+    /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
+    const size_t fixed = CWI_EC_PREFIX + cwi_ec_fixed(&l, CWI_EC_EXACT, true) + CWI_CTX_PREFIX + s.tables + 64;
+    return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
+           cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
+}
+
 size_t cwi_ec_work_size(const cwi_input *in)
 {
     const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
-    cwi_ctx_shape s;
-    cwi_ctx_shape_of(in->shape, in->elements, &s);
+    const order_sizes s = sizes_in_any_order(in);
     return in->elements == 0 ? 0
                              : rounded(in->elements) + rounded(l.segments * sizeof(double)) +
-                                   rounded(sizeof(cwi_ec_stats)) + cwi_ctx_work_size(&s, in->threads);
+                                   rounded(sizeof(cwi_ec_stats)) + s.work + s.moved;
 }
 
 /* One call. */
 typedef struct encoding {
-    cwi_encode_job *job;
+    cwi_encode_job *job; /* its elements, and their support, in the order in which they are coded */
+    cwi_order_id order;
+    cw_shape shape; /* as which they are coded */
     cwi_layout layout;
     bool is_signed, stochastic;
     uint64_t noise; /* key */
@@ -63,10 +92,11 @@ typedef struct encoding {
     cwi_ec_tally tally;
 } encoding;
 
-static bool begin(encoding *e, cwi_encode_job *job)
+static bool begin(encoding *e, cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
 {
     const cwi_value *v = job->codec->value;
-    *e = (encoding){.job = job, .layout = cwi_ec_layout(v, job->shape, job->elements)};
+    *e = (encoding){.job = job, .order = id, .shape = *shape};
+    e->layout = cwi_ec_layout(v, job->shape, job->elements);
     uint8_t *at = job->work + rounded(job->elements);
     e->symbols = job->work;
     e->stochastic = v[CWI_EC_ROUND].whole;
@@ -77,7 +107,7 @@ static bool begin(encoding *e, cwi_encode_job *job)
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.support = job->support;
     e->ctx.work = at + rounded(sizeof(cwi_ec_stats));
-    cwi_ctx_shape_of(job->shape, job->elements, &e->ctx.shape);
+    cwi_ctx_shape_of(shape, job->elements, &e->ctx.shape);
     return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
 }
 
@@ -276,7 +306,7 @@ static size_t plan(encoding *e, double step)
     const unsigned symbols = e->ctx.tables.model.symbols;
     weigh_classes(e, false);
     e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
-    return cwi_ec_fixed(&e->layout, e->levels, e->classes) + coded + rest_of(e);
+    return CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes) + coded + rest_of(e);
 }
 
 /* The error that a plan would have, and its weights. */
@@ -429,7 +459,7 @@ static void put_parts(const encoding *e, uint8_t *at)
 static bool write(encoding *e, size_t room, size_t *size)
 {
     uint8_t *body = e->job->body;
-    const size_t fixed = cwi_ec_fixed(&e->layout, e->levels, e->classes), rest = rest_of(e);
+    const size_t fixed = CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes), rest = rest_of(e);
     const bool some = room > fixed + rest;
     size_t coded;
     const bool fits = cwi_ctx_encode(&e->ctx, some ? body + fixed : NULL, some ? room - fixed - rest : 0, &coded);
@@ -440,12 +470,15 @@ static bool write(encoding *e, size_t room, size_t *size)
     body[0] = (uint8_t)((e->is_signed ? CWI_EC_SIGNED : 0) | (e->classes ? CWI_EC_CLASSES : 0) |
                         (e->job->support ? CWI_EC_SUPPORT : 0));
     body[1] = (uint8_t)e->levels;
+    body[CWI_EC_AT_ORDER] = (uint8_t)e->order.name;
+    cwi_put_le(body + CWI_EC_AT_WIDTH, e->order.width, 2);
+    uint8_t *steps = body + CWI_EC_PREFIX;
     set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
-        put_float(body + CWI_EC_PREFIX + 4 * s, step_of(e, s));
+        put_float(steps + 4 * s, step_of(e, s));
     for (unsigned i = 1; i <= e->levels; i++)
-        put_float(body + cwi_ec_fixed(&e->layout, i - 1, false), e->level[i]);
-    uint8_t *own = body + cwi_ec_fixed(&e->layout, e->levels, false);
+        put_float(steps + cwi_ec_fixed(&e->layout, i - 1, false), e->level[i]);
+    uint8_t *own = steps + cwi_ec_fixed(&e->layout, e->levels, false);
     for (unsigned i = 0; e->classes && i < CWI_EC_CLASS_LEVELS; i++)
         own[i] = class_level(e, i / CWI_CTX_CLASSED, i % CWI_CTX_CLASSED);
     put_parts(e, body + fixed + coded);
@@ -459,7 +492,7 @@ static size_t least(const cwi_encode_job *job, const cwi_layout *l)
 {
     if (job->elements == 0)
         return CWI_EC_PREFIX;
-    return cwi_padded(cwi_ec_fixed(l, 0, false) + CWI_CTX_PREFIX + 1, job->elements);
+    return cwi_padded(CWI_EC_PREFIX + cwi_ec_fixed(l, 0, false) + CWI_CTX_PREFIX + 1, job->elements);
 }
 
 static cw_status set_cap(const cwi_encode_job *job, const cwi_layout *l, size_t *cap)
@@ -484,7 +517,7 @@ static cw_status set_cap(const cwi_encode_job *job, const cwi_layout *l, size_t 
 /* Of how many samples (indices of dimension 0), or 0 where it takes all of them. */
 static size_t some_of(const encoding *e)
 {
-    const cw_shape *shape = e->job->shape;
+    const cw_shape *shape = &e->shape;
     const size_t all = (size_t)shape->dim[0];
     if (shape->ndim < 2 || all < 2 * LEAST)
         return 0;
@@ -496,8 +529,8 @@ static size_t some_of(const encoding *e)
 /* As plan(), from what `some` samples take; by `ctx`. */
 static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *ctx)
 {
-    const size_t all = (size_t)e->job->shape->dim[0], sample = e->layout.elements / all;
-    cw_shape shape = *e->job->shape;
+    const size_t all = (size_t)e->shape.dim[0], sample = e->layout.elements / all;
+    cw_shape shape = e->shape;
     set_step(e, step);
     e->tally = (cwi_ec_tally){0};
     for (size_t i = 0; i < some; i++)
@@ -508,7 +541,8 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
     ctx->keep = true;
     e->fitted = 0;
     const double size = (double)(coded - tables + rest_of(e));
-    return (size_t)(size * (double)all / (double)some) + tables + cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
+    return (size_t)(size * (double)all / (double)some) + tables + CWI_EC_PREFIX +
+           cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
 }
 
 /* What is known of size ~ step^-exponent about there. */
@@ -678,43 +712,109 @@ static double first_step(encoding *e, bool *freely)
     return 1.0;
 }
 
-cw_status cwi_ec_encode(cwi_encode_job *job)
+/* A tensor without elements. */
+static cw_status encode_nothing(cwi_encode_job *job)
+{
+    const cwi_layout none = cwi_ec_layout(job->codec->value, job->shape, 0);
+    size_t cap;
+    CWI_TRY(set_cap(job, &none, &cap));
+    CWI_TRY(cwi_reserve(job, CWI_EC_PREFIX));
+    memset(job->body, 0, CWI_EC_PREFIX);
+    return CW_OK;
+}
+
+/* The plan is an estimate: where the body turns out longer, coarser steps, and at last all zeros. */
+static cw_status write_within(encoding *e, double step)
+{
+    cwi_encode_job *job = e->job;
+    const size_t room = CWI_MIN(e->cap, job->capacity);
+    size_t size = 0;
+    for (int tries = 0; !write(e, room, &size); tries++) {
+        if (size <= e->cap || isinf(step))
+            return cwi_fail(job->err, CW_ERR_TOO_SMALL,
+                            "the output has room for a body of %zu bytes, this one needs %zu", job->capacity, size);
+        step = tries < 10 ? step * (1.01 + 0.01 * tries) : INFINITY;
+        plan(e, step);
+    }
+    return cwi_reserve(job, size);
+}
+
+static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
 {
     encoding e;
-    if (job->elements == 0) {
-        const cwi_layout none = cwi_ec_layout(job->codec->value, job->shape, 0);
-        size_t cap;
-        CWI_TRY(set_cap(job, &none, &cap));
-        CWI_TRY(cwi_reserve(job, CWI_EC_PREFIX));
-        memset(job->body, 0, CWI_EC_PREFIX);
-        return CW_OK;
-    }
-    if (!begin(&e, job))
-        return cwi_source_nonfinite(&job->source, job->elements, job->err);
+    const cwi_value *v = job->codec->value;
+    if (!begin(&e, job, id, shape))
+        return CW_ERR_NONFINITE;
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
-        cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(job->codec->value), e.stats);
+        cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(v), e.stats);
     if (!e.stochastic && !e.stats->doubtful && !job->support && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
         e.ctx.magnitudes = get_magnitudes;
         e.ctx.of = &e;
     }
     bool freely;
     double step = first_step(&e, &freely);
-    if (e.ctx.magnitudes && !freely && job->codec->value[CWI_EC_ERR].real > 0)
-        step = plan_for_error(&e, job->codec->value[CWI_EC_ERR].real, step);
+    if (e.ctx.magnitudes && !freely && v[CWI_EC_ERR].real > 0)
+        step = plan_for_error(&e, v[CWI_EC_ERR].real, step);
     else if (e.cap == SIZE_MAX)
         plan(&e, step);
     if (e.cap < SIZE_MAX)
         step = fit(&e, step, freely);
-    /* The plan is an estimate: where the body turns out longer, coarser steps, and at last all zeros. */
-    const size_t room = CWI_MIN(e.cap, job->capacity);
-    size_t size = 0;
-    for (int tries = 0; !write(&e, room, &size); tries++) {
-        if (size <= e.cap || isinf(step))
-            return cwi_fail(job->err, CW_ERR_TOO_SMALL,
-                            "the output has room for a body of %zu bytes, this one needs %zu", job->capacity, size);
-        step = tries < 10 ? step * (1.01 + 0.01 * tries) : INFINITY;
-        plan(&e, step);
+    return write_within(&e, step);
+}
+
+/* By way of copies. */
+static cw_status encode_moved(cwi_encode_job *job, cwi_order_id id, const cwi_order *order)
+{
+    const size_t size = cw_dtype_size(job->source.dtype);
+    cwi_encode_job inner = *job;
+    uint8_t *data = job->work, *support = data + rounded(job->elements * size);
+    inner.work = data + moved_size(order, job->elements, job->source.dtype);
+    cwi_order_put(order, job->source.data, size, data);
+    inner.source.data = data;
+    if (job->support) {
+        cwi_order_put(order, job->support, 1, support);
+        inner.support = support;
     }
-    return cwi_reserve(job, size);
+    CWI_TRY(encode_in_order(&inner, id, &order->shape));
+    job->size = inner.size;
+    return CW_OK;
+}
+
+static cw_status encode_as(cwi_encode_job *job, cwi_order_id id)
+{
+    cwi_order order;
+    if (!cwi_ec_order(job->codec->value, id, job->shape, &order))
+        return cwi_fail(job->err, CW_ERR_INVALID,
+                        "codec %s: a tensor of %d dimensions has no such layout; nchw takes any, nhwc 4 or 5, nlc and "
+                        "ncl 3, nc 2, and auto finds one",
+                        cw_codec_spec(job->codec), job->shape->ndim);
+    const cw_status status =
+        cwi_order_moves(&order) ? encode_moved(job, id, &order) : encode_in_order(job, id, &order.shape);
+    return status == CW_ERR_NONFINITE ? cwi_source_nonfinite(&job->source, job->elements, job->err) : status;
+}
+
+/* Features side by side or one sample after the other: whatever is shorter, which is not to be seen beforehand. */
+static cw_status encode_features(cwi_encode_job *job)
+{
+    const cwi_order_id beside = {.name = CWI_ORDER_NC}, plain = {.name = CWI_ORDER_NCHW};
+    cw_status status = encode_as(job, beside);
+    const bool fits = status == CW_OK;
+    const size_t size = job->size;
+    if (!fits && status != CW_ERR_TOO_SMALL)
+        return status;
+    status = encode_as(job, plain);
+    return fits && (status != CW_OK || job->size > size) ? encode_as(job, beside) : status;
+}
+
+cw_status cwi_ec_encode(cwi_encode_job *job)
+{
+    const cwi_value *v = job->codec->value;
+    const cwi_order_name asked = (cwi_order_name)v[CWI_EC_LAYOUT].whole;
+    const bool per_sample = v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
+    if (job->elements == 0)
+        return encode_nothing(job);
+    const cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
+    const bool sized = v[CWI_EC_BYTES].real > 0 || v[CWI_EC_BPE].real > 0;
+    return asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && !sized ? encode_features(job) : encode_as(job, id);
 }

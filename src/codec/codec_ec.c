@@ -49,7 +49,15 @@ static size_t prefix_of(const cwi_payload *p)
 
 static size_t fixed_of(const cwi_payload *p, const cwi_layout *l)
 {
-    return prefix_of(p) + cwi_ec_fixed(l, p->body[1], p->body[0] & CWI_EC_CLASSES);
+    const unsigned flags = p->body[0];
+    const size_t plain = prefix_of(p) + cwi_ec_fixed(l, p->body[1], flags & CWI_EC_CLASSES && !(flags & CWI_EC_ABOUT));
+    cwi_about_levels levels;
+    if (!(flags & CWI_EC_ABOUT))
+        return plain;
+    const uint8_t *end = plain > p->body_size ? NULL
+                                              : cwi_about_levels_get(p->body + plain, p->body_size - plain,
+                                                                     flags & CWI_EC_CLASSES, &levels);
+    return end ? (size_t)(end - p->body) : SIZE_MAX;
 }
 
 /* ---- decoding ---- */
@@ -80,6 +88,23 @@ static bool order_of(const cwi_payload *p, cwi_order *order)
            cwi_ec_order(p->value, id, &p->shape, order);
 }
 
+static bool known_flags(const cwi_payload *p)
+{
+    const uint8_t *b = p->body;
+    const bool about = b[0] & CWI_EC_ABOUT;
+    unsigned known = CWI_EC_SIGNED | CWI_EC_SUPPORT;
+    if (!p->value[CWI_EC_ROUND].whole && !(b[0] & CWI_EC_SUPPORT))
+        known |= CWI_EC_CLASSES | (p->version > 1 ? CWI_EC_ABOUT : 0);
+    if (b[0] & ~known || b[1] > CWI_EC_EXACT - 1 || (about && (b[1] || b[0] & CWI_EC_SIGNED)))
+        return false;
+    if (p->version == 1)
+        return !b[CWI_EC_AT_ORDER] && !b[CWI_EC_AT_ABOUT];
+    if (!about && b[CWI_EC_AT_ABOUT])
+        return false;
+    return (b[CWI_EC_AT_ABOUT] & 15) < CWI_ABOUT_TOP && b[CWI_EC_AT_ABOUT] >> 4 < CWI_ABOUT_ORDERS &&
+           !b[CWI_EC_AT_WIDTH + 2] && !b[CWI_EC_AT_WIDTH + 3];
+}
+
 static cw_status check(const cwi_payload *p, cw_error *err)
 {
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
@@ -89,11 +114,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (p->body_size < prefix || (p->body_size - prefix) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
-    const unsigned flags = p->body[0],
-                   own = p->value[CWI_EC_ROUND].whole || flags & CWI_EC_SUPPORT ? 0 : CWI_EC_CLASSES;
-    if (flags & ~(CWI_EC_SIGNED | CWI_EC_SUPPORT | own) || p->body[1] > CWI_EC_EXACT - 1 ||
-        (p->body[CWI_EC_AT_ORDER] && p->version == 1) || p->body[3] ||
-        (p->version > 1 && p->body[CWI_EC_AT_WIDTH + 2] + p->body[CWI_EC_AT_WIDTH + 3]))
+    if (!known_flags(p))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
     if (!order_of(p, &order))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
@@ -131,12 +152,32 @@ typedef struct parts {
     cwi_bit_reader signs, lower;
     const uint8_t *escaped, *end;
     bool is_signed, has_large, finite;
+    bool about;
+    unsigned zero, order; /* with it */
 } parts;
+
+/* The same of symbols about a zero: reads the tails' codes, and leaves them to be read again. */
+static bool find_tails(const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
+{
+    uint64_t escaped = 0;
+    p->lower = (cwi_bit_reader){.next = at, .end = p->end};
+    for (size_t i = 0; i < n && cwi_about_next(symbols, n, p->zero, &i); i++) {
+        const uint32_t excess = cwi_about_excess_get(&p->lower, p->order);
+        if (excess > CWI_ABOUT_FAR)
+            return false;
+        escaped += excess == CWI_ABOUT_FAR;
+    }
+    p->escaped = p->lower.next; /* no more is held than the rest of a byte */
+    p->lower = (cwi_bit_reader){.next = at, .end = p->escaped};
+    return escaped == (uint64_t)(p->end - p->escaped) / 4 && (p->end - p->escaped) % 4 == 0;
+}
 
 /* Counts what the symbols ask for; false when the body is not exactly as long. */
 static bool find_parts(const cwi_kernels *k, const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
 {
     cwi_ec_tally t = {0};
+    if (p->about)
+        return find_tails(symbols, n, at, p);
     if (p->is_signed || p->has_large)
         k->ec.tally(symbols, n, &t);
     const uint64_t signs = p->is_signed ? (t.coded + 7) / 8 : 0, more = (t.lower + 7) / 8;
@@ -165,6 +206,21 @@ static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, fl
     }
 }
 
+static void fix_tails(const uint8_t *symbols, size_t n, float step, parts *p, float *out)
+{
+    for (size_t i = 0; i < n && cwi_about_next(symbols, n, p->zero, &i); i++) {
+        const uint32_t excess = cwi_about_excess_get(&p->lower, p->order);
+        if (excess == CWI_ABOUT_FAR) {
+            out[i] = get_float(p->escaped);
+            p->finite &= isfinite(out[i]) != 0;
+            p->escaped += 4;
+            continue;
+        }
+        const int k = symbols[i] ? CWI_ABOUT_TOP - (int)p->zero + (int)excess : -(int)p->zero - (int)excess;
+        out[i] = CWI_MAX(CWI_MIN((float)k * step, FLT_MAX), -FLT_MAX);
+    }
+}
+
 /* Magnitudes of the symbols below CWI_EC_EXACT, of each class: of symbol s in class c at CWI_SYMBOLS c + s. */
 typedef float class_levels[CWI_CTX_CLASSES * CWI_SYMBOLS];
 
@@ -178,6 +234,19 @@ static void find_levels(const cwi_payload *p, const cwi_layout *l, float step, c
             if (s < CWI_CTX_CLASSED && body[0] & CWI_EC_CLASSES)
                 v = cwi_ec_level_get(s, own[c * CWI_CTX_CLASSED + s]);
             level[c * CWI_SYMBOLS + s] = CWI_MIN(v * step, FLT_MAX);
+        }
+}
+
+static void find_about_levels(const cwi_payload *p, const cwi_layout *l, float step, class_levels level)
+{
+    cwi_about_levels levels;
+    const size_t at = prefix_of(p) + cwi_ec_fixed(l, 0, false);
+    const unsigned zero = p->body[CWI_EC_AT_ABOUT] & 15;
+    cwi_about_levels_get(p->body + at, p->body_size - at, p->body[0] & CWI_EC_CLASSES, &levels);
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+            const float v = cwi_about_level(&levels, c, s, zero) * step;
+            level[c * CWI_SYMBOLS + s] = CWI_MAX(CWI_MIN(v, FLT_MAX), -FLT_MAX);
         }
 }
 
@@ -197,7 +266,7 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
     const cwi_payload *payload = job->payload;
     const uint8_t *symbols = job->work;
     const float step = get_float(payload->body + prefix_of(payload) + 4 * segment);
-    find_levels(payload, l, step, level);
+    (p->about ? find_about_levels : find_levels)(payload, l, step, level);
     for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
@@ -205,7 +274,9 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
             dequantize_classes(symbols + first, classes + first, n, level, out);
         else
             job->kernels->ec.dequantize(symbols + first, n, level, out);
-        if (p->has_large)
+        if (p->about)
+            fix_tails(symbols + first, n, step, p, out);
+        else if (p->has_large)
             fix_large(symbols + first, n, step, p, out);
         if (p->is_signed)
             job->kernels->ec.set_signs(symbols + first, n, &p->signs, out);
@@ -227,6 +298,11 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     if (p->elements == 0)
         return CW_OK;
     const bool has_support = p->body[0] & CWI_EC_SUPPORT;
+    parts rest = {.end = p->body + p->body_size, .finite = true};
+    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
+    rest.about = p->body[0] & CWI_EC_ABOUT;
+    rest.zero = rest.about ? p->body[CWI_EC_AT_ABOUT] & 15 : 0;
+    rest.order = p->body[CWI_EC_AT_ABOUT] >> 4;
     if (has_support && !job->support)
         return cwi_fail_at(
             job->err, CW_ERR_MISMATCH, p->header_size,
@@ -235,13 +311,12 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     cwi_ctx_shape_of(shape, p->elements, &d.shape);
     d.symbols = job->work;
     d.support = has_support ? job->support : NULL;
+    d.zero = rest.zero;
     d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
     d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
     const uint64_t offset = p->header_size + (uint64_t)(at - p->body);
     if (!cwi_ctx_decode(&d))
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset, "the entropy-coded symbols of the payload are damaged");
-    parts rest = {.end = p->body + p->body_size, .finite = true};
-    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
     rest.has_large = d.count > CWI_EC_EXACT;
     if (!find_parts(job->kernels, job->work, p->elements, at + d.size, &rest))
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
@@ -249,7 +324,7 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     for (size_t s = 0; s < l.segments; s++)
         decode_segment(job, &l, s, d.classes, &rest);
     for (size_t i = 0; job->sent && i < p->elements; i++)
-        job->sent[i] = d.symbols[i] != 0;
+        job->sent[i] = d.symbols[i] != rest.zero;
     job->sent = NULL;
     return rest.finite ? CW_OK
                        : cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codec/ctx.h"
+#include "codec/ec_about.h"
 #include "codec/order.h"
 
 enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_LAYOUT, CWI_EC_KEYS };
@@ -13,9 +14,11 @@ enum {
     CWI_EC_FIRST_PREFIX = 4,           /* likewise */
     CWI_EC_PREFIX = 8,
     CWI_EC_AT_ORDER = 2, /* in it: a byte, and the width, two */
+    CWI_EC_AT_ABOUT = 3, /* zero, and 16 times the order of its tails */
     CWI_EC_AT_WIDTH = 4,
     CWI_EC_SIGNED = 1, /* flags */
     CWI_EC_CLASSES = 2,
+    CWI_EC_ABOUT = 8,   /* symbols about a zero, of which there are signs in no other way */
     CWI_EC_SUPPORT = 4, /* elements outside a support, which is not in the payload, are not coded */
     CWI_EC_CLASS_LEVELS = CWI_CTX_CLASSES * CWI_CTX_CLASSED, /* bytes */
 };

@@ -54,7 +54,9 @@ bool cwi_ec_bound(const cwi_input *in, size_t *size)
     const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
     const order_sizes s = sizes_in_any_order(in);
     /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
-    const size_t fixed = CWI_EC_PREFIX + cwi_ec_fixed(&l, CWI_EC_EXACT, true) + CWI_CTX_PREFIX + s.tables + 64;
+    const size_t levels =
+        CWI_MAX(cwi_ec_fixed(&l, CWI_EC_EXACT, true), cwi_ec_fixed(&l, 0, false) + CWI_ABOUT_LEVELS_MOST);
+    const size_t fixed = CWI_EC_PREFIX + levels + CWI_CTX_PREFIX + s.tables + 64;
     return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
            cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
 }
@@ -63,9 +65,10 @@ size_t cwi_ec_work_size(const cwi_input *in)
 {
     const cwi_layout l = cwi_ec_layout(in->value, in->shape, in->elements);
     const order_sizes s = sizes_in_any_order(in);
-    return in->elements == 0 ? 0
-                             : rounded(in->elements) + rounded(l.segments * sizeof(double)) +
-                                   rounded(sizeof(cwi_ec_stats)) + s.work + s.moved;
+    return in->elements == 0
+               ? 0
+               : rounded(in->elements) + rounded(l.segments * sizeof(double)) + rounded(sizeof(cwi_ec_stats)) +
+                     rounded(CWI_ABOUT_BINS * sizeof(uint32_t)) + s.work + s.moved;
 }
 
 /* One call. */
@@ -78,6 +81,8 @@ typedef struct encoding {
     uint64_t noise; /* key */
     double *rms;
     cwi_ec_stats *stats;
+    bool may_be_about; /* symbols about a zero, where they pay */
+    uint32_t *bins;
     cwi_ctx_encoder ctx;
     uint8_t *symbols;
     size_t cap; /* bytes that the body may have */
@@ -85,6 +90,10 @@ typedef struct encoding {
     double step;        /* of the root mean square; infinite: all elements become 0 */
     double fitted;      /* the one that the contexts' weights were chosen for */
     cwi_ec_quant first; /* of the first segment, which mostly is the only one */
+    bool about;         /* symbols are about a zero */
+    unsigned zero, fitted_zero;
+    cwi_about_tails tails;
+    cwi_about_levels own; /* with those */
     float level[CWI_EC_EXACT];
     unsigned levels; /* sent */
     bool classes;    /* whether each class of contexts has levels of its own */
@@ -106,7 +115,9 @@ static bool begin(encoding *e, cwi_encode_job *job, cwi_order_id id, const cw_sh
     e->stats = (cwi_ec_stats *)(void *)at;
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.support = job->support;
-    e->ctx.work = at + rounded(sizeof(cwi_ec_stats));
+    at += rounded(sizeof(cwi_ec_stats));
+    e->bins = (uint32_t *)(void *)at;
+    e->ctx.work = at + rounded(CWI_ABOUT_BINS * sizeof *e->bins);
     cwi_ctx_shape_of(shape, job->elements, &e->ctx.shape);
     return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
 }
@@ -135,6 +146,9 @@ static void set_step(encoding *e, double step)
 {
     e->step = step;
     e->first = make_quant(e, 0);
+    e->zero = 0;
+    e->about = e->may_be_about && !isinf(step) && cwi_about_choose(e->bins, step, &e->zero);
+    e->zero = e->about ? e->zero : 0;
 }
 
 static cwi_ec_quant quant_of(const encoding *e, size_t segment)
@@ -145,6 +159,24 @@ static cwi_ec_quant quant_of(const encoding *e, size_t segment)
 static size_t segment_of(const encoding *e, size_t element)
 {
     return e->layout.segments == 1 ? 0 : element / e->layout.length;
+}
+
+static cwi_quant about_quant(const encoding *e, const cwi_ec_quant *q)
+{
+    cwi_quant out = {.pre = q->pre, .scale = q->scale, .half = 0.5f, .top = CWI_ABOUT_TOP};
+    out.base = q->scale > 0 ? -(float)e->zero / q->scale : 0;
+    return out;
+}
+
+static void quantize_about(encoding *e, const float *x, size_t n, const cwi_ec_quant *q, uint8_t *symbols)
+{
+    const cwi_quant quant = about_quant(e, q);
+    if (q->scale == 0) { /* nothing but zeros */
+        memset(symbols, (int)e->zero, n);
+        return;
+    }
+    e->job->kernels->ec.quantize_about(x, n, &quant, symbols);
+    cwi_about_tally(&quant, x, symbols, n, e->zero, &e->tails);
 }
 
 /* `n` elements from `first` on, to `symbols`. */
@@ -158,10 +190,15 @@ static void quantize(encoding *e, size_t first, size_t n, uint8_t *symbols)
         const cwi_ec_quant q = quant_of(e, first / length);
         for (size_t left = CWI_MIN(n, length - first % length); left > 0;) {
             const size_t m = CWI_MIN((size_t)CWI_CHUNK, left);
-            k->ec.quantize(cwi_source_get(&e->job->source, first, m, chunk), m, &q, first, symbols);
-            for (size_t i = 0; support && i < m; i++)
-                symbols[i] = support[first + i] ? symbols[i] : 0;
-            k->ec.tally(symbols, m, &e->tally);
+            const float *x = cwi_source_get(&e->job->source, first, m, chunk);
+            if (e->about) {
+                quantize_about(e, x, m, &q, symbols);
+            } else {
+                k->ec.quantize(x, m, &q, first, symbols);
+                for (size_t i = 0; support && i < m; i++)
+                    symbols[i] = support[first + i] ? symbols[i] : 0;
+                k->ec.tally(symbols, m, &e->tally);
+            }
             first += m;
             symbols += m;
             left -= m;
@@ -202,6 +239,18 @@ static void magnitudes_of(const float *x, size_t n, const cwi_ec_quant *q, uint1
         out[i] = magnitude_of(x[i], q);
 }
 
+/* Where within their steps elements lie, from their lower ends on; of tails as if they had symbols of their own. */
+static void places_of(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
+                      uint16_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i] * q->pre * q->scale;
+        const float k = cwi_about_is_tail(symbols[i], zero) ? floorf(v + 0.5f) : (float)((int)symbols[i] - (int)zero);
+        const float place = v - k + 0.5f;
+        out[i] = (uint16_t)(CWI_MAX(CWI_MIN(place, 1.0f), 0.0f) * CWI_CTX_ONE);
+    }
+}
+
 static bool get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
 {
     const encoding *e = of;
@@ -211,7 +260,11 @@ static bool get_magnitudes(const void *of, size_t first, size_t n, uint16_t *out
         const cwi_ec_quant q = quant_of(e, segment);
         if (q.scale == 0)
             return false;
-        magnitudes_of(cwi_source_get(&e->job->source, first, here, chunk), here, &q, out);
+        const float *x = cwi_source_get(&e->job->source, first, here, chunk);
+        if (e->about)
+            places_of(x, e->symbols + first, here, &q, e->zero, out);
+        else
+            magnitudes_of(x, here, &q, out);
         first += here;
         out += here;
         n -= here;
@@ -250,7 +303,7 @@ static void weigh_classes(encoding *e, bool tried)
     const bool sampled = ctx->moments.elements < ctx->shape.elements;
     double saved = 0, plain = 0;
     e->classes = false;
-    if (!ctx->magnitudes || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.elements == 0)
+    if (!ctx->magnitudes || e->stats->doubtful || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.elements == 0)
         return;
     for (unsigned s = 0; s < CWI_CTX_CLASSED; s++) {
         const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
@@ -273,6 +326,103 @@ static void weigh_classes(encoding *e, bool tried)
     e->classes = 0.4 * octaves * (double)e->layout.elements > 1.5 * 8 * CWI_EC_CLASS_LEVELS;
 }
 
+/* ---- levels of symbols about a zero ---- */
+
+static const double half = 0.5 * CWI_CTX_ONE;
+
+/* Of squares of symbols that come back half a step above their lower ends. */
+static double spread_about_middle(const cwi_ctx_moment *m)
+{
+    return (double)m->square - 2 * half * (double)m->sum + half * half * (double)m->count;
+}
+
+/* The same moments of magnitudes. */
+static cwi_ctx_moment mirrored(const cwi_ctx_moment *m)
+{
+    cwi_ctx_moment out = {.count = m->count, .sum = m->count * CWI_CTX_ONE - m->sum};
+    out.square = m->count * CWI_CTX_ONE * CWI_CTX_ONE - 2 * CWI_CTX_ONE * m->sum + m->square;
+    return out;
+}
+
+/* What would be left with one level for each magnitude, which is what the histogram knows. */
+static double spread_of_magnitudes(const encoding *e)
+{
+    double left = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+        cwi_ctx_moment all = of_all_classes(&e->ctx.moments, s);
+        const unsigned mirror = 2 * e->zero - s;
+        if (s < e->zero && s > 0 && mirror < CWI_ABOUT_TOP)
+            continue; /* with its mirror image */
+        if (s == e->zero || cwi_about_is_tail(s, e->zero)) {
+            left += spread_about_middle(&all);
+            continue;
+        }
+        if (2 * e->zero > s && mirror > 0 && mirror < s) {
+            const cwi_ctx_moment below = of_all_classes(&e->ctx.moments, mirror);
+            const cwi_ctx_moment same = mirrored(&below);
+            cwi_ctx_moment_add(&all, &same);
+        }
+        left += spread(&all, false);
+    }
+    return left;
+}
+
+/* The mean in parts of a step, as a whole number. */
+static unsigned about_level(const cwi_ctx_moment *m, unsigned parts)
+{
+    const double place = m->count ? (double)m->sum / (double)m->count / CWI_CTX_ONE : 0.5;
+    return (unsigned)CWI_MIN(CWI_MAX(floor(place * parts + 0.5), 0.0), parts - 1.0);
+}
+
+/* What a class with a level of its own leaves less, and *left what all leave. */
+static void choose_own(encoding *e, unsigned s, double price, double *left)
+{
+    const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, s);
+    const double mean = all.count ? (double)all.sum / (double)all.count : half;
+    e->own.common[s] = (uint16_t)about_level(&all, CWI_ABOUT_FINE);
+    *left += spread(&all, false);
+    for (unsigned c = 0; c < CWI_CTX_CLASSES && e->ctx.tables.mode != CWI_CTX_PLAIN; c++) {
+        const cwi_ctx_moment *m = &e->ctx.moments.of[c][s];
+        if (m->count < 2)
+            continue;
+        const unsigned level = about_level(m, CWI_ABOUT_COARSE);
+        const double n = (double)m->count, own = (double)m->sum / n, off = own - mean;
+        const double missed = own - (double)level * CWI_CTX_ONE / CWI_ABOUT_COARSE;
+        const double gain = n * (off * off - missed * missed) - (e->ctx.whole ? 0 : 2) * spread(m, false) / (n - 1);
+        if (gain < price)
+            continue;
+        e->own.has[c][s] = true;
+        e->own.own[c][s] = (uint8_t)level;
+        e->own.count++;
+        *left -= gain;
+    }
+}
+
+/* Levels of symbols, and of classes where they pay, and the error with them. */
+static void weigh_about(encoding *e)
+{
+    const cwi_ctx_moments *m = &e->ctx.moments;
+    cwi_about_levels_clear(&e->own);
+    e->classes = false;
+    e->error = cwi_ec_error(e->stats, e->step, false, NULL);
+    if (!e->ctx.magnitudes || m->elements == 0)
+        return;
+    const double plain = spread_of_magnitudes(e);
+    /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
+    const double price = 12 / (0.4 * 0.5 * 1.44) * plain / (double)e->layout.elements;
+    double left = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+        const cwi_ctx_moment all = of_all_classes(m, s);
+        if (cwi_about_is_tail(s, e->zero))
+            left += spread_about_middle(&all);
+        else
+            choose_own(e, s, price, &left);
+    }
+    e->classes = e->own.count > 0;
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->elements);
+    e->error = e->ctx.whole || plain <= 0 ? left * unit : e->error * left / plain;
+}
+
 static uint8_t class_level(const encoding *e, unsigned class, unsigned symbol)
 {
     const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, symbol), *own = &e->ctx.moments.of[class][symbol];
@@ -286,16 +436,50 @@ static uint8_t class_level(const encoding *e, unsigned class, unsigned symbol)
 static size_t rest_of(const encoding *e)
 {
     const cwi_ec_tally *t = &e->tally;
+    if (e->about)
+        return (size_t)((e->tails.bits[cwi_about_order(&e->tails)] + 7) / 8 + 4 * e->tails.escaped);
     return (size_t)((e->is_signed ? (t->coded + 7) / 8 : 0) + (t->lower + 7) / 8 + 4 * t->escaped);
+}
+
+/* Of the symbols. */
+static void forget(encoding *e)
+{
+    e->tally = (cwi_ec_tally){0};
+    e->tails = (cwi_about_tails){.escaped = 0};
 }
 
 static void quantize_all(encoding *e, double step)
 {
     set_step(e, step);
-    e->tally = (cwi_ec_tally){0};
+    forget(e);
     quantize(e, 0, e->layout.elements, e->symbols);
-    e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step;
+    if (e->about && rest_of(e) > e->layout.elements / 2) { /* a sample did not see what there is */
+        e->may_be_about = false;
+        set_step(e, step);
+        forget(e);
+        quantize(e, 0, e->layout.elements, e->symbols);
+    }
+    e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step && e->zero == e->fitted_zero;
     e->fitted = e->ctx.keep ? e->fitted : step;
+    e->fitted_zero = e->zero;
+    e->ctx.tables.zero = e->zero;
+    e->ctx.classed = e->about ? CWI_SYMBOLS : CWI_CTX_CLASSED;
+    e->ctx.whole = e->stats->doubtful;
+}
+
+static void weigh_levels(encoding *e, bool tried)
+{
+    if (e->about)
+        weigh_about(e);
+    else
+        weigh_classes(e, tried);
+}
+
+/* Bytes before the symbols. */
+static size_t head_of(const encoding *e)
+{
+    return CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes && !e->about) +
+           (e->about ? cwi_about_levels_size(&e->own) : 0);
 }
 
 /* About the bytes of the body. */
@@ -304,9 +488,9 @@ static size_t plan(encoding *e, double step)
     quantize_all(e, step);
     const size_t coded = cwi_ctx_plan(&e->ctx);
     const unsigned symbols = e->ctx.tables.model.symbols;
-    weigh_classes(e, false);
-    e->levels = e->stochastic ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
-    return CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes) + coded + rest_of(e);
+    weigh_levels(e, false);
+    e->levels = e->stochastic || e->about ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
+    return head_of(e) + coded + rest_of(e);
 }
 
 /* The error that a plan would have, and its weights. */
@@ -314,7 +498,7 @@ static void try_step(encoding *e, double step)
 {
     quantize_all(e, step);
     cwi_ctx_try(&e->ctx);
-    weigh_classes(e, true);
+    weigh_levels(e, true);
 }
 
 /* ---- what the step does to the tensor itself: for where its statistics are doubtful ---- */
@@ -386,6 +570,8 @@ static double confirmed(encoding *e, double step, double error)
 
 static void set_levels(encoding *e)
 {
+    if (e->about)
+        return;
     if (e->levels && e->stats->doubtful && !isinf(e->step))
         confirm(e);
     else if (e->levels)
@@ -431,6 +617,21 @@ static void put_large(const float *x, const uint8_t *symbols, size_t n, const cw
     }
 }
 
+static void put_tails(const encoding *e, const float *x, size_t first, size_t n, const cwi_ec_quant *q, parts *p)
+{
+    const cwi_quant quant = about_quant(e, q);
+    const unsigned order = cwi_about_order(&e->tails);
+    const uint8_t *symbols = e->symbols + first;
+    for (size_t i = 0; i < n && cwi_about_next(symbols, n, e->zero, &i); i++) {
+        const uint32_t excess = cwi_about_excess(&quant, x[i], symbols[i]);
+        cwi_about_excess_put(&p->lower, excess, order);
+        if (excess == CWI_ABOUT_FAR) {
+            put_float(p->escaped, x[i]);
+            p->escaped += 4;
+        }
+    }
+}
+
 /* There is room. */
 static void put_parts(const encoding *e, uint8_t *at)
 {
@@ -438,16 +639,20 @@ static void put_parts(const encoding *e, uint8_t *at)
     const size_t length = e->layout.length;
     const bool large = e->tally.lower + e->tally.escaped > 0;
     parts p = {.signs = {.next = at}};
-    p.lower.next = at + (e->is_signed ? (e->tally.coded + 7) / 8 : 0);
+    p.lower.next = at + (e->is_signed && !e->about ? (e->tally.coded + 7) / 8 : 0);
     p.escaped = p.lower.next + (e->tally.lower + 7) / 8;
+    if (e->about)
+        p.escaped = at + rest_of(e) - 4 * e->tails.escaped;
     for (size_t s = 0; s < e->layout.segments && rest_of(e) > 0; s++) {
         const cwi_ec_quant q = quant_of(e, s);
         for (size_t done = 0; done < length; done += CWI_CHUNK) {
             const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
             const float *x = cwi_source_get(&e->job->source, first, n, chunk);
-            if (e->is_signed)
+            if (e->about)
+                put_tails(e, x, first, n, &q, &p);
+            else if (e->is_signed)
                 e->job->kernels->ec.put_signs(x, e->symbols + first, n, &p.signs);
-            if (large)
+            if (large && !e->about)
                 put_large(x, e->symbols + first, n, &q, step_of(e, s), first, &p);
         }
     }
@@ -459,7 +664,7 @@ static void put_parts(const encoding *e, uint8_t *at)
 static bool write(encoding *e, size_t room, size_t *size)
 {
     uint8_t *body = e->job->body;
-    const size_t fixed = CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes), rest = rest_of(e);
+    const size_t fixed = head_of(e), rest = rest_of(e);
     const bool some = room > fixed + rest;
     size_t coded;
     const bool fits = cwi_ctx_encode(&e->ctx, some ? body + fixed : NULL, some ? room - fixed - rest : 0, &coded);
@@ -467,11 +672,15 @@ static bool write(encoding *e, size_t room, size_t *size)
     if (!fits)
         return false;
     memset(body, 0, CWI_EC_PREFIX);
-    body[0] = (uint8_t)((e->is_signed ? CWI_EC_SIGNED : 0) | (e->classes ? CWI_EC_CLASSES : 0) |
-                        (e->job->support ? CWI_EC_SUPPORT : 0));
+    body[0] = (uint8_t)((e->about       ? CWI_EC_ABOUT
+                         : e->is_signed ? CWI_EC_SIGNED
+                                        : 0) |
+                        (e->classes ? CWI_EC_CLASSES : 0) | (e->job->support ? CWI_EC_SUPPORT : 0));
     body[1] = (uint8_t)e->levels;
     body[CWI_EC_AT_ORDER] = (uint8_t)e->order.name;
     cwi_put_le(body + CWI_EC_AT_WIDTH, e->order.width, 2);
+    if (e->about)
+        body[CWI_EC_AT_ABOUT] = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
     uint8_t *steps = body + CWI_EC_PREFIX;
     set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
@@ -479,7 +688,9 @@ static bool write(encoding *e, size_t room, size_t *size)
     for (unsigned i = 1; i <= e->levels; i++)
         put_float(steps + cwi_ec_fixed(&e->layout, i - 1, false), e->level[i]);
     uint8_t *own = steps + cwi_ec_fixed(&e->layout, e->levels, false);
-    for (unsigned i = 0; e->classes && i < CWI_EC_CLASS_LEVELS; i++)
+    if (e->about)
+        cwi_about_levels_put(&e->own, own);
+    for (unsigned i = 0; e->classes && !e->about && i < CWI_EC_CLASS_LEVELS; i++)
         own[i] = class_level(e, i / CWI_CTX_CLASSED, i % CWI_CTX_CLASSED);
     put_parts(e, body + fixed + coded);
     return true;
@@ -532,7 +743,9 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
     const size_t all = (size_t)e->shape.dim[0], sample = e->layout.elements / all;
     cw_shape shape = e->shape;
     set_step(e, step);
-    e->tally = (cwi_ec_tally){0};
+    forget(e);
+    ctx->keep &= ctx->tables.zero == e->zero;
+    ctx->tables.zero = e->zero;
     for (size_t i = 0; i < some; i++)
         quantize(e, (size_t)((uint64_t)i * all / some) * sample, sample, e->symbols + i * sample);
     shape.dim[0] = (int64_t)some;
@@ -541,8 +754,8 @@ static size_t plan_some(encoding *e, double step, size_t some, cwi_ctx_encoder *
     ctx->keep = true;
     e->fitted = 0;
     const double size = (double)(coded - tables + rest_of(e));
-    return (size_t)(size * (double)all / (double)some) + tables + CWI_EC_PREFIX +
-           cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
+    const size_t head = CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
+    return (size_t)(size * (double)all / (double)some) + tables + head;
 }
 
 /* What is known of size ~ step^-exponent about there. */
@@ -622,7 +835,7 @@ static bool wants_stats(const encoding *e)
 /* The relative error of the present plan. */
 static double planned_error(const encoding *e)
 {
-    return sqrt(e->classes ? e->error : cwi_ec_error(e->stats, e->step, false, NULL));
+    return sqrt(e->classes || e->about ? e->error : cwi_ec_error(e->stats, e->step, false, NULL));
 }
 
 /* Towards a step whose plan has the error `aim`, by those that were planned. */
@@ -653,7 +866,7 @@ static void try_parts(encoding *e, aiming *a, double plain)
         tried = a->step;
         try_step(e, tried);
         aim_again(e, a);
-        if (!e->classes) {
+        if (!e->classes && !e->about) {
             a->step = plain;
             return;
         }
@@ -666,29 +879,32 @@ static void try_parts(encoding *e, aiming *a, double plain)
  * step, and at the end, the coarsest one that is known to be fine has to do. `plain` is the one without them. */
 static double plan_for_error(encoding *e, double error, double plain)
 {
-    enum { TRIES = 5 };
+    const int tries = e->layout.elements < CWI_CTX_BLOCK ? 9 : 5; /* where they are cheap */
+    enum { FINER = 60 };
     aiming a = {.aim = 0.999 * error, .exponent = 0.8};
-    const double most = 1.006 * a.aim;
+    const double most = 1.004 * a.aim;
     double fine = plain;
     bool paid = true;
     a.step = (1 + CWI_MAX(1.25 * CWI_MIN(error, 0.4) - 0.1, 0.0)) * plain; /* as it is on many maps */
     if (e->ctx.shape.sections > 1)
         try_parts(e, &a, plain);
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; i < tries; i++) {
         plan(e, a.step);
         const double now = planned_error(e);
-        if (a.step == fine && (!e->classes || !paid))
+        if (a.step == fine && (!(e->classes || e->about) || !paid))
             return a.step;
-        if (e->classes && now > 0.985 * a.aim && now < most)
+        if ((e->classes || e->about) && now > 0.99 * a.aim && now < most)
             return a.step;
         if (now < most)
             fine = CWI_MAX(fine, a.step);
-        paid &= e->classes;
+        paid &= e->classes || e->about;
         aim_again(e, &a);
         a.step = paid ? a.step : fine;
     }
     if (planned_error(e) > most)
         plan(e, fine);
+    for (int i = 0; planned_error(e) > most && i < FINER; i++) /* few values: nothing is foreseen */
+        plan(e, 0.93 * e->step);
     return e->step;
 }
 
@@ -706,7 +922,8 @@ static double first_step(encoding *e, bool *freely)
         return v[CWI_EC_STEP].real;
     if (v[CWI_EC_ERR].real > 0) {
         const double step = cwi_ec_step_for(e->stats, 0.997 * v[CWI_EC_ERR].real, e->stochastic); /* bins are coarse */
-        return e->stats->doubtful ? confirmed(e, step, v[CWI_EC_ERR].real) : step;
+        set_step(e, step);
+        return e->stats->doubtful && !e->about ? confirmed(e, step, v[CWI_EC_ERR].real) : step;
     }
     *freely = true;
     return 1.0;
@@ -748,13 +965,15 @@ static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (wants_stats(&e))
         cwi_ec_sample(&job->source, &e.layout, e.rms, expected_error(v), e.stats);
-    if (!e.stochastic && !e.stats->doubtful && !job->support && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
+    if (!e.stochastic && !job->support && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
+        e.may_be_about = true;
+        cwi_about_sample(&job->source, &e.layout, e.rms, e.bins);
         e.ctx.magnitudes = get_magnitudes;
         e.ctx.of = &e;
     }
     bool freely;
     double step = first_step(&e, &freely);
-    if (e.ctx.magnitudes && !freely && v[CWI_EC_ERR].real > 0)
+    if (e.ctx.magnitudes && !freely && v[CWI_EC_ERR].real > 0 && (e.about || !e.stats->doubtful))
         step = plan_for_error(&e, v[CWI_EC_ERR].real, step);
     else if (e.cap == SIZE_MAX)
         plan(&e, step);

@@ -68,7 +68,8 @@ static void errors_are_met(void **state)
                 size_t size;
                 snprintf(spec, sizeof spec, "ec:err=%g%s", targets[i], more[m]);
                 const double error = mean_error(spec, &t, ELEMENTS, m == 1 ? ELEMENTS / N : ELEMENTS, &size);
-                if (error > most[m] * targets[i] || error < least[m] * targets[i])
+                const double few = kind & 2 ? 0.88 : 1; /* hardly any elements have most of the energy */
+                if (error > most[m] * targets[i] || error < few * least[m] * targets[i])
                     fail_msg("%s, map %d: the error is %g", spec, kind, error);
                 assert_true(size > before);
                 before = size;

@@ -47,7 +47,8 @@ static size_t prefix_of(const cwi_payload *p)
     return p->version == 1 ? CWI_EC_FIRST_PREFIX : CWI_EC_PREFIX;
 }
 
-static size_t fixed_of(const cwi_payload *p, const cwi_layout *l)
+/* Where levels end. */
+static size_t levels_end(const cwi_payload *p, const cwi_layout *l)
 {
     const unsigned flags = p->body[0];
     const size_t plain = prefix_of(p) + cwi_ec_fixed(l, p->body[1], flags & CWI_EC_CLASSES && !(flags & CWI_EC_ABOUT));
@@ -57,6 +58,18 @@ static size_t fixed_of(const cwi_payload *p, const cwi_layout *l)
     const uint8_t *end = plain > p->body_size ? NULL
                                               : cwi_about_levels_get(p->body + plain, p->body_size - plain,
                                                                      flags & CWI_EC_CLASSES, &levels);
+    return end ? (size_t)(end - p->body) : SIZE_MAX;
+}
+
+/* Where offsets end, which is where symbols begin; SIZE_MAX when it is nowhere. */
+static size_t fixed_of(const cwi_payload *p, const cwi_layout *l, const cw_shape *shape, float *offset)
+{
+    const size_t at = levels_end(p, l), channels = cwi_offsets_channels(shape);
+    if (!(p->body[0] & CWI_EC_OFFSETS))
+        return at;
+    if (at > p->body_size || channels == 0)
+        return SIZE_MAX;
+    const uint8_t *end = cwi_offsets_get(p->body + at, p->body_size - at, channels, offset);
     return end ? (size_t)(end - p->body) : SIZE_MAX;
 }
 
@@ -94,7 +107,7 @@ static bool known_flags(const cwi_payload *p)
     const bool about = b[0] & CWI_EC_ABOUT;
     unsigned known = CWI_EC_SIGNED | CWI_EC_SUPPORT;
     if (!p->value[CWI_EC_ROUND].whole && !(b[0] & CWI_EC_SUPPORT))
-        known |= CWI_EC_CLASSES | (p->version > 1 ? CWI_EC_ABOUT : 0);
+        known |= CWI_EC_CLASSES | (p->version > 1 ? CWI_EC_ABOUT | CWI_EC_OFFSETS : 0);
     if (b[0] & ~known || b[1] > CWI_EC_EXACT - 1 || (about && (b[1] || b[0] & CWI_EC_SIGNED)))
         return false;
     if (p->version == 1)
@@ -126,7 +139,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (v[CWI_EC_ERR].real != p->value[CWI_EC_ERR].real)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
-    const size_t at = fixed_of(p, &l);
+    const size_t at = fixed_of(p, &l, &order.shape, NULL);
     if (at > p->body_size || (p->elements == 0 && p->body_size != prefix) ||
         !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
@@ -154,6 +167,8 @@ typedef struct parts {
     bool is_signed, has_large, finite;
     bool about;
     unsigned zero, order; /* with it */
+    const float *offset;  /* or NULL */
+    size_t channels, plane;
 } parts;
 
 /* The same of symbols about a zero: reads the tails' codes, and leaves them to be read again. */
@@ -258,6 +273,13 @@ static void dequantize_classes(const uint8_t *symbols, const uint8_t *classes, s
         out[i] = level[classes[i] | symbols[i]];
 }
 
+static void add_offsets(const parts *p, size_t first, size_t n, float *out)
+{
+    cwi_add_offsets(p->offset, p->channels, p->plane, first, n, 1, out);
+    for (size_t i = 0; i < n; i++)
+        out[i] = CWI_MAX(CWI_MIN(out[i], FLT_MAX), -FLT_MAX);
+}
+
 static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, const uint8_t *classes,
                            parts *p)
 {
@@ -280,6 +302,8 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
             fix_large(symbols + first, n, step, p, out);
         if (p->is_signed)
             job->kernels->ec.set_signs(symbols + first, n, &p->signs, out);
+        if (p->offset)
+            add_offsets(p, first, n, out);
         cwi_sink_put(&job->sink, first, n, out);
     }
 }
@@ -289,11 +313,18 @@ static size_t symbols_size(size_t elements)
     return (elements + 63) & ~(size_t)63;
 }
 
+static size_t offsets_size(const cwi_payload *p, const cw_shape *shape)
+{
+    return !p->body || p->body[0] & CWI_EC_OFFSETS ? symbols_size(cwi_offsets_channels(shape) * sizeof(float)) : 0;
+}
+
 static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
-    const uint8_t *at = p->body + fixed_of(p, &l);
+    float *offset = (float *)(void *)job->work;
+    job->work += offsets_size(p, shape);
+    const uint8_t *at = p->body + fixed_of(p, &l, shape, offset);
     CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
     if (p->elements == 0)
         return CW_OK;
@@ -303,6 +334,11 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     rest.about = p->body[0] & CWI_EC_ABOUT;
     rest.zero = rest.about ? p->body[CWI_EC_AT_ABOUT] & 15 : 0;
     rest.order = p->body[CWI_EC_AT_ABOUT] >> 4;
+    if (p->body[0] & CWI_EC_OFFSETS) {
+        rest.offset = offset;
+        rest.channels = (size_t)shape->dim[1];
+        rest.plane = (size_t)(shape->dim[2] * shape->dim[3]);
+    }
     if (has_support && !job->support)
         return cwi_fail_at(
             job->err, CW_ERR_MISMATCH, p->header_size,
@@ -314,12 +350,12 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     d.zero = rest.zero;
     d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
     d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
-    const uint64_t offset = p->header_size + (uint64_t)(at - p->body);
+    const uint64_t coded_at = p->header_size + (uint64_t)(at - p->body);
     if (!cwi_ctx_decode(&d))
-        return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset, "the entropy-coded symbols of the payload are damaged");
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at, "the entropy-coded symbols of the payload are damaged");
     rest.has_large = d.count > CWI_EC_EXACT;
     if (!find_parts(job->kernels, job->work, p->elements, at + d.size, &rest))
-        return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at + d.size,
                            "the payload does not end with the signs and values that its symbols ask for");
     for (size_t s = 0; s < l.segments; s++)
         decode_segment(job, &l, s, d.classes, &rest);
@@ -327,7 +363,7 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
         job->sent[i] = d.symbols[i] != rest.zero;
     job->sent = NULL;
     return rest.finite ? CW_OK
-                       : cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
+                       : cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at + d.size,
                                      "an escaped value is infinite or NaN, which no encoder writes");
 }
 
@@ -371,7 +407,7 @@ static size_t work_in(const cwi_payload *p, const cwi_order *order, unsigned thr
     cwi_ctx_shape shape;
     cwi_ctx_shape_of(&order->shape, p->elements, &shape);
     return 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) +
-           moved_size(order, p->elements, sizeof(float));
+           moved_size(order, p->elements, sizeof(float)) + offsets_size(p, &order->shape);
 }
 
 /* In its order, or where there is no body yet in any that the shape can have. */

@@ -6,6 +6,7 @@
 
 #include "codec/ctx.h"
 #include "codec/ec_about.h"
+#include "codec/ec_offsets.h"
 #include "codec/order.h"
 
 enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_LAYOUT, CWI_EC_KEYS };
@@ -18,8 +19,9 @@ enum {
     CWI_EC_AT_WIDTH = 4,
     CWI_EC_SIGNED = 1, /* flags */
     CWI_EC_CLASSES = 2,
-    CWI_EC_ABOUT = 8,   /* symbols about a zero, of which there are signs in no other way */
-    CWI_EC_SUPPORT = 4, /* elements outside a support, which is not in the payload, are not coded */
+    CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way */
+    CWI_EC_OFFSETS = 16, /* channels have a background of their own */
+    CWI_EC_SUPPORT = 4,  /* elements outside a support, which is not in the payload, are not coded */
     CWI_EC_CLASS_LEVELS = CWI_CTX_CLASSES * CWI_CTX_CLASSED, /* bytes */
 };
 

@@ -77,15 +77,18 @@ typedef struct cwi_source {
     const cwi_kernels *kernels;
     cw_dtype dtype; /* CW_F32 or CW_BF16 */
     const uint8_t *data;
+    const float *offset;    /* NULL, or what is subtracted from the elements of each channel */
+    size_t channels, plane; /* with it */
 } cwi_source;
 
 /* How many elements at most may be asked for at once so that cwi_source_get can serve them. */
 static inline size_t cwi_source_step(const cwi_source *s)
 {
-    return s->dtype == CW_F32 ? CWI_BLOCK : CWI_CHUNK;
+    return s->dtype == CW_F32 && !s->offset ? CWI_BLOCK : CWI_CHUNK;
 }
 /* Elements [first, first + n) as floats: in place, or converted into `chunk`. */
 const float *cwi_source_get(const cwi_source *s, size_t first, size_t n, float *chunk);
+/* As it lies, without an offset. */
 float cwi_source_at(const cwi_source *s, size_t i);
 /* Calls visit for successive pieces of [first, first + n); all but the last hold a multiple of CWI_GROUP elements. */
 typedef void cwi_visit(void *ctx, const float *x, size_t n);
@@ -106,6 +109,9 @@ static inline size_t cwi_sink_step(const cwi_sink *s)
 /* Where to write elements [first, ...) as floats: in place, or `chunk`, which cwi_sink_put then stores. */
 float *cwi_sink_at(const cwi_sink *s, size_t first, float *chunk);
 void cwi_sink_put(const cwi_sink *s, size_t first, size_t n, const float *x);
+
+/* Adds to n elements from `first` on, whose channels follow each other, what `offset` has for each of them. */
+void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign, float *x);
 
 /* ---- threads (parallel.c) ---- */
 

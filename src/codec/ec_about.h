@@ -12,8 +12,8 @@
 enum {
     CWI_ABOUT_TOP = CWI_SYMBOLS - 1,
     CWI_ABOUT_ORDERS = 8,    /* of the Golomb codes */
-    CWI_ABOUT_FAR = 1 << 16, /* an excess from which on an element is sent as it is */
-    CWI_ABOUT_GAMMA_MOST = 17,
+    CWI_ABOUT_FAR = 1 << 10, /* an excess from which on an element is sent as it is */
+    CWI_ABOUT_GAMMA_MOST = 11,
     CWI_ABOUT_BINS = 1 << 10,          /* of a tensor's values, over the root mean square: 1/16 each, from -32 on */
     CWI_ABOUT_SAMPLE = 1 << 15,        /* elements in them */
     CWI_ABOUT_MARKS = CWI_SYMBOLS / 8, /* bytes: which symbols have a level, and the same of each class */

@@ -121,10 +121,15 @@ static bool describe(const cw_codec *codec, const cw_tensor *in, unsigned thread
     return true;
 }
 
+static size_t header_size(const cwi_family *family, const cw_shape *shape)
+{
+    return cwi_header_size(family, family->key_count, shape);
+}
+
 static bool payload_bound(const cw_codec *codec, const cwi_input *in, size_t *size)
 {
     return codec->family->bound(in, size) &&
-           cwi_add_size(cwi_padded(*size, in->elements), cwi_header_size(codec->family, in->shape), size);
+           cwi_add_size(cwi_padded(*size, in->elements), header_size(codec->family, in->shape), size);
 }
 
 size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in)
@@ -178,7 +183,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
     CWI_TRY(check_input(in, &elements, err));
     cwi_input input;
     describe(codec, in, thread_count(args->threads), &input);
-    const size_t header = cwi_header_size(codec->family, &in->shape);
+    const size_t header = header_size(codec->family, &in->shape);
     if (!payload_bound(codec, &input, &bound))
         return cwi_fail(err, CW_ERR_INVALID, "the tensor is too large for this codec");
     if (capacity < header)
@@ -232,7 +237,7 @@ cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info
     info->elements = p.elements;
     info->header_bytes = p.header_size;
     info->payload_bytes = size;
-    info->version = CWI_VERSION;
+    info->version = (uint16_t)p.version;
     info->checksum = p.checksum;
     return CW_OK;
 }
@@ -252,7 +257,11 @@ size_t cw_decode_work_size(const cw_payload_info *info)
     cw_codec codec;
     if (!info || cwi_spec_parse(info->codec, &codec, NULL) != CW_OK)
         return 0;
-    cwi_payload p = {.family = codec.family, .dtype = info->dtype, .shape = info->shape, .elements = info->elements};
+    cwi_payload p = {.family = codec.family,
+                     .version = info->version,
+                     .dtype = info->dtype,
+                     .shape = info->shape,
+                     .elements = info->elements};
     memcpy(p.value, codec.value, sizeof p.value);
     return decode_work(&p, CWI_MAX_THREADS);
 }

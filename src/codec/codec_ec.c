@@ -17,6 +17,7 @@ static const cwi_key keys[CWI_EC_KEYS] = {
     [CWI_EC_STEP] = {.name = "step", .type = CWI_KEY_REAL, .min = 0, .max = 4096},
     [CWI_EC_ROUND] = {.name = "round", .type = CWI_KEY_CHOICE, .choices = "nearest|stochastic"},
     [CWI_EC_SCOPE] = {.name = "scope", .type = CWI_KEY_CHOICE, .choices = CWI_SCOPE_CHOICES},
+    [CWI_EC_LAYOUT] = {.name = "layout", .type = CWI_KEY_CHOICE, .choices = CWI_ORDER_CHOICES},
 };
 
 static void normalize(cwi_value *v)
@@ -30,15 +31,46 @@ cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t eleme
     return cwi_layout_of(shape, elements, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
 }
 
-size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
+bool cwi_ec_order(const cwi_value *v, cwi_order_id id, const cw_shape *shape, cwi_order *out)
 {
-    return CWI_EC_PREFIX + 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
+    return cwi_order_of(id, shape, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE, out);
 }
 
-/* The same of a payload. */
-static size_t fixed_of(const cwi_payload *p, const cwi_layout *l)
+size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
 {
-    return cwi_ec_fixed(l, p->body[1], p->body[0] & CWI_EC_CLASSES);
+    return 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
+}
+
+/* The same of a payload, from its first byte on. */
+static size_t prefix_of(const cwi_payload *p)
+{
+    return p->version == 1 ? CWI_EC_FIRST_PREFIX : CWI_EC_PREFIX;
+}
+
+/* Where levels end. */
+static size_t levels_end(const cwi_payload *p, const cwi_layout *l)
+{
+    const unsigned flags = p->body[0];
+    const size_t plain = prefix_of(p) + cwi_ec_fixed(l, p->body[1], flags & CWI_EC_CLASSES && !(flags & CWI_EC_ABOUT));
+    cwi_about_levels levels;
+    if (!(flags & CWI_EC_ABOUT))
+        return plain;
+    const uint8_t *end = plain > p->body_size ? NULL
+                                              : cwi_about_levels_get(p->body + plain, p->body_size - plain,
+                                                                     flags & CWI_EC_CLASSES, &levels);
+    return end ? (size_t)(end - p->body) : SIZE_MAX;
+}
+
+/* Where offsets end, which is where symbols begin; SIZE_MAX when it is nowhere. */
+static size_t fixed_of(const cwi_payload *p, const cwi_layout *l, const cw_shape *shape, float *offset)
+{
+    const size_t at = levels_end(p, l), channels = cwi_offsets_channels(shape);
+    if (!(p->body[0] & CWI_EC_OFFSETS))
+        return at;
+    if (at > p->body_size || channels == 0)
+        return SIZE_MAX;
+    const uint8_t *end = cwi_offsets_get(p->body + at, p->body_size - at, channels, offset);
+    return end ? (size_t)(end - p->body) : SIZE_MAX;
 }
 
 /* ---- decoding ---- */
@@ -51,26 +83,64 @@ static float get_float(const uint8_t *in)
     return x;
 }
 
+/* Payloads of version 1 have none. */
+static cwi_order_id order_in(const cwi_payload *p)
+{
+    cwi_order_id id = {.name = CWI_ORDER_AUTO};
+    if (p->version > 1 && p->elements) {
+        id.name = (cwi_order_name)p->body[CWI_EC_AT_ORDER];
+        id.width = (unsigned)cwi_get_le(p->body + CWI_EC_AT_WIDTH, 2);
+    }
+    return id;
+}
+
+static bool order_of(const cwi_payload *p, cwi_order *order)
+{
+    const cwi_order_id id = order_in(p);
+    return (id.name != CWI_ORDER_AUTO || p->version == 1 || p->elements == 0) &&
+           cwi_ec_order(p->value, id, &p->shape, order);
+}
+
+static bool known_flags(const cwi_payload *p)
+{
+    const uint8_t *b = p->body;
+    const bool about = b[0] & CWI_EC_ABOUT;
+    unsigned known = CWI_EC_SIGNED | CWI_EC_SUPPORT;
+    if (!p->value[CWI_EC_ROUND].whole && !(b[0] & CWI_EC_SUPPORT))
+        known |= CWI_EC_CLASSES | (p->version > 1 ? CWI_EC_ABOUT | CWI_EC_OFFSETS : 0);
+    if (b[0] & ~known || b[1] > CWI_EC_EXACT - 1 || (about && (b[1] || b[0] & CWI_EC_SIGNED)))
+        return false;
+    if (p->version == 1)
+        return !b[CWI_EC_AT_ORDER] && !b[CWI_EC_AT_ABOUT];
+    if (!about && b[CWI_EC_AT_ABOUT])
+        return false;
+    return (b[CWI_EC_AT_ABOUT] & 15) < CWI_ABOUT_TOP && b[CWI_EC_AT_ABOUT] >> 4 < CWI_ABOUT_ORDERS &&
+           !b[CWI_EC_AT_WIDTH + 2] && !b[CWI_EC_AT_WIDTH + 3];
+}
+
 static cw_status check(const cwi_payload *p, cw_error *err)
 {
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
+    cwi_order order;
     cwi_ctx_shape shape;
-    cwi_ctx_shape_of(&p->shape, p->elements, &shape);
-    if (p->body_size < CWI_EC_PREFIX || (p->body_size - CWI_EC_PREFIX) / 4 < l.segments)
+    const size_t prefix = prefix_of(p);
+    if (p->body_size < prefix || (p->body_size - prefix) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
-    const unsigned flags = p->body[0],
-                   own = p->value[CWI_EC_ROUND].whole || flags & CWI_EC_SUPPORT ? 0 : CWI_EC_CLASSES;
-    if (flags & ~(CWI_EC_SIGNED | CWI_EC_SUPPORT | own) || p->body[1] > CWI_EC_EXACT - 1 || p->body[2] || p->body[3])
+    if (!known_flags(p))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
+    if (!order_of(p, &order))
+        return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
+                           "an ec payload with layout %u, which its tensor cannot have", p->body[CWI_EC_AT_ORDER]);
+    cwi_ctx_shape_of(&order.shape, p->elements, &shape);
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
     normalize(v);
     if (v[CWI_EC_ERR].real != p->value[CWI_EC_ERR].real)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
-    const size_t at = fixed_of(p, &l);
-    if (at > p->body_size || (p->elements == 0 && p->body_size != CWI_EC_PREFIX) ||
+    const size_t at = fixed_of(p, &l, &order.shape, NULL);
+    if (at > p->body_size || (p->elements == 0 && p->body_size != prefix) ||
         !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
@@ -79,10 +149,11 @@ static cw_status check(const cwi_payload *p, cw_error *err)
 
 static cw_status check_levels(const cwi_payload *p, size_t count, cw_error *err)
 {
+    const size_t at = prefix_of(p);
     for (size_t i = 0; i < count; i++) {
-        const float level = get_float(p->body + CWI_EC_PREFIX + 4 * i);
+        const float level = get_float(p->body + at + 4 * i);
         if (!isfinite(level) || signbit(level))
-            return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + CWI_EC_PREFIX + 4 * i,
+            return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + at + 4 * i,
                                "step or level %zu of the payload is %g: they are finite and not negative", i,
                                (double)level);
     }
@@ -94,12 +165,34 @@ typedef struct parts {
     cwi_bit_reader signs, lower;
     const uint8_t *escaped, *end;
     bool is_signed, has_large, finite;
+    bool about;
+    unsigned zero, order; /* with it */
+    const float *offset;  /* or NULL */
+    size_t channels, plane;
 } parts;
+
+/* The same of symbols about a zero: reads the tails' codes, and leaves them to be read again. */
+static bool find_tails(const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
+{
+    uint64_t escaped = 0;
+    p->lower = (cwi_bit_reader){.next = at, .end = p->end};
+    for (size_t i = 0; i < n && cwi_about_next(symbols, n, p->zero, &i); i++) {
+        const uint32_t excess = cwi_about_excess_get(&p->lower, p->order);
+        if (excess > CWI_ABOUT_FAR)
+            return false;
+        escaped += excess == CWI_ABOUT_FAR;
+    }
+    p->escaped = p->lower.next; /* no more is held than the rest of a byte */
+    p->lower = (cwi_bit_reader){.next = at, .end = p->escaped};
+    return escaped == (uint64_t)(p->end - p->escaped) / 4 && (p->end - p->escaped) % 4 == 0;
+}
 
 /* Counts what the symbols ask for; false when the body is not exactly as long. */
 static bool find_parts(const cwi_kernels *k, const uint8_t *symbols, size_t n, const uint8_t *at, parts *p)
 {
     cwi_ec_tally t = {0};
+    if (p->about)
+        return find_tails(symbols, n, at, p);
     if (p->is_signed || p->has_large)
         k->ec.tally(symbols, n, &t);
     const uint64_t signs = p->is_signed ? (t.coded + 7) / 8 : 0, more = (t.lower + 7) / 8;
@@ -128,18 +221,47 @@ static void fix_large(const uint8_t *symbols, size_t n, float step, parts *p, fl
     }
 }
 
+static void fix_tails(const uint8_t *symbols, size_t n, float step, parts *p, float *out)
+{
+    for (size_t i = 0; i < n && cwi_about_next(symbols, n, p->zero, &i); i++) {
+        const uint32_t excess = cwi_about_excess_get(&p->lower, p->order);
+        if (excess == CWI_ABOUT_FAR) {
+            out[i] = get_float(p->escaped);
+            p->finite &= isfinite(out[i]) != 0;
+            p->escaped += 4;
+            continue;
+        }
+        const int k = symbols[i] ? CWI_ABOUT_TOP - (int)p->zero + (int)excess : -(int)p->zero - (int)excess;
+        out[i] = CWI_MAX(CWI_MIN((float)k * step, FLT_MAX), -FLT_MAX);
+    }
+}
+
 /* Magnitudes of the symbols below CWI_EC_EXACT, of each class: of symbol s in class c at CWI_SYMBOLS c + s. */
 typedef float class_levels[CWI_CTX_CLASSES * CWI_SYMBOLS];
 
-static void find_levels(const uint8_t *body, const cwi_layout *l, float step, class_levels level)
+static void find_levels(const cwi_payload *p, const cwi_layout *l, float step, class_levels level)
 {
-    const uint8_t *common = body + cwi_ec_fixed(l, 0, false), *own = body + cwi_ec_fixed(l, body[1], false);
+    const uint8_t *body = p->body, *common = body + prefix_of(p) + cwi_ec_fixed(l, 0, false);
+    const uint8_t *own = body + prefix_of(p) + cwi_ec_fixed(l, body[1], false);
     for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
         for (unsigned s = 0; s < CWI_EC_EXACT; s++) {
             float v = s && s <= body[1] ? get_float(common + 4 * (s - 1)) : (float)s;
             if (s < CWI_CTX_CLASSED && body[0] & CWI_EC_CLASSES)
                 v = cwi_ec_level_get(s, own[c * CWI_CTX_CLASSED + s]);
             level[c * CWI_SYMBOLS + s] = CWI_MIN(v * step, FLT_MAX);
+        }
+}
+
+static void find_about_levels(const cwi_payload *p, const cwi_layout *l, float step, class_levels level)
+{
+    cwi_about_levels levels;
+    const size_t at = prefix_of(p) + cwi_ec_fixed(l, 0, false);
+    const unsigned zero = p->body[CWI_EC_AT_ABOUT] & 15;
+    cwi_about_levels_get(p->body + at, p->body_size - at, p->body[0] & CWI_EC_CLASSES, &levels);
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+            const float v = cwi_about_level(&levels, c, s, zero) * step;
+            level[c * CWI_SYMBOLS + s] = CWI_MAX(CWI_MIN(v, FLT_MAX), -FLT_MAX);
         }
 }
 
@@ -151,14 +273,22 @@ static void dequantize_classes(const uint8_t *symbols, const uint8_t *classes, s
         out[i] = level[classes[i] | symbols[i]];
 }
 
+static void add_offsets(const parts *p, size_t first, size_t n, float *out)
+{
+    cwi_add_offsets(p->offset, p->channels, p->plane, first, n, 1, out);
+    for (size_t i = 0; i < n; i++)
+        out[i] = CWI_MAX(CWI_MIN(out[i], FLT_MAX), -FLT_MAX);
+}
+
 static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, const uint8_t *classes,
                            parts *p)
 {
     float chunk[CWI_CHUNK];
     class_levels level = {0};
-    const uint8_t *body = job->payload->body, *symbols = job->work;
-    const float step = get_float(body + CWI_EC_PREFIX + 4 * segment);
-    find_levels(body, l, step, level);
+    const cwi_payload *payload = job->payload;
+    const uint8_t *symbols = job->work;
+    const float step = get_float(payload->body + prefix_of(payload) + 4 * segment);
+    (p->about ? find_about_levels : find_levels)(payload, l, step, level);
     for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
@@ -166,10 +296,14 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
             dequantize_classes(symbols + first, classes + first, n, level, out);
         else
             job->kernels->ec.dequantize(symbols + first, n, level, out);
-        if (p->has_large)
+        if (p->about)
+            fix_tails(symbols + first, n, step, p, out);
+        else if (p->has_large)
             fix_large(symbols + first, n, step, p, out);
         if (p->is_signed)
             job->kernels->ec.set_signs(symbols + first, n, &p->signs, out);
+        if (p->offset)
+            add_offsets(p, first, n, out);
         cwi_sink_put(&job->sink, first, n, out);
     }
 }
@@ -179,49 +313,116 @@ static size_t symbols_size(size_t elements)
     return (elements + 63) & ~(size_t)63;
 }
 
-static cw_status decode(cwi_decode_job *job)
+static size_t offsets_size(const cwi_payload *p, const cw_shape *shape)
+{
+    return !p->body || p->body[0] & CWI_EC_OFFSETS ? symbols_size(cwi_offsets_channels(shape) * sizeof(float)) : 0;
+}
+
+static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
-    const uint8_t *at = p->body + fixed_of(p, &l);
+    float *offset = (float *)(void *)job->work;
+    job->work += offsets_size(p, shape);
+    const uint8_t *at = p->body + fixed_of(p, &l, shape, offset);
     CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
     if (p->elements == 0)
         return CW_OK;
     const bool has_support = p->body[0] & CWI_EC_SUPPORT;
+    parts rest = {.end = p->body + p->body_size, .finite = true};
+    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
+    rest.about = p->body[0] & CWI_EC_ABOUT;
+    rest.zero = rest.about ? p->body[CWI_EC_AT_ABOUT] & 15 : 0;
+    rest.order = p->body[CWI_EC_AT_ABOUT] >> 4;
+    if (p->body[0] & CWI_EC_OFFSETS) {
+        rest.offset = offset;
+        rest.channels = (size_t)shape->dim[1];
+        rest.plane = (size_t)(shape->dim[2] * shape->dim[3]);
+    }
     if (has_support && !job->support)
         return cwi_fail_at(
             job->err, CW_ERR_MISMATCH, p->header_size,
             "the payload was encoded with a support, which is not in it: decoding it takes the same one");
     cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
-    cwi_ctx_shape_of(&p->shape, p->elements, &d.shape);
+    cwi_ctx_shape_of(shape, p->elements, &d.shape);
     d.symbols = job->work;
     d.support = has_support ? job->support : NULL;
+    d.zero = rest.zero;
     d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
     d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
-    const uint64_t offset = p->header_size + (uint64_t)(at - p->body);
+    const uint64_t coded_at = p->header_size + (uint64_t)(at - p->body);
     if (!cwi_ctx_decode(&d))
-        return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset, "the entropy-coded symbols of the payload are damaged");
-    parts rest = {.end = p->body + p->body_size, .finite = true};
-    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at, "the entropy-coded symbols of the payload are damaged");
     rest.has_large = d.count > CWI_EC_EXACT;
     if (!find_parts(job->kernels, job->work, p->elements, at + d.size, &rest))
-        return cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at + d.size,
                            "the payload does not end with the signs and values that its symbols ask for");
     for (size_t s = 0; s < l.segments; s++)
         decode_segment(job, &l, s, d.classes, &rest);
     for (size_t i = 0; job->sent && i < p->elements; i++)
-        job->sent[i] = d.symbols[i] != 0;
+        job->sent[i] = d.symbols[i] != rest.zero;
     job->sent = NULL;
     return rest.finite ? CW_OK
-                       : cwi_fail_at(job->err, CW_ERR_CORRUPT, offset + d.size,
+                       : cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at + d.size,
                                      "an escaped value is infinite or NaN, which no encoder writes");
 }
 
-static size_t decode_work(const cwi_payload *p, unsigned threads)
+/* Where elements move: what is decoded, and one of these after the other the support and what was sent. */
+static size_t moved_size(const cwi_order *o, size_t elements, size_t element)
+{
+    return cwi_order_moves(o) ? symbols_size(elements) + symbols_size(elements * element) : 0;
+}
+
+static cw_status decode_moved(cwi_decode_job *job, const cwi_order *order)
+{
+    const cwi_payload *p = job->payload;
+    const size_t n = p->elements, element = cw_dtype_size(job->sink.dtype);
+    cwi_decode_job inner = *job;
+    uint8_t *bytes = job->work;
+    inner.sink.data = bytes + symbols_size(n);
+    inner.work = inner.sink.data + symbols_size(n * element);
+    if (job->support) {
+        cwi_order_put(order, job->support, 1, bytes);
+        inner.support = bytes;
+    }
+    inner.sent = job->sent ? bytes : NULL; /* when it is written the support was used */
+    CWI_TRY(decode_in_order(&inner, &order->shape));
+    cwi_order_undo(order, inner.sink.data, element, job->sink.data);
+    if (job->sent)
+        cwi_order_undo(order, bytes, 1, job->sent);
+    job->sent = NULL;
+    return CW_OK;
+}
+
+static cw_status decode(cwi_decode_job *job)
+{
+    cwi_order order;
+    order_of(job->payload, &order);
+    return cwi_order_moves(&order) && job->payload->elements ? decode_moved(job, &order)
+                                                             : decode_in_order(job, &order.shape);
+}
+
+static size_t work_in(const cwi_payload *p, const cwi_order *order, unsigned threads)
 {
     cwi_ctx_shape shape;
-    cwi_ctx_shape_of(&p->shape, p->elements, &shape);
-    return p->elements ? 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) : 0;
+    cwi_ctx_shape_of(&order->shape, p->elements, &shape);
+    return 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) +
+           moved_size(order, p->elements, sizeof(float)) + offsets_size(p, &order->shape);
+}
+
+/* In its order, or where there is no body yet in any that the shape can have. */
+static size_t decode_work(const cwi_payload *p, unsigned threads)
+{
+    cwi_order order;
+    size_t most = 0;
+    if (p->elements == 0)
+        return 0;
+    if (p->body)
+        return order_of(p, &order) ? work_in(p, &order, threads) : 0;
+    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);)
+        if (cwi_ec_order(p->value, id, &p->shape, &order))
+            most = CWI_MAX(most, work_in(p, &order, threads));
+    return most;
 }
 
 static void refine_traits(const cwi_value *v, cw_codec_traits *traits)
@@ -233,12 +434,14 @@ const cwi_family cwi_family_ec = {
     .info = {.name = "ec",
              .summary = "uniform quantization coded in the context of the neighbours: to an error, a size or a step",
              .keys = "err=[0,1) bpe=[0,64) bytes=[0,2^48) step=[0,4096) round=nearest|stochastic "
-                     "scope=" CWI_SCOPE_CHOICES},
+                     "scope=" CWI_SCOPE_CHOICES " layout=" CWI_ORDER_CHOICES},
     .id = 8,
     .traits = {.keeps_zero = true, .takes_support = true},
     .refine_traits = refine_traits,
     .keys = keys,
     .key_count = CWI_EC_KEYS,
+    .version = 2,
+    .first_keys = CWI_EC_FIRST_KEYS,
     .either = CWI_EC_ERR,
     .other = CWI_EC_STEP,
     .normalize = normalize,

@@ -5,18 +5,30 @@
 #include <string.h>
 
 #include "codec/ctx.h"
+#include "codec/ec_about.h"
+#include "codec/ec_offsets.h"
+#include "codec/order.h"
 
-enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_KEYS };
+enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_LAYOUT, CWI_EC_KEYS };
 enum {
-    CWI_EC_PREFIX = 4,
+    CWI_EC_FIRST_KEYS = CWI_EC_LAYOUT, /* of version 1 */
+    CWI_EC_FIRST_PREFIX = 4,           /* likewise */
+    CWI_EC_PREFIX = 8,
+    CWI_EC_AT_ORDER = 2, /* in it: a byte, and the width, two */
+    CWI_EC_AT_ABOUT = 3, /* zero, and 16 times the order of its tails */
+    CWI_EC_AT_WIDTH = 4,
     CWI_EC_SIGNED = 1, /* flags */
     CWI_EC_CLASSES = 2,
-    CWI_EC_SUPPORT = 4, /* elements outside a support, which is not in the payload, are not coded */
+    CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way */
+    CWI_EC_OFFSETS = 16, /* channels have a background of their own */
+    CWI_EC_SUPPORT = 4,  /* elements outside a support, which is not in the payload, are not coded */
     CWI_EC_CLASS_LEVELS = CWI_CTX_CLASSES * CWI_CTX_CLASSED, /* bytes */
 };
 
 cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t elements);
-/* Bytes of the body before the symbols. */
+/* The order of such a tensor, as cwi_order_of() has it. */
+bool cwi_ec_order(const cwi_value *v, cwi_order_id id, const cw_shape *shape, cwi_order *out);
+/* Bytes of the body between its prefix and the symbols. */
 size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes);
 /* Where a class's level of a symbol lies within half a step about the symbol, as a byte, and back, in steps. */
 static inline uint8_t cwi_ec_level_put(unsigned symbol, double level)

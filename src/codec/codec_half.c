@@ -70,6 +70,7 @@ static cw_status decode_bf16(cwi_decode_job *job)
 const cwi_family cwi_family_fp16 = {
     .info = {.name = "fp16", .summary = "IEEE half precision; beyond 65504 saturates", .keys = ""},
     .id = 2,
+    .version = 1,
     .traits = {.keeps_zero = true},
     .bound = bound,
     .encode = encode_fp16,
@@ -80,6 +81,7 @@ const cwi_family cwi_family_fp16 = {
 const cwi_family cwi_family_bf16 = {
     .info = {.name = "bf16", .summary = "bfloat16: the upper half of each float, rounded", .keys = ""},
     .id = 3,
+    .version = 1,
     .traits = {.keeps_zero = true},
     .bound = bound,
     .encode = encode_bf16,

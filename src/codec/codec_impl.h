@@ -7,7 +7,7 @@
 #include "cutwire/codec.h"
 
 enum {
-    CWI_VERSION = 1,
+    CWI_VERSION = 2, /* the latest one */
     CWI_MAX_KEYS = 8,
     CWI_CHUNK = 4096,  /* elements converted at a time, on the stack */
     CWI_BLOCK = 65536, /* elements of one unit of work for a thread; a multiple of CWI_GROUP */
@@ -50,11 +50,12 @@ struct cw_codec {
 /* Writes the canonical spec of (family, values). */
 void cwi_spec_format(const cwi_family *family, const cwi_value *values, char *out, size_t size);
 cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err);
-/* The parameter block of a payload: every key in table order. */
-size_t cwi_params_size(const cwi_family *family);
+/* The parameter block of a payload: every key in table order, or the first `keys` of them. */
+size_t cwi_params_size(const cwi_family *family, size_t keys);
 void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out);
-/* False and *bad_key when a value is out of range or not in its normal form. */
-bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *values, size_t *bad_key);
+/* False and *bad_key when a value is out of range or not in its normal form. Keys from `keys` on get their standard
+ * value. */
+bool cwi_params_get(const cwi_family *family, size_t keys, const uint8_t *in, cwi_value *values, size_t *bad_key);
 
 /* ---- how a tensor is cut up ---- */
 
@@ -76,15 +77,18 @@ typedef struct cwi_source {
     const cwi_kernels *kernels;
     cw_dtype dtype; /* CW_F32 or CW_BF16 */
     const uint8_t *data;
+    const float *offset;    /* NULL, or what is subtracted from the elements of each channel */
+    size_t channels, plane; /* with it */
 } cwi_source;
 
 /* How many elements at most may be asked for at once so that cwi_source_get can serve them. */
 static inline size_t cwi_source_step(const cwi_source *s)
 {
-    return s->dtype == CW_F32 ? CWI_BLOCK : CWI_CHUNK;
+    return s->dtype == CW_F32 && !s->offset ? CWI_BLOCK : CWI_CHUNK;
 }
 /* Elements [first, first + n) as floats: in place, or converted into `chunk`. */
 const float *cwi_source_get(const cwi_source *s, size_t first, size_t n, float *chunk);
+/* As it lies, without an offset. */
 float cwi_source_at(const cwi_source *s, size_t i);
 /* Calls visit for successive pieces of [first, first + n); all but the last hold a multiple of CWI_GROUP elements. */
 typedef void cwi_visit(void *ctx, const float *x, size_t n);
@@ -105,6 +109,9 @@ static inline size_t cwi_sink_step(const cwi_sink *s)
 /* Where to write elements [first, ...) as floats: in place, or `chunk`, which cwi_sink_put then stores. */
 float *cwi_sink_at(const cwi_sink *s, size_t first, float *chunk);
 void cwi_sink_put(const cwi_sink *s, size_t first, size_t n, const float *x);
+
+/* Adds to n elements from `first` on, whose channels follow each other, what `offset` has for each of them. */
+void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign, float *x);
 
 /* ---- threads (parallel.c) ---- */
 
@@ -148,12 +155,13 @@ cw_status cwi_reserve(cwi_encode_job *job, size_t size);
 /* A payload's header, checked; `body` is not yet. */
 typedef struct cwi_payload {
     const cwi_family *family;
+    unsigned version;
     cwi_value value[CWI_MAX_KEYS];
     cw_dtype dtype;
     cw_shape shape;
     size_t elements;
     size_t header_size;
-    const uint8_t *body;
+    const uint8_t *body; /* NULL where only sizes are asked for */
     size_t body_size;
     uint32_t checksum;
 } cwi_payload;
@@ -188,6 +196,8 @@ struct cwi_family {
     void (*refine_traits)(const cwi_value *values, cw_codec_traits *traits); /* NULL: nothing */
     const cwi_key *keys;
     size_t key_count;
+    unsigned version;  /* of its payloads */
+    size_t first_keys; /* how many it had in version 1 */
     /* Two real keys of which one at least has to be 0; twice the same one: none. */
     unsigned either, other;
     /* Brings values that can be written in several ways to one; may be NULL. */

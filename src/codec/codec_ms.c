@@ -404,6 +404,7 @@ const cwi_family cwi_family_ms = {
              .keys = "r=[0,1) b=1..8 round=floor|nearest recon=edge|centroid values=" CWI_VALUES_CHOICES
                      " scope=" CWI_SCOPE_CHOICES " entropy=none|ctx"},
     .id = 4,
+    .version = 1,
     .refine_traits = refine_traits,
     .keys = keys,
     .key_count = KEY_COUNT,

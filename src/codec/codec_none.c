@@ -73,6 +73,7 @@ static cw_status decode(cwi_decode_job *job)
 const cwi_family cwi_family_none = {
     .info = {.name = "none", .summary = "the elements as they are", .keys = ""},
     .id = 1,
+    .version = 1,
     .traits = {.lossless = true, .keeps_zero = true, .unbiased = true},
     .bound = bound,
     .encode = encode,

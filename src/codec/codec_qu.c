@@ -248,6 +248,7 @@ const cwi_family cwi_family_qu = {
              .summary = "uniform quantization between the smallest and the largest value",
              .keys = "b=1..8 round=nearest|stochastic scope=" CWI_SCOPE_CHOICES " seed=N"},
     .id = 7,
+    .version = 1,
     .traits = {.keeps_zero = true},
     .refine_traits = refine_traits,
     .keys = keys,

@@ -165,6 +165,7 @@ const cwi_family cwi_family_rt = {
              .summary = "randomized top-k: k values of each sample, most of them the largest, drawn at random",
              .keys = "r=[0,1) alpha=[0,100) values=" CWI_VALUES_CHOICES " seed=N"},
     .id = 6,
+    .version = 1,
     .traits = {.keeps_zero = true},
     .keys = keys,
     .key_count = KEY_COUNT,

@@ -49,6 +49,7 @@ const cwi_family cwi_family_sp = {
              .summary = "top-k sparsification: the largest values exactly, zero for every other",
              .keys = "r=[0,1) values=" CWI_VALUES_CHOICES " scope=" CWI_SCOPE_CHOICES},
     .id = 5,
+    .version = 1,
     .traits = {.keeps_zero = true},
     .keys = keys,
     .key_count = KEY_COUNT,

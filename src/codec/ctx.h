@@ -58,6 +58,7 @@ typedef struct cwi_ctx_tables {
     cwi_ctx_model model;
     bool fresh[CWI_CONTEXTS]; /* whether a context has a table of its own, or that of the one before */
     cwi_ctx_mode mode;
+    unsigned zero;     /* the symbol that neighbours beyond the edge of a plane are taken for */
     unsigned shared;   /* how many sets, with CWI_CTX_SHARE */
     cwi_ctx_set *sets; /* cwi_ctx_most_sets() */
     uint8_t *of;       /* with CWI_CTX_SHARE each channel's set */
@@ -86,7 +87,7 @@ static inline size_t cwi_ctx_most_sets(const cwi_ctx_shape *s)
 
 enum {
     CWI_CTX_CLASSES = 16, /* classes of CWI_CONTEXTS / 16 contexts that follow each other */
-    CWI_CTX_CLASSED = 4,  /* symbols that are told apart by class */
+    CWI_CTX_CLASSED = 4,  /* symbols of magnitudes that are told apart by class */
     CWI_CTX_ONE = 1 << 14 /* what a magnitude of 1 is in whole numbers */
 };
 
@@ -96,7 +97,7 @@ typedef struct cwi_ctx_moment {
 } cwi_ctx_moment;
 
 typedef struct cwi_ctx_moments {
-    cwi_ctx_moment of[CWI_CTX_CLASSES][CWI_CTX_CLASSED];
+    cwi_ctx_moment of[CWI_CTX_CLASSES][CWI_SYMBOLS];
     uint64_t elements; /* in the sample, of all symbols */
 } cwi_ctx_moments;
 
@@ -107,8 +108,8 @@ static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *
     to->square += more->square;
 }
 
-/* Magnitudes of elements [first, first + n), n <= CWI_CTX_WIDTH, below 4, times CWI_CTX_ONE; called from several
- * threads. False where they are not to be counted. */
+/* Magnitudes of elements [first, first + n), n <= CWI_CTX_WIDTH, below 4, times CWI_CTX_ONE, or whatever else moments
+ * are wanted of; called from several threads. False where they are not to be counted. */
 typedef bool cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
 
 /* ---- encoding ---- */
@@ -123,6 +124,8 @@ typedef struct cwi_ctx_encoder {
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
+    unsigned classed; /* moments are of symbols below this one */
+    bool whole;       /* and of all elements, not a sample */
     /* set by cwi_ctx_plan, and but for the tables' model by cwi_ctx_try */
     cwi_ctx_tables tables;
     cwi_ctx_moments moments; /* by the contexts before tables were chosen: of no use with CWI_CTX_PLAIN */
@@ -156,6 +159,7 @@ typedef struct cwi_ctx_decoder {
     size_t size;
     uint8_t *work;          /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
     const uint8_t *support; /* the encoder's */
+    unsigned zero;          /* likewise its tables' */
     uint8_t *symbols;       /* out */
     uint8_t *classes;       /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
     unsigned count;         /* out: all symbols are below it */
@@ -229,6 +233,9 @@ void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t
                      size_t y, size_t count, uint8_t *symbols);
 /* The weights of a group's lanes. */
 void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t group, cwi_ctx_mix *m);
+/* Adds to the acc of `count` rows, of which the first is the plane's where `top`, what neighbours beyond its edges
+ * stand for. */
+void cwi_ctx_add_edges(const cwi_ctx_mix *m, unsigned zero, bool top, size_t count, size_t width, int16_t *acc);
 /* What row y of a group, at `row`, is predicted from; `rows` are the section's where groups may refer. */
 cwi_ctx_near cwi_ctx_near_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, const uint8_t *rows, const uint8_t *row,
                              size_t group, size_t y);

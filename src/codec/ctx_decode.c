@@ -93,6 +93,7 @@ static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t gro
             lanes->support = r->d->support ? support + i * cwi_ctx_row(s) : NULL;
             const cwi_ctx_near near = cwi_ctx_near_of(&r->tables, s, rows, row, group, y + i);
             k->mix(&mix, &near, 1, s->width, acc);
+            cwi_ctx_add_edges(&mix, r->tables.zero, near.top, 1, s->width, acc);
             if (!k->decode(lanes, &mix, acc, row, s->width))
                 return false;
             if (r->d->classes)
@@ -160,6 +161,7 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     run r = {.d = d, .places = places_in(s, d->threads)};
     r.tables.sets = (cwi_ctx_set *)(void *)d->work;
     r.tables.of = d->work + r.places.of;
+    r.tables.zero = d->zero;
     r.stream = (const uint8_t **)(void *)(d->work + r.places.streams);
     r.size = (size_t *)(void *)(r.stream + s->blocks);
     const uint8_t *end = d->in + d->size;

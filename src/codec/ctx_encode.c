@@ -115,6 +115,7 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
         const uint8_t *row = first + done * size;
         const cwi_ctx_near near = cwi_ctx_near_of(&e->tables, s, w->rows, row, group, y + done);
         e->kernels->ctx.mix(mix, &near, n, s->width, w->acc);
+        cwi_ctx_add_edges(mix, e->tables.zero, near.top, n, s->width, w->acc);
         e->kernels->ctx.contexts(mix, w->acc, row, n, s->width, w->contexts + done * size);
     }
     if (e->support)
@@ -158,7 +159,7 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
     if (!e->magnitudes(e->of, first, n, magnitude))
         return;
     for (size_t i = 0; i < n; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
-        if (*symbols >= CWI_CTX_CLASSED)
+        if (*symbols >= e->classed)
             continue;
         cwi_ctx_moment *at = &m[i % COUNTS].of[*contexts / (CWI_CONTEXTS / CWI_CTX_CLASSES)][*symbols];
         at->count++;
@@ -171,6 +172,8 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
 /* Of so many elements of the sections that are counted one is in the sample. */
 static size_t sparsity(const counting *c)
 {
+    if (c->e->whole)
+        return 1;
     const size_t least = c->each > 1 ? SAMPLE_TRIED : SAMPLE_LEAST;
     return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / least, (size_t)1), SPARSEST / c->each);
 }
@@ -256,7 +259,7 @@ static void total_moments(cwi_ctx_encoder *e, size_t workers)
     for (size_t i = 0; i < workers * COUNTS; i++) {
         const cwi_ctx_moments *more = scratch_of(e, i / COUNTS).moments + i % COUNTS;
         for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
-            for (unsigned v = 0; v < CWI_CTX_CLASSED; v++)
+            for (unsigned v = 0; v < e->classed; v++)
                 cwi_ctx_moment_add(&e->moments.of[c][v], &more->of[c][v]);
         e->moments.elements += more->elements;
     }

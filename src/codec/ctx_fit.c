@@ -43,6 +43,7 @@ typedef struct fit {
     size_t pitch;                    /* n, and zeros to fill a multiple of CWI_CTX_PAD */
     double whole;                    /* elements of a channel */
     double scale;                    /* what a weight of 1 is in whole numbers */
+    double low;                      /* the prediction at which contexts begin */
     uint64_t *sum, *square, *sorted; /* of each channel */
     float *spread;                   /* of each channel 1 / (n square - sum^2), or 0 */
     int32_t (*products)[CANDIDATES]; /* of each channel with its candidates */
@@ -242,28 +243,31 @@ static void take_sample(fit *f)
     }
     /* Contexts cover what is predicted to about three standard deviations. */
     const double n = (double)f->n * (double)f->shape->channels, mean = sum / n;
-    const double range = mean + 3 * sqrt(CWI_MAX(square / n - mean * mean, 0.0)) + 0.5;
+    const double reach = 3 * sqrt(CWI_MAX(square / n - mean * mean, 0.0)) + 0.5;
+    f->low = f->tables->zero ? CWI_MAX(mean - reach, 0.0) : 0;
+    const double range = mean + reach - f->low;
     f->scale = CWI_MAX(CWI_MIN(CWI_CONTEXTS / range, (double)FINEST), (double)COARSEST) * (1 << CWI_CTX_SHIFT);
 }
 
-static void mask(const uint8_t *restrict from, const uint8_t *restrict inner, size_t n, uint8_t *restrict to)
+static void mask(const uint8_t *restrict from, const uint8_t *restrict inner, uint8_t zero, size_t n,
+                 uint8_t *restrict to)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = from[i] & inner[i];
+        to[i] = (uint8_t)((from[i] & inner[i]) | (zero & ~inner[i]));
 }
 
 /* The neighbours of a channel's elements in the sample. */
 static void take_near(const fit *f, size_t channel)
 {
-    const uint8_t *at = sample_of(f, channel);
+    const uint8_t *at = sample_of(f, channel), zero = (uint8_t)f->tables->zero;
     uint8_t *left = f->known + NEAR * f->pitch, *up = left + f->pitch, *up_left = up + f->pitch;
     uint8_t *up_right = up_left + f->pitch;
     gather(f, plane_of(f, channel), f->above, up_left);
-    mask(up_left, f->inner[1], f->n, up);
-    mask(at, f->inner[0] + 1, f->n - 1, left + 1);
-    mask(up, f->inner[0] + 1, f->n - 1, up_left + 1);
-    mask(up + 1, f->inner[2], f->n - 1, up_right);
-    up_left[0] = 0;
+    mask(up_left, f->inner[1], zero, f->n, up);
+    mask(at, f->inner[0] + 1, zero, f->n - 1, left + 1);
+    mask(up, f->inner[0] + 1, zero, f->n - 1, up_left + 1);
+    mask(up + 1, f->inner[2], zero, f->n - 1, up_right);
+    left[0] = up_left[0] = up_right[f->n - 1] = zero;
 }
 
 /* ---- regression: variables are chosen one by one; of the others only what is left of their squares, and of their
@@ -337,10 +341,11 @@ static void weights_of(const regression *r, double weight[1 + CWI_CTX_WEIGHTS])
     }
 }
 
-/* About the bits of an element whose prediction has this mean square error: measured on feature maps. */
-static double rate(double error)
+/* About the bits of an element whose prediction has this mean square error: measured on feature maps; of signed ones,
+ * whose errors are larger, as of a normal distribution. */
+static double rate(const fit *f, double error)
 {
-    return 0.3 * log2(1 + 50 * error);
+    return f->tables->zero ? 0.5 * log2(1 + 12 * error) : 0.3 * log2(1 + 50 * error);
 }
 
 static int16_t whole(double v, int most)
@@ -350,21 +355,26 @@ static int16_t whole(double v, int most)
 
 static void put_set(const fit *f, const regression *r, const size_t *channels, cwi_ctx_set *set)
 {
-    double weight[1 + CWI_CTX_WEIGHTS];
+    double weight[1 + CWI_CTX_WEIGHTS], bias = -f->low * f->scale;
     weights_of(r, weight);
     memset(set, 0, sizeof *set);
     for (unsigned i = 0; i < r->count; i++) {
         const unsigned v = r->chosen[i];
         const double w = weight[i] * f->scale;
         if (v == ONE) {
-            set->bias = whole(w, CWI_CTX_BIAS_MOST);
-        } else if (v < TARGET) {
-            set->weight[v - NEAR] = whole(w, CWI_CTX_WEIGHT_MOST);
+            bias += w;
+            continue;
+        }
+        const int16_t rounded_to = whole(w, CWI_CTX_WEIGHT_MOST);
+        bias += (w - rounded_to) * f->tables->zero;
+        if (v < TARGET) {
+            set->weight[v - NEAR] = rounded_to;
         } else {
-            set->weight[CWI_CTX_NEAR + set->refs] = whole(w, CWI_CTX_WEIGHT_MOST);
+            set->weight[CWI_CTX_NEAR + set->refs] = rounded_to;
             set->ref[set->refs++] = (uint16_t)channels[v - FIRST];
         }
     }
+    set->bias = whole(bias, CWI_CTX_BIAS_MOST);
 }
 
 static void set_both(moments m, unsigned i, unsigned j, double v)
@@ -441,6 +451,14 @@ static float worth_looking_at(const float score[CANDIDATES])
     return CWI_MAX(least, FLT_MIN);
 }
 
+static void subtract_mean(const fit *f, size_t first, size_t candidates, int32_t both[CANDIDATES])
+{
+    int32_t sum;
+    products(f, f->residual, f->known, 1, &sum);
+    for (size_t c = 0; c < candidates; c++)
+        both[c] -= (int32_t)((int64_t)sum * (int64_t)f->sum[first + c] / (int64_t)f->n);
+}
+
 /* The earlier channels that correlate most with the residual, best first; returns how many. */
 static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIST])
 {
@@ -450,6 +468,8 @@ static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIS
     uint8_t worth[CANDIDATES];
     unsigned found = 0, count = 0;
     products(f, f->residual, sample_of(f, first), candidates, both);
+    if (f->tables->zero) /* what is rounded has a mean of its own, which counts where symbols have one */
+        subtract_mean(f, first, candidates, both);
     for (size_t c = 0; c < candidates; c++)
         score[c] = (float)both[c] * (float)both[c] * f->spread[first + c];
     const float least = worth_looking_at(score);
@@ -524,7 +544,7 @@ static void add_references(const fit *f, size_t channel, moments m, regression *
     choose_near(r);
     for (unsigned v; r->count <= CWI_CTX_WEIGHTS && (v = best_of_shortlist(r)) != 0;) {
         const double before = error_of(r), foretold = r->foretold[v] * r->foretold[v] / r->square[v];
-        if (f->whole * (rate(before) - rate(before - foretold / r->n)) < price)
+        if (f->whole * (rate(f, before) - rate(f, before - foretold / r->n)) < price)
             break;
         choose(r, v);
     }
@@ -595,7 +615,7 @@ static double shared_bits(const fit *f, unsigned merge)
     double bits = (double)f->shape->channels * (CLASS_BITS - merge);
     for (unsigned i = 0; i < (unsigned)CWI_CTX_SHARED >> merge; i++) {
         share_set(f, merge, i, &r);
-        bits += r.n * f->whole / (double)f->n * rate(error_of(&r)) + NUMBER_BITS * TARGET;
+        bits += r.n * f->whole / (double)f->n * rate(f, error_of(&r)) + NUMBER_BITS * TARGET;
     }
     return bits;
 }
@@ -635,7 +655,7 @@ static void fit_channel(fit *f, size_t channel)
     choose_near(&r);
     if (f->refers && channel > 0)
         add_references(f, channel, m, &r, channels);
-    f->own_bits += f->whole * rate(error_of(&r));
+    f->own_bits += f->whole * rate(f, error_of(&r));
     put_set(f, &r, channels, &f->tables->sets[channel]);
 }
 

@@ -116,6 +116,34 @@ void cwi_ctx_mix_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, size_t grou
     }
 }
 
+static void add_lanes(int16_t *restrict acc, const int16_t *restrict more)
+{
+    for (unsigned l = 0; l < CWI_LANES; l++)
+        acc[l] = (int16_t)(acc[l] + more[l]);
+}
+
+void cwi_ctx_add_edges(const cwi_ctx_mix *m, unsigned zero, bool top, size_t count, size_t width, int16_t *acc)
+{
+    int16_t left[CWI_LANES], above[CWI_LANES], begin[CWI_LANES], end[CWI_LANES];
+    if (zero == 0)
+        return;
+    for (unsigned l = 0; l < CWI_LANES; l++) {
+        left[l] = (int16_t)(m->left[l] * (int)zero);
+        begin[l] = (int16_t)(m->weight[1][l] * (int)zero);
+        end[l] = (int16_t)(m->weight[2][l] * (int)zero);
+        above[l] = (int16_t)(m->weight[0][l] * (int)zero + begin[l] + end[l]);
+    }
+    for (size_t y = 0; y < count; y++, acc += width * CWI_LANES) {
+        add_lanes(acc, left);
+        for (size_t x = 0; top && y == 0 && x < width; x++)
+            add_lanes(acc + x * CWI_LANES, above);
+        if (!top || y > 0) {
+            add_lanes(acc, begin);
+            add_lanes(acc + (width - 1) * CWI_LANES, end);
+        }
+    }
+}
+
 cwi_ctx_near cwi_ctx_near_of(const cwi_ctx_tables *t, const cwi_ctx_shape *s, const uint8_t *rows, const uint8_t *row,
                              size_t group, size_t y)
 {

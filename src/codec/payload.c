@@ -19,27 +19,28 @@ enum {
     AT_DIMS = 24
 };
 
-size_t cwi_header_size(const cwi_family *family, const cw_shape *shape)
+size_t cwi_header_size(const cwi_family *family, size_t keys, const cw_shape *shape)
 {
-    size_t size = AT_DIMS + 8 * (size_t)shape->ndim + cwi_params_size(family);
+    size_t size = AT_DIMS + 8 * (size_t)shape->ndim + cwi_params_size(family, keys);
     return (size + 7) & ~(size_t)7;
 }
 
 void cwi_header_put(const cw_codec *codec, cw_dtype dtype, const cw_shape *shape, size_t body_size, uint8_t *out)
 {
-    const size_t size = cwi_header_size(codec->family, shape);
+    const cwi_family *family = codec->family;
+    const size_t size = cwi_header_size(family, family->key_count, shape);
     memset(out, 0, size);
     memcpy(out, magic, sizeof magic);
-    cwi_put_le(out + AT_VERSION, CWI_VERSION, 2);
+    cwi_put_le(out + AT_VERSION, family->version, 2);
     cwi_put_le(out + AT_HEADER, size, 2);
-    out[AT_CODEC] = codec->family->id;
+    out[AT_CODEC] = family->id;
     out[AT_DTYPE] = (uint8_t)dtype;
     out[AT_NDIM] = (uint8_t)shape->ndim;
-    out[AT_PARAMS] = (uint8_t)cwi_params_size(codec->family);
+    out[AT_PARAMS] = (uint8_t)cwi_params_size(family, family->key_count);
     cwi_put_le(out + AT_BODY, body_size, 8);
     for (int i = 0; i < shape->ndim; i++)
         cwi_put_le(out + AT_DIMS + 8 * i, (uint64_t)shape->dim[i], 8);
-    cwi_params_put(codec->family, codec->value, out + AT_DIMS + 8 * shape->ndim);
+    cwi_params_put(family, codec->value, out + AT_DIMS + 8 * shape->ndim);
 }
 
 uint32_t cwi_payload_crc(const uint8_t *payload, size_t size)
@@ -67,9 +68,9 @@ static cw_status check_fixed(const uint8_t *src, size_t size, cw_error *err)
                            "not a cutwire payload: it begins with %02x %02x %02x %02x, not \"CWPL\"", src[0], src[1],
                            src[2], src[3]);
     const unsigned version = (unsigned)cwi_get_le(src + AT_VERSION, 2);
-    if (version != CWI_VERSION)
-        return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION, "payload format version %u, this library reads version %d",
-                           version, CWI_VERSION);
+    if (version < 1 || version > CWI_VERSION)
+        return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION,
+                           "payload format version %u, this library reads versions 1 to %d", version, CWI_VERSION);
     return CW_OK;
 }
 
@@ -99,19 +100,33 @@ static cw_status parse_shape(const uint8_t *src, size_t size, cwi_payload *p, cw
     return CW_OK;
 }
 
-static cw_status parse_params(const uint8_t *src, size_t size, cwi_payload *p, cw_error *err)
+/* How many keys of its family it has. */
+static cw_status parse_family(const uint8_t *src, cwi_payload *p, size_t *keys, cw_error *err)
 {
     p->family = cwi_family_by_id(src[AT_CODEC]);
+    p->version = (unsigned)cwi_get_le(src + AT_VERSION, 2);
     if (!p->family)
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, AT_CODEC,
                            "codec number %u is unknown: the payload may come from a newer library", src[AT_CODEC]);
-    if (src[AT_PARAMS] != cwi_params_size(p->family))
+    if (p->version > p->family->version)
+        return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION,
+                           "payload format version %u of codec %s, this library knows versions up to %u", p->version,
+                           p->family->info.name, p->family->version);
+    *keys = p->version < p->family->version ? p->family->first_keys : p->family->key_count;
+    if (src[AT_PARAMS] != cwi_params_size(p->family, *keys))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, AT_PARAMS,
                            "%u bytes of parameters for codec %s, this library knows %zu: the payload may come from a "
                            "newer one",
-                           src[AT_PARAMS], p->family->info.name, cwi_params_size(p->family));
+                           src[AT_PARAMS], p->family->info.name, cwi_params_size(p->family, *keys));
+    return CW_OK;
+}
+
+static cw_status parse_params(const uint8_t *src, size_t size, cwi_payload *p, cw_error *err)
+{
+    size_t keys = 0, bad;
+    CWI_TRY(parse_family(src, p, &keys, err));
     const size_t at = AT_DIMS + 8 * (size_t)p->shape.ndim;
-    p->header_size = cwi_header_size(p->family, &p->shape);
+    p->header_size = cwi_header_size(p->family, keys, &p->shape);
     if (cwi_get_le(src + AT_HEADER, 2) != p->header_size)
         return cwi_fail_at(err, CW_ERR_CORRUPT, AT_HEADER,
                            "the payload says its header has %u bytes, such a one has %zu",
@@ -119,8 +134,7 @@ static cw_status parse_params(const uint8_t *src, size_t size, cwi_payload *p, c
     if (size < p->header_size)
         return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, its header has %zu", size,
                            p->header_size);
-    size_t bad;
-    if (!cwi_params_get(p->family, src + at, p->value, &bad))
+    if (!cwi_params_get(p->family, keys, src + at, p->value, &bad))
         return cwi_fail_at(err, CW_ERR_CORRUPT, at, "parameter %s of codec %s is out of range in the payload",
                            p->family->keys[bad].name, p->family->info.name);
     return CW_OK;

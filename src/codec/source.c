@@ -25,10 +25,31 @@ size_t cwi_kept(double r, size_t n)
 
 const float *cwi_source_get(const cwi_source *s, size_t first, size_t n, float *chunk)
 {
-    if (s->dtype == CW_F32)
+    if (s->dtype == CW_F32 && !s->offset)
         return (const float *)(const void *)s->data + first;
-    s->kernels->from_bf16(s->data + 2 * first, n, chunk);
+    if (s->dtype == CW_F32)
+        memcpy(chunk, s->data + 4 * first, 4 * n);
+    else
+        s->kernels->from_bf16(s->data + 2 * first, n, chunk);
+    if (s->offset)
+        cwi_add_offsets(s->offset, s->channels, s->plane, first, n, -1, chunk);
     return chunk;
+}
+
+/* In GNU C's vectors, or not at all. */
+void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign, float *x)
+{
+    size_t channel = first / plane % channels, left = plane - first % plane;
+    while (n > 0) {
+        const size_t m = CWI_MIN(n, left);
+        const float more = sign * offset[channel];
+        for (size_t i = 0; i < m; i++)
+            x[i] += more;
+        x += m;
+        n -= m;
+        left = plane;
+        channel = channel + 1 < channels ? channel + 1 : 0;
+    }
 }
 
 float cwi_source_at(const cwi_source *s, size_t i)

@@ -293,10 +293,10 @@ static unsigned value_bytes(const cwi_key *key)
     return key->type == CWI_KEY_REAL || key->type == CWI_KEY_SEED ? 8 : 1;
 }
 
-size_t cwi_params_size(const cwi_family *family)
+size_t cwi_params_size(const cwi_family *family, size_t keys)
 {
     size_t size = 0;
-    for (size_t i = 0; i < family->key_count; i++)
+    for (size_t i = 0; i < keys; i++)
         size += value_bytes(&family->keys[i]);
     return size;
 }
@@ -312,9 +312,11 @@ void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *
     }
 }
 
-bool cwi_params_get(const cwi_family *family, const uint8_t *in, cwi_value *values, size_t *bad_key)
+bool cwi_params_get(const cwi_family *family, size_t keys, const uint8_t *in, cwi_value *values, size_t *bad_key)
 {
-    for (size_t i = 0; i < family->key_count; i++) {
+    for (size_t i = keys; i < family->key_count; i++)
+        values[i] = standard_value(&family->keys[i]);
+    for (size_t i = 0; i < keys; i++) {
         uint64_t bits = cwi_get_le(in, value_bytes(&family->keys[i]));
         if (family->keys[i].type == CWI_KEY_REAL)
             memcpy(&values[i].real, &bits, sizeof bits);

@@ -324,6 +324,27 @@ static void check_symbols(const cwi_kernels *k, pattern p, size_t n, const float
     assert_true(!w.short_of && w.next == got + size);
 }
 
+static void check_about(const cwi_kernels *k, pattern p, size_t n, bool at_end)
+{
+    static uint8_t want[MOST];
+    const float *x = input(p, n, at_end);
+    const cwi_ec_quant from = ec_quant_for(x, n, false);
+    for (unsigned zero = 0; zero < CWI_SYMBOLS; zero += 7) {
+        const cwi_quant q = {
+            .pre = from.pre, .base = -(float)zero / from.scale, .scale = from.scale, .half = 0.5f, .top = 15};
+        uint8_t *got = place(1, n, !at_end, 0xaa);
+        scalar.ec.quantize_about(x, n, &q, want);
+        k->ec.quantize_about(x, n, &q, got);
+        assert_same_bytes(k, "ec quantize about a zero", p, n, got, want, n);
+    }
+}
+
+static void test_about(void **state)
+{
+    (void)state;
+    check_all(check_about);
+}
+
 static void check_ec(const cwi_kernels *k, pattern p, size_t n, bool at_end)
 {
     static uint8_t want[MOST];
@@ -396,7 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lanes),    cmocka_unit_test(test_contexts), cmocka_unit_test(test_coder),
         cmocka_unit_test(test_products), cmocka_unit_test(test_energy),   cmocka_unit_test(test_ec),
-        cmocka_unit_test(test_planes),   cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_about),    cmocka_unit_test(test_planes),   cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, find_variants, NULL);
 }

@@ -37,11 +37,15 @@ typedef struct cwi_ec_tally {
     uint64_t escaped; /* symbols CWI_EC_ESCAPED */
 } cwi_ec_tally;
 
+struct cwi_quant;
+
 typedef struct cwi_ec_kernels {
     /* part[i % 8] += the square of x[i], in double precision, in order; what is left of n / 8 adds to part[0]. */
     void (*energy)(const float *x, size_t n, double part[8]);
     /* x is element `first` of the tensor. NaN gives CWI_EC_ESCAPED. */
     void (*quantize)(const float *x, size_t n, const cwi_ec_quant *q, uint64_t first, uint8_t *symbols);
+    /* Symbols about a zero: code of max(x, q->base / q->pre), q->top = 15 (kernels.h). */
+    void (*quantize_about)(const float *x, size_t n, const struct cwi_quant *q, uint8_t *symbols);
     /* Adds to *t; symbols are below 16, here and below. */
     void (*tally)(const uint8_t *symbols, size_t n, cwi_ec_tally *t);
     /* One bit for each symbol that has a sign. */

@@ -31,6 +31,17 @@ static void quantize(const float *x, size_t n, const cwi_ec_quant *q, uint64_t f
         symbols[i] = cwi_ec_symbol(cwi_ec_code(q, x[i], first + i));
 }
 
+static void quantize_about(const float *x, size_t n, const cwi_quant *q, uint8_t *symbols)
+{
+    const float low = q->base / q->pre;
+    for (size_t i = 0; i < n; i++) {
+        const float at = x[i] > low ? x[i] : low;
+        const float scaled = (at * q->pre - q->base) * q->scale;
+        const float sum = scaled + q->half;
+        symbols[i] = (uint8_t)(sum < q->top ? sum : q->top);
+    }
+}
+
 static bool has_sign(unsigned symbol)
 {
     return symbol != 0 && symbol != CWI_EC_ESCAPED;
@@ -126,6 +137,7 @@ void cwi_ec_scalar(cwi_kernels *k)
 {
     k->ec = (cwi_ec_kernels){.energy = energy,
                              .quantize = quantize,
+                             .quantize_about = quantize_about,
                              .tally = tally,
                              .put_signs = put_signs,
                              .dequantize = dequantize,

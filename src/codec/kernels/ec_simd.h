@@ -79,6 +79,42 @@ static void ec_quantize(const float *x, size_t n, const cwi_ec_quant *q, uint64_
     }
 }
 
+/* In GNU C's vectors: what no kernel of this width has. */
+typedef float floats4 __attribute__((vector_size(16)));
+typedef int32_t mask4 __attribute__((vector_size(16)));
+
+CWI_INLINE void no_less(const float *x, float low, float out[CWI_GROUP])
+{
+    const floats4 least = (floats4){0} + low;
+    for (int i = 0; i < CWI_GROUP; i += 4) {
+        floats4 v;
+        memcpy(&v, x + i, sizeof v);
+        const mask4 above = v > least;
+        v = (floats4)(((mask4)v & above) | ((mask4)least & ~above));
+        memcpy(out + i, &v, sizeof v);
+    }
+}
+
+static void ec_quantize_about(const float *x, size_t n, const cwi_quant *q, uint8_t *symbols)
+{
+    const v_quant vq = v_quant_of(q);
+    const float low = q->base / q->pre;
+    float group[CWI_GROUP];
+    size_t i = 0;
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP) {
+        no_less(x + i, low, group);
+        v_store_codes(v_quantize(group, &vq), symbols + i);
+    }
+    if (i < n) {
+        float last[CWI_GROUP] = {0};
+        uint8_t codes[CWI_GROUP];
+        memcpy(last, x + i, (n - i) * sizeof *x);
+        no_less(last, low, group);
+        v_store_codes(v_quantize(group, &vq), codes);
+        memcpy(symbols + i, codes, n - i);
+    }
+}
+
 /* ---- what symbols ask for besides ---- */
 
 /* Which symbols of a group have a sign: neither 0 nor 15. */
@@ -213,6 +249,7 @@ static void planes_of_codes(const uint8_t *codes, size_t n, unsigned planes, uns
 static void ec_fill(cwi_kernels *k)
 {
     k->ec.quantize = ec_quantize;
+    k->ec.quantize_about = ec_quantize_about;
     k->ec.tally = ec_tally;
     k->ec.put_signs = ec_put_signs;
     k->ec.dequantize = ec_dequantize;

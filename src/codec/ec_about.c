@@ -1,0 +1,207 @@
+/* ec_about.c - symbols about a zero: which zero, levels, and what lies beyond the alphabet. */
+#include "codec/ec_about.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- levels ---- */
+
+void cwi_about_levels_clear(cwi_about_levels *l)
+{
+    memset(l, 0, sizeof *l);
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        l->common[s] = CWI_ABOUT_MIDDLE;
+}
+
+size_t cwi_about_levels_size(const cwi_about_levels *l)
+{
+    size_t size = CWI_ABOUT_MARKS + (l->count ? CWI_CTX_CLASSES * CWI_ABOUT_MARKS + l->count : 0);
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        size += l->common[s] != CWI_ABOUT_MIDDLE ? sizeof l->common[s] : 0;
+    return size;
+}
+
+void cwi_about_levels_put(const cwi_about_levels *l, uint8_t *out)
+{
+    unsigned marks = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        marks |= (unsigned)(l->common[s] != CWI_ABOUT_MIDDLE) << s;
+    cwi_put_le(out, marks, CWI_ABOUT_MARKS);
+    out += CWI_ABOUT_MARKS;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        if (marks >> s & 1) {
+            cwi_put_le(out, l->common[s], 2);
+            out += 2;
+        }
+    for (unsigned c = 0; l->count && c < CWI_CTX_CLASSES; c++) {
+        marks = 0;
+        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+            marks |= (unsigned)l->has[c][s] << s;
+        cwi_put_le(out, marks, CWI_ABOUT_MARKS);
+        out += CWI_ABOUT_MARKS;
+        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+            if (l->has[c][s])
+                *out++ = l->own[c][s];
+    }
+}
+
+/* Of the next symbols, or of those of a class; NULL when they end too early. */
+static const uint8_t *get_marks(const uint8_t *in, const uint8_t *end, size_t each, unsigned *marks)
+{
+    if (!in || end - in < CWI_ABOUT_MARKS)
+        return NULL;
+    *marks = (unsigned)cwi_get_le(in, CWI_ABOUT_MARKS);
+    in += CWI_ABOUT_MARKS;
+    return (size_t)(end - in) < each * (size_t)__builtin_popcount(*marks) ? NULL : in;
+}
+
+const uint8_t *cwi_about_levels_get(const uint8_t *in, size_t size, bool classes, cwi_about_levels *l)
+{
+    const uint8_t *end = in + size;
+    unsigned marks = 0;
+    cwi_about_levels_clear(l);
+    in = get_marks(in, end, 2, &marks);
+    for (unsigned s = 0; in && s < CWI_SYMBOLS; s++)
+        if (marks >> s & 1) {
+            l->common[s] = (uint16_t)cwi_get_le(in, 2);
+            in += 2;
+        }
+    for (unsigned c = 0; classes && in && c < CWI_CTX_CLASSES; c++) {
+        in = get_marks(in, end, 1, &marks);
+        for (unsigned s = 0; in && s < CWI_SYMBOLS; s++) {
+            l->has[c][s] = marks >> s & 1;
+            l->own[c][s] = l->has[c][s] ? *in++ : 0;
+            l->count += l->has[c][s];
+        }
+    }
+    return in;
+}
+
+/* ---- tails ---- */
+
+#define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+bool cwi_about_next(const uint8_t *symbols, size_t n, unsigned zero, size_t *i)
+{
+    const uint64_t low = zero ? EIGHT(0x10) : 0;
+    for (uint64_t eight; n - *i >= sizeof eight; *i += sizeof eight) {
+        memcpy(&eight, symbols + *i, sizeof eight);
+        if (((eight + EIGHT(1)) & EIGHT(0x10)) | (~(eight + EIGHT(15)) & low))
+            break;
+    }
+    while (*i < n && !cwi_about_is_tail(symbols[*i], zero))
+        ++*i;
+    return *i < n;
+}
+
+uint32_t cwi_about_excess(const cwi_quant *q, float x, unsigned symbol)
+{
+    const float scaled = (x * q->pre - q->base) * q->scale;
+    const float beyond = symbol ? floorf(scaled + 0.5f) - CWI_ABOUT_TOP : -floorf(scaled + 0.5f);
+    return beyond < CWI_ABOUT_FAR ? (uint32_t)CWI_MAX(beyond, 0.0f) : CWI_ABOUT_FAR;
+}
+
+void cwi_about_tally(const cwi_quant *q, const float *x, const uint8_t *symbols, size_t n, unsigned zero,
+                     cwi_about_tails *t)
+{
+    for (size_t i = 0; i < n && cwi_about_next(symbols, n, zero, &i); i++) {
+        const uint32_t excess = cwi_about_excess(q, x[i], symbols[i]);
+        for (unsigned order = 0; order < CWI_ABOUT_ORDERS; order++)
+            t->bits[order] += 2 * (31 - (unsigned)__builtin_clz((excess >> order) + 1)) + 1 + order;
+        t->escaped += excess == CWI_ABOUT_FAR;
+    }
+}
+
+unsigned cwi_about_order(const cwi_about_tails *t)
+{
+    unsigned best = 0;
+    for (unsigned order = 1; order < CWI_ABOUT_ORDERS; order++)
+        best = t->bits[order] < t->bits[best] ? order : best;
+    return best;
+}
+
+/* ---- the zero ---- */
+
+enum {
+    BIN = 16,
+    /* bins in the root mean square */ LINE = 16,
+    /* elements of the sample that lie together */ MOST = 64
+};
+
+void cwi_about_sample(const cwi_source *s, const cwi_layout *l, const double *rms, uint32_t bins[CWI_ABOUT_BINS])
+{
+    float chunk[CWI_CHUNK];
+    const size_t lines = l->elements / LINE, wanted = CWI_ABOUT_SAMPLE / LINE,
+                 each = CWI_MAX(lines / wanted, (size_t)1);
+    const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, l->elements, each);
+    memset(bins, 0, CWI_ABOUT_BINS * sizeof *bins);
+    for (size_t i = 0; i <= lines; i += each) {
+        const size_t first = CWI_MIN((i + (size_t)(cwi_rng_at(&r, i) % each)) * LINE, l->elements);
+        const size_t n = CWI_MIN((size_t)LINE, l->elements - first);
+        const float *x = cwi_source_get(s, first, n, chunk);
+        for (size_t k = 0; k < n; k++) {
+            const double one = rms[(first + k) / l->length];
+            const double at = one > 0 ? (double)x[k] / one * BIN + CWI_ABOUT_BINS / 2 : CWI_ABOUT_BINS / 2;
+            bins[(size_t)CWI_MIN(CWI_MAX(at, 0.0), (double)CWI_ABOUT_BINS - 1)]++;
+        }
+    }
+}
+
+/* Of the sample at a step: how many have each k, below, at and above 0. */
+typedef struct steps {
+    double count[2 * MOST + 1], all;
+} steps;
+
+static void count_steps(const uint32_t *bins, double step, steps *out)
+{
+    memset(out, 0, sizeof *out);
+    for (size_t b = 0; b < CWI_ABOUT_BINS; b++) {
+        const double v = ((double)b + 0.5 - CWI_ABOUT_BINS / 2) / BIN / step;
+        int k = (int)CWI_MIN(CWI_MAX(floor(v + 0.5), (double)-MOST), (double)MOST);
+        if (k == 0 && (b == 0 || b == CWI_ABOUT_BINS - 1))
+            k = b ? MOST : -MOST; /* anything */
+        out->count[MOST + k] += bins[b];
+        out->all += bins[b];
+    }
+}
+
+static double tail_bits(const steps *s, unsigned zero)
+{
+    double bits = 0;
+    for (int k = -MOST; k <= MOST; k++) {
+        const int beyond = k > 0 ? k + (int)zero - CWI_ABOUT_TOP : zero ? -k - (int)zero : -1;
+        if (beyond >= 0)
+            bits += s->count[MOST + k] * (1 + 2 * log2(1.0 + beyond));
+    }
+    return bits;
+}
+
+/* What signs and the lower bits of magnitudes take. */
+static double bits_apart(const steps *s, bool is_signed)
+{
+    double bits = 0;
+    for (int k = -MOST; k <= MOST; k++) {
+        const int v = k < 0 ? -k : k;
+        bits += s->count[MOST + k] * ((v && is_signed) + (v >= CWI_EC_EXACT ? floor(log2(v)) : 0));
+    }
+    return bits;
+}
+
+bool cwi_about_choose(const uint32_t bins[CWI_ABOUT_BINS], double step, unsigned *zero)
+{
+    steps s;
+    bool is_signed = false;
+    count_steps(bins, step, &s);
+    for (size_t b = 0; b < CWI_ABOUT_BINS / 2; b++)
+        is_signed |= bins[b] != 0;
+    double least = INFINITY;
+    for (unsigned z = is_signed; z <= (is_signed ? CWI_ABOUT_TOP - 1 : 0); z++) {
+        /* where several will do, one that leaves as much room below as above */
+        const double bits = tail_bits(&s, z) * (1 + 1e-3 * fabs(z - CWI_ABOUT_TOP / 2.0)) + 1e-9 * fabs(z - 7.0);
+        if (bits < least) {
+            least = bits;
+            *zero = z;
+        }
+    }
+    return s.count[MOST] < s.all && least <= bits_apart(&s, is_signed) + 0.01 * s.all;
+}

@@ -1,0 +1,240 @@
+/* ec_levels.c - the encoder of ec: what symbols come back as, in their contexts, and the error that leaves. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "codec/bits.h"
+#include "codec/ec_plan.h"
+
+/* ---- levels of classes ---- */
+
+#define CWI_CTX_MOST 3.99f /* magnitudes that do not matter are taken for this */
+
+/* In GNU C's vectors: there are often four only. */
+typedef float floats4 __attribute__((vector_size(16)));
+typedef int32_t numbers4 __attribute__((vector_size(16)));
+typedef uint16_t words4 __attribute__((vector_size(8)));
+
+static uint16_t magnitude_of(float x, const cwi_ec_quant *q)
+{
+    const float v = fabsf(x) * q->pre * q->scale;
+    return (uint16_t)(int32_t)((v < CWI_CTX_MOST ? v : CWI_CTX_MOST) * CWI_CTX_ONE);
+}
+
+static void magnitudes_of(const float *x, size_t n, const cwi_ec_quant *q, uint16_t *out)
+{
+    const floats4 most = {CWI_CTX_MOST, CWI_CTX_MOST, CWI_CTX_MOST, CWI_CTX_MOST};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        numbers4 bits;
+        memcpy(&bits, x + i, sizeof bits);
+        const floats4 v = (floats4)(bits & INT32_MAX) * q->pre * q->scale;
+        const numbers4 below = v < most;
+        const floats4 least = (floats4)(((numbers4)v & below) | ((numbers4)most & ~below));
+        const words4 words = __builtin_convertvector(__builtin_convertvector(least * CWI_CTX_ONE, numbers4), words4);
+        memcpy(out + i, &words, sizeof words);
+    }
+    for (; i < n; i++)
+        out[i] = magnitude_of(x[i], q);
+}
+
+/* Where within their steps elements lie, from their lower ends on; of tails as if they had symbols of their own. */
+static void places_of(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
+                      uint16_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float v = x[i] * q->pre * q->scale;
+        const float k = cwi_about_is_tail(symbols[i], zero) ? floorf(v + 0.5f) : (float)((int)symbols[i] - (int)zero);
+        const float place = v - k + 0.5f;
+        out[i] = (uint16_t)(CWI_MAX(CWI_MIN(place, 1.0f), 0.0f) * CWI_CTX_ONE);
+    }
+}
+
+bool cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
+{
+    const cwi_ec_encoding *e = of;
+    float chunk[CWI_CHUNK];
+    while (n > 0) {
+        const size_t segment = cwi_ec_segment_of(e, first), here = CWI_MIN(n, (segment + 1) * e->layout.length - first);
+        const cwi_ec_quant q = cwi_ec_quant_of(e, segment);
+        if (q.scale == 0)
+            return false;
+        const float *x = cwi_source_get(&e->job->source, first, here, chunk);
+        if (e->about)
+            places_of(x, e->symbols + first, here, &q, e->zero, out);
+        else
+            magnitudes_of(x, here, &q, out);
+        first += here;
+        out += here;
+        n -= here;
+    }
+    return true;
+}
+
+/* What is left of the squares of elements that come back as their mean, or with `at_zero` as 0. */
+static double spread(const cwi_ctx_moment *m, bool at_zero)
+{
+    const double sum = (double)m->sum, mean = m->count && !at_zero ? sum / (double)m->count : 0;
+    return (double)m->square - mean * sum;
+}
+
+static cwi_ctx_moment of_all_classes(const cwi_ctx_moments *m, unsigned symbol)
+{
+    cwi_ctx_moment all = {0};
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        cwi_ctx_moment_add(&all, &m->of[c][symbol]);
+    return all;
+}
+
+/* The same of all elements of which `m` is a sample: they lie farther from its mean than itself does. `all` is of all
+ * classes. */
+static double spread_of_more(const cwi_ctx_moment *m, const cwi_ctx_moment *all)
+{
+    const double n = (double)m->count;
+    return n > 1 ? spread(m, false) * (n + 1) / (n - 1) : n * spread(all, false) / CWI_MAX((double)all->count, 1.0);
+}
+
+/* Whether the plan at hand should have levels of classes, and which error it has then. `tried`: on a part alone. */
+static void weigh_classes(cwi_ec_encoding *e, bool tried)
+{
+    const cwi_ctx_encoder *ctx = &e->ctx;
+    /* A sample may have more or less in it than the rest has. */
+    const bool sampled = ctx->moments.elements < ctx->shape.elements;
+    double saved = 0, plain = 0;
+    e->classes = false;
+    if (!ctx->magnitudes || e->stats->doubtful || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.elements == 0)
+        return;
+    for (unsigned s = 0; s < CWI_CTX_CLASSED; s++) {
+        const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
+        plain += spread(&all, s == 0);
+        saved += spread(&all, s == 0);
+        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++) {
+            const cwi_ctx_moment *own = &ctx->moments.of[c][s];
+            const bool at_zero = s == 0 && e->is_signed;
+            saved -= sampled && !at_zero ? spread_of_more(own, &all) : spread(own, at_zero);
+        }
+    }
+    const double large = cwi_ec_error_from(e->stats, e->step, false, CWI_CTX_CLASSED, NULL);
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.elements);
+    const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
+    if (sampled && !tried && fabs(plain * unit - small) > 0.1 * small)
+        return; /* most of the error is in few places, which the sample has too many or too few of */
+    e->error = large + (plain > 0 ? small * CWI_MAX(plain - saved, 0.0) / plain : small);
+    /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
+    const double octaves = e->error > 0 ? 0.5 * log2((small + large) / e->error) : 0;
+    e->classes = 0.4 * octaves * (double)e->layout.elements > 1.5 * 8 * CWI_EC_CLASS_LEVELS;
+}
+
+/* ---- levels of symbols about a zero ---- */
+
+static const double half = 0.5 * CWI_CTX_ONE;
+
+/* Of squares of symbols that come back half a step above their lower ends. */
+static double spread_about_middle(const cwi_ctx_moment *m)
+{
+    return (double)m->square - 2 * half * (double)m->sum + half * half * (double)m->count;
+}
+
+/* The same moments of magnitudes. */
+static cwi_ctx_moment mirrored(const cwi_ctx_moment *m)
+{
+    cwi_ctx_moment out = {.count = m->count, .sum = m->count * CWI_CTX_ONE - m->sum};
+    out.square = m->count * CWI_CTX_ONE * CWI_CTX_ONE - 2 * CWI_CTX_ONE * m->sum + m->square;
+    return out;
+}
+
+/* What would be left with one level for each magnitude, which is what the histogram knows. */
+static double spread_of_magnitudes(const cwi_ec_encoding *e)
+{
+    double left = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+        cwi_ctx_moment all = of_all_classes(&e->ctx.moments, s);
+        const unsigned mirror = 2 * e->zero - s;
+        if (s < e->zero && s > 0 && mirror < CWI_ABOUT_TOP)
+            continue; /* with its mirror image */
+        if (s == e->zero || cwi_about_is_tail(s, e->zero)) {
+            left += spread_about_middle(&all);
+            continue;
+        }
+        if (2 * e->zero > s && mirror > 0 && mirror < s) {
+            const cwi_ctx_moment below = of_all_classes(&e->ctx.moments, mirror);
+            const cwi_ctx_moment same = mirrored(&below);
+            cwi_ctx_moment_add(&all, &same);
+        }
+        left += spread(&all, false);
+    }
+    return left;
+}
+
+/* The mean in parts of a step, as a whole number. */
+static unsigned about_level(const cwi_ctx_moment *m, unsigned parts)
+{
+    const double place = m->count ? (double)m->sum / (double)m->count / CWI_CTX_ONE : 0.5;
+    return (unsigned)CWI_MIN(CWI_MAX(floor(place * parts + 0.5), 0.0), parts - 1.0);
+}
+
+/* What a class with a level of its own leaves less, and *left what all leave. */
+static void choose_own(cwi_ec_encoding *e, unsigned s, double price, double *left)
+{
+    const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, s);
+    const double mean = all.count ? (double)all.sum / (double)all.count : half;
+    e->own.common[s] = (uint16_t)about_level(&all, CWI_ABOUT_FINE);
+    *left += spread(&all, false);
+    for (unsigned c = 0; c < CWI_CTX_CLASSES && e->ctx.tables.mode != CWI_CTX_PLAIN; c++) {
+        const cwi_ctx_moment *m = &e->ctx.moments.of[c][s];
+        if (m->count < 2)
+            continue;
+        const unsigned level = about_level(m, CWI_ABOUT_COARSE);
+        const double n = (double)m->count, own = (double)m->sum / n, off = own - mean;
+        const double missed = own - (double)level * CWI_CTX_ONE / CWI_ABOUT_COARSE;
+        const double gain = n * (off * off - missed * missed) - (e->ctx.whole ? 0 : 2) * spread(m, false) / (n - 1);
+        if (gain < price)
+            continue;
+        e->own.has[c][s] = true;
+        e->own.own[c][s] = (uint8_t)level;
+        e->own.count++;
+        *left -= gain;
+    }
+}
+
+/* Levels of symbols, and of classes where they pay, and the error with them. */
+static void weigh_about(cwi_ec_encoding *e)
+{
+    const cwi_ctx_moments *m = &e->ctx.moments;
+    cwi_about_levels_clear(&e->own);
+    e->classes = false;
+    e->error = cwi_ec_error(e->stats, e->step, false, NULL);
+    if (!e->ctx.magnitudes || m->elements == 0)
+        return;
+    const double plain = spread_of_magnitudes(e);
+    /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
+    const double price = 12 / (0.4 * 0.5 * 1.44) * plain / (double)e->layout.elements;
+    double left = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+        const cwi_ctx_moment all = of_all_classes(m, s);
+        if (cwi_about_is_tail(s, e->zero))
+            left += spread_about_middle(&all);
+        else
+            choose_own(e, s, price, &left);
+    }
+    e->classes = e->own.count > 0;
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->elements);
+    e->error = e->ctx.whole || plain <= 0 ? left * unit : e->error * left / plain;
+}
+
+uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol)
+{
+    const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, symbol), *own = &e->ctx.moments.of[class][symbol];
+    const cwi_ctx_moment *m = own->count ? own : &all;
+    if (symbol == 0 && e->is_signed)
+        return 0;
+    return cwi_ec_level_put(symbol, m->count ? (double)m->sum / (double)m->count / CWI_CTX_ONE : symbol);
+}
+
+void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried)
+{
+    if (e->about)
+        weigh_about(e);
+    else
+        weigh_classes(e, tried);
+}

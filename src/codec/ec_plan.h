@@ -1,0 +1,87 @@
+/* ec_plan.h - one call of ec's encoder, and what its files do for each other. Internal. */
+#ifndef CWI_EC_PLAN_H
+#define CWI_EC_PLAN_H
+
+#include "codec/codec_ec.h"
+#include "codec/ec.h"
+
+/* One call. */
+typedef struct cwi_ec_encoding {
+    cwi_encode_job *job; /* its elements, and their support, in the order in which they are coded */
+    cwi_order_id order;
+    cw_shape shape; /* as which they are coded */
+    cwi_layout layout;
+    bool is_signed, stochastic;
+    uint64_t noise; /* key */
+    double *rms;
+    cwi_ec_stats *stats;
+    size_t offsets; /* channels that have them, or 0 */
+    int32_t *offset;
+    float unit;
+    double larger;     /* the tensor's root mean square, over what is left with offsets */
+    bool may_be_about; /* symbols about a zero, where they pay */
+    uint32_t *bins;
+    cwi_ctx_encoder ctx;
+    uint8_t *symbols;
+    size_t cap; /* bytes that the body may have */
+    /* of the present step: */
+    double step;        /* of the root mean square; infinite: all elements become 0 */
+    double fitted;      /* the one that the contexts' weights were chosen for */
+    cwi_ec_quant first; /* of the first segment, which mostly is the only one */
+    bool about;         /* symbols are about a zero */
+    unsigned zero, fitted_zero;
+    cwi_about_tails tails;
+    cwi_about_levels own; /* with those */
+    size_t planned;       /* bytes */
+    float level[CWI_EC_EXACT];
+    unsigned levels; /* sent */
+    bool classes;    /* whether each class of contexts has levels of its own */
+    double error;    /* with those: the relative error (squared) */
+    cwi_ec_tally tally;
+} cwi_ec_encoding;
+
+/* ---- symbols (ec_quantize.c) ---- */
+
+/* The step of a segment, in units of the tensor. */
+float cwi_ec_step_of(const cwi_ec_encoding *e, size_t segment);
+void cwi_ec_set_step(cwi_ec_encoding *e, double step);
+size_t cwi_ec_segment_of(const cwi_ec_encoding *e, size_t element);
+cwi_ec_quant cwi_ec_quant_of(const cwi_ec_encoding *e, size_t segment);
+cwi_quant cwi_ec_about_quant(const cwi_ec_encoding *e, const cwi_ec_quant *q);
+/* `n` elements from `first` on, to `symbols`. */
+void cwi_ec_quantize(cwi_ec_encoding *e, size_t first, size_t n, uint8_t *symbols);
+/* All of them at another step, with what the contexts' encoder is to know. */
+void cwi_ec_quantize_all(cwi_ec_encoding *e, double step);
+/* What was counted of symbols. */
+void cwi_ec_forget(cwi_ec_encoding *e);
+/* Bytes behind the symbols. */
+size_t cwi_ec_rest(const cwi_ec_encoding *e);
+/* The step, or the first of ever finer ones that keeps the error. */
+double cwi_ec_confirmed(cwi_ec_encoding *e, double step, double error);
+void cwi_ec_set_levels(cwi_ec_encoding *e);
+
+/* ---- levels (ec_levels.c) ---- */
+
+/* A cwi_ctx_magnitudes of a cwi_ec_encoding. */
+bool cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+/* Which levels the plan at hand should have, and which error it has then. `tried`: on a part alone. */
+void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried);
+uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol);
+
+/* ---- steps (ec_step.c) ---- */
+
+/* Bytes before the symbols. */
+size_t cwi_ec_head(const cwi_ec_encoding *e);
+/* About the bytes of the body. */
+size_t cwi_ec_plan(cwi_ec_encoding *e, double step);
+/* The step for the bytes there are, planned. */
+double cwi_ec_fit(cwi_ec_encoding *e, double step, bool freely);
+/* Whether anything is asked of the magnitudes' distribution: an error, or the levels. */
+bool cwi_ec_wants_stats(const cwi_ec_encoding *e);
+/* The step for an error, planned; `plain` is the one without levels of classes. */
+double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain);
+/* About the relative error, where it is known before. */
+double cwi_ec_expected_error(const cwi_value *v);
+double cwi_ec_first_step(cwi_ec_encoding *e, bool *freely);
+
+#endif

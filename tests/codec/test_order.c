@@ -1,0 +1,185 @@
+/* test_order.c - ec codes tensors in whatever layout they come: as small, and as near, as samples of channels of
+ * planes. */
+#include "codec_test.h"
+
+enum { N = 20, C = 12, H = 10, W = 14, PLACES = H * W, ELEMENTS = N * C * PLACES, NDIM_MOST = 5 };
+
+/* What each layout's element is in NCHW; the last dimension is counted fastest. */
+typedef struct layout {
+    const char *name;
+    int ndim;
+    int64_t dim[NDIM_MOST];
+    size_t stride[NDIM_MOST]; /* in NCHW */
+    int number;               /* in payloads */
+} layout;
+
+static const layout layouts[] = {
+    {"nchw", 4, {N, C, H, W}, {C * PLACES, PLACES, W, 1}, 1},
+    {"nhwc", 4, {N, H, W, C}, {C * PLACES, W, 1, PLACES}, 2},
+    {"nlc", 3, {N, PLACES, C}, {C * PLACES, 1, PLACES}, 3},
+    {"ncl", 3, {N, C, PLACES}, {C * PLACES, PLACES, 1}, 4},
+    {"nchw", 5, {5, C, 4, H, W}, {4 * C * PLACES, PLACES, C *PLACES, W, 1}, 1},
+    {"nhwc", 5, {5, 4, H, W, C}, {4 * C * PLACES, C *PLACES, W, 1, PLACES}, 2},
+};
+
+/* The tensor in a layout, of elements of `size` bytes; or back. */
+static void arrange(const layout *l, const void *from, size_t size, bool back, void *to)
+{
+    int64_t at[NDIM_MOST] = {0};
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        size_t planes = 0;
+        for (int d = 0; d < l->ndim; d++)
+            planes += (size_t)at[d] * l->stride[d];
+        memcpy((uint8_t *)to + (back ? planes : i) * size, (const uint8_t *)from + (back ? i : planes) * size, size);
+        for (int d = l->ndim; d-- > 0 && ++at[d] == l->dim[d];)
+            at[d] = 0;
+    }
+}
+
+static cw_tensor tensor_in(const layout *l, const float *planes, float *x)
+{
+    const cw_shape shape = cw_shape_of(l->ndim, l->dim);
+    arrange(l, planes, sizeof *x, false, x);
+    return cw_tensor_view(CW_F32, &shape, x);
+}
+
+/* Smooth planes, each unlike the others. */
+static float *map_of(bool negatives)
+{
+    float *x = cwi_alloc(ELEMENTS, sizeof *x);
+    cwi_rng r = cwi_rng_make(7, CWI_STREAM_TEST, 0, 0);
+    for (size_t p = 0; p < N * C; p++) {
+        const double one = 6 * cwi_rng_double(&r), other = 6 * cwi_rng_double(&r);
+        for (size_t i = 0; i < PLACES; i++) {
+            const double v = sin((double)(i / W) * 0.5 + one) + sin((double)(i % W) * 0.4 + other) - 0.3;
+            x[p * PLACES + i] = (float)CWI_MAX(v + 0.15 * cwi_rng_normal(&r), negatives ? -9.0 : 0.0);
+        }
+    }
+    return x;
+}
+
+/* In any layout, told or not, the payload says which, is as short as that of planes, and decodes to the same. */
+static void layouts_are_recognised(void **state)
+{
+    (void)state;
+    static float x[ELEMENTS], y[ELEMENTS], back[ELEMENTS], wanted[ELEMENTS];
+    static const char *const specs[] = {"ec:err=0.2", "ec:step=0.7,round=stochastic", "ec:bytes=9000,scope=sample"};
+    for (int negatives = 0; negatives < 2; negatives++) {
+        float *planes = map_of(negatives);
+        for (size_t s = 0; s < CWI_COUNT(specs); s++) {
+            size_t size = 0;
+            for (size_t i = 0; i < 2 * CWI_COUNT(layouts); i++) {
+                const layout *l = &layouts[i / 2];
+                char spec[100];
+                uint8_t *body;
+                snprintf(spec, sizeof spec, "%s,layout=%s", specs[s], i % 2 ? l->name : "auto");
+                const cw_tensor t = tensor_in(l, planes, x);
+                packed p = encode(spec, &t);
+                body_of(&p, &body);
+                assert_int_equal(body[2], l->number);
+                decode_floats(&p, &t, y);
+                arrange(l, y, sizeof *y, true, back);
+                if (i == 0) {
+                    size = p.size;
+                    memcpy(wanted, back, sizeof wanted);
+                }
+                if (fabs((double)p.size - (double)size) > (l->ndim == 5 ? 80 : 16)) /* fewer samples have fewer steps */
+                    fail_msg("%s of %d dimensions: %zu bytes, not %zu", spec, l->ndim, p.size, size);
+                if (s == 0) /* the others choose by what is there first */
+                    assert_memory_equal(wanted, back, sizeof wanted);
+                free(p.bytes);
+            }
+        }
+        cwi_free(planes);
+    }
+}
+
+/* What both ends know to be 0, what came in as 0, elements of two bytes, and threads, in a layout that moves them. */
+static void moved_elements_keep_what_belongs_to_them(void **state)
+{
+    (void)state;
+    static float x[ELEMENTS], y[ELEMENTS];
+    static uint8_t support[ELEMENTS], sent[ELEMENTS];
+    float *planes = map_of(false);
+    const cw_tensor t = tensor_in(&layouts[1], planes, x);
+    for (size_t i = 0; i < ELEMENTS; i++) {
+        support[i] = i % 3 != 0;
+        x[i] = support[i] ? x[i] : 0;
+    }
+    packed p = encode_args("ec:step=1,round=stochastic", &t, &(cw_encode_args){.support = support});
+    cw_tensor out = cw_tensor_view(CW_F32, &t.shape, y);
+    assert_ok(cw_decode(p.bytes, p.size, &out, &(cw_decode_args){.support = support, .sent = sent}, NULL));
+    for (size_t i = 0; i < ELEMENTS; i++)
+        assert_true((support[i] || !sent[i]) && (sent[i] != 0) == (y[i] != 0));
+    free(p.bytes);
+    assert_bf16_alike("ec:err=0.2,layout=nhwc", &t, ELEMENTS);
+    assert_threads_agree("ec:err=0.2,layout=nhwc", &t, ELEMENTS);
+    x[77] = NAN;
+    cw_codec *codec = codec_of("ec");
+    static uint8_t buf[8 * ELEMENTS];
+    size_t size;
+    cw_error err;
+    assert_status(cw_encode(codec, &t, NULL, buf, sizeof buf, &size, &err), CW_ERR_NONFINITE);
+    assert_int_equal(err.offset, 77);
+    cw_codec_destroy(&codec);
+    cwi_free(planes);
+}
+
+/* Features are coded side by side, which the samples before tell, where that is shorter. */
+static void features_take_the_shorter_order(void **state)
+{
+    (void)state;
+    enum { SAMPLES = 64, FEATURES = 640, COUNT = SAMPLES * FEATURES };
+    static float x[COUNT], y[COUNT];
+    static const float zeros[COUNT];
+    const cw_shape shape = cw_shape_of(2, (int64_t[]){SAMPLES, FEATURES});
+    const cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    cwi_rng r = cwi_rng_make(3, CWI_STREAM_TEST, 0, 0);
+    size_t size[2][3];
+    for (int alike = 0; alike < 2; alike++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            const double noise = fabs(cwi_rng_normal(&r)), own = pow(2, 3 * sin((double)(i % FEATURES) * 12.3));
+            x[i] = (float)(own * (alike ? 1 + 0.2 * noise : noise));
+        }
+        static const char *const specs[] = {"ec:err=0.2", "ec:err=0.2,layout=nchw", "ec:err=0.2,layout=nc"};
+        for (size_t s = 0; s < CWI_COUNT(specs); s++) {
+            packed p = encode(specs[s], &t);
+            decode_floats(&p, &t, y);
+            assert_true(l2_distance(x, y, COUNT) < 0.202 * l2_distance(x, zeros, COUNT));
+            size[alike][s] = p.size;
+            free(p.bytes);
+        }
+        assert_int_equal(size[alike][0], CWI_MIN(size[alike][1], size[alike][2]));
+    }
+    assert_true(size[0][1] < size[0][2]);
+}
+
+static void layouts_that_a_tensor_cannot_have_are_refused(void **state)
+{
+    (void)state;
+    static float x[ELEMENTS];
+    static uint8_t buf[8 * ELEMENTS];
+    float *planes = map_of(false);
+    for (size_t i = 0; i < 4; i++) {
+        const layout *l = &layouts[i];
+        const cw_tensor t = tensor_in(l, planes, x);
+        char spec[40];
+        size_t size;
+        cw_error err;
+        snprintf(spec, sizeof spec, "ec:layout=%s", l->ndim == 4 ? "nlc" : "nhwc");
+        cw_codec *codec = codec_of(spec);
+        assert_status(cw_encode(codec, &t, NULL, buf, sizeof buf, &size, &err), CW_ERR_INVALID);
+        assert_non_null(strstr(err.message, "has no such layout"));
+        cw_codec_destroy(&codec);
+    }
+    cwi_free(planes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(layouts_are_recognised),
+                                       cmocka_unit_test(moved_elements_keep_what_belongs_to_them),
+                                       cmocka_unit_test(features_take_the_shorter_order),
+                                       cmocka_unit_test(layouts_that_a_tensor_cannot_have_are_refused)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -283,6 +283,7 @@ static cw_status prepare(cwi_client *c, const cw_msg *welcome, cw_error *err)
     }
     CWI_TRY(cwi_setup_open_with(&c->config, recipe, &c->setup, err));
     c->has_setup = true;
+    cwi_report_emulation(&c->report, &c->setup);
     uint64_t hash;
     CWI_TRY(cwi_setup_hash(&c->setup, &hash, err));
     if (hash != welcome->config_hash)

@@ -78,6 +78,8 @@ void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *
     report->hooks = hooks ? hooks : &silent;
     report->epochs = setup->config.epochs;
     report->began = cwi_seconds();
+    report->result.precision = setup->precision;
+    cwi_report_emulation(report, setup);
 }
 
 cw_status cwi_report_open_files(cwi_report *report, const cwi_setup *setup, const char *mode, cw_error *err)
@@ -114,13 +116,13 @@ json_t *cwi_report_traffic_json(const cw_traffic *t)
 json_t *cwi_report_epoch_json(const cw_epoch_report *e)
 {
     const bool tested = e->test_samples > 0;
-    return json_pack("{s:i,s:f,s:f,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:i,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
+    return json_pack("{s:i,s:f,s:f,s:o,s:o,s:f,s:f,s:f,s:I,s:I,s:i,s:s,s:o,s:o}", "epoch", e->epoch + 1, "train_loss",
                      e->train_loss, "train_accuracy", e->train_accuracy, "test_loss",
                      tested ? json_real(e->test_loss) : json_null(), "test_accuracy",
                      tested ? json_real(e->test_accuracy) : json_null(), "lr", e->lr, "seconds", e->seconds,
                      "train_seconds", e->train_seconds, "train_samples", (json_int_t)e->train_samples, "test_samples",
-                     (json_int_t)e->test_samples, "clients", e->clients, "uplink", cwi_report_traffic_json(&e->up),
-                     "downlink", cwi_report_traffic_json(&e->down));
+                     (json_int_t)e->test_samples, "clients", e->clients, "precision", cw_precision_name(e->precision),
+                     "uplink", cwi_report_traffic_json(&e->up), "downlink", cwi_report_traffic_json(&e->down));
 }
 
 void cwi_report_restore_traffic(const json_t *object, cw_traffic *t)
@@ -145,6 +147,10 @@ void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done,
     r->train_samples = (uint64_t)json_integer_value(json_object_get(last, "train_samples"));
     r->test_samples = (uint64_t)json_integer_value(json_object_get(last, "test_samples"));
     r->clients = (int)json_integer_value(json_object_get(last, "clients"));
+    r->precision = report->result.precision;
+    const char *was = json_string_value(json_object_get(last, "precision")); /* not there in old runs */
+    if (was)
+        (void)cw_precision_parse(was, &r->precision, NULL);
     cwi_report_restore_traffic(json_object_get(last, "uplink"), &r->up);
     cwi_report_restore_traffic(json_object_get(last, "downlink"), &r->down);
     report->result.epochs_done = epochs_done;
@@ -194,6 +200,7 @@ static bool write_metrics(cwi_report *report, const cw_epoch_report *epoch)
 void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch)
 {
     epoch->seconds = cwi_seconds() - report->began;
+    epoch->precision = report->result.precision;
     report->result.last = *epoch;
     report->result.epochs_done = epoch->epoch + 1;
     report->result.best_accuracy = CWI_MAX(report->result.best_accuracy, epoch->test_accuracy);
@@ -220,6 +227,13 @@ void cwi_report_log(const cwi_report *report, const char *fmt, ...)
     va_end(args);
     cw_event event = {.kind = CW_EVENT_LOG, .text = text, .epochs = report->epochs};
     emit(report, &event);
+}
+
+void cwi_report_emulation(const cwi_report *report, const cwi_setup *setup)
+{
+    if (cw_precision_is_emulated(setup->precision))
+        cwi_report_log(report, "precision bf16: this processor has no instructions for it and trains at about half its "
+                               "speed in fp32: the run's --precision auto would have taken that");
 }
 
 bool cwi_report_stop_asked(const cwi_report *report)

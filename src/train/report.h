@@ -47,6 +47,8 @@ void cwi_report_begin(cwi_report *report, double seconds);
 void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch);
 void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss);
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
+/* Says what it costs where this machine only emulates the run's precision. */
+void cwi_report_emulation(const cwi_report *report, const cwi_setup *setup);
 bool cwi_report_stop_asked(const cwi_report *report);
 
 /* model.safetensors in the run's directory: the parameters and buffers of the parts, one after the other. */

@@ -109,11 +109,22 @@ static cw_status find_mask(cwi_setup *setup, cw_error *err)
     return CW_OK;
 }
 
+/* "auto" becomes what it comes to here, at the server or in an unsplit run: so files, checkpoints and clients are told
+ * what the run is in, and stay with it on another machine. */
+static cw_status resolve_precision(cwi_setup *setup, cw_error *err)
+{
+    cw_config *config = &setup->config;
+    cw_precision asked;
+    CWI_TRY(cw_precision_parse(config->precision, &asked, err));
+    CWI_TRY(cw_precision_resolve(asked, &setup->precision, err));
+    snprintf(config->precision, sizeof config->precision, "%s", cw_precision_name(setup->precision));
+    return CW_OK;
+}
+
 static cw_status open_parts_of_setup(cwi_setup *setup, cw_error *err)
 {
     const cw_config *config = &setup->config;
-    cw_precision precision;
-    CWI_TRY(cw_precision_parse(config->precision, &precision, err));
+    CWI_TRY(resolve_precision(setup, err));
     cw_init init;
     CWI_TRY(cw_init_parse(config->init, &init, err));
     cw_optimizer_kind optimizer;

@@ -14,8 +14,9 @@
 #include "cutwire/train.h"
 
 typedef struct cwi_setup {
-    cw_config config; /* with sample, classes and input filled in */
-    char *recipe;     /* of a text or a table (cw_dataset_recipe); else NULL */
+    cw_config config;       /* with sample, classes and input filled in, and precision decided */
+    cw_precision precision; /* never CW_PRECISION_AUTO */
+    char *recipe;           /* of a text or a table (cw_dataset_recipe); else NULL */
     cw_model *model;
     cw_cut cut;
     cw_codec *up;       /* codec of the activations */

@@ -1,5 +1,5 @@
 # The commands of README.md; everything else is CMake's (CMakePresets.json).
-.PHONY: all demo check install format clean
+.PHONY: all demo demo-full check check-all install format clean
 
 PREFIX ?= /usr/local
 
@@ -10,12 +10,18 @@ all:
 	@ninja -C build --quiet
 	@echo "built: build/cutwire"
 
-demo: all
-	@scripts/demo
+demo demo-full:
+	@scripts/setup build $@
+	@$(MAKE) --no-print-directory all
+	@scripts/$(subst -,_,$@)
 
 check:
-	@scripts/setup build check bench
-	@scripts/check
+	@scripts/setup build check
+	@scripts/check quick
+
+check-all:
+	@scripts/setup build check check-all
+	@scripts/check rest
 
 install: all
 	@cmake --install build --prefix "$(PREFIX)" >build/install.log || { cat build/install.log >&2; exit 1; }

@@ -39,10 +39,11 @@ function(cw_module name)
   add_subdirectory(src/${name})
 endfunction()
 
-# cw_test(name SOURCES a.c ... [LIBRARY lib] [LABELS slow ...]): a cmocka program that ctest runs.
-# LIBRARY: cutwire (default) or cutwire-codec, the static library it is linked with.
+# cw_test(name SOURCES a.c ... [LIBRARY lib] [LABELS slow ...] [COST n]): a cmocka program that ctest runs.
+# LIBRARY: cutwire (default) or cutwire-codec, the static library it is linked with. LABELS: scripts/check says what they
+# mean. COST: about how many seconds it takes, where that is many: ctest begins with the longest.
 function(cw_test name)
-  cmake_parse_arguments(T "" "LIBRARY" "SOURCES;LABELS;ARGS" ${ARGN})
+  cmake_parse_arguments(T "" "LIBRARY;COST" "SOURCES;LABELS;ARGS" ${ARGN})
   if(NOT T_LIBRARY)
     set(T_LIBRARY cutwire)
   endif()
@@ -52,5 +53,9 @@ function(cw_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} ${T_ARGS})
   # cmocka has no "skipped" exit code: a test program that skips everything exits with 77.
-  set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 300)
+  # The time-out is for what hangs: a test may share its processors with other work.
+  set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 900)
+  if(T_COST)
+    set_tests_properties(${name} PROPERTIES COST ${T_COST})
+  endif()
 endfunction()

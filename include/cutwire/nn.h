@@ -102,6 +102,12 @@ typedef enum cw_precision {
 /* "fp32", "bf16", "auto". CW_ERR_SPEC: err lists them. */
 cw_status cw_precision_parse(const char *name, cw_precision *out, cw_error *err);
 const char *cw_precision_name(cw_precision precision);
+/* *out: AUTO decided by what this CPU has, the others as they are. CW_ERR_UNSUPPORTED: bf16 where there is no AVX-512;
+ * err says what to do. From any thread. oneDNN's environment variable ONEDNN_MAX_CPU_ISA counts here, too. */
+cw_status cw_precision_resolve(cw_precision asked, cw_precision *out, cw_error *err);
+/* Whether this CPU, one with AVX-512 but without its bf16 instructions, computes bf16 by way of fp32: right results at
+ * about half of fp32's speed. */
+bool cw_precision_is_emulated(cw_precision precision);
 
 /* How convolutions begin. */
 typedef enum cw_init {
@@ -128,8 +134,8 @@ typedef struct cw_part_options {
     size_t in_flight;    /* how many forwards may be open at once, 0..256; 0 counts as 1. See cw_part_select */
 } cw_part_options;
 
-/* Layers [first, last) of the model. CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_BACKEND (oneDNN, with the layer's name).
- */
+/* Layers [first, last) of the model. CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_UNSUPPORTED (bf16, as above),
+ * CW_ERR_BACKEND (oneDNN, with the layer's name). */
 cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const cw_part_options *options,
                          cw_part **out, cw_error *err);
 void cw_part_destroy(cw_part **part);

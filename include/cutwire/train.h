@@ -33,7 +33,7 @@ typedef struct cw_config {
     char model[64];
     char activation[32];
     char init[16];
-    char precision[8];
+    char precision[8];     /* "fp32", "bf16", or "auto": decided by the machine of the server or of the unsplit run */
     char cut[32];          /* number or alias */
     char uplink[128];      /* codec specs */
     char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
@@ -153,9 +153,10 @@ typedef struct cw_epoch_report {
     double seconds;       /* since the run began, joining excluded */
     double train_seconds; /* of this epoch's training phase */
     uint64_t train_samples;
-    uint64_t test_samples; /* 0: this epoch was not evaluated, or there is nothing to evaluate it on */
-    int clients;           /* taking part at its end */
-    cw_traffic up, down;   /* totals so far */
+    uint64_t test_samples;  /* 0: this epoch was not evaluated, or there is nothing to evaluate it on */
+    int clients;            /* taking part at its end */
+    cw_precision precision; /* that it was trained in: never CW_PRECISION_AUTO */
+    cw_traffic up, down;    /* totals so far */
 } cw_epoch_report;
 
 typedef enum cw_event_kind {
@@ -186,7 +187,8 @@ typedef struct cw_result {
     bool stopped;         /* by hooks.stop */
     cw_epoch_report last; /* zero when no epoch was completed */
     double best_accuracy;
-    char out[512]; /* where the run's files are; "": nowhere */
+    cw_precision precision; /* what the run's came to: never CW_PRECISION_AUTO */
+    char out[512];          /* where the run's files are; "": nowhere */
 } cw_result;
 
 /* ---- the roles ---- */

@@ -34,7 +34,4 @@ cwi_md cwi_pd_md(const_dnnl_primitive_desc_t pd, dnnl_query_t what, int index);
 /* Attributes with the caller's scratchpad and, unless `activation` is dnnl_alg_kind_undef, that eltwise as post-op. */
 cw_status cwi_attr_create(dnnl_alg_kind_t activation, float alpha, dnnl_primitive_attr_t *out, cw_error *err);
 
-/* AUTO decided by what this CPU has. */
-cw_precision cwi_precision_resolve(cw_precision precision);
-
 #endif

@@ -73,6 +73,8 @@ cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const
     if (!model || !options || !out)
         return cwi_fail(err, CW_ERR_INVALID, "cw_part_create: NULL argument");
     CWI_TRY(check_range(model, first, last, options, err));
+    cw_precision precision;
+    CWI_TRY(cw_precision_resolve(options->precision, &precision, err));
     cw_part *part = cwi_calloc(1, sizeof *part);
     if (!part)
         return cwi_fail_memory(err, sizeof *part);
@@ -81,7 +83,7 @@ cw_status cw_part_create(const cw_model *model, size_t first, size_t last, const
     part->last = last;
     part->options = *options;
     part->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
-    part->precision = cwi_precision_resolve(options->precision);
+    part->precision = precision;
     int before = cwi_threads_enter(part->threads);
     cw_status s = fill_part(part, err);
     cwi_threads_leave(before);

@@ -27,7 +27,7 @@ static const option options[] = {
     {{"model", "NAME", "network to train (cutwire models lists them)", "cnn", true, false}, T_STRING, FIELD(model), 0, 0},
     {{"activation", "NAME", "non-linearity of the model: relu, leaky_relu, gelu, silu, tanh", "relu", true, false}, T_STRING, FIELD(activation), 0, 0},
     {{"init", "NAME", "how convolutions begin: kaiming, or dirac (identities; short schedules get further)", "kaiming", true, false}, T_STRING, FIELD(init), 0, 0},
-    {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the CPU has it)", "fp32", true, false}, T_STRING, FIELD(precision), 0, 0},
+    {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the server's CPU multiplies it, else fp32); a run keeps what auto came to", "fp32", true, false}, T_STRING, FIELD(precision), 0, 0},
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true, false}, T_STRING, FIELD(cut), 0, 0},
     {{"uplink", "SPEC", "codec of the activations (clients to server)", "ec:err=0.15", true, false}, T_STRING, FIELD(uplink), 0, 0},
     {{"eval-uplink", "SPEC", "codec of the activations in evaluations, finer than --uplink perhaps; \"\": as --uplink", "", true, false}, T_STRING, FIELD(eval_uplink), 0, 0},

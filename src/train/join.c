@@ -53,6 +53,7 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
         return status;
     }
     c->has_setup = true;
+    cwi_report_emulation(&c->report, &c->setup);
     cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
     c->setup.classes = classes;
     CWI_TRY(cwi_mode_find(c->config.mode, &c->mode, err));

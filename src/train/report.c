@@ -162,6 +162,8 @@ void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *
     report->hooks = hooks ? hooks : &silent;
     report->epochs = setup->config.epochs;
     report->began = cwi_seconds();
+    report->result.precision = setup->precision;
+    cwi_report_emulation(report, setup);
 }
 
 static cw_status write_classes(const cwi_setup *setup, cw_error *err)
@@ -291,6 +293,7 @@ static bool write_metrics(cwi_report *report, const cw_epoch_report *epoch)
 void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch)
 {
     epoch->seconds = cwi_seconds() - report->began;
+    epoch->precision = report->result.precision;
     report->result.last = *epoch;
     report->result.epochs_done = epoch->epoch + 1;
     report->result.best_accuracy = CWI_MAX(report->result.best_accuracy, epoch->test_accuracy);
@@ -329,6 +332,13 @@ void cwi_report_data(const cwi_report *report, const cwi_feed *feed)
     const char *note = feed->data ? cw_dataset_get_info(feed->data)->note : NULL;
     if (note)
         cwi_report_log(report, "%s", note);
+}
+
+void cwi_report_emulation(const cwi_report *report, const cwi_setup *setup)
+{
+    if (cw_precision_is_emulated(setup->precision))
+        cwi_report_log(report, "precision bf16: this processor has no instructions for it and trains at about half its "
+                               "speed in fp32: the run's --precision auto would have taken that");
 }
 
 bool cwi_report_stop_asked(const cwi_report *report)

@@ -55,6 +55,8 @@ void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, si
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
 /* What the user should know of the data (cw_dataset_info.note). */
 void cwi_report_data(const cwi_report *report, const cwi_feed *feed);
+/* Says what it costs where this machine only emulates the run's precision. */
+void cwi_report_emulation(const cwi_report *report, const cwi_setup *setup);
 bool cwi_report_stop_asked(const cwi_report *report);
 
 /* model.safetensors in the run's directory: the weights and buffers of the halves, one after the other.

@@ -3,7 +3,7 @@
 
 #include "train/report.h"
 
-typedef enum field_type { FIELD_INT, FIELD_U64, FIELD_REAL, FIELD_TRAFFIC } field_type;
+typedef enum field_type { FIELD_INT, FIELD_U64, FIELD_REAL, FIELD_PRECISION, FIELD_TRAFFIC } field_type;
 
 typedef struct field {
     const char *name;
@@ -29,6 +29,7 @@ static const field epoch_fields[] = {
     {"train_samples", FIELD_U64, OF_EPOCH(train_samples), 0, false},
     {"test_samples", FIELD_U64, OF_EPOCH(test_samples), 0, false},
     {"clients", FIELD_INT, OF_EPOCH(clients), 0, false},
+    {"precision", FIELD_PRECISION, OF_EPOCH(precision), 0, false},
     {"uplink", FIELD_TRAFFIC, OF_EPOCH(up), 0, false},
     {"downlink", FIELD_TRAFFIC, OF_EPOCH(down), 0, false},
 };
@@ -60,6 +61,8 @@ static json_t *field_json(const field *f, const void *record, bool tested)
         return json_integer((json_int_t) * (const uint64_t *)at);
     case FIELD_REAL:
         return number_json(*(const double *)at);
+    case FIELD_PRECISION:
+        return json_string(cw_precision_name(*(const cw_precision *)at));
     case FIELD_TRAFFIC:
         return cwi_report_traffic_json(at);
     }
@@ -89,6 +92,10 @@ static void restore_record(const field *fields, size_t count, const json_t *obje
         case FIELD_REAL:
             *(double *)at = json_number_value(value);
             break;
+        case FIELD_PRECISION:
+            if (json_is_string(value)) /* not there in old runs */
+                (void)cw_precision_parse(json_string_value(value), at, NULL);
+            break;
         case FIELD_TRAFFIC:
             cwi_report_restore_traffic(value, at);
             break;
@@ -114,6 +121,7 @@ json_t *cwi_report_epoch_json(const cw_epoch_report *e)
 void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done, double best_accuracy)
 {
     cw_epoch_report *r = &report->result.last;
+    r->precision = report->result.precision;
     restore_record(epoch_fields, CWI_COUNT(epoch_fields), last, r);
     r->epoch = epochs_done - 1;
     report->result.epochs_done = epochs_done;

@@ -96,6 +96,18 @@ static cw_status find_mask(cwi_setup *setup, cw_error *err)
     return CW_OK;
 }
 
+/* "auto" becomes what it comes to here, at the server or in an unsplit run: so files, checkpoints and clients are told
+ * what the run is in, and stay with it on another machine. */
+static cw_status resolve_precision(cwi_setup *setup, cw_error *err)
+{
+    cw_config *config = &setup->config;
+    cw_precision asked;
+    CWI_TRY(cw_precision_parse(config->precision, &asked, err));
+    CWI_TRY(cw_precision_resolve(asked, &setup->precision, err));
+    snprintf(config->precision, sizeof config->precision, "%s", cw_precision_name(setup->precision));
+    return CW_OK;
+}
+
 static cw_status open_codec(const char *key, const char *spec, cw_codec **codec, cw_error *err)
 {
     const cw_status status = cw_codec_create(spec, codec, err);
@@ -114,10 +126,8 @@ static cw_status open_codecs(cwi_setup *setup, cw_error *err)
 
 static cw_status check_names(const cw_config *config, cw_error *err)
 {
-    cw_precision precision;
     cw_init init;
     cw_optimizer_options optimizer;
-    CWI_TRY(cw_precision_parse(config->precision, &precision, err));
     CWI_TRY(cw_init_parse(config->init, &init, err));
     return cwi_half_optimizer(config->optimizer, &optimizer, err);
 }
@@ -154,6 +164,7 @@ static cw_status take_halves(cwi_setup *setup, const cw_half *last, const cw_hal
 static cw_status open_parts_of_setup(cwi_setup *setup, const cw_half *last, const cw_half *first, cw_error *err)
 {
     const cw_config *config = &setup->config;
+    CWI_TRY(resolve_precision(setup, err));
     CWI_TRY(check_names(config, err));
     CWI_TRY(cw_schedule_parse(config->schedule, &setup->schedule, err));
     setup->schedule.base_lr = config->lr;

@@ -19,10 +19,11 @@
 #define CWI_MODEL_OWN "own"
 
 typedef struct cwi_setup {
-    cw_config config;    /* with sample, classes and input filled in */
-    char *recipe;        /* of a text or a table (cw_dataset_recipe); else NULL */
-    cwi_classes classes; /* by label; none: not known (yet) */
-    cw_model *model;     /* NULL: halves of the caller's own */
+    cw_config config;       /* with sample, classes and input filled in, and precision decided */
+    cw_precision precision; /* never CW_PRECISION_AUTO */
+    char *recipe;           /* of a text or a table (cw_dataset_recipe); else NULL */
+    cwi_classes classes;    /* by label; none: not known (yet) */
+    cw_model *model;        /* NULL: halves of the caller's own */
     cw_cut cut;
     cw_codec *up;       /* codec of the activations */
     cw_codec *eval_up;  /* of those of evaluations */
@@ -80,7 +81,8 @@ cw_status cwi_recipe_take(const void *bytes, size_t size, char **recipe, cw_erro
  * else none. */
 cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_error *err);
 
-/* WELCOME's blob: mode, requirements, the shared configuration, the recipe and the names of classes (docs/formats/protocol.md).
+/* WELCOME's blob: mode, requirements, the shared configuration, the recipe and the names of classes
+ * (docs/formats/protocol.md).
  */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not

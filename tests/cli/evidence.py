@@ -30,8 +30,8 @@ def load():
     return study
 
 
-def options(limit=None):
-    return types.SimpleNamespace(cutwire=CUTWIRE, dir="runs", limit=limit, jobs=2)
+def options(limit=None, precision=None):
+    return types.SimpleNamespace(cutwire=CUTWIRE, dir="runs", limit=limit, jobs=2, precision=precision)
 
 
 def run_in_child(study, limit):
@@ -46,7 +46,8 @@ def run_in_child(study, limit):
 
 def killed_and_gone_on(study):
     run = study.table()[0]
-    metrics = pathlib.Path("runs") / study.name_of(run) / "metrics.jsonl"
+    precision = study.precision_of(options())
+    metrics = pathlib.Path("runs") / study.name_of(run, precision) / "metrics.jsonl"
     child = run_in_child(study, 1)
     end = time.monotonic() + 100
     while not (metrics.exists() and metrics.read_text().count("\n") >= 1 and
@@ -56,15 +57,15 @@ def killed_and_gone_on(study):
     os.killpg(child.pid, signal.SIGKILL)
     child.join()
     done = metrics.read_text().count("\n")
-    assert not study.read_rows() and "--resume" in study.command_of(run, options()), done
+    assert not study.read_rows(precision) and "--resume" in study.command_of(run, options(), precision), done
     study.run_all(options(1))
-    assert list(study.read_rows()) == [run]
+    assert list(study.read_rows(precision)) == [run]
     assert metrics.read_text().count("\n") == study.EPOCHS
 
 
 def the_rest_once(study):
     study.run_all(options())
-    rows = study.read_rows()
+    rows = study.read_rows(study.precision_of(options()))
     assert list(rows) == study.table() and len(rows) == 4, rows.keys()
     before = study.CSV.stat().st_mtime_ns
     study.run_all(options())
@@ -82,9 +83,28 @@ def the_rest_once(study):
         pass
 
 
+def one_precision_only(study):
+    """The study stays in the precision of its rows, and those of another are neither paired with them nor lost."""
+    mine, = {row["precision"] for row in study.read_all()}
+    assert mine == study.precision_of(options())
+    other = "bf16" if mine == "fp32" else "fp32"
+    rows, strange = study.read_rows(mine), study.table()[0]
+    study.write_rows({strange: rows[strange] | {"precision": other, "test_accuracy": "0.5"}}, other)
+    assert study.read_rows(mine) == rows and list(study.read_rows(other)) == [strange]
+    assert study.precision_of(options(precision=mine)) == mine
+    command = study.command_of(strange, options(), other)
+    assert "--resume" not in command and command[command.index("--precision") + 1] == other, command
+    try:
+        study.precision_of(options())
+        raise AssertionError("two precisions in one table")
+    except SystemExit as refusal:
+        assert "choose by --precision" in str(refusal), refusal
+
+
 skip_without_fashion()
 with Folder():
     STUDY = load()
     killed_and_gone_on(STUDY)
     the_rest_once(STUDY)
+    one_precision_only(STUDY)
 print("the study goes on where it was")

@@ -142,6 +142,32 @@ static void gradients_are_masked_where_it_helps(void **state)
     }
 }
 
+/* Clients and files hear of what it came to, never of "auto". */
+static void an_automatic_precision_is_decided_by_the_setup(void **state)
+{
+    (void)state;
+    cw_config config;
+    cwi_setup setup;
+    cw_error err;
+    cw_precision decided;
+    char *json, pair[40];
+    cw_config_init(&config);
+    assert_string_equal(config.precision, "fp32"); /* only presets ask for more */
+    assert_ok(cw_config_set(&config, "sample", "1x28x28", NULL));
+    assert_ok(cw_config_set(&config, "classes", "10", NULL));
+    assert_ok(cw_config_set(&config, "precision", "auto", NULL));
+    assert_ok(cw_precision_resolve(CW_PRECISION_AUTO, &decided, NULL));
+    assert_int_not_equal(decided, CW_PRECISION_AUTO);
+    assert_ok_err(cwi_setup_open(&config, &setup, &err), err);
+    assert_int_equal(setup.precision, decided);
+    assert_string_equal(setup.config.precision, cw_precision_name(decided));
+    assert_ok_err(cwi_setup_shared_json(&setup, &json, &err), err);
+    snprintf(pair, sizeof pair, "\"precision\":\"%s\"", cw_precision_name(decided));
+    assert_non_null(strstr(json, pair));
+    cwi_free(json);
+    cwi_setup_close(&setup);
+}
+
 static void the_papers_presets_are_the_papers(void **state)
 {
     (void)state;
@@ -319,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_server_sets_shared_keys_only),
         cmocka_unit_test(presets_are_within_the_rules_and_leave_other_keys),
         cmocka_unit_test(gradients_are_masked_where_it_helps),
+        cmocka_unit_test(an_automatic_precision_is_decided_by_the_setup),
         cmocka_unit_test(the_papers_presets_are_the_papers),
         cmocka_unit_test(an_unknown_preset_is_answered_with_the_known),
         cmocka_unit_test(an_unknown_key_is_answered_with_the_known),

@@ -67,12 +67,12 @@ static json_t *summary(const cw_config *c, const char *mode, const cw_result *re
 {
     const cw_epoch_report *r = &result->last;
     const bool tested = r->test_samples > 0;
-    json_t *o =
-        json_pack("{s:s,s:o,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:o,s:f,s:f}", "mode", mode, "data", cli_json_text(c->data),
-                  "model", c->model, "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
-                  result->stopped, "test_accuracy", tested ? cli_json_number(r->test_accuracy) : json_null(),
-                  "test_loss", tested ? cli_json_number(r->test_loss) : json_null(), "train_loss",
-                  cli_json_number(r->train_loss), "train_accuracy", r->train_accuracy, "seconds", r->seconds);
+    json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:o,s:f,s:f}", "mode", mode, "data",
+                          cli_json_text(c->data), "model", c->model, "precision", cw_precision_name(result->precision),
+                          "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
+                          result->stopped, "test_accuracy", tested ? cli_json_number(r->test_accuracy) : json_null(),
+                          "test_loss", tested ? cli_json_number(r->test_loss) : json_null(), "train_loss",
+                          cli_json_number(r->train_loss), "train_accuracy", r->train_accuracy, "seconds", r->seconds);
     json_t *bytes = json_pack(
         "{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "uplink", c->uplink, "downlink", c->downlink,
         "uplink_bytes", (json_int_t)r->up.socket, "downlink_bytes", (json_int_t)r->down.socket, "uplink_payload_bytes",

@@ -33,4 +33,12 @@ else()
   cw_install(cutwire)
   install(DIRECTORY include/cutwire DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   install(TARGETS cutwire RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(
+    DIRECTORY research
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/cutwire
+    FILES_MATCHING
+    PATTERN "*.py"
+    PATTERN "*.yaml"
+    PATTERN "*.csv"
+    PATTERN "__pycache__" EXCLUDE)
 endif()

@@ -36,4 +36,12 @@ else()
   if(NOT CMAKE_CROSSCOMPILING)
     install(DIRECTORY ${PROJECT_BINARY_DIR}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1")
   endif()
+  install(
+    DIRECTORY research
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/cutwire
+    FILES_MATCHING
+    PATTERN "*.py"
+    PATTERN "*.yaml"
+    PATTERN "*.csv"
+    PATTERN "__pycache__" EXCLUDE)
 endif()

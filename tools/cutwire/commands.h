@@ -12,5 +12,6 @@ int cmd_client(int argc, char **argv);
 int cmd_keygen(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_repro(int argc, char **argv);
+int cmd_study(int argc, char **argv);
 
 #endif

@@ -116,6 +116,8 @@ char *cli_duration(double seconds, char *buf, size_t size);
  * end, another SIGINT or SIGTERM kills. */
 void cli_catch_signals(void);
 volatile sig_atomic_t *cli_stop(void);
+/* From here on they kill, as what follows does not ask for cli_stop(). False: one has come before. */
+bool cli_release_signals(void);
 
 /* ---- progress of long work ----
  * On a terminal one line that is redrawn (bar, rate, time left); elsewhere a plain line now and then. On standard

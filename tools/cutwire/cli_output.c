@@ -127,6 +127,19 @@ void cli_catch_signals(void)
         sigaction(SIGHUP, &action, NULL);
 }
 
+bool cli_release_signals(void)
+{
+    static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction now_set, action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++)
+        if (sigaction(caught[i], NULL, &now_set) == 0 && now_set.sa_handler == on_signal)
+            sigaction(caught[i], &action, NULL);
+    return !stop;
+}
+
 volatile sig_atomic_t *cli_stop(void)
 {
     return &stop;

@@ -24,7 +24,7 @@ cw_status repro_through(const char *spec, uint64_t seed, const cw_tensor *x, flo
 /* ---- options ---- */
 
 /* Keys of the training run that are options of a figure as well. */
-enum { REPRO_KEYS = 12 };
+enum { REPRO_KEYS = 12, REPRO_MOST_SAMPLES = 65536 };
 typedef struct repro_keys {
     const char *value[REPRO_KEYS];
 } repro_keys;

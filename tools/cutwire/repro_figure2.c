@@ -43,8 +43,8 @@ static int parse(options *o, int argc, char **argv)
         .options = table,
         .option_count = sizeof table / sizeof table[0]};
     int code = cli_parse(&command, argc, argv, NULL, NULL);
-    if (code == CLI_GO_ON && o->samples < 1)
-        return cli_fail(CLI_USAGE, "repro figure2: --samples: at least 1 is needed");
+    if (code == CLI_GO_ON && (o->samples < 1 || o->samples > REPRO_MOST_SAMPLES))
+        return cli_fail(CLI_USAGE, "repro figure2: --samples: from 1 to %d", REPRO_MOST_SAMPLES);
     return code;
 }
 
@@ -149,6 +149,8 @@ int repro_figure2(int argc, char **argv)
         return code;
     repro_net net;
     code = repro_net_prepare("repro figure2", &config, &o.keys, o.run, o.json, o.quiet, &net);
+    if (code == CLI_GO_ON && !cli_release_signals())
+        code = cli_fail(CLI_FAILURE, "repro figure2: stopped: nothing was measured");
     if (code == CLI_GO_ON)
         code = measure_and_show(&net, &o);
     repro_net_close(&net);

@@ -48,8 +48,8 @@ static int parse(options *o, int argc, char **argv)
         .options = table,
         .option_count = sizeof table / sizeof table[0]};
     int code = cli_parse(&command, argc, argv, NULL, NULL);
-    if (code == CLI_GO_ON && o->samples < 1)
-        return cli_fail(CLI_USAGE, "repro theorem1: --samples: at least 1 is needed");
+    if (code == CLI_GO_ON && (o->samples < 1 || o->samples > REPRO_MOST_SAMPLES))
+        return cli_fail(CLI_USAGE, "repro theorem1: --samples: from 1 to %d", REPRO_MOST_SAMPLES);
     if (code == CLI_GO_ON && (o->seeds < 2 * T1_GROUPS || o->seeds > T1_MOST_SEEDS))
         return cli_fail(CLI_USAGE, "repro theorem1: --seeds: from %d to %d", 2 * T1_GROUPS, T1_MOST_SEEDS);
     return code;

@@ -1,48 +1,51 @@
 /* layer_act.c - activations, elementwise: those the layer before computes, and those that need a step of their own. */
 #include "nn/plan.h"
 
-dnnl_alg_kind_t cwi_eltwise(const cwi_layer *activation, float *alpha)
+cwi_eltwise cwi_eltwise_of(const cwi_layer *activation)
 {
-    *alpha = 0.0f;
     switch (activation->activation) {
     case CWI_LEAKY_RELU:
-        *alpha = 0.01f; /* PyTorch's default slope */
-        return dnnl_eltwise_relu;
+        return (cwi_eltwise){dnnl_eltwise_relu, 0.01f}; /* PyTorch's default slope */
     case CWI_GELU:
-        return dnnl_eltwise_gelu_erf;
+        return (cwi_eltwise){dnnl_eltwise_gelu_erf, 0.0f};
     case CWI_SILU:
-        *alpha = 1.0f;
-        return dnnl_eltwise_swish;
+        return (cwi_eltwise){dnnl_eltwise_swish, 1.0f};
     case CWI_TANH:
-        return dnnl_eltwise_tanh;
+        return (cwi_eltwise){dnnl_eltwise_tanh, 0.0f};
     default:
-        return dnnl_eltwise_relu;
+        return (cwi_eltwise){dnnl_eltwise_relu, 0.0f};
     }
 }
 
-dnnl_alg_kind_t cwi_eltwise_from_output(const cwi_layer *activation)
+cwi_eltwise cwi_eltwise_from_output(const cwi_layer *activation)
 {
+    cwi_eltwise e = cwi_eltwise_of(activation);
     switch (activation->activation) {
     case CWI_RELU:
     case CWI_LEAKY_RELU:
-        return dnnl_eltwise_relu_use_dst_for_bwd;
+        e.algorithm = dnnl_eltwise_relu_use_dst_for_bwd;
+        break;
     case CWI_TANH:
-        return dnnl_eltwise_tanh_use_dst_for_bwd;
+        e.algorithm = dnnl_eltwise_tanh_use_dst_for_bwd;
+        break;
     default:
-        return dnnl_alg_kind_undef;
+        e.algorithm = dnnl_alg_kind_undef;
     }
+    return e;
+}
+
+cwi_eltwise cwi_plan_post(const cwi_node *node)
+{
+    return node->post ? cwi_eltwise_of(node->post) : (cwi_eltwise){dnnl_alg_kind_undef, 0.0f};
 }
 
 static cw_status activation_layout(cwi_plan *p, int i, cw_error *err)
 {
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
-    float alpha;
+    const cwi_eltwise function = cwi_eltwise_of(l);
     node->out.md = cwi_node_of(p, l->from)->out.md;
-    dnnl_alg_kind_t algorithm = cwi_eltwise(l, &alpha);
-    dnnl_eltwise_desc_t desc;
-    CWI_DNNL(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_training, algorithm, &node->out.md, alpha, 0.0f), err);
-    return cwi_plan_pd(p, &desc, NULL, NULL, &node->pd, err);
+    return cwi_pd_eltwise(p->params->engine, CWI_FORWARD, &function, &node->out.md, NULL, &node->pd, err);
 }
 
 static cw_status activation_forward(cwi_plan *p, int i, cw_error *err)
@@ -62,15 +65,13 @@ static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *
 {
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
-    float alpha;
-    dnnl_alg_kind_t forward = cwi_eltwise(l, &alpha), from_output = cwi_eltwise_from_output(l);
-    bool output = from_output != dnnl_alg_kind_undef;
-    dnnl_eltwise_desc_t desc;
-    dnnl_primitive_desc_t pd;
-    CWI_DNNL(dnnl_eltwise_backward_desc_init(&desc, output ? from_output : forward, &node->out.md, &node->out.md, alpha,
-                                             0.0f),
-             err);
-    CWI_TRY(cwi_plan_pd(p, &desc, NULL, output ? NULL : node->pd, &pd, err));
+    cwi_eltwise function = cwi_eltwise_from_output(l);
+    const bool output = function.algorithm != dnnl_alg_kind_undef;
+    if (!output)
+        function = cwi_eltwise_of(l);
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_eltwise(p->params->engine, CWI_BACK_TO_INPUT, &function, &node->out.md, output ? NULL : node->pd,
+                           &pd, err));
     cwi_mem dx;
     cw_status s = cwi_program_mem(&p->net->program, &node->out.md, &dx, err);
     if (s == CW_OK) {
@@ -79,7 +80,7 @@ static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *
                           {DNNL_ARG_DIFF_SRC, dx}};
         s = cwi_program_primitive(&p->net->program, CWI_WORK_ELEMENTWISE, i, pd, 3, args, err);
     }
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s == CW_OK ? cwi_plan_give_grad(p, i, l->from, &dx, err) : s;
 }
 

@@ -13,11 +13,10 @@ static cw_status add_forward(cwi_plan *p, int i, cw_error *err)
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
     cwi_mem a = cwi_node_of(p, l->from)->out, b;
-    float alpha = 0.0f;
-    dnnl_alg_kind_t activation = node->post ? cwi_eltwise(node->post, &alpha) : dnnl_alg_kind_undef;
+    const cwi_eltwise post = cwi_plan_post(node);
     CWI_TRY(cwi_plan_input(p, i, l->skip, &node->out.md, &b, err));
     CWI_TRY(cwi_plan_output(p, i, err));
-    return cwi_program_add(&p->net->program, i, &a, &b, &node->out, activation, alpha, err);
+    return cwi_program_add(&p->net->program, i, &a, &b, &node->out, &post, err);
 }
 
 static cw_status add_backward(cwi_plan *p, int i, cw_error *err)

@@ -6,16 +6,11 @@
 #include "nn/plan.h"
 #include "nn/tile.h"
 
-typedef struct cwi_conv_geometry {
-    dnnl_dims_t strides, pad;
-    cwi_md src, weights, bias, dst; /* layouts open */
-} cwi_conv_geometry;
-
-static cwi_conv_geometry geometry(const cwi_plan *p, const cwi_layer *l)
+static cwi_conv geometry(const cwi_plan *p, const cwi_layer *l)
 {
     cw_shape weight = {.ndim = 4, .dim = {l->out.dim[0], l->in.dim[0], l->time ? 1 : l->kernel, l->kernel}};
     cw_shape bias = {.ndim = 1, .dim = {l->out.dim[0]}};
-    cwi_conv_geometry g = {.strides = {l->stride, l->stride}, .pad = {l->time ? 0 : l->pad, l->pad}};
+    cwi_conv g = {.strides = {l->stride, l->stride}, .pad = {l->time ? 0 : l->pad, l->pad}};
     g.src = cwi_md_any(&l->in, p->n, p->type);
     g.weights = cwi_md_any(&weight, 0, p->type);
     if (l->bias)
@@ -26,14 +21,10 @@ static cwi_conv_geometry geometry(const cwi_plan *p, const cwi_layer *l)
 
 static cw_status conv_layout(cwi_plan *p, int i, cw_error *err)
 {
-    const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
-    cwi_conv_geometry g = geometry(p, l);
-    dnnl_convolution_desc_t desc;
-    CWI_DNNL(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, &g.src,
-                                                &g.weights, l->bias ? &g.bias : NULL, &g.dst, g.strides, g.pad, g.pad),
-             err);
-    CWI_TRY(cwi_plan_pd(p, &desc, node->post, NULL, &node->pd, err));
+    const cwi_conv g = geometry(p, cwi_layer_of(p, i));
+    const cwi_eltwise post = cwi_plan_post(node);
+    CWI_TRY(cwi_pd_conv(p->params->engine, CWI_FORWARD, &g, &post, NULL, &node->pd, err));
     node->out.md = cwi_pd_md(node->pd, dnnl_query_dst_md, 0);
     return CW_OK;
 }
@@ -53,50 +44,33 @@ static cw_status conv_forward(cwi_plan *p, int i, cw_error *err)
     return cwi_program_primitive(&p->net->program, CWI_WORK_CONV, i, node->pd, 4, args, err);
 }
 
+static cw_status backward_pd(cwi_plan *p, int i, cwi_way way, bool open, cwi_pd *pd, cw_error *err)
+{
+    const cwi_node *node = cwi_node_of(p, i);
+    cwi_conv g = geometry(p, cwi_layer_of(p, i));
+    if (way == CWI_BACK_TO_WEIGHTS)
+        g.weights.data_type = dnnl_f32;
+    if (!open) {
+        g.src = node->src.md;
+        g.dst = node->out.md;
+    }
+    return cwi_pd_conv(p->params->engine, way, &g, NULL, node->pd, pd, err);
+}
+
 /* The way back prefers the layouts of the way forward; where those lead to a slow implementation, oneDNN's own. */
-static cw_status weights_pd(cwi_plan *p, int i, bool open, dnnl_primitive_desc_t *pd, cw_error *err)
+static cw_status better_pd(cwi_plan *p, int i, cwi_way way, cwi_pd *pd, cw_error *err)
 {
-    const cwi_layer *l = cwi_layer_of(p, i);
-    cwi_node *node = cwi_node_of(p, i);
-    cwi_conv_geometry g = geometry(p, l);
-    g.weights.data_type = dnnl_f32;
-    dnnl_convolution_desc_t desc;
-    CWI_DNNL(dnnl_convolution_backward_weights_desc_init(&desc, dnnl_convolution_direct, open ? &g.src : &node->src.md,
-                                                         &g.weights, l->bias ? &g.bias : NULL,
-                                                         open ? &g.dst : &node->out.md, g.strides, g.pad, g.pad),
-             err);
-    return cwi_plan_pd(p, &desc, NULL, node->pd, pd, err);
-}
-
-static cw_status data_pd(cwi_plan *p, int i, bool open, dnnl_primitive_desc_t *pd, cw_error *err)
-{
-    const cwi_layer *l = cwi_layer_of(p, i);
-    cwi_node *node = cwi_node_of(p, i);
-    cwi_conv_geometry g = geometry(p, l);
-    dnnl_convolution_desc_t desc;
-    CWI_DNNL(dnnl_convolution_backward_data_desc_init(&desc, dnnl_convolution_direct, open ? &g.src : &node->src.md,
-                                                      &g.weights, open ? &g.dst : &node->out.md, g.strides, g.pad,
-                                                      g.pad),
-             err);
-    return cwi_plan_pd(p, &desc, NULL, node->pd, pd, err);
-}
-
-typedef cw_status (*pd_maker)(cwi_plan *p, int i, bool open, dnnl_primitive_desc_t *pd, cw_error *err);
-
-static cw_status better_pd(cwi_plan *p, int i, pd_maker make, dnnl_primitive_desc_t *pd, cw_error *err)
-{
-    cw_status s = make(p, i, false, pd, NULL);
-    if (s != CW_OK)
-        return make(p, i, true, pd, err);
-    dnnl_primitive_desc_t free_choice;
-    if (cwi_pd_is_slow(*pd) && make(p, i, true, &free_choice, NULL) == CW_OK) {
-        dnnl_primitive_desc_destroy(*pd);
+    if (backward_pd(p, i, way, false, pd, NULL) != CW_OK)
+        return backward_pd(p, i, way, true, pd, err);
+    cwi_pd free_choice;
+    if (cwi_pd_is_slow(*pd) && backward_pd(p, i, way, true, &free_choice, NULL) == CW_OK) {
+        cwi_pd_destroy(*pd);
         *pd = free_choice;
     }
     return CW_OK;
 }
 
-static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
+static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, cwi_pd pd, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
     cwi_md src_md = cwi_pd_md(pd, dnnl_query_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
@@ -113,30 +87,22 @@ static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primit
 }
 
 /* The same from small images side by side (tile.h). */
-static cw_status tiled_pd(cwi_plan *p, int i, size_t per_row, dnnl_primitive_desc_t *pd, cw_error *err)
+static cw_status tiled_pd(cwi_plan *p, int i, size_t per_row, cwi_pd *pd, cw_error *err)
 {
     const cwi_layer *l = cwi_layer_of(p, i);
-    cwi_node *node = cwi_node_of(p, i);
-    cwi_conv_geometry g = geometry(p, l);
-    cwi_md src = cwi_tile_md(l, &l->in, &node->src.md, per_row), dst = cwi_tile_md(l, &l->out, &node->out.md, per_row);
+    const cwi_node *node = cwi_node_of(p, i);
+    cwi_conv g = geometry(p, l);
+    cwi_pd forward;
+    g.src = cwi_tile_md(l, &l->in, &node->src.md, per_row);
+    g.dst = cwi_tile_md(l, &l->out, &node->out.md, per_row);
+    CWI_TRY(cwi_pd_conv(p->params->engine, CWI_FORWARD, &g, NULL, NULL, &forward, err));
     g.weights.data_type = dnnl_f32;
-    dnnl_convolution_desc_t desc;
-    dnnl_primitive_desc_t hint;
-    cwi_md any_weights = geometry(p, l).weights;
-    CWI_DNNL(dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, dnnl_convolution_direct, &src,
-                                                &any_weights, l->bias ? &g.bias : NULL, &dst, g.strides, g.pad, g.pad),
-             err);
-    CWI_TRY(cwi_plan_pd(p, &desc, NULL, NULL, &hint, err));
-    dnnl_status_t status = dnnl_convolution_backward_weights_desc_init(
-        &desc, dnnl_convolution_direct, &src, &g.weights, l->bias ? &g.bias : NULL, &dst, g.strides, g.pad, g.pad);
-    cw_status s = status == dnnl_success ? cwi_plan_pd(p, &desc, NULL, hint, pd, err)
-                                         : cwi_dnnl_fail(err, status, "dnnl_convolution_backward_weights_desc_init");
-    dnnl_primitive_desc_destroy(hint);
+    cw_status s = cwi_pd_conv(p->params->engine, CWI_BACK_TO_WEIGHTS, &g, NULL, forward, pd, err);
+    cwi_pd_destroy(forward);
     return s;
 }
 
-static cw_status tiled_step(cwi_plan *p, int i, const cwi_mem *dy, size_t per_row, dnnl_primitive_desc_t pd,
-                            cw_error *err)
+static cw_status tiled_step(cwi_plan *p, int i, const cwi_mem *dy, size_t per_row, cwi_pd pd, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
     cwi_md src_md = cwi_pd_md(pd, dnnl_query_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
@@ -156,7 +122,7 @@ static cw_status weights_tiled(cwi_plan *p, int i, const cwi_mem *dy, bool *done
 {
     cwi_node *node = cwi_node_of(p, i);
     size_t per_row = cwi_tile_images(cwi_layer_of(p, i), &node->src.md, &node->out.md);
-    dnnl_primitive_desc_t pd;
+    cwi_pd pd;
     *done = false;
     if (per_row < 2 || tiled_pd(p, i, per_row, &pd, NULL) != CW_OK)
         return CW_OK;
@@ -165,11 +131,11 @@ static cw_status weights_tiled(cwi_plan *p, int i, const cwi_mem *dy, bool *done
     *done = !cwi_pd_is_slow(pd) && cwi_tile_fits(&node->src.md, &src_md) && cwi_tile_fits(&node->out.md, &dy_md);
     if (*done)
         s = tiled_step(p, i, dy, per_row, pd, err);
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s;
 }
 
-static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
+static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, cwi_pd pd, cw_error *err)
 {
     cwi_md dx_md = cwi_pd_md(pd, dnnl_query_diff_src_md, 0), dy_md = cwi_pd_md(pd, dnnl_query_diff_dst_md, 0);
     cwi_md w_md = cwi_pd_md(pd, dnnl_query_weights_md, 0);
@@ -185,20 +151,20 @@ static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive
 static cw_status conv_backward(cwi_plan *p, int i, cw_error *err)
 {
     cwi_mem dy;
-    dnnl_primitive_desc_t pd;
+    cwi_pd pd;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
     bool tiled;
     cw_status s = weights_tiled(p, i, &dy, &tiled, err);
     if (s == CW_OK && !tiled) {
-        CWI_TRY(better_pd(p, i, weights_pd, &pd, err));
+        CWI_TRY(better_pd(p, i, CWI_BACK_TO_WEIGHTS, &pd, err));
         s = weights_step(p, i, &dy, pd, err);
-        dnnl_primitive_desc_destroy(pd);
+        cwi_pd_destroy(pd);
     }
     if (s != CW_OK || !cwi_plan_wants_grad(p, cwi_layer_of(p, i)->from))
         return s;
-    CWI_TRY(better_pd(p, i, data_pd, &pd, err));
+    CWI_TRY(better_pd(p, i, CWI_BACK_TO_INPUT, &pd, err));
     s = data_step(p, i, &dy, pd, err);
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s;
 }
 

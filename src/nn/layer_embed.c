@@ -94,13 +94,10 @@ static cwi_embed describe(const cwi_plan *p, int i)
 /* fp32 whatever the precision: the next layer converts as it reorders. */
 static cw_status embed_layout(cwi_plan *p, int i, cw_error *err)
 {
+    (void)err;
     const cwi_layer *l = cwi_layer_of(p, i);
-    cwi_node *node = cwi_node_of(p, i);
-    node->out.md = cwi_md_plain(&l->out, p->n, dnnl_f32);
-    if (l->out.ndim == 3) {
-        dnnl_dims_t dims = {(int64_t)p->n, l->out.dim[0], l->out.dim[1], l->out.dim[2]};
-        CWI_DNNL(dnnl_memory_desc_init_by_tag(&node->out.md, 4, dims, dnnl_f32, dnnl_nhwc), err);
-    }
+    const bool text = l->out.ndim == 3;
+    cwi_node_of(p, i)->out.md = text ? cwi_md_channels_last(&l->out, p->n) : cwi_md_plain(&l->out, p->n, dnnl_f32);
     return CW_OK;
 }
 

@@ -4,17 +4,14 @@
  */
 #include "nn/plan.h"
 
-typedef struct cwi_linear_geometry {
-    cwi_md src, weights, bias, dst;
-} cwi_linear_geometry;
-
-static cwi_linear_geometry geometry(const cwi_plan *p, const cwi_layer *l)
+static cwi_conv geometry(const cwi_plan *p, const cwi_layer *l)
 {
     cw_shape weight = {.ndim = 2, .dim = {l->out.dim[0], l->in.dim[0]}};
-    cwi_linear_geometry g = {.src = cwi_md_plain(&l->in, p->n, p->type),
-                             .weights = cwi_md_any(&weight, 0, p->type),
-                             .bias = cwi_md_plain(&l->out, 0, dnnl_f32),
-                             .dst = cwi_md_plain(&l->out, p->n, p->type)};
+    cwi_conv g = {.src = cwi_md_plain(&l->in, p->n, p->type),
+                  .weights = cwi_md_any(&weight, 0, p->type),
+                  .dst = cwi_md_plain(&l->out, p->n, p->type)};
+    if (l->bias)
+        g.bias = cwi_md_plain(&l->out, 0, dnnl_f32);
     return g;
 }
 
@@ -22,14 +19,11 @@ static cw_status linear_layout(cwi_plan *p, int i, cw_error *err)
 {
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
-    cwi_linear_geometry g = geometry(p, l);
-    cwi_md dst = cwi_md_plain(&l->out, p->n, l->output ? dnnl_f32 : p->type);
-    dnnl_inner_product_desc_t desc;
-    CWI_DNNL(dnnl_inner_product_forward_desc_init(&desc, dnnl_forward_training, &g.src, &g.weights,
-                                                  l->bias ? &g.bias : NULL, &dst),
-             err);
-    CWI_TRY(cwi_plan_pd(p, &desc, node->post, NULL, &node->pd, err));
-    node->out.md = dst;
+    const cwi_eltwise post = cwi_plan_post(node);
+    cwi_conv g = geometry(p, l);
+    g.dst = cwi_md_plain(&l->out, p->n, l->output ? dnnl_f32 : p->type);
+    CWI_TRY(cwi_pd_linear(p->params->engine, CWI_FORWARD, &g, &post, NULL, &node->pd, err));
+    node->out.md = g.dst;
     return CW_OK;
 }
 
@@ -50,15 +44,11 @@ static cw_status linear_forward(cwi_plan *p, int i, cw_error *err)
 
 static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *err)
 {
-    const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
-    cwi_linear_geometry g = geometry(p, l);
+    cwi_conv g = geometry(p, cwi_layer_of(p, i));
     g.weights.data_type = dnnl_f32;
-    dnnl_inner_product_desc_t desc;
-    dnnl_primitive_desc_t pd;
-    CWI_DNNL(dnnl_inner_product_backward_weights_desc_init(&desc, &g.src, &g.weights, l->bias ? &g.bias : NULL, &g.dst),
-             err);
-    CWI_TRY(cwi_plan_pd(p, &desc, NULL, node->pd, &pd, err));
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_linear(p->params->engine, CWI_BACK_TO_WEIGHTS, &g, NULL, node->pd, &pd, err));
     cwi_md dw_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 0), db_md = cwi_pd_md(pd, dnnl_query_diff_weights_md, 1);
     cwi_mem dw, db;
     cw_status s = cwi_plan_param_grad(p, i, CWI_WEIGHT, &dw_md, &dw, err);
@@ -69,18 +59,16 @@ static cw_status weights_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *e
             {DNNL_ARG_SRC, node->src}, {DNNL_ARG_DIFF_DST, *dy}, {DNNL_ARG_DIFF_WEIGHTS, dw}, {DNNL_ARG_DIFF_BIAS, db}};
         s = cwi_program_primitive(&p->net->program, CWI_WORK_MATMUL, i, pd, 4, args, err);
     }
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s == CW_OK ? cwi_plan_param_grad_done(p, i, CWI_WEIGHT, &dw, err) : s;
 }
 
 static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
-    cwi_linear_geometry g = geometry(p, cwi_layer_of(p, i));
-    dnnl_inner_product_desc_t desc;
-    dnnl_primitive_desc_t pd;
-    CWI_DNNL(dnnl_inner_product_backward_data_desc_init(&desc, &g.src, &g.weights, &g.dst), err);
-    CWI_TRY(cwi_plan_pd(p, &desc, NULL, node->pd, &pd, err));
+    const cwi_conv g = geometry(p, cwi_layer_of(p, i));
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_linear(p->params->engine, CWI_BACK_TO_INPUT, &g, NULL, node->pd, &pd, err));
     cwi_md w_md = cwi_pd_md(pd, dnnl_query_weights_md, 0);
     cwi_mem w, dx;
     cw_status s = cwi_plan_param(p, i, CWI_WEIGHT, &w_md, &w, err);
@@ -90,7 +78,7 @@ static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, cw_error *err)
         cwi_arg args[] = {{DNNL_ARG_DIFF_DST, *dy}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DIFF_SRC, dx}};
         s = cwi_program_primitive(&p->net->program, CWI_WORK_MATMUL, i, pd, 3, args, err);
     }
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s == CW_OK ? cwi_plan_give_grad(p, i, cwi_layer_of(p, i)->from, &dx, err) : s;
 }
 

@@ -9,24 +9,18 @@
 static const float epsilon = 1e-5f;
 static const float momentum = 0.1f;
 
-static unsigned flags_of(const cwi_plan *p, const cwi_node *node)
+static cwi_batchnorm description(const cwi_plan *p, const cwi_node *node)
 {
-    unsigned flags = dnnl_use_scale | dnnl_use_shift;
-    if (p->mode == CW_EVAL)
-        flags |= dnnl_use_global_stats;
-    if (node->post)
-        flags |= dnnl_fuse_norm_relu;
-    return flags;
+    return (cwi_batchnorm){
+        .md = node->out.md, .epsilon = epsilon, .train = p->mode == CW_TRAIN, .relu = node->post != NULL};
 }
 
 static cw_status batchnorm_layout(cwi_plan *p, int i, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
     node->out.md = cwi_node_of(p, cwi_layer_of(p, i)->from)->out.md;
-    dnnl_batch_normalization_desc_t desc;
-    dnnl_prop_kind_t prop = p->mode == CW_EVAL ? dnnl_forward_inference : dnnl_forward_training;
-    CWI_DNNL(dnnl_batch_normalization_forward_desc_init(&desc, prop, &node->out.md, epsilon, flags_of(p, node)), err);
-    return cwi_plan_pd(p, &desc, NULL, NULL, &node->pd, err);
+    const cwi_batchnorm norm = description(p, node);
+    return cwi_pd_batchnorm(p->params->engine, CWI_FORWARD, &norm, NULL, &node->pd, err);
 }
 
 typedef struct cwi_running {
@@ -105,7 +99,7 @@ static cw_status batchnorm_forward(cwi_plan *p, int i, cw_error *err)
     return train ? update_step(p, i, &running_mean, &running_var, err) : CW_OK;
 }
 
-static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, dnnl_primitive_desc_t pd, cw_error *err)
+static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, cwi_pd pd, cw_error *err)
 {
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
@@ -136,14 +130,11 @@ static cw_status batchnorm_backward(cwi_plan *p, int i, cw_error *err)
     cwi_node *node = cwi_node_of(p, i);
     cwi_mem dy;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
-    dnnl_batch_normalization_desc_t desc;
-    dnnl_primitive_desc_t pd;
-    CWI_DNNL(dnnl_batch_normalization_backward_desc_init(&desc, dnnl_backward, &node->out.md, &node->out.md, epsilon,
-                                                         flags_of(p, node)),
-             err);
-    CWI_TRY(cwi_plan_pd(p, &desc, NULL, node->pd, &pd, err));
+    const cwi_batchnorm norm = description(p, node);
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_batchnorm(p->params->engine, CWI_BACK_TO_INPUT, &norm, node->pd, &pd, err));
     cw_status s = backward_step(p, i, &dy, pd, err);
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s;
 }
 

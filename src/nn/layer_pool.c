@@ -1,30 +1,29 @@
 /* layer_pool.c - max pooling over windows, average pooling over the whole map, and flattening. */
 #include "nn/plan.h"
 
-static cw_status pool_layout(cwi_plan *p, int i, dnnl_alg_kind_t algorithm, const int64_t kernel[2], int stride,
-                             int pad, cw_error *err)
+/* The mean's window is the whole map. Layouts as the caller has them. */
+static cwi_pool description(const cwi_plan *p, const cwi_layer *l, cwi_md src, cwi_md dst)
+{
+    cwi_pool c = {.src = src, .dst = dst, .maximum = l->kind == CWI_MAXPOOL, .train = p->mode == CW_TRAIN};
+    for (int d = 0; d < 2; d++) {
+        c.window[d] = c.maximum ? l->kernel : l->in.dim[d + 1];
+        c.strides[d] = c.maximum ? l->stride : 1;
+        c.pad[d] = l->pad;
+    }
+    if (l->time)
+        c.window[0] = 1;
+    return c;
+}
+
+static cw_status pool_layout(cwi_plan *p, int i, cw_error *err)
 {
     const cwi_layer *l = cwi_layer_of(p, i);
     cwi_node *node = cwi_node_of(p, i);
-    cwi_md src = cwi_node_of(p, l->from)->out.md, dst = cwi_md_any(&l->out, p->n, src.data_type);
-    dnnl_dims_t strides = {stride, stride}, window = {kernel[0], kernel[1]}, around = {pad, pad};
-    dnnl_prop_kind_t prop = p->mode == CW_EVAL ? dnnl_forward_inference : dnnl_forward_training;
-    dnnl_pooling_desc_t desc;
-    CWI_DNNL(dnnl_pooling_forward_desc_init(&desc, prop, algorithm, &src, &dst, strides, window, around, around), err);
-    CWI_TRY(cwi_plan_pd(p, &desc, NULL, NULL, &node->pd, err));
+    cwi_md src = cwi_node_of(p, l->from)->out.md;
+    const cwi_pool pool = description(p, l, src, cwi_md_any(&l->out, p->n, src.data_type));
+    CWI_TRY(cwi_pd_pool(p->params->engine, CWI_FORWARD, &pool, NULL, &node->pd, err));
     node->out.md = cwi_pd_md(node->pd, dnnl_query_dst_md, 0);
     return CW_OK;
-}
-
-static cw_status maxpool_layout(cwi_plan *p, int i, cw_error *err)
-{
-    const cwi_layer *l = cwi_layer_of(p, i);
-    return pool_layout(p, i, dnnl_pooling_max, (int64_t[]){l->time ? 1 : l->kernel, l->kernel}, l->stride, l->pad, err);
-}
-
-static cw_status avgpool_layout(cwi_plan *p, int i, cw_error *err)
-{
-    return pool_layout(p, i, dnnl_pooling_avg_exclude_padding, cwi_layer_of(p, i)->in.dim + 1, 1, 0, err);
 }
 
 static cw_status pool_forward(cwi_plan *p, int i, cw_error *err)
@@ -39,19 +38,6 @@ static cw_status pool_forward(cwi_plan *p, int i, cw_error *err)
     return cwi_program_primitive(&p->net->program, CWI_WORK_POOL, i, node->pd, 3, args, err);
 }
 
-/* The backward descriptor repeats the forward one's geometry. */
-static cw_status backward_pd(cwi_plan *p, int i, dnnl_primitive_desc_t *pd, cw_error *err)
-{
-    cwi_node *node = cwi_node_of(p, i);
-    const dnnl_pooling_desc_t *f = NULL;
-    CWI_DNNL(dnnl_primitive_desc_query(node->pd, dnnl_query_pooling_d, 0, &f), err);
-    dnnl_pooling_desc_t desc;
-    CWI_DNNL(dnnl_pooling_backward_desc_init(&desc, f->alg_kind, &node->src.md, &node->out.md, f->strides, f->kernel,
-                                             f->padding[0], f->padding[1]),
-             err);
-    return cwi_plan_pd(p, &desc, NULL, node->pd, pd, err);
-}
-
 static cw_status pool_backward(cwi_plan *p, int i, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
@@ -61,16 +47,17 @@ static cw_status pool_backward(cwi_plan *p, int i, cw_error *err)
         return CW_OK;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
     CWI_TRY(cwi_program_mem(&p->net->program, &node->src.md, &dx, err));
-    dnnl_primitive_desc_t pd;
-    CWI_TRY(backward_pd(p, i, &pd, err));
+    const cwi_pool pool = description(p, cwi_layer_of(p, i), node->src.md, node->out.md);
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_pool(p->params->engine, CWI_BACK_TO_INPUT, &pool, node->pd, &pd, err));
     cwi_arg args[] = {{DNNL_ARG_DIFF_DST, dy}, {DNNL_ARG_DIFF_SRC, dx}, {DNNL_ARG_WORKSPACE, node->saved[0]}};
     cw_status s = cwi_program_primitive(&p->net->program, CWI_WORK_POOL, i, pd, 3, args, err);
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s == CW_OK ? cwi_plan_give_grad(p, i, from, &dx, err) : s;
 }
 
-const cwi_layer_class cwi_maxpool_class = {maxpool_layout, pool_forward, pool_backward};
-const cwi_layer_class cwi_avgpool_class = {avgpool_layout, pool_forward, pool_backward};
+const cwi_layer_class cwi_maxpool_class = {pool_layout, pool_forward, pool_backward};
+const cwi_layer_class cwi_avgpool_class = {pool_layout, pool_forward, pool_backward};
 
 /* ---- flatten: (N,C,H,W) to (N,CHW) in row-major order ---- */
 

@@ -142,16 +142,6 @@ cw_status cwi_param_use(cwi_param *param, const cwi_md *md, cwi_copy **out, cw_e
     return CW_OK;
 }
 
-static cw_status make_reorder(dnnl_engine_t engine, const cwi_md *from, const cwi_md *to, dnnl_primitive_t *out,
-                              cw_error *err)
-{
-    dnnl_primitive_desc_t pd;
-    CWI_DNNL(dnnl_reorder_primitive_desc_create(&pd, from, engine, to, engine, NULL), err);
-    dnnl_status_t status = dnnl_primitive_create(out, pd);
-    dnnl_primitive_desc_destroy(pd);
-    return status == dnnl_success ? CW_OK : cwi_dnnl_fail(err, status, "dnnl_primitive_create (reorder)");
-}
-
 static cw_status settle_copy(cwi_params *set, cwi_copy *c, cw_error *err)
 {
     cwi_param *p = c->param;
@@ -161,7 +151,7 @@ static cw_status settle_copy(cwi_params *set, cwi_copy *c, cw_error *err)
         c->data = p->value;
         return CW_OK;
     }
-    CWI_TRY(make_reorder(set->engine, &p->home, &c->md, &c->reorder, err));
+    CWI_TRY(cwi_reorder_create(set->engine, &p->home, &c->md, &c->reorder, err));
     c->data = cwi_calloc(1, cwi_md_bytes(&c->md));
     if (!c->data)
         return cwi_fail_memory(err, cwi_md_bytes(&c->md));
@@ -200,8 +190,8 @@ static cw_status settle_home(cwi_params *set, cwi_param *p, cw_error *err)
     }
     if (cwi_md_equal(&p->home, &plain))
         return CW_OK;
-    CWI_TRY(make_reorder(set->engine, &p->home, &plain, &p->to_plain, err));
-    CWI_TRY(make_reorder(set->engine, &plain, &p->home, &p->from_plain, err));
+    CWI_TRY(cwi_reorder_create(set->engine, &p->home, &plain, &p->to_plain, err));
+    CWI_TRY(cwi_reorder_create(set->engine, &plain, &p->home, &p->from_plain, err));
     CWI_DNNL(dnnl_memory_create(&p->home_mem, &p->home, set->engine, DNNL_MEMORY_NONE), err);
     CWI_DNNL(dnnl_memory_create(&p->plain_mem, &plain, set->engine, DNNL_MEMORY_NONE), err);
     return CW_OK;

@@ -21,7 +21,7 @@ static bool computes_activation(const cwi_layer *before, const cwi_layer *activa
     if (before->kind == CWI_BATCHNORM)
         return activation->activation == CWI_RELU;
     return (before->kind == CWI_CONV || before->kind == CWI_LINEAR || before->kind == CWI_ADD) &&
-           cwi_eltwise_from_output(activation) != dnnl_alg_kind_undef;
+           cwi_eltwise_from_output(activation).algorithm != dnnl_alg_kind_undef;
 }
 
 static bool fuses(const cw_model *m, int i)
@@ -162,8 +162,7 @@ cw_status cwi_plan_net(cwi_plan *p, cwi_net *net, cw_error *err)
     }
     cw_status s = plan_passes(p, err);
     for (size_t i = 0; i < count; i++) {
-        if (p->nodes[i].pd)
-            dnnl_primitive_desc_destroy(p->nodes[i].pd);
+        cwi_pd_destroy(p->nodes[i].pd);
     }
     cwi_free(p->nodes);
     p->nodes = NULL;
@@ -217,8 +216,7 @@ cw_status cwi_plan_give_grad(cwi_plan *p, int layer, int from, const cwi_mem *gr
     if (node->grad_count == (int)CWI_COUNT(node->grads)) {
         cwi_mem sum;
         CWI_TRY(cwi_program_mem(&p->net->program, &node->out.md, &sum, err));
-        CWI_TRY(cwi_program_add(&p->net->program, layer, &node->grads[0], &node->grads[1], &sum, dnnl_alg_kind_undef,
-                                0.0f, err));
+        CWI_TRY(cwi_program_add(&p->net->program, layer, &node->grads[0], &node->grads[1], &sum, NULL, err));
         node->grads[0] = sum;
         node->grad_count = 1;
     }
@@ -235,8 +233,7 @@ cw_status cwi_plan_take_grad(cwi_plan *p, int layer, cwi_mem *out, cw_error *err
         /* A fresh buffer: either contribution may also be another value's gradient (an addition hands on its own). */
         cwi_mem sum;
         CWI_TRY(cwi_program_mem(&p->net->program, &node->out.md, &sum, err));
-        CWI_TRY(cwi_program_add(&p->net->program, layer, &node->grads[0], &node->grads[1], &sum, dnnl_alg_kind_undef,
-                                0.0f, err));
+        CWI_TRY(cwi_program_add(&p->net->program, layer, &node->grads[0], &node->grads[1], &sum, NULL, err));
         node->grads[0] = sum;
         node->grad_count = 1;
     }
@@ -297,27 +294,4 @@ cw_status cwi_plan_param_grad_done(cwi_plan *p, int layer, cwi_role role, const 
     cwi_mem home;
     CWI_TRY(cwi_program_slot(&p->net->program, &param->home, &param->grad, &home, err));
     return cwi_program_reorder(&p->net->program, layer, grad, &home, err);
-}
-
-/* ---- primitive descriptors ---- */
-
-cw_status cwi_plan_pd(const cwi_plan *p, const void *op_desc, const cwi_layer *post, const_dnnl_primitive_desc_t hint,
-                      dnnl_primitive_desc_t *out, cw_error *err)
-{
-    float alpha = 0.0f;
-    dnnl_alg_kind_t activation = post ? cwi_eltwise(post, &alpha) : dnnl_alg_kind_undef;
-    dnnl_primitive_attr_t attr;
-    *out = NULL;
-    CWI_TRY(cwi_attr_create(activation, alpha, &attr, err));
-    dnnl_status_t status = dnnl_primitive_desc_create(out, op_desc, attr, p->params->engine, hint);
-    dnnl_primitive_attr_destroy(attr);
-    return status == dnnl_success ? CW_OK : cwi_dnnl_fail(err, status, "dnnl_primitive_desc_create");
-}
-
-bool cwi_pd_is_slow(const_dnnl_primitive_desc_t pd)
-{
-    const char *name = NULL;
-    if (dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &name) != dnnl_success || !name)
-        return false;
-    return strncmp(name, "ref", 3) == 0 || strncmp(name, "gemm:", 5) == 0 || strncmp(name, "simple", 6) == 0;
 }

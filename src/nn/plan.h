@@ -34,12 +34,12 @@ typedef struct cwi_net {
 /* What the planner knows of the output of one layer. */
 typedef struct cwi_node {
     cwi_mem out;
-    cwi_mem src;              /* the layer's input as its primitive took it, for the way back */
-    dnnl_primitive_desc_t pd; /* forward */
-    bool fused;               /* an activation that the layer before computes */
-    const cwi_layer *post;    /* the activation that this layer computes for the next */
-    cwi_mem saved[3];         /* workspace, statistics: whatever the way back needs */
-    cwi_mem grads[2];         /* contributions to the gradient of `out`, in its layout */
+    cwi_mem src;           /* the layer's input as its primitive took it, for the way back */
+    cwi_pd pd;             /* forward */
+    bool fused;            /* an activation that the layer before computes */
+    const cwi_layer *post; /* the activation that this layer computes for the next */
+    cwi_mem saved[3];      /* workspace, statistics: whatever the way back needs */
+    cwi_mem grads[2];      /* contributions to the gradient of `out`, in its layout */
     int grad_count;
 } cwi_node;
 
@@ -106,15 +106,11 @@ cw_status cwi_plan_param(cwi_plan *p, int layer, cwi_role role, const cwi_md *md
 cw_status cwi_plan_param_grad(cwi_plan *p, int layer, cwi_role role, const cwi_md *md, cwi_mem *out, cw_error *err);
 cw_status cwi_plan_param_grad_done(cwi_plan *p, int layer, cwi_role role, const cwi_mem *grad, cw_error *err);
 
-/* pd of an operation, with the attributes of cwi_attr_create for `post` (NULL: none). */
-cw_status cwi_plan_pd(const cwi_plan *p, const void *op_desc, const cwi_layer *post, const_dnnl_primitive_desc_t hint,
-                      dnnl_primitive_desc_t *out, cw_error *err);
-/* True for oneDNN's plain loops and for those that unfold into one big matrix. */
-bool cwi_pd_is_slow(const_dnnl_primitive_desc_t pd);
-
-/* The eltwise algorithm of an activation, its form that looks at the output on the way back (dnnl_alg_kind_undef:
- * there is none), and its parameter. */
-dnnl_alg_kind_t cwi_eltwise(const cwi_layer *activation, float *alpha);
-dnnl_alg_kind_t cwi_eltwise_from_output(const cwi_layer *activation);
+/* An activation's function, and its form that looks at the output on the way back (dnnl_alg_kind_undef: there is
+ * none). */
+cwi_eltwise cwi_eltwise_of(const cwi_layer *activation);
+cwi_eltwise cwi_eltwise_from_output(const cwi_layer *activation);
+/* What the layer's operation computes behind itself: the activation after it, or nothing. */
+cwi_eltwise cwi_plan_post(const cwi_node *node);
 
 #endif

@@ -128,34 +128,22 @@ cw_status cwi_program_call(cwi_program *p, cwi_work work, int layer, cwi_call ca
 
 cw_status cwi_program_reorder(cwi_program *p, int layer, const cwi_mem *from, const cwi_mem *to, cw_error *err)
 {
-    dnnl_primitive_attr_t attr;
-    dnnl_primitive_desc_t pd;
-    CWI_TRY(cwi_attr_create(dnnl_alg_kind_undef, 0.0f, &attr, err));
-    dnnl_status_t status = dnnl_reorder_primitive_desc_create(&pd, &from->md, p->engine, &to->md, p->engine, attr);
-    dnnl_primitive_attr_destroy(attr);
-    if (status != dnnl_success)
-        return cwi_dnnl_fail(err, status, "dnnl_reorder_primitive_desc_create");
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_reorder(p->engine, &from->md, &to->md, &pd, err));
     cwi_arg args[] = {{DNNL_ARG_FROM, *from}, {DNNL_ARG_TO, *to}};
     cw_status s = cwi_program_primitive(p, CWI_WORK_REORDER, layer, pd, 2, args, err);
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s;
 }
 
 cw_status cwi_program_add(cwi_program *p, int layer, const cwi_mem *a, const cwi_mem *b, const cwi_mem *to,
-                          dnnl_alg_kind_t activation, float alpha, cw_error *err)
+                          const cwi_eltwise *post, cw_error *err)
 {
-    dnnl_binary_desc_t desc;
-    CWI_DNNL(dnnl_binary_desc_init(&desc, dnnl_binary_add, &a->md, &b->md, &to->md), err);
-    dnnl_primitive_attr_t attr;
-    dnnl_primitive_desc_t pd;
-    CWI_TRY(cwi_attr_create(activation, alpha, &attr, err));
-    dnnl_status_t status = dnnl_primitive_desc_create(&pd, &desc, attr, p->engine, NULL);
-    dnnl_primitive_attr_destroy(attr);
-    if (status != dnnl_success)
-        return cwi_dnnl_fail(err, status, "dnnl_binary_desc_init");
+    cwi_pd pd;
+    CWI_TRY(cwi_pd_add(p->engine, &a->md, &b->md, &to->md, post, &pd, err));
     cwi_arg args[] = {{DNNL_ARG_SRC_0, *a}, {DNNL_ARG_SRC_1, *b}, {DNNL_ARG_DST, *to}};
     cw_status s = cwi_program_primitive(p, CWI_WORK_ELEMENTWISE, layer, pd, 3, args, err);
-    dnnl_primitive_desc_destroy(pd);
+    cwi_pd_destroy(pd);
     return s;
 }
 

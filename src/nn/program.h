@@ -81,9 +81,9 @@ cw_status cwi_program_primitive(cwi_program *p, cwi_work work, int layer, const_
 cw_status cwi_program_reorder(cwi_program *p, int layer, const cwi_mem *from, const cwi_mem *to, cw_error *err);
 cw_status cwi_program_call(cwi_program *p, cwi_work work, int layer, cwi_call call, const void *what, size_t size,
                            int count, const int *buffers, cw_error *err);
-/* to = a + b, elementwise; `to` may be one of them. activation as in cwi_attr_create. */
+/* to = a + b, elementwise, and `post` of that (NULL: nothing); `to` may be one of them. */
 cw_status cwi_program_add(cwi_program *p, int layer, const cwi_mem *a, const cwi_mem *b, const cwi_mem *to,
-                          dnnl_alg_kind_t activation, float alpha, cw_error *err);
+                          const cwi_eltwise *post, cw_error *err);
 
 /* After the last step: lays out the arena and makes the memory objects. */
 cw_status cwi_program_plan(cwi_program *p, cw_error *err);

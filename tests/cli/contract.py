@@ -6,7 +6,8 @@ import re
 
 from cli_run import FASHION, Folder, last_object, run, skip_without_fashion
 
-SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "inspect"], "repro": ["figure1", "figure2", "figure3", "table1", "theorem1"],
+SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "inspect"],
+               "repro": ["figure1", "figure2", "figure3", "table1", "theorem1", "lemma2", "theorem4"],
                "bench": ["codec", "engine"], "data": ["list", "fetch", "verify"]}
 
 
@@ -53,7 +54,7 @@ def unknown_things():
             text = run(*leaf, f"--{option}q", code=2)
             assert f"did you mean --{option}?" in text, text
     assert "did you mean 'figure1'?" in run("repro", "figure9", code=2)
-    assert "figure1, figure2, figure3, table1, theorem1" in run("repro", "zzzzzzzz", code=2)
+    assert "figure1, figure2, figure3, table1, theorem1, lemma2, theorem4" in run("repro", "zzzzzzzz", code=2)
     assert "did you mean 'decode'" in run("codec", "decod", code=2)
 
 

@@ -10,10 +10,11 @@ import json
 import os
 import pathlib
 import sys
+from typing import Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from cutwire_study import definition, making, page, pictures, tables  # noqa: E402
+from cutwire_study import definition, making, measured, page, pictures, tables  # noqa: E402
 from cutwire_study.errors import FAILURE, USAGE, StudyError  # noqa: E402
 from cutwire_study.estimate import Estimate, duration  # noqa: E402
 from cutwire_study.outcomes import groups_of, outcome_of, proofs_of  # noqa: E402
@@ -65,7 +66,7 @@ def runs_folder(arguments: argparse.Namespace, results: pathlib.Path) -> pathlib
     return (ROOT / "runs" / "study" if results == RESEARCH / "results" else results / "runs").resolve()
 
 
-def plan_of(arguments: argparse.Namespace) -> Plan:
+def open_study(arguments: argparse.Namespace) -> tuple[definition.Study, Options]:
     if arguments.jobs < 1:
         raise StudyError("study: --jobs: 0 runs at a time make none: give 1 or more", USAGE)
     program = Program(str(pathlib.Path(arguments.cutwire).resolve()), arguments.commit)
@@ -74,7 +75,7 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     results = results_folder(arguments, study.path)
     options = Options(program, results, runs_folder(arguments, results), arguments.jobs, arguments.hours,
                       arguments.limit, arguments.only, arguments.stale, arguments.quiet)
-    return Plan(study, options)
+    return study, options
 
 
 # ---- list ----
@@ -131,8 +132,8 @@ def show_study(plan: Plan, as_json: bool) -> int:
     if not groups_of(plan):
         raise StudyError(f"study: {plan.study.full_name}: nothing to show: no run is finished: "
                          f"`cutwire study {plan.study.name} run` makes them")
-    picture = picture_of(plan)
-    files = write_files(plan, text, picture)
+    picture = picture_of(lambda: pictures.draw(plan))
+    files = write_files(plan.csv, text, page.page(plan, text, picture), picture)
     if as_json:
         print(json.dumps({"study": plan.study.full_name, "files": files, "groups": [
             {"run": dict(vars(group.run)), "test_accuracy": group.accuracies, "against_unsplit": group.differences,
@@ -146,39 +147,100 @@ def show_study(plan: Plan, as_json: bool) -> int:
     return 0
 
 
-def picture_of(plan: Plan) -> bytes | None:
+def picture_of(draw: Callable[[], bytes | None]) -> bytes | None:
+    """None, and a sentence, where matplotlib is missing."""
     try:
-        return pictures.draw(plan)
+        return draw()
     except StudyError as error:
         print(f"cutwire: {error}", file=sys.stderr)
         return None
 
 
-def write_files(plan: Plan, text: str, picture: bytes | None) -> list[str]:
-    base = plan.csv.with_suffix("")
-    found = {".md": text.encode(), ".html": page.page(plan, text, picture).encode()}
+def write_files(csv: pathlib.Path, text: str, html: str, picture: bytes | None) -> list[str]:
+    found = {".md": text.encode(), ".html": html.encode()}
     if picture:
         found[".png"] = picture
     for suffix, content in found.items():
-        temporary = base.with_suffix(suffix + ".tmp")
+        temporary = csv.with_suffix(suffix + ".tmp")
         temporary.write_bytes(content)
-        os.replace(temporary, base.with_suffix(suffix))
-    return [str(base.with_suffix(suffix)) for suffix in found]
+        os.replace(temporary, csv.with_suffix(suffix))
+    return [str(csv.with_suffix(suffix)) for suffix in found]
+
+
+# ---- studies that measure without training ----
+
+def measure_study(study: definition.Study, options: Options, verb: str, as_json: bool) -> int:
+    found = measured.open_study(study, options)
+    if verb == "list":
+        return list_cases(found, as_json)
+    code = 0
+    if verb in ("run", "repro"):
+        code = run_cases(found, as_json and verb == "run")
+    return code or (show_cases(found, as_json) if verb in ("show", "repro") else 0)
+
+
+def list_cases(found: measured.Measured, as_json: bool) -> int:
+    rows, missing = found.rows(), found.missing()
+    stale = sum(found.is_stale(row) for row in rows.values())
+    if as_json:
+        print(json.dumps({"study": found.study.full_name, "runs": len(found.cases), "to_make": len(missing),
+                          "stale": stale, "csv": str(found.csv)}))
+        return 0
+    print(f"{found.study.title}\n{found.study.question}\n")
+    for case in found.wanted():
+        row = rows.get(found.key(case))
+        state = "to do" if row is None else "stale" if found.is_stale(row) else "done"
+        print(f"{', '.join(case.values())}: {state}")
+    print(f"\n{len(missing)} cases to measure. Results: {found.csv}")
+    return 0
+
+
+def run_cases(found: measured.Measured, as_json: bool) -> int:
+    told = measured.run(found)
+    if as_json:
+        print(json.dumps({"study": found.study.full_name, "made": told.made, "of": told.count,
+                          "stopped": bool(told.stopping), "csv": str(found.csv)}))
+    elif not found.options.quiet:
+        print(f"{told.made} of {told.count} cases measured; results: {found.csv}", file=sys.stderr)
+    if told.stopping:
+        print(f"{told.stopping}; the same command goes on", file=sys.stderr)
+    return FAILURE if "SIG" in told.stopping else 0
+
+
+def show_cases(found: measured.Measured, as_json: bool) -> int:
+    rows = found.finished()
+    if not rows:
+        raise StudyError(f"study: {found.study.full_name}: nothing to show: nothing is measured: "
+                         f"`cutwire study {found.study.name} run` does")
+    text = tables.measured_text(found.study, found.module.show(rows), len(found.cases) - len(rows))
+    picture = picture_of(lambda: pictures.measured(found.study.title, found.module, rows))
+    files = write_files(found.csv, text, page.plain(found.study.title, text, picture), picture)
+    print(json.dumps({"study": found.study.full_name, "files": files, "rows": len(rows)}) if as_json
+          else f"{text}\nWritten: {', '.join(files)}")
+    return 0
+
+
+# ---- all of it ----
+
+def train_study(plan: Plan, verb: str, as_json: bool) -> int:
+    if verb == "list":
+        list_runs(plan, as_json)
+        return 0
+    if verb == "show":
+        return show_study(plan, as_json)
+    code = run_study(plan, as_json, told=verb == "run")
+    if code == 0 and verb == "repro":
+        code = show_study(Plan(plan.study, plan.options), as_json)
+    return code
 
 
 def main() -> int:
     arguments = read_arguments()
     try:
-        plan = plan_of(arguments)
-        if arguments.verb == "list":
-            list_runs(plan, arguments.json)
-            return 0
-        if arguments.verb == "show":
-            return show_study(plan, arguments.json)
-        code = run_study(plan, arguments.json, told=arguments.verb == "run")
-        if code == 0 and arguments.verb == "repro":
-            code = show_study(Plan(plan.study, plan.options), arguments.json)
-        return code
+        study, options = open_study(arguments)
+        if study.measure:
+            return measure_study(study, options, arguments.verb, arguments.json)
+        return train_study(Plan(study, options), arguments.verb, arguments.json)
     except StudyError as error:
         print(f"cutwire: {error}", file=sys.stderr)
         return error.code

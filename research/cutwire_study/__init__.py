@@ -12,4 +12,6 @@
     tables.py        Markdown tables
     pictures.py      pictures (matplotlib)
     page.py          a page of HTML that needs nothing else
+    measured.py      studies that measure without training: cases in a CSV of their own columns
+    measure_*.py     what such a study measures
 """

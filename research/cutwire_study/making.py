@@ -28,6 +28,7 @@ from .rows import Row
 
 POLL = 0.1  # seconds
 BETWEEN_LINES = 0.5  # seconds between redrawn lines on a terminal
+HOPELESS = 3  # failures before any success, after which the others are not tried
 PR_SET_PDEATHSIG = 1
 
 
@@ -228,6 +229,8 @@ class Maker:
                       f"{duration(float(row['seconds']))}{self._left()}")
         elif job.process.returncode and not self.stopping:
             self.failed += 1
+            if self.failed == HOPELESS and not self.done:
+                self.waiting.clear()
             self._say(f"failed: {job.run.label()}: {job.last_words()}")
         job.close()
 

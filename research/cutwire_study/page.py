@@ -58,9 +58,12 @@ def provenance(plan: Plan) -> str:
     return f"<p>Made by:</p><ul>{lines}</ul>" if found else ""
 
 
+def plain(title: str, text: str, picture: bytes | None, more: str = "") -> str:
+    image = f'<p><img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>' \
+        if picture else ""
+    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+            f"<style>{STYLE}</style></head><body>\n{from_markdown(text)}\n{image}\n{more}\n</body></html>\n")
+
+
 def page(plan: Plan, text: str, picture: bytes | None) -> str:
-    image = f'<p><img alt="{html.escape(plan.study.title)}" src="data:image/png;base64,' \
-            f'{base64.b64encode(picture).decode()}"></p>' if picture else ""
-    return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(plan.study.title)}</title>'
-            f"<style>{STYLE}</style></head><body>\n{from_markdown(text)}\n{image}\n{provenance(plan)}\n{commands(plan)}\n"
-            "</body></html>\n")
+    return plain(plan.study.title, text, picture, provenance(plan) + "\n" + commands(plan))

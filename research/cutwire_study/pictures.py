@@ -14,24 +14,37 @@ PNG_DPI = 110
 GREY = "#666666"
 
 
-def draw(plan: Plan) -> bytes | None:
-    """The study's picture as PNG; None where there is nothing to draw yet."""
+def plotter():
     need("matplotlib", "python3-matplotlib", "no picture")
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    return pyplot
+
+
+def png(pyplot, figure, title: str) -> bytes:
+    figure.suptitle(title, fontsize=13, y=1.02)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=PNG_DPI, bbox_inches="tight", metadata={"Software": None})
+    pyplot.close(figure)
+    return out.getvalue()
+
+
+def measured(title: str, module, rows: list[dict[str, str]]) -> bytes:
+    """The picture of a study that measures without training."""
+    pyplot = plotter()
+    return png(pyplot, module.draw(pyplot, rows), title)
+
+
+def draw(plan: Plan) -> bytes | None:
+    """The study's picture as PNG; None where there is nothing to draw yet."""
+    pyplot = plotter()
     groups = groups_of(plan)
     kinds = [(kind, options) for kind, options in plan.study.views if kind in DRAW]
     if not any(not group.run.unsplit for group in groups) or not kinds:
         return None
     kind, options = kinds[0]
-    figure = DRAW[kind](pyplot, groups, options)
-    title = plan.study.title + (" (--quick)" if plan.study.quick else "")
-    figure.suptitle(title, fontsize=13)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=PNG_DPI, bbox_inches="tight", metadata={"Software": None})
-    pyplot.close(figure)
-    return out.getvalue()
+    return png(pyplot, DRAW[kind](pyplot, groups, options), plan.study.title + (" (--quick)" if plan.study.quick else ""))
 
 
 # ---- what panels and lines are ----

@@ -62,7 +62,10 @@ class Plan:
 
 
 def matches(run: Run, word: str) -> bool:
-    """KEY=VALUE holds where that column, or key of the recipe, is so; another word where the label contains it."""
+    """KEY=VALUE holds where that column, or key of the recipe, is so; another word where the label contains it; with !
+    before it a word holds where it would not."""
+    if word.startswith("!"):
+        return not matches(run, word[1:])
     key, equals, value = word.partition("=")
     known = {name: str(getattr(run, name)) for name in csv_rows.IDENTITY} | run.settings()
     if equals and key in known:

@@ -168,3 +168,11 @@ def missing_text(plan: Plan) -> str:
     count = sum(outcome_of(run, plan) is None for run in plan.study.runs)
     return f"{count} of {len(plan.study.runs)} results are not yet measured: `cutwire study {plan.study.name} list`." \
         if count else ""
+
+
+def measured_text(study, table: str, missing: int) -> str:
+    """What `show` prints of a study that measures without training."""
+    parts = [f"# {study.title}" + (" (--quick: fewer cases)" if study.quick else ""),
+             f"In the paper: {study.paper}." if study.paper else "", study.question, table, study.notes,
+             f"{missing} cases are not yet measured: `cutwire study {study.name} list`." if missing else ""]
+    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"

@@ -40,7 +40,7 @@ def unknown_things():
             text = run(*leaf, f"--{option}q", code=2)
             assert f"did you mean --{option}?" in text, text
     assert "did you mean 'figure1'?" in run("repro", "figure9", code=2)
-    assert "figure1, figure2, figure3, table1, theorem1" in run("repro", "zzzzzzzz", code=2)
+    assert "figure1, figure2, figure3, table1, theorem1, lemma2, theorem4" in run("repro", "zzzzzzzz", code=2)
     assert "did you mean 'decode'" in run("codec", "decod", code=2)
     assert "did you mean 'verify'" in run("data", "verfy", code=2)
     assert "did you mean 'loader'" in run("bench", "loadr", code=2)

@@ -112,7 +112,7 @@ def theorem1():
 
 
 def errors():
-    assert "choose figure1, figure2 or theorem1" in run("repro", "figure3", code=2)
+    assert "did you mean 'figure3'" in run("repro", "figur3", code=2)
     assert "valid cuts are" in run("repro", "figure2", "--run", "f2/run", "--cut", "99", code=2)
     assert "absent" in run("repro", "figure2", "--run", "absent", code=1)
     assert "--model is that of the run" in run("repro", "figure2", "--run", "f2/run", "--model", "cnn", code=2)

@@ -189,10 +189,21 @@ def choices(study):
     """--seeds, --only, --limit and --hours."""
     listed = run("study", study, "list", "--seeds", "4,5", "--only", "unsplit")
     assert listed.count(": to do") == 2 and "seed 4" in listed and "seed 5" in listed, listed
+    listed = run("study", study, "list", "--only", "cut=shallow !ec: !entropy=ctx")
+    assert "none" in listed and "ms:r=0.99,b=2" in listed and "ec:" not in listed and "ctx, seed" not in listed, listed
     told = last_object(run("study", study, "run", "--seeds", "7", "--limit", "1", "--json", "--results", "limited"))
     assert told["made"] == told["of"] == 1
     told = last_object(run("study", study, "run", "--seeds", "8", "--hours", "0.00001", "--json", "--results", "limited"))
     assert told["stopped"] and told["made"] == 0, told
+
+
+def failing():
+    """A study whose runs all fail ends after a few, with their words."""
+    write("failing.yaml", (TINY % "no").replace("model: cnn", "model: cnm"))
+    process = Process("study", "failing.yaml", "run")
+    process.finish(code=1)
+    assert sum(line.startswith("failed: ") for line in process.lines) == 3, process.lines
+    assert "3 of 5 runs failed" in process.lines[-1] and "known are" in "".join(process.lines), process.lines
 
 
 def two_at_once(study):
@@ -248,11 +259,38 @@ def traffic():
     assert "0 of 1" in run("study", hard, "show")
 
 
+def measured():
+    """Studies that measure without training: measured once, goes on, shown."""
+    own = ["--quick", "--results", "measured", "--runs", "runs-m"]
+    some = [*own, "--only", "distribution=uniform bits=4 !rt"]
+    told = last_object(run("study", "distributions", "run", *some, "--limit", "2", "--json"))
+    assert told["made"] == told["of"] == 2, told
+    told = last_object(run("study", "distributions", "run", *some, "--json"))
+    assert told["made"] == 5, told  # ms with b = 1..4, qu, sp and ec, less the two
+    assert last_object(run("study", "distributions", "run", *some, "--json"))["of"] == 0
+    found = {row["codec"]: float(row["relative_error"]) for row in rows("measured/distributions-quick.csv")}
+    # Of uniform numbers in 0..1, whose root mean square is 1/sqrt(3), a step of 1/15 leaves 1/15/sqrt(12).
+    assert abs(found["qu:b=4"] - 3**0.5 / 15 / 12**0.5) < 1e-3, found
+    text = run("study", "distributions", "show", *own)
+    assert "| uniform | 0.0000 | 1.80" in text and "are kept in all" in text and "not yet measured" in text, text
+    assert ": done" in run("study", "distributions", "list", *some)
+
+
+def lemma():
+    """The gradient's error goes to 0 with the codec's."""
+    options = ["--quick", "--results", "measured", "--runs", "runs-m", "--only", "ms"]
+    run("study", "theory", "run", *options, "--quiet")
+    found = {row["codec"]: row for row in rows("measured/theory-quick.csv")}
+    wide, narrow = found["ms:r=0.99,b=7"], found["ms:r=0.99,b=1"]
+    for column in ("codec_error", "client_gradient_error", "server_gradient_error"):
+        assert 0 < float(wide[column]) < 0.2 * float(narrow[column]), found
+    assert "Lemma 2" in run("study", "theory", "show", *options)
+
+
 def repro():
     listed = run("repro", "list")
-    for name in ("figure1", "figure2", "figure3", "table1", "theorem1"):
+    for name in ("figure1", "figure2", "figure3", "table1", "theorem1", "lemma2", "theorem4"):
         assert f"  {name} " in listed, listed
-    assert "did you mean 'figure3'" in run("repro", "figre3", code=2)
     assert "usage: cutwire repro table1" in run("repro", "table1", "--help")
 
 
@@ -273,12 +311,15 @@ with Folder():
     own_studies()
     repro()
     installed()
+    measured()
+    lemma()
     STUDY = write("tiny.yaml", TINY % "no")
     goes_on(STUDY)
     what_a_row_records(STUDY)
     shown(STUDY)
     missing_packages(STUDY)
     choices(STUDY)
+    failing()
     two_at_once(STUDY)
     traffic()
     write("tiny.yaml", TINY % "no")

@@ -29,6 +29,6 @@ endfunction()
 set(CODEC_MODULES base tensor codec)
 cw_library(cutwire-codec "${CODEC_MODULES}")
 if(NOT CUTWIRE_CODEC_ONLY)
-  cw_library(cutwire "${CODEC_MODULES};wire;net;data;nn;half;session;train" ${DNNL_LIBRARY} OpenMP::OpenMP_C ZLIB::ZLIB PNG::PNG
+  cw_library(cutwire "${CODEC_MODULES};wire;net;data;io;nn;half;session;config;record;modes;run" ${DNNL_LIBRARY} OpenMP::OpenMP_C ZLIB::ZLIB PNG::PNG
              JPEG::JPEG PkgConfig::ZMQ PkgConfig::JANSSON)
 endif()

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "train/classes.h"
+#include "config/classes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

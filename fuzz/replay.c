@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

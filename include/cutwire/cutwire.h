@@ -3,12 +3,15 @@
 #define CUTWIRE_CUTWIRE_H
 
 #include "cutwire/codec.h"
+#include "cutwire/config.h"
 #include "cutwire/data.h"
 #include "cutwire/feed.h"
 #include "cutwire/half.h"
+#include "cutwire/io.h"
 #include "cutwire/model.h"
 #include "cutwire/net.h"
 #include "cutwire/nn.h"
+#include "cutwire/record.h"
 #include "cutwire/status.h"
 #include "cutwire/tensor.h"
 #include "cutwire/train.h"

@@ -11,7 +11,7 @@
 #ifndef CUTWIRE_DATA_H
 #define CUTWIRE_DATA_H
 
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 
 #ifdef __cplusplus
 extern "C" {

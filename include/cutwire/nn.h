@@ -18,7 +18,7 @@
 #ifndef CUTWIRE_NN_H
 #define CUTWIRE_NN_H
 
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -1,4 +1,4 @@
-/* cutwire/train.h - train one network across a cut: configuration, the roles, and what a run reports.
+/* cutwire/train.h - train one network across a cut: the roles of a run.
  *
  * One step of mode "sync" (Zhou et al., ECAI 2024, section 2): every client sends the compressed
  * activations of its batch and the labels; the server runs its half on each, sends each the gradient at the cut, and
@@ -6,190 +6,24 @@
  * likewise and sends the average back; all halves take the same step of the optimizer. A batch's gradient is of the
  * mean loss, so the step is one on the mean loss of all samples of all clients.
  *
- * Thread-safety: a cw_config is plain data; each run belongs to the thread that started it.
+ * Thread-safety: each run belongs to the thread that started it.
  */
 #ifndef CUTWIRE_TRAIN_H
 #define CUTWIRE_TRAIN_H
 
-#include <signal.h>
-
 #include "cutwire/codec.h"
-#include "cutwire/data.h"
+#include "cutwire/config.h"
 #include "cutwire/feed.h"
 #include "cutwire/half.h"
 #include "cutwire/net.h"
-#include "cutwire/nn.h"
+#include "cutwire/record.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* ---- configuration ---- */
-
-/* Plain data, copy freely. Fill with cw_config_init, then cw_config_set. */
-typedef struct cw_config {
-    /* what is trained; the server decides, clients are told */
-    char data[256]; /* NAME[:DIR] */
-    char model[64];
-    char activation[32];
-    char init[16];
-    char precision[8];     /* "fp32", "bf16", or "auto": decided by the machine of the server or of the unsplit run */
-    char cut[32];          /* number or alias */
-    char uplink[128];      /* codec specs */
-    char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
-    char downlink[128];
-    char mode[16];         /* how server and clients take turns: "sync" */
-    int in_flight;         /* micro-batches that a client's batch is cut into, to be on their way at once; 1: none */
-    char mask_gradient[8]; /* "1": where the decoded activation is 0 the gradient is sent as 0, the cut is behind a
-                              ReLU; "0": not so; "auto": where that holds and the downlink is coded */
-    char update[128];      /* of the client half's gradients */
-    char schedule[128];
-    uint64_t seed;
-    int clients;
-    int batch; /* samples per client and step */
-    int epochs;
-    char optimizer[16]; /* "sgd", "adam", "adamw" */
-    double lr;
-    double momentum;
-    double weight_decay;
-    double bias_lr; /* of batch norm's biases, times lr; clients whose gradients are coded take 1 at most */
-    double label_smoothing;
-    bool nesterov;
-    bool flip;
-    int crop_pad;
-    bool resized_crop; /* photos */
-    double dirichlet;  /* <= 0: even shards */
-    char sample[64];   /* shape of one input, "1x28x28"; "": as the data set has it */
-    int classes;       /* 0: as the data set has it */
-    char input[1024];  /* what a sample's floats are (cw_dataset_info.input); "": as the data set has it, or "image" */
-    int train_limit;   /* samples in all; 0: all */
-    int test_limit;
-    int max_samples; /* server: the most training or test samples that one client may announce; 0: the run's limit, else
-                        as many as the server's own data set has, else 10 million */
-    /* how this process works; each role has its own */
-    int threads; /* of the engine; 0: one per processor */
-    int loader_threads;
-    double timeout;      /* seconds without a word from a peer that owes one */
-    double join_timeout; /* seconds to wait for clients to join (server) or for the server (client) */
-    bool allow_plaintext;
-    bool own_data;      /* client: the whole local data set is its shard */
-    char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */
-    char recipe[512];   /* file with the recipe of texts or tables (data.h); "": the resumed run's, that of the weights,
-                           or learned */
-    char weights[512];  /* safetensors file to begin with, with the recipe beside it unless `recipe` names one; "": as
-                           `init` says */
-    char out[512];      /* run directory; "": none is written */
-    bool overwrite;     /* a run that `out` holds is replaced; else it is refused. Holds once: no JSON keeps it */
-    char resume[512];   /* folder of a run to go on with; "": none */
-    int checkpoint_every; /* epochs; 0: no checkpoints at their ends */
-    int checkpoint_steps; /* steps between checkpoints within an epoch; 0: none there */
-    int eval_every;       /* epochs between evaluations, the last epoch always has one; 0: it alone */
-} cw_config;
-
-void cw_config_init(cw_config *config);
-
-/* One key of the configuration, for --help, manifests and parsers. Static storage. */
-typedef struct cw_config_option {
-    const char *key;     /* "weight-decay" */
-    const char *metavar; /* "X"; NULL for a switch */
-    const char *help;
-    const char *value; /* the default, as a string */
-    bool shared;       /* the server's value holds for clients */
-    bool client;       /* each client has its own; what is neither is of no use to a client */
-} cw_config_option;
-size_t cw_config_option_count(void);
-const cw_config_option *cw_config_option_at(size_t i);
-
-/* Sets one key from text ("lr", "0.1"; switches: NULL, "1" or "0"). CW_ERR_SPEC: unknown key, or a value that is
- * malformed or out of range; err says what is allowed. */
-cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err);
 /* Checks what only makes sense together: model and cut exist for the data set's shape, codec specs parse. */
 cw_status cw_config_check(const cw_config *config, cw_error *err);
-/* Every key but `overwrite` as one JSON object (owned by the caller, cw_bytes_free after a cast), or with shared_only
- * those that travel. JSON is UTF-8: bytes of a path that are not become U+FFFD. */
-cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **json, cw_error *err);
-/* Applies a JSON object of keys. Unknown keys are refused. CW_ERR_SPEC. */
-cw_status cw_config_from_json(cw_config *config, const char *json, size_t size, cw_error *err);
-
-/* A recipe by name: data, model, epochs, batch, rate, schedule, decay, augmentation. 0 <= i < cw_preset_count(). Static
- * storage. */
-typedef struct cw_preset {
-    const char *name;
-    const char *summary;
-    const char *settings; /* "KEY=VALUE KEY=VALUE ..." */
-} cw_preset;
-size_t cw_preset_count(void);
-const cw_preset *cw_preset_at(size_t i);
-/* Sets the keys that the preset names and leaves all others. CW_ERR_SPEC: unknown; err lists the known ones. */
-cw_status cw_config_apply_preset(cw_config *config, const char *name, cw_error *err);
-
-/* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
- * CW_ERR_CORRUPT. */
-cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);
-/* Whether the run in this folder is split: it goes on by cw_train_inproc or cw_serve, else by cw_train_unsplit, and is
- * refused by the others. Failures as above. */
-cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err);
-
-/* ---- what a run tells ---- */
-
-/* Bytes of one direction. `socket` is all that the transport counted, both training and evaluation, weights and
- * everything; the others are parts of it or what it stands for. */
-typedef struct cw_traffic {
-    uint64_t socket;
-    uint64_t payload; /* codec payloads of training steps */
-    uint64_t raw;     /* the same tensors in fp32 */
-    uint64_t eval_payload;
-    uint64_t eval_raw;
-    uint64_t weights; /* blobs of weights, client gradients, averages, buffers */
-} cw_traffic;
-
-typedef struct cw_epoch_report {
-    int epoch;             /* 0-based */
-    double train_loss;     /* means over the epoch's samples */
-    double train_accuracy; /* 0..1 */
-    double test_loss;      /* 0 where test_samples is */
-    double test_accuracy;
-    double lr;            /* of the last step */
-    double seconds;       /* since the run began, joining excluded */
-    double train_seconds; /* of this epoch's training phase */
-    uint64_t train_samples;
-    uint64_t test_samples;  /* 0: this epoch was not evaluated, or there is nothing to evaluate it on */
-    int clients;            /* taking part at its end */
-    cw_precision precision; /* that it was trained in: never CW_PRECISION_AUTO */
-    cw_traffic up, down;    /* totals so far */
-} cw_epoch_report;
-
-typedef enum cw_event_kind {
-    CW_EVENT_LOG,   /* text: a sentence for the user */
-    CW_EVENT_STEP,  /* epoch, step, steps, loss (running mean of the epoch) */
-    CW_EVENT_EVAL,  /* epoch, step, steps: evaluation batches done */
-    CW_EVENT_EPOCH, /* report */
-} cw_event_kind;
-
-typedef struct cw_event {
-    cw_event_kind kind;
-    const char *text;
-    int epoch, epochs;
-    size_t step, steps;
-    double loss;
-    const cw_epoch_report *report;
-} cw_event;
-
-/* How a run talks to its caller; zero-initialize for silence. */
-typedef struct cw_hooks {
-    void *ctx;
-    void (*event)(void *ctx, const cw_event *event);
-    volatile sig_atomic_t *stop; /* set to non-zero (by a signal handler): end cleanly at the next step */
-} cw_hooks;
-
-typedef struct cw_result {
-    int epochs_done;
-    bool stopped;         /* by hooks.stop */
-    cw_epoch_report last; /* zero when no epoch was completed */
-    double best_accuracy;
-    cw_precision precision; /* what the run's came to: never CW_PRECISION_AUTO */
-    char out[512];          /* where the run's files are; "": nowhere */
-} cw_result;
 
 /* ---- the roles ---- */
 

@@ -84,8 +84,8 @@ typedef struct cw_msg {
     cw_status status;      /* ERROR, LEAVE (CW_OK: finished) */
     const int32_t *labels; /* ACTIVATION: `samples` of them, or NULL where it has none; in a decoded message NULL: use
                               cw_msg_labels */
-    const uint8_t *blob; /* WELCOME READY STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE;
-                            text of END LEAVE ERROR */
+    const uint8_t *blob;   /* WELCOME READY STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE;
+                              text of END LEAVE ERROR */
     size_t blob_size;
     const uint8_t *label_bytes; /* decoded ACTIVATION: labels as they came */
     unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them; 0: there are none */

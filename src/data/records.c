@@ -1,7 +1,7 @@
 /* records.c - RFC 4180 commas and plain tabs, cut in place. */
 #include <string.h>
 
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 #include "data/records.h"
 
 /* Old Macs, and Excel for them, end lines by '\r' alone: so it is when the first line ends like that. */

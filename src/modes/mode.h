@@ -6,9 +6,12 @@
 #ifndef CWI_MODE_H
 #define CWI_MODE_H
 
+#include "record/report.h"
 #include "session/guest.h"
 #include "session/session.h"
-#include "train/report.h"
+
+typedef struct cw_server cw_server; /* as in cutwire/train.h */
+typedef struct cw_client cw_client;
 
 typedef struct cwi_mode cwi_mode;
 
@@ -56,12 +59,14 @@ struct cwi_mode {
     cw_status (*open_client)(cw_client *client, void **state, cw_error *err);
     void (*close_client)(void *state);
     cw_status (*take)(void *state, const cw_msg *msg, cw_error *err);
+    /* In place of all that: a run without a cut, in this process. */
+    cw_status (*alone)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 };
 
 /* 0 <= i < cwi_mode_count(). */
 size_t cwi_mode_count(void);
 const cwi_mode *cwi_mode_at(size_t i);
-/* CW_ERR_SPEC: err lists the known ones. */
+/* One with a server and clients. CW_ERR_SPEC: err lists them. */
 cw_status cwi_mode_find(const char *name, const cwi_mode **mode, cw_error *err);
 
 /* ---- what modes share ---- */
@@ -119,6 +124,6 @@ cw_status cwi_micro_sums_add(cwi_micro_sums *sums, size_t client, cw_half *half,
 /* The clients' sums, each times its weight, as the half's gradient; those without one count nothing. */
 cw_status cwi_micro_sums_finish(cwi_micro_sums *sums, const float *weights, float scale, cw_half *half, cw_error *err);
 
-extern const cwi_mode cwi_mode_sync;
+extern const cwi_mode cwi_mode_sync, cwi_mode_whole;
 
 #endif

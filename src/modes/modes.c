@@ -6,7 +6,7 @@
 
 /* ---- the list ---- */
 
-static const cwi_mode *const modes[] = {&cwi_mode_sync};
+static const cwi_mode *const modes[] = {&cwi_mode_sync, &cwi_mode_whole};
 
 size_t cwi_mode_count(void)
 {
@@ -21,12 +21,17 @@ const cwi_mode *cwi_mode_at(size_t i)
 cw_status cwi_mode_find(const char *name, const cwi_mode **mode, cw_error *err)
 {
     const char *names[CWI_COUNT(modes)];
-    size_t i;
-    for (i = 0; i < CWI_COUNT(modes); i++)
-        names[i] = modes[i]->name;
+    const cwi_mode *split[CWI_COUNT(modes)];
+    size_t count = 0, i;
+    for (i = 0; i < CWI_COUNT(modes); i++) {
+        if (!modes[i]->work)
+            continue;
+        names[count] = modes[i]->name;
+        split[count++] = modes[i];
+    }
     *mode = NULL;
-    CWI_TRY(cwi_name_find("mode", name, names, CWI_COUNT(names), &i, err));
-    *mode = modes[i];
+    CWI_TRY(cwi_name_find("mode", name, names, count, &i, err));
+    *mode = split[i];
     return CW_OK;
 }
 

@@ -20,7 +20,7 @@
 
 #include "modes/barrier.h"
 #include "modes/mode.h"
-#include "train/checkpoint.h"
+#include "record/checkpoint.h"
 
 extern const cwi_work cwi_sync_work;
 cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 
 #include "codec_test.h"
+#include "cutwire/io.h"
 
 static const char *folder;
 

@@ -10,7 +10,7 @@
 #include <zmq.h>
 
 #include "base/base.h"
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 #include "net_battery.h"
 
 static const char ANY[] = "tcp://127.0.0.1:*";

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 
 static int report(cw_status status, const cw_error *err)
 {

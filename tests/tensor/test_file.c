@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 #include "test.h"
 
 static char folder[] = "/tmp/cutwire-file-XXXXXX";

@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "cutwire/tensor.h"
-#include "tensor/npy.h"
+#include "cutwire/io.h"
+#include "io/npy.h"
 #include "test.h"
 
 static char path[] = "/tmp/cutwire-npy-XXXXXX";

@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 #include "test.h"
 
 static cw_named_tensor named(const char *name, cw_dtype dtype, cw_shape shape, void *data)

@@ -1,6 +1,6 @@
 /* test_tensor.c - dtypes, shapes, views and owned tensors. */
 #include "base/base.h"
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 #include "test.h"
 
 static void dtypes_have_size_and_name(void **state)

@@ -1,9 +1,10 @@
 /* test_classes.c - clients whose data number their classes otherwise: labels go by the names. */
 #include <png.h>
 
+#include "config/setup.h"
+#include "cutwire/train.h"
 #include "data/data_files.h"
 #include "scene.h"
-#include "train/setup.h"
 
 #include "test.h"
 

@@ -1,7 +1,7 @@
 /* test_client.c - a client whose server is played by hand: what it accepts, what it says when it gives up, and how long
  * its patience lasts. */
+#include "config/setup.h"
 #include "cutwire/wire.h"
-#include "train/setup.h"
 #include "train_test.h"
 
 #include "test.h"

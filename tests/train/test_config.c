@@ -1,6 +1,7 @@
 /* test_config.c - configuration keys from text and JSON, and what bad ones get. */
+#include "config/setup.h"
+#include "cutwire/train.h"
 #include "test.h"
-#include "train/setup.h"
 
 static void defaults_are_within_their_own_rules(void **state)
 {

@@ -1,8 +1,9 @@
 /* test_faults.c - peers that speak garbage, another version, out of turn, or not at all: they are told and dropped, and
  * the rest goes on. Hostile peers are played over the in-process transport, from the server's own thread by its
  * progress hook or from threads. */
+#include "config/setup.h"
+#include "cutwire/train.h"
 #include "scene.h"
-#include "train/setup.h"
 
 #include "test.h"
 

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <unistd.h>
 
+#include "record/checkpoint.h"
 #include "scene.h"
-#include "train/checkpoint.h"
 
 #include "test.h"
 

@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "train/setup.h"
+#include "config/setup.h"
 #include "train_test.h"
 
 #include "test.h"

@@ -1,0 +1,86 @@
+/* cutwire/record.h - what a run tells while it goes on, and what is in its folder afterwards.
+ *
+ * Thread-safety: events come in the thread that drives the run.
+ */
+#ifndef CUTWIRE_RECORD_H
+#define CUTWIRE_RECORD_H
+
+#include <signal.h>
+
+#include "cutwire/config.h"
+#include "cutwire/nn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Bytes of one direction. `socket` is all that the transport counted, both training and evaluation, weights and
+ * everything; the others are parts of it or what it stands for. */
+typedef struct cw_traffic {
+    uint64_t socket;
+    uint64_t payload; /* codec payloads of training steps */
+    uint64_t raw;     /* the same tensors in fp32 */
+    uint64_t eval_payload;
+    uint64_t eval_raw;
+    uint64_t weights; /* blobs of weights, client gradients, averages, buffers */
+} cw_traffic;
+
+typedef struct cw_epoch_report {
+    int epoch;             /* 0-based */
+    double train_loss;     /* means over the epoch's samples */
+    double train_accuracy; /* 0..1 */
+    double test_loss;      /* 0 where test_samples is */
+    double test_accuracy;
+    double lr;            /* of the last step */
+    double seconds;       /* since the run began, joining excluded */
+    double train_seconds; /* of this epoch's training phase */
+    uint64_t train_samples;
+    uint64_t test_samples;  /* 0: this epoch was not evaluated, or there is nothing to evaluate it on */
+    int clients;            /* taking part at its end */
+    cw_precision precision; /* that it was trained in: never CW_PRECISION_AUTO */
+    cw_traffic up, down;    /* totals so far */
+} cw_epoch_report;
+
+typedef enum cw_event_kind {
+    CW_EVENT_LOG,   /* text: a sentence for the user */
+    CW_EVENT_STEP,  /* epoch, step, steps, loss (running mean of the epoch) */
+    CW_EVENT_EVAL,  /* epoch, step, steps: evaluation batches done */
+    CW_EVENT_EPOCH, /* report */
+} cw_event_kind;
+
+typedef struct cw_event {
+    cw_event_kind kind;
+    const char *text;
+    int epoch, epochs;
+    size_t step, steps;
+    double loss;
+    const cw_epoch_report *report;
+} cw_event;
+
+/* How a run talks to its caller; zero-initialize for silence. */
+typedef struct cw_hooks {
+    void *ctx;
+    void (*event)(void *ctx, const cw_event *event);
+    volatile sig_atomic_t *stop; /* set to non-zero (by a signal handler): end cleanly at the next step */
+} cw_hooks;
+
+typedef struct cw_result {
+    int epochs_done;
+    bool stopped;         /* by hooks.stop */
+    cw_epoch_report last; /* zero when no epoch was completed */
+    double best_accuracy;
+    cw_precision precision; /* what the run's came to: never CW_PRECISION_AUTO */
+    char out[512];          /* where the run's files are; "": nowhere */
+} cw_result;
+
+/* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
+ * CW_ERR_CORRUPT. */
+cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);
+/* Whether the run in this folder is split: it goes on by cw_train_inproc or cw_serve, else by cw_train_unsplit, and is
+ * refused by the others. Failures as above. */
+cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

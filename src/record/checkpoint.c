@@ -1,0 +1,317 @@
+/* checkpoint.c - saves and restores runs. */
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "record/checkpoint.h"
+
+enum { FORMAT = 2, PATH_SIZE = sizeof((cw_config *)0)->out + 40 };
+
+static const char last_file[] = "checkpoint.safetensors", previous_file[] = "checkpoint.previous.safetensors";
+
+static void checkpoint_path(char *path, const char *folder, const char *file)
+{
+    snprintf(path, PATH_SIZE, "%s/%s", folder, file);
+}
+
+/* ---- saving ---- */
+
+static json_t *within_json(const cwi_progress *at)
+{
+    return json_pack("{s:I,s:f,s:I,s:I,s:f,s:f,s:o,s:o}", "step", (json_int_t)at->step, "loss", at->loss, "correct",
+                     (json_int_t)at->correct, "samples", (json_int_t)at->samples, "train_seconds", at->train_seconds,
+                     "seconds", at->seconds, "uplink", cwi_report_traffic_json(&at->up), "downlink",
+                     cwi_report_traffic_json(&at->down));
+}
+
+static char *metadata_text(const cwi_report *report, const cw_config *config, const cwi_progress *at, cw_error *err)
+{
+    char *config_json;
+    if (cw_config_to_json(config, false, &config_json, err) != CW_OK)
+        return NULL;
+    json_t *meta = json_pack("{s:i,s:i,s:f,s:o}", "format", FORMAT, "next_epoch", at->epoch, "best_accuracy",
+                             report->result.best_accuracy, "last", cwi_report_epoch_json(&report->result.last));
+    json_object_set_new(meta, "config", json_loads(config_json, 0, NULL));
+    if (at->step)
+        json_object_set_new(meta, "within", within_json(at));
+    cwi_free(config_json);
+    char *text = json_dumps(meta, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(meta);
+    return text;
+}
+
+/* CW_ERR_DIVERGED names a tensor that is not finite. */
+static cw_status check_finite(const cw_named_tensor *items, size_t count, cw_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const cw_tensor *t = &items[i].tensor;
+        size_t floats;
+        if (t->dtype != CW_F32 || cw_shape_count(&t->shape, &floats) != CW_OK)
+            continue;
+        if (isinf(cw_peak(t->data, floats)))
+            return cwi_fail(err, CW_ERR_DIVERGED,
+                            "%s holds NaN or infinity: training has diverged: lower the learning rate, or look for bad "
+                            "input",
+                            items[i].name);
+    }
+    return CW_OK;
+}
+
+static bool goes_on_in_place(const cw_config *config)
+{
+    return strcmp(config->resume, config->out) == 0;
+}
+
+/* A second name for the last checkpoint, until there is a new one: it is the previous one then. Where a file has one
+ * name only, it is that at once. */
+static void hold_last(const char *last, const char *held, const char *previous)
+{
+    if (link(last, held) != 0)
+        (void)rename(last, previous);
+}
+
+static cw_status replace(const cw_config *config, bool hold, const cwi_state *state, const char *meta, cw_error *err)
+{
+    char last[PATH_SIZE], previous[PATH_SIZE], held[PATH_SIZE + 8];
+    checkpoint_path(last, config->out, last_file);
+    checkpoint_path(previous, config->out, previous_file);
+    snprintf(held, sizeof held, "%s.tmp", previous);
+    unlink(held);
+    if (hold)
+        hold_last(last, held, previous);
+    cw_status status = cw_safetensors_save(last, state->items, state->count, meta, err);
+    if (status == CW_OK && hold)
+        (void)rename(held, previous);
+    else if (status == CW_OK && !goes_on_in_place(config))
+        unlink(previous); /* of another run */
+    unlink(held);
+    return status;
+}
+
+static cw_status save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
+                      const cwi_progress *at, cw_error *err)
+{
+    char *meta = metadata_text(report, config, at, err);
+    if (!meta)
+        return cwi_fail_memory(err, 0);
+    cwi_state state;
+    cw_status status = cwi_halves_export(halves, count, CWI_STATE_ALL, &state, err);
+    if (status == CW_OK)
+        status = check_finite(state.items, state.count, err);
+    if (status == CW_OK)
+        status = replace(config, report->has_checkpoint, &state, meta, err);
+    report->has_checkpoint |= status == CW_OK;
+    cwi_state_free(&state);
+    free(meta);
+    return status;
+}
+
+uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32_t steps)
+{
+    const uint32_t every = config->checkpoint_steps && *config->out ? (uint32_t)config->checkpoint_steps : steps;
+    return every < steps - step ? step + every - step % every : steps;
+}
+
+cw_status cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
+                              const cwi_progress *at, cw_error *err)
+{
+    const bool wanted = at->step || (config->checkpoint_every &&
+                                     (at->epoch % config->checkpoint_every == 0 || at->epoch >= config->epochs));
+    for (size_t i = 0; i < count; i++)
+        CWI_TRY(cwi_half_check_finite(halves[i], err));
+    if (!*config->out || !wanted)
+        return CW_OK;
+    cw_error why;
+    cw_status status = save(report, config, halves, count, at, &why);
+    if (status == CW_ERR_DIVERGED)
+        return cwi_fail(err, status, "%s", why.message);
+    if (status != CW_OK)
+        cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", why.message);
+    return CW_OK;
+}
+
+/* ---- beginning, and going on ---- */
+
+static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json_t **meta, cw_error *err)
+{
+    *meta = set->metadata ? json_loads(set->metadata, 0, NULL) : NULL;
+    const json_int_t format = json_integer_value(json_object_get(*meta, "format"));
+    if (*meta && format >= 1 && format <= FORMAT && json_is_object(json_object_get(*meta, "config")) &&
+        json_is_integer(json_object_get(*meta, "next_epoch")))
+        return CW_OK;
+    json_decref(*meta);
+    *meta = NULL;
+    return cwi_fail(err, CW_ERR_CORRUPT, "%s is no checkpoint of this version: name the folder of a run", path);
+}
+
+static cw_status load_file(const char *folder, const char *file, cw_tensor_set *set, json_t **meta, cw_error *err)
+{
+    char path[PATH_SIZE];
+    checkpoint_path(path, folder, file);
+    CWI_TRY(cw_safetensors_load(path, set, err));
+    cw_status status = parse_metadata(set, path, meta, err);
+    if (status == CW_OK) {
+        status = check_finite(set->items, set->count, err);
+        if (status != CW_OK) {
+            json_decref(*meta);
+            status = cwi_fail_prefix(err, CW_ERR_CORRUPT, "%s", path);
+        }
+    }
+    if (status != CW_OK)
+        cw_tensor_set_free(set);
+    return status;
+}
+
+/* The last checkpoint, or where that is no good the one before it: *instead then says why, and else is "". */
+static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_error *instead, cw_error *err)
+{
+    cw_error why, own;
+    err = err ? err : &own;
+    instead = instead ? instead : &why;
+    *instead->message = '\0';
+    cw_status status = load_file(folder, last_file, set, meta, err);
+    if (status == CW_OK || status == CW_ERR_NO_MEMORY)
+        return status;
+    *instead = *err;
+    if (load_file(folder, previous_file, set, meta, &own) == CW_OK)
+        return CW_OK;
+    *err = *instead;
+    return status;
+}
+
+cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err)
+{
+    cw_tensor_set set;
+    json_t *meta;
+    CWI_TRY(load(folder, &set, &meta, NULL, err));
+    char *text = json_dumps(json_object_get(meta, "config"), JSON_COMPACT | JSON_REAL_PRECISION(17));
+    /* Runs from before these keys did as they say here, whatever is the default now. */
+    snprintf(config->update, sizeof config->update, "none");
+    snprintf(config->mask_gradient, sizeof config->mask_gradient, "0");
+    cw_status status = text ? cw_config_from_json(config, text, strlen(text), err) : cwi_fail_memory(err, 0);
+    free(text);
+    json_decref(meta);
+    cw_tensor_set_free(&set);
+    return status;
+}
+
+/* The halves that the set holds, counted by their optimizers' steps (setup.h), and the layer where the last begins. */
+static cw_status count_halves(const cw_tensor_set *set, size_t *count, size_t *cut, cw_error *err)
+{
+    size_t first, last;
+    *count = *cut = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        if (sscanf(set->items[i].name, "optimizer.steps.%zu-%zu", &first, &last) != 2)
+            continue;
+        *cut = CWI_MAX(*cut, first);
+        ++*count;
+    }
+    return *count ? CW_OK : cwi_fail(err, CW_ERR_CORRUPT, "the checkpoint holds no optimizer's state");
+}
+
+cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
+{
+    cw_tensor_set set;
+    json_t *meta;
+    size_t count, cut;
+    CWI_TRY(load(folder, &set, &meta, NULL, err));
+    cw_status status = count_halves(&set, &count, &cut, err);
+    *split = count > 1;
+    json_decref(meta);
+    cw_tensor_set_free(&set);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "%s", folder);
+}
+
+/* A half that is not one of the run's would begin without its optimizer's state. */
+static cw_status check_halves(const cw_tensor_set *set, cw_half *const *halves, size_t count, cw_error *err)
+{
+    size_t cut, held;
+    CWI_TRY(count_halves(set, &held, &cut, err));
+    if (held < count)
+        return cwi_fail(err, CW_ERR_MISMATCH, "the run was not split: go on by train --local");
+    if (held > count)
+        return cwi_fail(err, CW_ERR_MISMATCH, "the run was split: go on by train --split, train --processes or server");
+    if (cut != cwi_half_first_layer(halves[count - 1]))
+        return cwi_fail(err, CW_ERR_MISMATCH, "the run was cut before layer %zu, not %zu: go on with its own --cut",
+                        cut, cwi_half_first_layer(halves[count - 1]));
+    return CW_OK;
+}
+
+static void restore_progress(const json_t *meta, const cwi_report *report, cwi_progress *at)
+{
+    const json_t *within = json_object_get(meta, "within");
+    *at = (cwi_progress){.epoch = (int)json_integer_value(json_object_get(meta, "next_epoch")),
+                         .seconds = report->result.last.seconds,
+                         .up = report->result.last.up,
+                         .down = report->result.last.down};
+    if (!within)
+        return;
+    at->step = (uint32_t)json_integer_value(json_object_get(within, "step"));
+    at->loss = json_number_value(json_object_get(within, "loss"));
+    at->correct = (uint64_t)json_integer_value(json_object_get(within, "correct"));
+    at->samples = (uint64_t)json_integer_value(json_object_get(within, "samples"));
+    at->train_seconds = json_number_value(json_object_get(within, "train_seconds"));
+    at->seconds = json_number_value(json_object_get(within, "seconds"));
+    cwi_report_restore_traffic(json_object_get(within, "uplink"), &at->up);
+    cwi_report_restore_traffic(json_object_get(within, "downlink"), &at->down);
+}
+
+static cw_status resume(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
+                        cwi_progress *at, cw_error *err)
+{
+    cw_tensor_set set;
+    json_t *meta;
+    cw_error instead;
+    CWI_TRY(load(config->resume, &set, &meta, &instead, err));
+    if (*instead.message)
+        cwi_report_log(report, "the last checkpoint is of no use: %s; going on from the one before it, %s",
+                       instead.message, previous_file);
+    report->has_checkpoint = goes_on_in_place(config) && !*instead.message;
+    cw_status status = check_halves(&set, halves, count, err);
+    for (size_t i = 0; i < count && status == CW_OK; i++)
+        status = cwi_half_import(halves[i], &set, err);
+    if (status == CW_OK) {
+        cwi_report_restore(report, json_object_get(meta, "last"),
+                           (int)json_integer_value(json_object_get(meta, "next_epoch")),
+                           json_number_value(json_object_get(meta, "best_accuracy")));
+        restore_progress(meta, report, at);
+        if (at->step)
+            cwi_report_log(report, "going on after step %u of epoch %d of %s", at->step, at->epoch + 1, config->resume);
+        else
+            cwi_report_log(report, "going on after epoch %d of %s", at->epoch, config->resume);
+    }
+    json_decref(meta);
+    cw_tensor_set_free(&set);
+    return status;
+}
+
+static cw_status take_weights(const char *path, cw_half *const *halves, size_t count, cwi_report *report, cw_error *err)
+{
+    cw_tensor_set set;
+    CWI_TRY(cw_safetensors_load(path, &set, err));
+    bool kept = false;
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < count && status == CW_OK; i++)
+        status = cwi_half_import_weights(halves[i], &set, &kept, err);
+    cw_tensor_set_free(&set);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "%s", path);
+    cwi_report_log(report, "begins with the weights of %s%s", path,
+                   kept ? ", but for the classifier, which is for other classes there" : "");
+    return CW_OK;
+}
+
+cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
+                               cwi_progress *at, cw_error *err)
+{
+    *at = (cwi_progress){0};
+    if (*config->resume) {
+        cw_status status = resume(config, halves, count, report, at, err);
+        return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
+    }
+    return *config->weights ? take_weights(config->weights, halves, count, report, err) : CW_OK;
+}

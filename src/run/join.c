@@ -1,0 +1,220 @@
+/* join.c - a client's role: what WELCOME makes of it, driven by frames and the clock. */
+#include <string.h>
+
+#include "cutwire/train.h"
+#include "modes/mode.h"
+
+/* ---- WELCOME ---- */
+
+static cw_status open_half(cw_client *c, cw_error *err)
+{
+    if (!c->half) {
+        if (!c->setup.model)
+            return cwi_fail(
+                err, CW_ERR_INVALID,
+                "the server trains a model of its own: this client needs a half like it (cw_client_options)");
+        CWI_TRY(cwi_half_open(&c->setup, 0, c->setup.cut.layer, (size_t)c->config.batch, &c->half, err));
+        c->owns_half = true;
+    }
+    const cw_shape in = cw_half_in_shape(c->half);
+    size_t count;
+    if (in.ndim && (cw_shape_count(&in, &count) != CW_OK || count != c->setup.sample_count))
+        return cwi_fail(err, CW_ERR_MISMATCH, "this client's half takes other samples than the run's, of %s",
+                        c->config.sample);
+    if (cw_half_tickets(c->half) >= (size_t)c->config.in_flight)
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_UNSUPPORTED, "in-flight: %d micro-batches at once, this client's half has %zu tickets",
+                    c->config.in_flight, cw_half_tickets(c->half));
+}
+
+static cw_status check_classes(const cw_client *c, cw_error *err)
+{
+    char *both;
+    const cw_status status = cwi_feeds_check_classes(&c->setup, &c->train, &c->test, &both, err);
+    if (both)
+        cwi_report_log(&c->report, "%s", both);
+    cwi_free(both);
+    return status;
+}
+
+static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
+{
+    char *recipe;
+    cwi_classes classes;
+    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, &classes, err));
+    if (c->expect_model && strcmp(c->expect_model, c->config.model) != 0) {
+        cwi_free(recipe);
+        cwi_classes_free(&classes);
+        return cwi_fail(err, CW_ERR_MISMATCH, "the server trains model %s, this client is for %s", c->config.model,
+                        c->expect_model);
+    }
+    const cw_status status = cwi_setup_open_with(&c->config, recipe, NULL, c->half, &c->setup, err);
+    if (status != CW_OK) {
+        cwi_classes_free(&classes);
+        return status;
+    }
+    c->has_setup = true;
+    cwi_report_emulation(&c->report, &c->setup);
+    cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
+    c->setup.classes = classes;
+    CWI_TRY(cwi_mode_find(c->config.mode, &c->mode, err));
+    CWI_TRY(open_half(c, err));
+    if (cw_half_fingerprint(c->half) != welcome->fingerprint)
+        return cwi_fail(err, CW_ERR_MISMATCH,
+                        "server and client disagree on what the client's half of model %s is: names, shapes or dtypes "
+                        "of its weights differ: use the same version, or the same half",
+                        c->config.model);
+    const size_t client = c->guest.index, clients = c->guest.members;
+    CWI_TRY(cwi_feed_open(&c->setup, CW_SPLIT_TRAIN, client, clients, c->own_train, &c->train, err));
+    CWI_TRY(cwi_feed_open(&c->setup, CW_SPLIT_TEST, client, clients, c->own_test, &c->test, err));
+    CWI_TRY(check_classes(c, err));
+    return c->mode->open_client(c, &c->state, err);
+}
+
+static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_error *err)
+{
+    cw_client *c = run;
+    CWI_TRY(prepare(c, welcome, err));
+    c->report.epochs = c->config.epochs;
+    ready->fingerprint = welcome->fingerprint;
+    ready->samples = c->train.samples;
+    ready->test_samples = c->test.samples;
+    CWI_TRY(cwi_classes_format(&c->train.classes, &c->class_names, err));
+    ready->blob = (const uint8_t *)c->class_names;
+    ready->blob_size = strlen(c->class_names);
+    cwi_report_log(&c->report, "joined as client %u of %u: %zu training and %zu test samples of %s", c->guest.index + 1,
+                   c->guest.members, c->train.samples, c->test.samples, c->config.data);
+    if (c->guest.index == 0 || c->config.own_data) { /* the others see the same */
+        cwi_report_data(&c->report, &c->train);
+        cwi_report_data(&c->report, &c->test);
+    }
+    return CW_OK;
+}
+
+static cw_status take(void *run, const cw_msg *msg, cw_error *err)
+{
+    cw_client *c = run;
+    return c->mode->take(c->state, msg, err);
+}
+
+/* ---- life ---- */
+
+cw_status cw_client_create(const cw_config *config, cw_transport *transport, const cw_client_options *options,
+                           cw_client **out, cw_error *err)
+{
+    static const cw_client_options none;
+    static const cw_hooks silent;
+    static const cw_feed no_feed;
+    static const cwi_guest_work work = {.welcome = on_welcome, .take = take};
+    if (out)
+        *out = NULL;
+    if (!config || !transport || !out)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_client_create: a NULL argument");
+    options = options ? options : &none;
+    cw_client *c = *out = cwi_calloc(1, sizeof *c);
+    if (!c)
+        return cwi_fail_memory(err, sizeof *c);
+    c->config = *config;
+    c->expect_model = options->expect_model;
+    c->half = options->half;
+    c->own_train = options->train;
+    c->own_test = options->test ? options->test : options->train ? &no_feed : NULL;
+    c->report.hooks = options->hooks ? options->hooks : &silent;
+    cwi_guest_open(&c->guest, &work, c, transport, config->timeout, config->join_timeout);
+    return CW_OK;
+}
+
+void cw_client_destroy(cw_client **client)
+{
+    cw_client *c = client ? *client : NULL;
+    if (!c)
+        return;
+    if (c->mode)
+        c->mode->close_client(c->state);
+    cwi_free(c->class_names);
+    cwi_feed_close(&c->train);
+    cwi_feed_close(&c->test);
+    if (c->owns_half)
+        cw_half_destroy(&c->half);
+    if (c->has_setup)
+        cwi_setup_close(&c->setup);
+    cwi_guest_close(&c->guest);
+    cwi_free(c);
+    *client = NULL;
+}
+
+/* ---- driven by events ---- */
+
+cw_status cw_client_start(cw_client *client, cw_error *err)
+{
+    return cwi_guest_start(&client->guest, err);
+}
+
+cw_status cw_client_handle(cw_client *client, cw_frame *frame, cw_error *err)
+{
+    const cw_status status = cwi_guest_handle(&client->guest, frame, err);
+    cw_frame_release(frame);
+    return status;
+}
+
+cw_status cw_client_tick(cw_client *client, double *next, cw_error *err)
+{
+    if (next)
+        *next = CWI_TICK_SECONDS;
+    return cwi_guest_tick(&client->guest, err);
+}
+
+void cw_client_leave(cw_client *client)
+{
+    cwi_guest_leave(&client->guest);
+}
+
+bool cw_client_done(const cw_client *client)
+{
+    return client->guest.state == CWI_GUEST_DONE;
+}
+
+const char *cw_client_last_words(const cw_client *client)
+{
+    return client->guest.last_words;
+}
+
+/* ---- the role ---- */
+
+static cw_status run(cw_client *c, cw_transport *transport, cw_error *err)
+{
+    CWI_TRY(cw_client_start(c, err));
+    while (!cw_client_done(c)) {
+        if (cwi_report_stop_asked(&c->report)) {
+            cw_client_leave(c);
+            return CW_ERR_CANCELLED;
+        }
+        cw_frame frame;
+        const cw_status status = cw_transport_recv(transport, 500, &frame, err);
+        if (status == CW_OK)
+            CWI_TRY(cw_client_handle(c, &frame, err));
+        else if (status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
+            return status;
+        CWI_TRY(cw_client_tick(c, NULL, err));
+    }
+    return CW_OK;
+}
+
+cw_status cw_join(const cw_config *config, const char *expect_model, cw_transport *transport, const cw_hooks *hooks,
+                  cw_error *err)
+{
+    const cw_client_options options = {.hooks = hooks, .expect_model = expect_model};
+    return cw_join_with(config, transport, &options, err);
+}
+
+cw_status cw_join_with(const cw_config *config, cw_transport *transport, const cw_client_options *options,
+                       cw_error *err)
+{
+    cw_client *client;
+    CWI_TRY(cw_client_create(config, transport, options, &client, err));
+    const cw_status status = run(client, transport, err);
+    if (status == CW_OK && *cw_client_last_words(client))
+        cwi_report_log(&client->report, "server: %s", cw_client_last_words(client));
+    cw_client_destroy(&client);
+    return status;
+}

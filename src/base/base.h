@@ -104,6 +104,10 @@ double cwi_rng_normal(cwi_rng *r);                       /* mean 0, variance 1 *
 double cwi_rng_gamma(cwi_rng *r, double shape);          /* scale 1, shape > 0 (Marsaglia, Tsang 2000) */
 void cwi_rng_shuffle(cwi_rng *r, uint32_t *a, size_t n); /* Fisher-Yates */
 
+/* From the operating system, for what nobody may guess; an id is never 0. CW_ERR_IO. */
+cw_status cwi_random(void *bytes, size_t size, cw_error *err);
+cw_status cwi_random_id(uint64_t *id, cw_error *err);
+
 /* ---- texts ---- */
 
 /* Bytes of the UTF-8 character at p, of which `left` > 0 bytes are there; 0: none. */

@@ -259,7 +259,7 @@ cw_status cw_npy_decode(const void *bytes, size_t size, cw_tensor *out, cw_error
     if (cw_tensor_alloc(out, h.dtype, &h.shape) != CW_OK)
         return cwi_fail_memory(err, h.data_size);
     if (h.data_size)
-        memcpy(out->data, (const uint8_t *)bytes + h.data_offset, h.data_size);
+        place_elements((const uint8_t *)bytes + h.data_offset, &h, out->data);
     return CW_OK;
 }
 

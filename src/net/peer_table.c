@@ -1,6 +1,5 @@
 /* peer_table.c - slots of peers, found by name (which holds the slot's number) or by routing id (hashed). */
 #include <string.h>
-#include <sys/random.h>
 
 #include "net/peer_table.h"
 
@@ -46,7 +45,7 @@ cwi_peer_table *cwi_peer_table_create(size_t limit, size_t most_begun)
         return NULL;
     table->limit = CWI_MIN(limit, (size_t)UINT32_MAX - 1);
     table->most_begun = most_begun;
-    if (getrandom(table->key, sizeof table->key, 0) != sizeof table->key)
+    if (cwi_random(table->key, sizeof table->key, NULL) != CW_OK)
         table->key[0] = (uint64_t)(uintptr_t)table; /* better than the same for all */
     return table;
 }

@@ -460,12 +460,7 @@ static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
 static cw_status set_routing_id(zmq_transport *z, cw_error *err)
 {
     uint8_t id[CWI_ROUTING_ID_SIZE] = {CWI_ROUTING_ID_MARK};
-    FILE *random = fopen("/dev/urandom", "rb");
-    size_t got = random ? fread(id + 1, 1, sizeof id - 1, random) : 0;
-    if (random)
-        fclose(random);
-    if (got != sizeof id - 1)
-        return cwi_fail(err, CW_ERR_IO, "cannot read 16 random bytes from /dev/urandom");
+    CWI_TRY(cwi_random(id + 1, sizeof id - 1, err));
     if (zmq_setsockopt(z->socket, ZMQ_ROUTING_ID, id, sizeof id) < 0)
         return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses a routing id: %s", zmq_strerror(errno));
     return CW_OK;

@@ -120,8 +120,10 @@ cw_status cw_client_create(const cw_config *config, cw_transport *transport, con
     c->own_train = options->train;
     c->own_test = options->test ? options->test : options->train ? &no_feed : NULL;
     c->report.hooks = options->hooks ? options->hooks : &silent;
-    cwi_guest_open(&c->guest, &work, c, transport, config->timeout, config->join_timeout);
-    return CW_OK;
+    const cw_status status = cwi_guest_open(&c->guest, &work, c, transport, config->timeout, config->join_timeout, err);
+    if (status != CW_OK)
+        cw_client_destroy(out);
+    return status;
 }
 
 void cw_client_destroy(cw_client **client)

@@ -1,14 +1,13 @@
 /* guest.c - a client's end of a session. */
 #include <string.h>
-#include <sys/random.h>
 
 #include "session/guest.h"
 
 /* Seconds of silence after which a waiting client says that it lives. */
 static const double ping_interval = 5.0;
 
-void cwi_guest_open(cwi_guest *g, const cwi_guest_work *work, void *run, cw_transport *transport, double timeout,
-                    double join_timeout)
+cw_status cwi_guest_open(cwi_guest *g, const cwi_guest_work *work, void *run, cw_transport *transport, double timeout,
+                         double join_timeout, cw_error *err)
 {
     *g = (cwi_guest){.work = work,
                      .run = run,
@@ -16,8 +15,7 @@ void cwi_guest_open(cwi_guest *g, const cwi_guest_work *work, void *run, cw_tran
                      .timeout = timeout,
                      .join_timeout = join_timeout,
                      .index = UINT32_MAX};
-    if (getrandom(&g->token, sizeof g->token, 0) != sizeof g->token || g->token == 0)
-        g->token = (uint64_t)(cwi_seconds() * 1e9) | 1;
+    return cwi_random_id(&g->token, err);
 }
 
 void cwi_guest_close(cwi_guest *g)

@@ -30,8 +30,8 @@ typedef struct cwi_guest {
     char last_words[400]; /* the server's, at the end */
 } cwi_guest;
 
-void cwi_guest_open(cwi_guest *g, const cwi_guest_work *work, void *run, cw_transport *transport, double timeout,
-                    double join_timeout);
+cw_status cwi_guest_open(cwi_guest *g, const cwi_guest_work *work, void *run, cw_transport *transport, double timeout,
+                         double join_timeout, cw_error *err);
 void cwi_guest_close(cwi_guest *g);
 
 /* Says HELLO. */

@@ -1,7 +1,6 @@
 /* session.c - the server's end: members join, are lost, say things in and out of turn. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "session/session.h"
 
@@ -11,8 +10,7 @@ cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, c
                            cw_transport *transport, cw_error *err)
 {
     *s = (cwi_session){.options = *options, .work = work, .run = run, .box = {.transport = transport}};
-    if (getrandom(&s->id, sizeof s->id, 0) != sizeof s->id || s->id == 0)
-        s->id = (uint64_t)(cwi_seconds() * 1e9) | 1;
+    CWI_TRY(cwi_random_id(&s->id, err));
     s->alone_since = cwi_seconds();
     s->members = cwi_calloc(options->members, sizeof *s->members);
     return s->members ? CW_OK : cwi_fail_memory(err, options->members * sizeof *s->members);

@@ -245,7 +245,7 @@ static void test_state_there_and_back(void **state)
     assert_ok_err(cw_safetensors_encode(items, count, NULL, &bytes, &size, &err), err);
     assert_ok_err(cw_safetensors_decode(bytes, size, &set, &err), err);
     /* another seed's server half takes its share of the whole model's file */
-    cw_part_options o = {.max_batch = N, .seed = 99, .inference = true};
+    cw_part_options o = {.max_batch = N, .seed = 99, .threads = fixture_threads, .inference = true};
     cw_part *other;
     assert_ok_err(cw_part_create(model, 0, cw_model_layer_count(model), &o, &other, &err), err);
     assert_ok_err(cw_part_state_import(other, &set, &err), err);

@@ -6,8 +6,9 @@
  * PyTorch computes everything twice, in single and in double precision. The double result is the truth; ours may be
  * 1e-4 away from it, or as far as three times PyTorch's own single-precision result is (deep networks amplify
  * rounding). Among a million activations before a ReLU some lie so near to 0 that single precision puts them on its
- * other side: one such unit of VGG19's classifier is 1% of the gradient of all that comes before, so that VGG19 with
- * ReLU is held to 3%, with GELU to 1e-4. In bf16, whose numbers have 8 bits, logits may be 5% away, and the whole
+ * other side: one such unit of VGG19's classifier is 1% of the gradient of all that comes before, one of the CNN's 0.5%
+ * in a batch of 32 (there on AVX2, not on AVX-512: a CPU's kernels round in their own way). So these two with ReLU are
+ * held to 3%, with GELU to 1e-4. In bf16, whose numbers have 8 bits, logits may be 5% away, and the whole
  * gradient 25%, or 10% and 50% in VGG19 and where batch norm sees three samples.
  */
 #include "nn_fixture.h"
@@ -261,8 +262,8 @@ static void check_model(const torch_case *c)
 
 /* Every model must be among these, each once at least. */
 static const torch_case cases[] = {
-    {"cnn", "relu", 1, 28, 32, 10, 1e-4, 0.01f, 0, NULL, 0.25},
-    {"cnn", "relu", 3, 32, 9, 10, 1e-4, 0.01f, 0, NULL, 0.25},
+    {"cnn", "relu", 1, 28, 32, 10, kinks, 0.01f, 0, NULL, 0.25},
+    {"cnn", "relu", 3, 32, 9, 10, kinks, 0.01f, 0, NULL, 0.25},
     {"cnn", "leaky_relu", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},
     {"cnn", "gelu", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},
     {"cnn", "silu", 1, 28, 8, 10, 1e-4, 0.01f, 0, NULL, 0.25},

@@ -71,7 +71,7 @@ def ratio_text(raw: float, sent: float) -> str:
 def group_table(groups: list[Group]) -> Table:
     columns = varying(groups)
     out = [[*columns, "cut", "codecs: up, down, client's gradients", "test accuracy, %>", "against unsplit, points>",
-            "up, MB>", "down, MB>", "ratio up>", "both>", "remark"]]
+            "training loss>", "up, MB>", "down, MB>", "ratio up>", "both>", "remark"]]
     for group in groups:
         up, down = group.mean("up"), group.mean("down")
         sizes = ["", "", "", ""] if group.run.unsplit else [
@@ -79,7 +79,8 @@ def group_table(groups: list[Group]) -> Table:
             ratio_text(group.mean("up_fp32") + group.mean("down_fp32"), up + down)]
         out.append([*[value_of(group.run, name) for name in columns], group.run.cut if not group.run.unsplit else "",
                     codec_text(group.run), accuracy_text(group.accuracies),
-                    "" if group.run.unsplit else difference_text(group.differences), *sizes, remark(group)])
+                    "" if group.run.unsplit else difference_text(group.differences), f"{group.mean('train_loss'):.4f}",
+                    *sizes, remark(group)])
     return out
 
 

@@ -27,16 +27,16 @@ def markdown(table: Table) -> str:
 # ---- what tells the rows of a table apart ----
 
 def varying(groups: list[Group]) -> list[str]:
-    """Columns and keys of the recipe in which groups differ, codecs and cut aside."""
-    found = []
-    for name in ("data", "model", "clients", "precision", "epochs"):
-        if len({getattr(group.run, name) for group in groups}) > 1:
-            found.append(name)
+    """Columns and keys of the recipe in which groups differ, codecs and cut aside; but for what data and model, which
+    are columns then, decide alone."""
+    found = [name for name in ("data", "model") if len({getattr(group.run, name) for group in groups}) > 1]
     keys = sorted({key for group in groups for key in group.run.settings()})
-    for key in keys:
-        if len({group.run.settings().get(key, "") for group in groups if not group.run.unsplit}) > 1 or \
-                len({group.run.settings().get(key, "") for group in groups if group.run.unsplit}) > 1:
-            found.append(key)
+    for name in ("clients", "precision", "epochs", *keys):
+        values: dict[tuple[str, str, bool], set[str]] = {}
+        for run in (group.run for group in groups):
+            values.setdefault((run.data, run.model, run.unsplit), set()).add(value_of(run, name))
+        if any(len(of_one) > 1 for of_one in values.values()):
+            found.append(name)
     return found
 
 

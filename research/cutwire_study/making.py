@@ -1,7 +1,7 @@
 """Makes the missing runs of a study: each a process of `cutwire train`, as many at a time as wanted.
 
-A run that was stopped or killed goes on from its checkpoint in the folder of runs; where there is none, or the codecs have
-changed since, it begins anew. Two runners may share a folder: each run is locked by the process that makes it.
+A run that was stopped or killed goes on from its checkpoint in the folder of runs; where there is none, or the codecs
+have changed since, it begins anew. Two runners may share a folder: each run is locked by the process that makes it.
 """
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import ctypes
 import dataclasses
 import fcntl
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -264,6 +263,6 @@ def make(plan: Plan) -> Maker:
     maker = Maker(plan)
     maker.make()
     if maker.failed:
-        raise StudyError(f"study: {plan.study.full_name}: {maker.failed} of {maker.count} runs failed: their messages are "
-                         f"above and in {plan.options.runs}/*.log: the same command tries them again")
+        raise StudyError(f"study: {plan.study.full_name}: {maker.failed} of {maker.count} runs failed: their messages "
+                         f"are above and in {plan.options.runs}/*.log: the same command tries them again")
     return maker

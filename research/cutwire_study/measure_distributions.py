@@ -1,8 +1,9 @@
 """How the error of each codec depends on the distribution of what it codes: random tensors of known distributions.
 
-Every element is drawn on its own, so codes have no context but their frequency: what `ec` saves here it saves by entropy
-alone. A size of T bits an element is reached as in Figure 2: `qu` with b = T; `ms` with that mask of at most T bits (a sign
-counted, where there are negatives) and r for the rest whose error is least; `sp` and `rt` by r; `ec` by bpe = T.
+Every element is drawn on its own, so codes have no context but their frequency: what `ec` saves here it saves by
+entropy alone. A size of T bits an element is reached as in Figure 2: `qu` with b = T; `ms` with that mask of at most T
+bits (a sign counted, where there are negatives) and r for the rest whose error is least; `sp` and `rt` by r; `ec` by
+bpe = T.
 """
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def specs(name: str, bits: int, signed: bool) -> list[str]:
 def cases(quick: bool) -> list[Row]:
     sizes = (2, 4) if quick else range(2, 8)
     return [{"distribution": name, "bits": str(bits), "codec_name": codec, "codec": spec}
-            for name in DISTRIBUTIONS for bits in sizes for codec in CODECS for spec in specs(codec, bits, name in SIGNED)]
+            for name in DISTRIBUTIONS for bits in sizes for codec in CODECS
+            for spec in specs(codec, bits, name in SIGNED)]
 
 
 class Measure:
@@ -145,8 +147,8 @@ def bounds_text(rows: list[Row]) -> str:
         if ratios:
             parts.append(f"`{codec}` {ratios[0]:.3g} to {ratios[-1]:.3g}")
     where = ", ".join(sorted({f"`{row['codec_name']}` on {row['distribution']}" for row in broken}))
-    return f"The bounds (31) to (33) are {f'broken in {len(broken)} of {len(bounded)} cases ({where})' if broken else 'kept in all'}" \
-           f"; they are times larger than the error: {', '.join(parts)}."
+    kept = f"broken in {len(broken)} of {len(bounded)} cases ({where})" if broken else "kept in all cases"
+    return f"The bounds (31) to (33) are {kept}. A bound over the error it bounds: {', '.join(parts)} times."
 
 
 def condition_text(rows: list[Row], sizes: list[str]) -> str:
@@ -156,8 +158,8 @@ def condition_text(rows: list[Row], sizes: list[str]) -> str:
     holds = sum(float(ms["alpha"]) < 0.5 for ms, _ in pairs)
     below = [(ms, qu) for ms, qu in pairs if float(ms["relative_error"]) < float(qu["relative_error"])]
     without = sum(float(ms["alpha"]) >= 0.5 for ms, _ in below)
-    return f"`ms` is below `qu` in {len(below)} of {len(pairs)} pairs of distribution and size. Theorem 4's condition, " \
-           f"alpha < 1/2, holds in {holds} of them; {without} of the {len(below)} are without it." if pairs else ""
+    return f"`ms` is below `qu` in {len(below)} of {len(pairs)} pairs of distribution and size. Theorem 4's condition" \
+           f", alpha < 1/2, holds in {holds} of them; {without} of the {len(below)} are without it." if pairs else ""
 
 
 def draw(pyplot, rows: list[Row]):

@@ -131,8 +131,8 @@ def run(measured: Measured) -> Told:
     origin = {"commit": program.commit, "machine": machine()}
     try:
         for case in missing:
-            if stop or (options.hours and time.monotonic() - began > 3600 * options.hours):
-                told.stopping = f"stopped by {signal.Signals(stop[0]).name}" if stop else f"stopped after --hours {options.hours:g}"
+            told.stopping = stopped(stop, options, time.monotonic() - began)
+            if told.stopping:
                 break
             versions = {"payload_version": str(program.version_of((case["codec"],))),
                         "codec_probe": program.probe((case["codec"],))}
@@ -148,6 +148,13 @@ def run(measured: Measured) -> Told:
         for number, handler in before.items():
             signal.signal(number, handler)
     return told
+
+
+def stopped(signals: list[int], options: Options, seconds: float) -> str:
+    """Why it is time to stop, or ""."""
+    if signals:
+        return f"stopped by {signal.Signals(signals[0]).name}"
+    return f"stopped after --hours {options.hours:g}" if options.hours and seconds > 3600 * options.hours else ""
 
 
 def _say(options: Options, told: Told, seconds: float) -> None:

@@ -11,7 +11,8 @@ from .making import settings_of
 from .plan import Plan
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0;font-size:13px}th,td{border-bottom:1px solid #ddd;padding:.25rem .6rem;text-align:left}
+table{border-collapse:collapse;margin:1rem 0;font-size:13px}
+th,td{border-bottom:1px solid #ddd;padding:.25rem .6rem;text-align:left}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{background:#f3f3f3;padding:0 .2em;font-size:12px}
 img{max-width:100%}details{margin:1rem 0}pre{overflow-x:auto;font-size:12px;background:#f7f7f7;padding:.6rem}"""
 

@@ -27,16 +27,16 @@ def markdown(table: Table) -> str:
 # ---- what tells the rows of a table apart ----
 
 def varying(groups: list[Group]) -> list[str]:
-    """Columns and keys of the recipe in which groups differ, codecs and cut aside."""
-    found = []
-    for name in ("data", "model", "clients", "precision", "epochs"):
-        if len({getattr(group.run, name) for group in groups}) > 1:
-            found.append(name)
+    """Columns and keys of the recipe in which groups differ, codecs and cut aside; but for what data and model, which
+    are columns then, decide alone."""
+    found = [name for name in ("data", "model") if len({getattr(group.run, name) for group in groups}) > 1]
     keys = sorted({key for group in groups for key in group.run.settings()})
-    for key in keys:
-        if len({group.run.settings().get(key, "") for group in groups if not group.run.unsplit}) > 1 or \
-                len({group.run.settings().get(key, "") for group in groups if group.run.unsplit}) > 1:
-            found.append(key)
+    for name in ("clients", "precision", "epochs", *keys):
+        values: dict[tuple[str, str, bool], set[str]] = {}
+        for run in (group.run for group in groups):
+            values.setdefault((run.data, run.model, run.unsplit), set()).add(value_of(run, name))
+        if any(len(of_one) > 1 for of_one in values.values()):
+            found.append(name)
     return found
 
 
@@ -71,7 +71,7 @@ def ratio_text(raw: float, sent: float) -> str:
 def group_table(groups: list[Group]) -> Table:
     columns = varying(groups)
     out = [[*columns, "cut", "codecs: up, down, client's gradients", "test accuracy, %>", "against unsplit, points>",
-            "up, MB>", "down, MB>", "ratio up>", "both>", "remark"]]
+            "training loss>", "up, MB>", "down, MB>", "ratio up>", "both>", "remark"]]
     for group in groups:
         up, down = group.mean("up"), group.mean("down")
         sizes = ["", "", "", ""] if group.run.unsplit else [
@@ -79,7 +79,8 @@ def group_table(groups: list[Group]) -> Table:
             ratio_text(group.mean("up_fp32") + group.mean("down_fp32"), up + down)]
         out.append([*[value_of(group.run, name) for name in columns], group.run.cut if not group.run.unsplit else "",
                     codec_text(group.run), accuracy_text(group.accuracies),
-                    "" if group.run.unsplit else difference_text(group.differences), *sizes, remark(group)])
+                    "" if group.run.unsplit else difference_text(group.differences), f"{group.mean('train_loss'):.4f}",
+                    *sizes, remark(group)])
     return out
 
 

@@ -90,6 +90,7 @@ static cwi_order_id order_in(const cwi_payload *p)
     if (p->version > 1 && p->elements) {
         id.name = (cwi_order_name)p->body[CWI_EC_AT_ORDER];
         id.width = (unsigned)cwi_get_le(p->body + CWI_EC_AT_WIDTH, 2);
+        id.bands = p->body[CWI_EC_AT_BANDS];
     }
     return id;
 }
@@ -115,7 +116,7 @@ static bool known_flags(const cwi_payload *p)
     if (!about && b[CWI_EC_AT_ABOUT])
         return false;
     return (b[CWI_EC_AT_ABOUT] & 15) < CWI_ABOUT_TOP && b[CWI_EC_AT_ABOUT] >> 4 < CWI_ABOUT_ORDERS &&
-           !b[CWI_EC_AT_WIDTH + 2] && !b[CWI_EC_AT_WIDTH + 3];
+           !b[CWI_EC_AT_BANDS + 1];
 }
 
 static cw_status check(const cwi_payload *p, cw_error *err)

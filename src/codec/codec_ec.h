@@ -17,6 +17,7 @@ enum {
     CWI_EC_AT_ORDER = 2, /* in it: a byte, and the width, two */
     CWI_EC_AT_ABOUT = 3, /* zero, and 16 times the order of its tails */
     CWI_EC_AT_WIDTH = 4,
+    CWI_EC_AT_BANDS = 6,
     CWI_EC_SIGNED = 1, /* flags */
     CWI_EC_CLASSES = 2,
     CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way */

@@ -96,7 +96,7 @@ bool cwi_about_next(const uint8_t *symbols, size_t n, unsigned zero, size_t *i)
 
 uint32_t cwi_about_excess(const cwi_quant *q, float x, unsigned symbol)
 {
-    const float scaled = (x * q->pre - q->base) * q->scale;
+    const float left = x * q->pre - q->base, scaled = left * q->scale; /* each rounded */
     const float beyond = symbol ? floorf(scaled + 0.5f) - CWI_ABOUT_TOP : -floorf(scaled + 0.5f);
     return beyond < CWI_ABOUT_FAR ? (uint32_t)CWI_MAX(beyond, 0.0f) : CWI_ABOUT_FAR;
 }

@@ -201,6 +201,7 @@ static bool write(cwi_ec_encoding *e, size_t room, size_t *size)
     body[1] = (uint8_t)e->levels;
     body[CWI_EC_AT_ORDER] = (uint8_t)e->order.name;
     cwi_put_le(body + CWI_EC_AT_WIDTH, e->order.width, 2);
+    body[CWI_EC_AT_BANDS] = (uint8_t)e->order.bands;
     if (e->about)
         body[CWI_EC_AT_ABOUT] = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
     uint8_t *steps = body + CWI_EC_PREFIX;
@@ -336,40 +337,57 @@ static bool may_have_offsets(const cwi_ec_encoding *e)
            (e->is_signed || !cwi_offsets_has_zeros(&e->job->source, e->layout.elements));
 }
 
-/* A plan of what is asked for, its step, and about the bytes. */
-static size_t plan_as_asked(cwi_ec_encoding *e, double *step)
+/* What steps are found by; returns a first one. */
+static double begin_plan(cwi_ec_encoding *e, bool *freely)
 {
-    const cwi_value *v = e->job->codec->value;
-    bool freely;
-    if (cwi_ec_wants_stats(e))
-        cwi_ec_sample(&e->job->source, &e->layout, e->rms, cwi_ec_expected_error(v) * e->larger, e->stats);
+    if (cwi_ec_wants_stats(e)) {
+        const double error = cwi_ec_expected_error(e->job->codec->value) * e->larger;
+        cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->stats);
+    }
     if (e->may_be_about)
         cwi_about_sample(&e->job->source, &e->layout, e->rms, e->bins);
     e->fitted = 0;
-    *step = cwi_ec_first_step(e, &freely);
-    if (e->ctx.magnitudes && !freely && v[CWI_EC_ERR].real > 0 && (e->about || !e->stats->doubtful))
-        *step = cwi_ec_plan_for_error(e, v[CWI_EC_ERR].real * e->larger, *step);
-    else if (e->cap == SIZE_MAX)
-        cwi_ec_plan(e, *step);
-    if (e->cap < SIZE_MAX)
-        *step = cwi_ec_fit(e, *step, freely);
-    return e->planned;
+    return cwi_ec_first_step(e, freely);
 }
 
-/* With offsets, without, or with whatever takes less. */
+/* Plans what is asked for, and returns its step. */
+static double plan_as_asked(cwi_ec_encoding *e)
+{
+    bool freely;
+    const double error = e->job->codec->value[CWI_EC_ERR].real;
+    double step = begin_plan(e, &freely);
+    if (e->ctx.magnitudes && !freely && error > 0 && (e->about || !e->stats->doubtful))
+        step = cwi_ec_plan_for_error(e, error * e->larger, step);
+    else if (e->cap == SIZE_MAX)
+        cwi_ec_plan(e, step);
+    if (e->cap < SIZE_MAX)
+        step = cwi_ec_fit(e, step, freely);
+    return step;
+}
+
+/* One plan's bits an element, as they would be at the error that is expected. */
+static double bits_as_expected(cwi_ec_encoding *e)
+{
+    bool freely;
+    const double step = begin_plan(e, &freely);
+    const double bits = 8.0 * (double)cwi_ec_plan(e, step) / (double)e->layout.elements;
+    const double expected = cwi_ec_expected_error(e->job->codec->value);
+    const double error = cwi_ec_planned_error(e) / e->larger / CWI_MAX(expected, 1e-3);
+    /* Measured on maps: what half the error costs. */
+    return bits + CWI_MIN(0.6 * bits, 1.0) * log2(CWI_MAX(error, 1e-6));
+}
+
+/* With offsets or without, whatever takes less. */
 static double plan_with_offsets(cwi_ec_encoding *e)
 {
-    double step;
     const double saved = may_have_offsets(e) ? find_offsets(e) : 0;
-    const size_t with = plan_as_asked(e, &step);
     if (saved == 0 || saved > OFFSETS_SURE || e->cap < SIZE_MAX)
-        return step;
+        return plan_as_asked(e);
+    const double with = bits_as_expected(e);
     clear_offsets(e);
-    if (plan_as_asked(e, &step) <= with)
-        return step;
-    find_offsets(e);
-    plan_as_asked(e, &step);
-    return step;
+    if (bits_as_expected(e) > with)
+        find_offsets(e);
+    return plan_as_asked(e);
 }
 
 static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
@@ -418,17 +436,16 @@ static cw_status encode_as(cwi_encode_job *job, cwi_order_id id)
     return status == CW_ERR_NONFINITE ? cwi_source_nonfinite(&job->source, job->elements, job->err) : status;
 }
 
-/* Features side by side or one sample after the other: whatever is shorter, which is not to be seen beforehand. */
-static cw_status encode_features(cwi_encode_job *job)
+/* In one of two orders, whatever is shorter, which is not to be seen beforehand. */
+static cw_status encode_shorter(cwi_encode_job *job, cwi_order_id one, cwi_order_id other)
 {
-    const cwi_order_id beside = {.name = CWI_ORDER_NC}, plain = {.name = CWI_ORDER_NCHW};
-    cw_status status = encode_as(job, beside);
+    cw_status status = encode_as(job, one);
     const bool fits = status == CW_OK;
     const size_t size = job->size;
     if (!fits && status != CW_ERR_TOO_SMALL)
         return status;
-    status = encode_as(job, plain);
-    return fits && (status != CW_OK || job->size > size) ? encode_as(job, beside) : status;
+    status = encode_as(job, other);
+    return fits && (status != CW_OK || job->size > size) ? encode_as(job, one) : status;
 }
 
 cw_status cwi_ec_encode(cwi_encode_job *job)
@@ -439,6 +456,13 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     if (job->elements == 0)
         return encode_nothing(job);
     const cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
-    const bool sized = v[CWI_EC_BYTES].real > 0 || v[CWI_EC_BPE].real > 0;
-    return asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && !sized ? encode_features(job) : encode_as(job, id);
+    cwi_order_id other = {.name = id.name};
+    const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
+    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC &&
+        !sized_alone) /* features side by side, or one sample after the other */
+        return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
+    other.bands = cwi_order_bands(other, job->shape, per_sample);
+    if (sized_alone || other.bands == 0) /* whichever takes less is mostly nearer at the same size */
+        return encode_as(job, other.bands ? other : id);
+    return encode_shorter(job, id, other);
 }

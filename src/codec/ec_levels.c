@@ -10,11 +10,6 @@
 
 #define CWI_CTX_MOST 3.99f /* magnitudes that do not matter are taken for this */
 
-/* In GNU C's vectors: there are often four only. */
-typedef float floats4 __attribute__((vector_size(16)));
-typedef int32_t numbers4 __attribute__((vector_size(16)));
-typedef uint16_t words4 __attribute__((vector_size(8)));
-
 static uint16_t magnitude_of(float x, const cwi_ec_quant *q)
 {
     const float v = fabsf(x) * q->pre * q->scale;
@@ -23,18 +18,7 @@ static uint16_t magnitude_of(float x, const cwi_ec_quant *q)
 
 static void magnitudes_of(const float *x, size_t n, const cwi_ec_quant *q, uint16_t *out)
 {
-    const floats4 most = {CWI_CTX_MOST, CWI_CTX_MOST, CWI_CTX_MOST, CWI_CTX_MOST};
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        numbers4 bits;
-        memcpy(&bits, x + i, sizeof bits);
-        const floats4 v = (floats4)(bits & INT32_MAX) * q->pre * q->scale;
-        const numbers4 below = v < most;
-        const floats4 least = (floats4)(((numbers4)v & below) | ((numbers4)most & ~below));
-        const words4 words = __builtin_convertvector(__builtin_convertvector(least * CWI_CTX_ONE, numbers4), words4);
-        memcpy(out + i, &words, sizeof words);
-    }
-    for (; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         out[i] = magnitude_of(x[i], q);
 }
 
@@ -152,7 +136,7 @@ static double spread_of_magnitudes(const cwi_ec_encoding *e)
         const unsigned mirror = 2 * e->zero - s;
         if (s < e->zero && s > 0 && mirror < CWI_ABOUT_TOP)
             continue; /* with its mirror image */
-        if (s == e->zero || cwi_about_is_tail(s, e->zero)) {
+        if (s == e->zero || s >= e->zero + CWI_EC_EXACT || cwi_about_is_tail(s, e->zero)) {
             left += spread_about_middle(&all);
             continue;
         }

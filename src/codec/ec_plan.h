@@ -32,7 +32,6 @@ typedef struct cwi_ec_encoding {
     unsigned zero, fitted_zero;
     cwi_about_tails tails;
     cwi_about_levels own; /* with those */
-    size_t planned;       /* bytes */
     float level[CWI_EC_EXACT];
     unsigned levels; /* sent */
     bool classes;    /* whether each class of contexts has levels of its own */
@@ -80,6 +79,8 @@ double cwi_ec_fit(cwi_ec_encoding *e, double step, bool freely);
 bool cwi_ec_wants_stats(const cwi_ec_encoding *e);
 /* The step for an error, planned; `plain` is the one without levels of classes. */
 double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain);
+/* The relative error of the present plan. */
+double cwi_ec_planned_error(const cwi_ec_encoding *e);
 /* About the relative error, where it is known before. */
 double cwi_ec_expected_error(const cwi_value *v);
 double cwi_ec_first_step(cwi_ec_encoding *e, bool *freely);

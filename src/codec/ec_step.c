@@ -27,7 +27,7 @@ size_t cwi_ec_plan(cwi_ec_encoding *e, double step)
     const unsigned symbols = e->ctx.tables.model.symbols;
     cwi_ec_weigh_levels(e, false);
     e->levels = e->stochastic || e->about ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
-    return e->planned = cwi_ec_head(e) + coded + cwi_ec_rest(e);
+    return cwi_ec_head(e) + coded + cwi_ec_rest(e);
 }
 
 /* The error that a plan would have, and its weights. */
@@ -148,7 +148,7 @@ bool cwi_ec_wants_stats(const cwi_ec_encoding *e)
 }
 
 /* The relative error of the present plan. */
-static double planned_error(const cwi_ec_encoding *e)
+double cwi_ec_planned_error(const cwi_ec_encoding *e)
 {
     return sqrt(e->classes || e->about ? e->error : cwi_ec_error(e->stats, e->step, false, NULL));
 }
@@ -162,7 +162,7 @@ typedef struct aiming {
 /* After a plan or a trial of a->step: a better one. */
 static void aim_again(const cwi_ec_encoding *e, aiming *a)
 {
-    const double now = planned_error(e);
+    const double now = cwi_ec_planned_error(e);
     if (now == 0)
         return;
     if (a->last > 0 && fabs(log(a->step / a->last_step)) > 0.03)
@@ -200,15 +200,16 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain)
     const double most = 1.004 * a.aim;
     double fine = plain;
     bool paid = true;
-    a.step = (1 + CWI_MAX(1.25 * CWI_MIN(error, 0.4) - 0.1, 0.0)) * plain; /* as it is on many maps */
+    /* as it is on many maps, of magnitudes and of signed numbers */
+    a.step = (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;
     if (e->ctx.shape.sections > 1)
         try_parts(e, &a, plain);
     for (int i = 0; i < tries; i++) {
         cwi_ec_plan(e, a.step);
-        const double now = planned_error(e);
+        const double now = cwi_ec_planned_error(e);
         if (a.step == fine && (!(e->classes || e->about) || !paid))
             return a.step;
-        if ((e->classes || e->about) && now > 0.99 * a.aim && now < most)
+        if ((e->classes || e->about) && now > 0.988 * a.aim && now < most)
             return a.step;
         if (now < most)
             fine = CWI_MAX(fine, a.step);
@@ -216,9 +217,9 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain)
         aim_again(e, &a);
         a.step = paid ? a.step : fine;
     }
-    if (planned_error(e) > most)
+    if (cwi_ec_planned_error(e) > most)
         cwi_ec_plan(e, fine);
-    for (int i = 0; planned_error(e) > most && i < FINER; i++) /* few values: nothing is foreseen */
+    for (int i = 0; cwi_ec_planned_error(e) > most && i < FINER; i++) /* few values: nothing is foreseen */
         cwi_ec_plan(e, 0.93 * e->step);
     return e->step;
 }

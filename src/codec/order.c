@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { ENOUGH_SAMPLES = CWI_LANES / 2 }; /* from which on channels are predicted from each other (ctx_rows.c) */
+
 /* ---- what layouts are ---- */
 
 static cw_shape shape_of(size_t n, size_t c, size_t h, size_t w)
@@ -21,7 +23,7 @@ static void channels_last(cwi_order *o, size_t samples, size_t height, size_t wi
     o->columns = channels;
 }
 
-bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_order *o)
+static bool order_without_bands(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_order *o)
 {
     const cwi_order_name name = id.name;
     const int n = shape->ndim;
@@ -61,17 +63,60 @@ bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_o
     return true;
 }
 
+/* Rows of planes, or places where there is one row. */
+static bool cut_into_bands(cwi_order *o, bool last, size_t bands)
+{
+    const size_t n = (size_t)o->shape.dim[0], c = (size_t)o->shape.dim[1], h = (size_t)o->shape.dim[2];
+    const size_t w = (size_t)o->shape.dim[3], cut = h > 1 ? h : w;
+    if (cut == 0 || cut % bands)
+        return false;
+    o->shape = shape_of(n * bands, c, h > 1 ? h / bands : h, h > 1 ? w : w / bands);
+    if (last) {
+        o->batch *= bands;
+        o->rows /= bands;
+        return true;
+    }
+    *o = (cwi_order){.shape = o->shape, .batch = n, .rows = c, .columns = bands, .block = h * w / bands};
+    return true;
+}
+
+bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_order *o)
+{
+    if (!order_without_bands(id, shape, per_sample, o))
+        return false;
+    if (id.bands == 0)
+        return true;
+    return id.bands > 1 && id.bands <= CWI_ORDER_BANDS_MOST && shape->ndim <= 4 && o->shape.ndim == 4 &&
+           cut_into_bands(o, id.name == CWI_ORDER_NHWC || id.name == CWI_ORDER_NLC, id.bands);
+}
+
+unsigned cwi_order_bands(cwi_order_id id, const cw_shape *shape, bool per_sample)
+{
+    cwi_order o;
+    const size_t samples = shape->ndim ? (size_t)shape->dim[0] : 0;
+    for (id.bands = 2; samples > 0 && samples < ENOUGH_SAMPLES && id.bands <= CWI_ORDER_BANDS_MOST; id.bands++)
+        if (samples * id.bands >= ENOUGH_SAMPLES && cwi_order_of(id, shape, per_sample, &o))
+            return id.bands;
+    return 0;
+}
+
 /* Rows that are too long for planes have sizes that are of no shorter ones. */
 bool cwi_order_next(cwi_order_id *id, const cw_shape *shape)
 {
     const bool places = shape->ndim == 3 && (id->name == CWI_ORDER_NLC || id->name == CWI_ORDER_NCL);
     const size_t length = places ? (size_t)shape->dim[id->name == CWI_ORDER_NLC ? 1 : 2] : 0;
-    for (unsigned width = id->width + 1; length > CWI_CTX_WIDTH && width <= CWI_CTX_WIDTH; width++)
+    for (unsigned width = id->width + 1; id->bands == 0 && length > CWI_CTX_WIDTH && width <= CWI_CTX_WIDTH; width++)
         if (length % width == 0) {
             id->width = width;
             return true;
         }
     id->width = 0;
+    if (shape->ndim >= 3 && shape->ndim <= 4 && (size_t)shape->dim[0] < ENOUGH_SAMPLES &&
+        id->bands < CWI_ORDER_BANDS_MOST && id->name != CWI_ORDER_AUTO) {
+        id->bands = id->bands ? id->bands + 1 : 2;
+        return true;
+    }
+    id->bands = 0;
     if (id->name == CWI_ORDER_NC)
         return false;
     id->name = (cwi_order_name)(id->name + 1);

@@ -98,7 +98,7 @@ static void golden_payloads_decode_as_ever(void **state)
         count++;
     }
     closedir(dir);
-    assert_int_equal(count, 38);
+    assert_int_equal(count, 39);
     assert_int_equal(bf16, 1);
 }
 

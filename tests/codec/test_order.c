@@ -154,6 +154,42 @@ static void features_take_the_shorter_order(void **state)
     assert_true(size[0][1] < size[0][2]);
 }
 
+/* Few samples of planes that are cut into bands, so that channels foretell each other, in either order of channels. */
+static void few_samples_are_coded_in_bands(void **state)
+{
+    (void)state;
+    enum { FEW = 4, CHANNELS = 24, SIDE = 16, PLANE = SIDE * SIDE, COUNT = FEW * CHANNELS * PLANE };
+    static float x[COUNT], last[COUNT], y[COUNT];
+    float *map = related_map(32, CHANNELS, SIDE, SIDE, false);
+    memcpy(x, map, sizeof x);
+    for (size_t i = 0; i < COUNT; i++)
+        last[(i / PLANE / CHANNELS * PLANE + i % PLANE) * CHANNELS + i / PLANE % CHANNELS] = x[i];
+    const cw_shape first_shape = cw_shape_of(4, (int64_t[]){FEW, CHANNELS, SIDE, SIDE});
+    const cw_shape last_shape = cw_shape_of(4, (int64_t[]){FEW, SIDE, SIDE, CHANNELS});
+    const cw_shape all_shape = cw_shape_of(4, (int64_t[]){32, CHANNELS, SIDE, SIDE});
+    const cw_tensor first = cw_tensor_view(CW_F32, &first_shape, x), other = cw_tensor_view(CW_F32, &last_shape, last);
+    const cw_tensor all = cw_tensor_view(CW_F32, &all_shape, map);
+    packed p = encode("ec:step=1,layout=nchw", &first), q = encode("ec:step=1,layout=nhwc", &other);
+    packed whole = encode("ec:step=1", &all);
+    uint8_t *body;
+    body_of(&p, &body);
+    assert_int_equal(body[6], 4);
+    assert_int_equal(p.size, q.size);
+    if ((double)p.size > 1.25 * (double)whole.size / 8)
+        fail_msg("%zu bytes, %zu for 32 samples", p.size, whole.size);
+    decode_floats(&q, &other, y);
+    for (size_t i = 0; i < COUNT; i++)
+        last[i] = y[(i / PLANE / CHANNELS * PLANE + i % PLANE) * CHANNELS + i / PLANE % CHANNELS];
+    decode_floats(&p, &first, y);
+    assert_memory_equal(y, last, sizeof y);
+    assert_threads_agree("ec:err=0.2", &first, COUNT);
+    assert_threads_agree("ec:err=0.2,scope=sample", &other, COUNT);
+    free(p.bytes);
+    free(q.bytes);
+    free(whole.bytes);
+    cwi_free(map);
+}
+
 static void layouts_that_a_tensor_cannot_have_are_refused(void **state)
 {
     (void)state;
@@ -177,9 +213,9 @@ static void layouts_that_a_tensor_cannot_have_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(layouts_are_recognised),
-                                       cmocka_unit_test(moved_elements_keep_what_belongs_to_them),
-                                       cmocka_unit_test(features_take_the_shorter_order),
-                                       cmocka_unit_test(layouts_that_a_tensor_cannot_have_are_refused)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layouts_are_recognised), cmocka_unit_test(moved_elements_keep_what_belongs_to_them),
+        cmocka_unit_test(features_take_the_shorter_order), cmocka_unit_test(few_samples_are_coded_in_bands),
+        cmocka_unit_test(layouts_that_a_tensor_cannot_have_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

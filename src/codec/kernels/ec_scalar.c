@@ -36,7 +36,8 @@ static void quantize_about(const float *x, size_t n, const cwi_quant *q, uint8_t
     const float low = q->base / q->pre;
     for (size_t i = 0; i < n; i++) {
         const float at = x[i] > low ? x[i] : low;
-        const float scaled = (at * q->pre - q->base) * q->scale;
+        const float left = at * q->pre - q->base;
+        const float scaled = left * q->scale; /* each rounded */
         const float sum = scaled + q->half;
         symbols[i] = (uint8_t)(sum < q->top ? sum : q->top);
     }

@@ -191,7 +191,7 @@ typedef struct cwi_input {
 
 struct cwi_family {
     cw_codec_family info;
-    uint8_t id; /* in payloads; never reused */
+    uint8_t id;             /* in payloads; never reused */
     cw_codec_traits traits; /* whatever the keys; what depends on them: */
     void (*refine_traits)(const cwi_value *values, cw_codec_traits *traits); /* NULL: nothing */
     const cwi_key *keys;

@@ -1,4 +1,5 @@
-/* wire_table.c - the message types of version 2 of the protocol. docs/formats/protocol.md shows the same as byte diagrams. */
+/* wire_table.c - the message types of version 2 of the protocol. docs/formats/protocol.md shows the same as byte
+ * diagrams. */
 #include "wire/wire_table.h"
 
 #include "base/base.h"

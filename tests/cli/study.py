@@ -225,7 +225,7 @@ def shown(study):
     page = pathlib.Path("tiny.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and "data:image/png;base64," in page and "--uplink" in page
     assert "http" not in page and "src=\"/" not in page, "the page needs nothing else"
-    assert pathlib.Path("tiny.png").read_bytes().startswith(b"\x89PNG") and pathlib.Path("tiny.md").read_text() in text
+    assert pathlib.Path("tiny.png").read_bytes().startswith(b"\x89PNG") and pathlib.Path("tiny" + ".md").read_text() in text
     told = last_object(run("study", study, "show", "--json"))
     assert [group["run"]["uplink"] for group in told["groups"]][0] == "-" and len(told["files"]) == 3, told
     ms = next(g for g in told["groups"] if g["run"]["uplink"] == "ms:r=0.99,b=2")

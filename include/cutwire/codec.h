@@ -83,7 +83,8 @@ size_t cw_codec_work_size(const cw_codec *codec, const cw_tensor *in);
 /* Encodes `in` (CW_F32 or CW_BF16) into dst; *size is the payload's length. `in` is not changed;
  * dst must not overlap it. On failure dst's contents are undefined and *size is 0. With round=stochastic what decodes
  * is on average over seeds the input, but only nearly so for ec with bpe or bytes, whose step depends on the noise.
- * CW_ERR_NONFINITE (offset: first such element), CW_ERR_TOO_SMALL, CW_ERR_INVALID, CW_ERR_NO_MEMORY. */
+ * CW_ERR_NONFINITE (offset: first such element), CW_ERR_TOO_SMALL, CW_ERR_INVALID (a layout that the tensor cannot
+ * have, too), CW_ERR_NO_MEMORY. */
 cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_args *args, void *dst, size_t capacity,
                     size_t *size, cw_error *err);
 
@@ -95,7 +96,7 @@ typedef struct cw_payload_info {
     size_t elements;
     size_t header_bytes; /* of payload_bytes */
     size_t payload_bytes;
-    uint16_t version;
+    uint16_t version;  /* of the format: 2 of ec, 1 of other codecs, and of ec before */
     uint32_t checksum; /* CRC-32C as stored */
 } cw_payload_info;
 

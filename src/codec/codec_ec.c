@@ -319,6 +319,21 @@ static size_t offsets_size(const cwi_payload *p, const cw_shape *shape)
     return !p->body || p->body[0] & CWI_EC_OFFSETS ? symbols_size(cwi_offsets_channels(shape) * sizeof(float)) : 0;
 }
 
+static parts parts_of(const cwi_payload *p, const cw_shape *shape, const float *offset)
+{
+    parts rest = {.end = p->body + p->body_size, .finite = true};
+    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
+    rest.about = p->body[0] & CWI_EC_ABOUT;
+    rest.zero = rest.about ? p->body[CWI_EC_AT_ABOUT] & 15 : 0;
+    rest.order = p->body[CWI_EC_AT_ABOUT] >> 4;
+    if (p->body[0] & CWI_EC_OFFSETS) {
+        rest.offset = offset;
+        rest.channels = (size_t)shape->dim[1];
+        rest.plane = (size_t)(shape->dim[2] * shape->dim[3]);
+    }
+    return rest;
+}
+
 static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
@@ -330,16 +345,7 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     if (p->elements == 0)
         return CW_OK;
     const bool has_support = p->body[0] & CWI_EC_SUPPORT;
-    parts rest = {.end = p->body + p->body_size, .finite = true};
-    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
-    rest.about = p->body[0] & CWI_EC_ABOUT;
-    rest.zero = rest.about ? p->body[CWI_EC_AT_ABOUT] & 15 : 0;
-    rest.order = p->body[CWI_EC_AT_ABOUT] >> 4;
-    if (p->body[0] & CWI_EC_OFFSETS) {
-        rest.offset = offset;
-        rest.channels = (size_t)shape->dim[1];
-        rest.plane = (size_t)(shape->dim[2] * shape->dim[3]);
-    }
+    parts rest = parts_of(p, shape, offset);
     if (has_support && !job->support)
         return cwi_fail_at(
             job->err, CW_ERR_MISMATCH, p->header_size,

@@ -23,7 +23,7 @@ enum { COUNTS = 4 };
 
 /* The sample that moments are taken of. */
 enum {
-    SAMPLE_LEAST = 1 << 16, /* elements, where there are so many */
+    SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
     SAMPLE_TRIED = 1 << 14, /* the same where a part of the sections is tried */
     SPARSEST = 64,          /* one element in this many of the tensor, at least */
     SHORTEST = 16,          /* elements of a lane that are taken together */
@@ -174,7 +174,8 @@ static size_t sparsity(const counting *c)
 {
     if (c->e->whole)
         return 1;
-    const size_t least = c->each > 1 ? SAMPLE_TRIED : SAMPLE_LEAST;
+    const size_t most = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 16, (size_t)2 * SAMPLE_LEAST));
+    const size_t least = c->each > 1 ? (size_t)SAMPLE_TRIED : most;
     return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / least, (size_t)1), SPARSEST / c->each);
 }
 

@@ -105,7 +105,8 @@ typedef struct cw_payload_info {
 cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info, cw_error *err);
 
 /* The most scratch that cw_decode wants, on any number of threads: 8 bytes for each 65536 elements, and none on one
- * thread; with entropy=ctx and ec about one byte and the codes' bits for each element, more in tensors of few samples
+ * thread; with entropy=ctx and ec about one byte and the codes' bits for each element, more in tensors of few samples,
+ * and of ec as many as the tensor has and one more for each element where its layout is not NCHW
  * (docs/reference/codecs.md, "Memory"). */
 size_t cw_decode_work_size(const cw_payload_info *info);
 

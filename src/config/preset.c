@@ -21,7 +21,7 @@ static const cw_preset presets[] = {
      "data=cifar-10 model=vgg19 init=dirac precision=auto epochs=20 batch=128 lr=0.06 schedule=onecycle momentum=0.9 nesterov=1 weight-decay=0.0005 label-smoothing=0.1 flip=1 crop-pad=4"},
     {"cifar100-resnet18", "ResNet18 on CIFAR-100, 10 epochs: 70.6% in 70 minutes of two cores that have bf16",
      "data=cifar-100 model=resnet18 init=dirac precision=auto epochs=10 batch=128 lr=0.12 bias-lr=64 schedule=onecycle:warmup=0.25 momentum=0.9 nesterov=1 weight-decay=0.0005 label-smoothing=0.1 flip=1 crop-pad=4"},
-    {"cifar10-study", "ResNet20 on CIFAR-10, 4 epochs: the recipe of bench/evidence",
+    {"cifar10-study", "ResNet20 on CIFAR-10, 4 epochs: the recipe of the studies",
      "data=cifar-10 model=resnet20 init=dirac precision=auto epochs=4 batch=128 lr=0.2 schedule=onecycle:warmup=0.25 momentum=0.9 nesterov=1 weight-decay=0.0005 flip=1 crop-pad=4"},
     {"sst-2", "textcnn on SST-2, 2 epochs of Adam: docs/notebook/training.md",
      "data=sst-2@48 model=textcnn cut=shallow optimizer=adam lr=0.001 weight-decay=0 epochs=2"},

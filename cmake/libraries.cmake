@@ -1,4 +1,4 @@
-# The two libraries, each static and shared, put together from the modules' objects. The shared ones export the public
+# The libraries, each static and shared, put together from the modules' objects. The shared ones export the public
 # functions only (exports.map); tests reach internal ones through the static libraries. What a library needs is private to
 # it: a program linked with the shared one needs none of these packages.
 
@@ -28,7 +28,10 @@ endfunction()
 
 set(CODEC_MODULES base tensor codec)
 cw_library(cutwire-codec "${CODEC_MODULES}")
-if(NOT CUTWIRE_CODEC_ONLY)
+if(CUTWIRE_CLIENT_ONLY)
+  cw_library(cutwire-client "${CODEC_MODULES};io;wire;net;data;half;session;config;record;modes;run" PkgConfig::ZMQ
+             PkgConfig::JANSSON)
+elseif(NOT CUTWIRE_CODEC_ONLY)
   cw_library(cutwire "${CODEC_MODULES};wire;net;data;io;nn;half;session;config;record;modes;run" ${DNNL_LIBRARY} OpenMP::OpenMP_C ZLIB::ZLIB PNG::PNG
              JPEG::JPEG PkgConfig::ZMQ PkgConfig::JANSSON)
 endif()

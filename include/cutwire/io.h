@@ -42,6 +42,9 @@ typedef struct cw_named_tensor {
     cw_tensor tensor;
 } cw_named_tensor;
 
+/* The elements of each tensor, and the list itself. */
+void cw_named_tensors_free(cw_named_tensor *items, size_t count);
+
 typedef struct cw_tensor_set {
     cw_named_tensor *items; /* owned; each tensor is a view into `bytes` or owns its elements */
     size_t count;

@@ -250,7 +250,6 @@ cw_status cw_part_state_import(cw_part *part, const cw_tensor_set *set, cw_error
 /* The same to begin a training with: a classifier (the model's last layer) of another number of classes stays as it
  * was, *kept tells. */
 cw_status cw_part_weights_import(cw_part *part, const cw_tensor_set *set, bool *kept, cw_error *err);
-void cw_named_tensors_free(cw_named_tensor *items, size_t count);
 
 /* ---- measuring ---- */
 

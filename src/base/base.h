@@ -115,6 +115,11 @@ size_t cwi_utf8_length(const uint8_t *p, size_t left);
 bool cwi_utf8_valid(const char *s, size_t n);
 uint64_t cwi_hash_string(const char *s); /* FNV-1a, 64 bits */
 
+/* ---- numbers ---- */
+
+/* The largest magnitude; infinity when one is infinite or NaN; 0 of none. */
+float cwi_peak(const float *x, size_t count);
+
 /* ---- clock ---- */
 
 double cwi_seconds(void); /* monotonic */

@@ -1,9 +1,12 @@
 /* setup.h - what every role derives from a configuration. Internal.
  *
- * setup.c       model, cut, codecs, schedule
+ * setup.c       shapes, the cut, codecs
+ * engine.c      our engine: its names, the model, its halves (engine.h)
+ * local_data.c  data sets of this machine (engine.h)
+ * absent.c      in the place of these two where a build has neither
  * run_recipe.c  how texts and tables become numbers, and the names of classes: kept with the run, sent to clients
  * classes.c     names of classes: compared, mapped, and as text
- * feed.c        a client's data
+ * feed.c        a client's data, whoever gives it
  */
 #ifndef CWI_SETUP_H
 #define CWI_SETUP_H
@@ -98,11 +101,10 @@ cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_
 
 /* One split of a client's data: batches from our loader, or from a feed of the caller's. */
 typedef struct cwi_feed {
-    cw_dataset *data;
-    cw_loader *loader; /* NULL: no samples, or `own` has them */
-    cw_feed own;
+    cw_feed source;
+    const char *name, *note; /* of our data set (cw_dataset_info); else NULL */
     size_t samples, batches, batch;
-    size_t next;         /* batch, counted to hold an own feed to its word */
+    size_t next;         /* batch, counted to hold the source to its word */
     cwi_classes classes; /* of its data; none: they have no names */
 } cwi_feed;
 

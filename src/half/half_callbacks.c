@@ -142,7 +142,7 @@ static cw_status gradient_peak(cw_half *half, float *peak, cw_error *err)
     *peak = 0;
     for (size_t i = 0; i < h->does.tensor_count; i++)
         if (h->tensors[i].kind == CW_HALF_GRADIENT)
-            *peak = CWI_MAX(*peak, cw_peak(h->tensors[i].tensor.data, h->counts[i]));
+            *peak = fmaxf(*peak, cwi_peak(h->tensors[i].tensor.data, h->counts[i]));
     return CW_OK;
 }
 
@@ -154,7 +154,7 @@ static cw_status check_finite(cw_half *half, cw_error *err)
     for (size_t i = 0; i < h->does.tensor_count; i++) {
         const cw_half_kind kind = h->tensors[i].kind;
         if ((kind == CW_HALF_WEIGHT || kind == CW_HALF_BUFFER) &&
-            isinf(cw_peak(h->tensors[i].tensor.data, h->counts[i])))
+            isinf(cwi_peak(h->tensors[i].tensor.data, h->counts[i])))
             return cwi_fail(err, CW_ERR_DIVERGED, "'%s' holds NaN or infinity: training has diverged",
                             h->tensors[i].name);
     }

@@ -70,6 +70,13 @@ void cw_tensor_set_free(cw_tensor_set *set)
     memset(set, 0, sizeof *set);
 }
 
+void cw_named_tensors_free(cw_named_tensor *items, size_t count)
+{
+    for (size_t i = 0; items && i < count; i++)
+        cw_tensor_free(&items[i].tensor);
+    cwi_free(items);
+}
+
 /* ---- writing ---- */
 
 static cw_status check_items(const cw_named_tensor *items, size_t count, const char *metadata, cw_error *err)

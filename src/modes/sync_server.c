@@ -375,7 +375,7 @@ static cw_status take_client_grad(sync_server *s, size_t client, const cw_msg *m
     const cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its gradient");
-    CWI_TRY(cwi_gradient_check(cw_peak(s->flat, floats), "its gradient", err));
+    CWI_TRY(cwi_gradient_check(cwi_peak(s->flat, floats), "its gradient", err));
     cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(batch, s->expected), s->actual == 0);
     s->actual += batch;
     s->totals.up.weights += msg->blob_size;

@@ -181,7 +181,7 @@ static cw_status take_classes(cwi_setup *setup, const cwi_feed *train, const cwi
                         "data set %s numbers its classes otherwise than this run (" CWI_CLASSES_FILE
                         "): go on with the "
                         "run's own data, or by train --split",
-                        cw_dataset_get_info(train->data)->name);
+                        train->name);
     return cwi_classes_copy((const char *const *)own->names, own->count, &setup->classes, err);
 }
 

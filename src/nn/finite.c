@@ -1,50 +1,29 @@
 /* finite.c - whether a part's numbers are ones to go on with: none is NaN, infinite or absurdly large. */
 #include <math.h>
-#include <string.h>
 
 #include "nn/part.h"
 
-/* The largest magnitude as bits, which order as the numbers do, with infinity and NaN behind all of them. */
-static uint32_t peak_bits(const float *x, size_t count)
-{
-    uint32_t peak = 0;
-#pragma omp simd reduction(max : peak)
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        peak = CWI_MAX(peak, bits & UINT32_C(0x7fffffff));
-    }
-    return peak;
-}
-
-static float magnitude(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return isfinite(x) ? x : INFINITY;
-}
-
 float cw_peak(const float *x, size_t count)
 {
-    return magnitude(peak_bits(x, count));
+    return cwi_peak(x, count);
 }
 
 float cw_part_grad_peak(const cw_part *part)
 {
-    uint32_t peak = 0;
+    float peak = 0;
     for (size_t i = 0; i < part->params.count; i++) {
         const cwi_param *p = &part->params.items[i];
         if (p->trainable && p->grad)
-            peak = CWI_MAX(peak, peak_bits(p->grad, p->stored));
+            peak = fmaxf(peak, cwi_peak(p->grad, p->stored));
     }
-    return magnitude(peak);
+    return peak;
 }
 
 cw_status cw_part_check_finite(const cw_part *part, cw_error *err)
 {
     for (size_t i = 0; i < part->params.count; i++) {
         const cwi_param *p = &part->params.items[i];
-        if (isinf(cw_peak(p->value, p->stored)))
+        if (isinf(cwi_peak(p->value, p->stored)))
             return cwi_fail(err, CW_ERR_DIVERGED,
                             "%s holds NaN or infinity: training has diverged: lower the learning rate, or look for bad "
                             "input",

@@ -121,13 +121,6 @@ cw_status cw_part_state_export(const cw_part *part, cw_named_tensor **items, siz
     return CW_OK;
 }
 
-void cw_named_tensors_free(cw_named_tensor *items, size_t count)
-{
-    for (size_t i = 0; items && i < count; i++)
-        cw_tensor_free(&items[i].tensor);
-    cwi_free(items);
-}
-
 /* Whether the tensor is the model's classifier for another number of classes. */
 static bool other_classes(const cw_part *part, const cwi_param *p, const cw_tensor *t)
 {

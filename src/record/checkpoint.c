@@ -52,7 +52,7 @@ static cw_status check_finite(const cw_named_tensor *items, size_t count, cw_err
         size_t floats;
         if (t->dtype != CW_F32 || cw_shape_count(&t->shape, &floats) != CW_OK)
             continue;
-        if (isinf(cw_peak(t->data, floats)))
+        if (isinf(cwi_peak(t->data, floats)))
             return cwi_fail(err, CW_ERR_DIVERGED,
                             "%s holds NaN or infinity: training has diverged: lower the learning rate, or look for bad "
                             "input",

@@ -1,9 +1,7 @@
-/* report.c - writes config.json, recipe.txt, classes.txt, metrics.jsonl, summary.json and model.safetensors, and calls
- * the hooks. */
+/* report.c - writes config.json, recipe.txt, classes.txt, metrics.jsonl, summary.json and model.safetensors. */
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -23,8 +21,13 @@ static void join_path(char *path, size_t size, const char *folder, const char *f
 /* ---- the run's folder ---- */
 
 /* What a run writes there. */
-static const char *const run_files[] = {"config.json",  CWI_RECIPE_FILE,     "metrics.jsonl",
-                                        "summary.json", "model.safetensors", "checkpoint.safetensors"};
+static const char *const run_files[] = {"config.json",
+                                        CWI_RECIPE_FILE,
+                                        "metrics.jsonl",
+                                        "summary.json",
+                                        "model.safetensors",
+                                        "checkpoint.safetensors",
+                                        "checkpoint.previous.safetensors"};
 
 static cw_status make_folder(const char *path, cw_error *err)
 {
@@ -267,13 +270,7 @@ void cwi_report_close(cwi_report *report)
     free(text);
 }
 
-/* ---- events ---- */
-
-static void emit(const cwi_report *report, const cw_event *event)
-{
-    if (report->hooks->event)
-        report->hooks->event(report->hooks->ctx, event);
-}
+/* ---- epochs ---- */
 
 void cwi_report_begin(cwi_report *report, double seconds)
 {
@@ -298,52 +295,10 @@ void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch)
     report->result.epochs_done = epoch->epoch + 1;
     report->result.best_accuracy = CWI_MAX(report->result.best_accuracy, epoch->test_accuracy);
     cw_event event = {.kind = CW_EVENT_EPOCH, .epoch = epoch->epoch, .epochs = report->epochs, .report = epoch};
-    emit(report, &event);
+    cwi_report_emit(report, &event);
     if (report->metrics && !write_metrics(report, epoch))
         cwi_report_log(report, "cannot write %s/metrics.jsonl: %s; training goes on", report->result.out,
                        strerror(errno));
-}
-
-void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss)
-{
-    cw_event event = {
-        .kind = kind, .epoch = epoch, .epochs = report->epochs, .step = step, .steps = steps, .loss = loss};
-    emit(report, &event);
-}
-
-void cwi_report_log(const cwi_report *report, const char *fmt, ...)
-{
-    char text[1200], *whole = NULL;
-    va_list args, again;
-    va_start(args, fmt);
-    va_copy(again, args);
-    const int size = vsnprintf(text, sizeof text, fmt, args);
-    if (size >= (int)sizeof text && (whole = cwi_alloc((size_t)size + 1, 1)))
-        vsnprintf(whole, (size_t)size + 1, fmt, again);
-    va_end(again);
-    va_end(args);
-    cw_event event = {.kind = CW_EVENT_LOG, .text = whole ? whole : text, .epochs = report->epochs};
-    emit(report, &event);
-    cwi_free(whole);
-}
-
-void cwi_report_data(const cwi_report *report, const cwi_feed *feed)
-{
-    const char *note = feed->data ? cw_dataset_get_info(feed->data)->note : NULL;
-    if (note)
-        cwi_report_log(report, "%s", note);
-}
-
-void cwi_report_emulation(const cwi_report *report, const cwi_setup *setup)
-{
-    if (cw_precision_is_emulated(setup->precision))
-        cwi_report_log(report, "precision bf16: this processor has no instructions for it and trains at about half its "
-                               "speed in fp32: the run's --precision auto would have taken that");
-}
-
-bool cwi_report_stop_asked(const cwi_report *report)
-{
-    return report->hooks->stop && *report->hooks->stop;
 }
 
 /* ---- the model ---- */

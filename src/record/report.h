@@ -47,6 +47,8 @@ void cwi_report_restore_traffic(const json_t *object, cw_traffic *t);
 json_t *cwi_report_epoch_json(const cw_epoch_report *epoch);
 void cwi_report_restore(cwi_report *report, const json_t *last, int epochs_done, double best_accuracy);
 
+/* Calls the caller's hook. */
+void cwi_report_emit(const cwi_report *report, const cw_event *event);
 /* Starts the clock that epoch reports count from: the run has taken so many seconds before. */
 void cwi_report_begin(cwi_report *report, double seconds);
 /* Adds an epoch to metrics and result, and tells the caller. Metrics that cannot be written are logged: training goes

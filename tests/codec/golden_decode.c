@@ -7,7 +7,7 @@
 
 #include "base/base.h"
 #include "cutwire/codec.h"
-#include "cutwire/tensor.h"
+#include "cutwire/io.h"
 
 static char *path_of(const char *folder, const char *name, const char *ending)
 {

@@ -520,6 +520,7 @@ static void a_run_falls_back_on_checkpoints_of_its_own(void **state)
     assert_ok_err(cw_train_inproc(&first, NULL, &result, &err), err);
     resume_from(&again, first.out);
     first.epochs = 1;
+    first.overwrite = true;
     assert_ok_err(cw_train_inproc(&first, NULL, &result, &err), err);
     damage_last(&first, true);
     assert_true(cw_config_from_run(&again, first.out, &err) != CW_OK);

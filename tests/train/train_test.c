@@ -47,7 +47,8 @@ __attribute__((constructor)) static void note_start(void)
 
 void use_folder(cw_config *config, const char *name)
 {
-    snprintf(config->out, sizeof config->out, "test-runs/%ld-%d-%s", started, (int)getpid(), name);
+    static int folders; /* the same name again is another folder: none holds two runs */
+    snprintf(config->out, sizeof config->out, "test-runs/%ld-%d-%d-%s", started, (int)getpid(), ++folders, name);
 }
 
 typedef struct client_thread {

@@ -1,0 +1,53 @@
+/* events.c - what a run's caller sees while it goes on, and how it stops it. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "config/engine.h"
+#include "record/report.h"
+
+void cwi_report_emit(const cwi_report *report, const cw_event *event)
+{
+    if (report->hooks->event)
+        report->hooks->event(report->hooks->ctx, event);
+}
+
+void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss)
+{
+    cw_event event = {
+        .kind = kind, .epoch = epoch, .epochs = report->epochs, .step = step, .steps = steps, .loss = loss};
+    cwi_report_emit(report, &event);
+}
+
+void cwi_report_log(const cwi_report *report, const char *fmt, ...)
+{
+    char text[1200], *whole = NULL;
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    const int size = vsnprintf(text, sizeof text, fmt, args);
+    if (size >= (int)sizeof text && (whole = cwi_alloc((size_t)size + 1, 1)))
+        vsnprintf(whole, (size_t)size + 1, fmt, again);
+    va_end(again);
+    va_end(args);
+    cw_event event = {.kind = CW_EVENT_LOG, .text = whole ? whole : text, .epochs = report->epochs};
+    cwi_report_emit(report, &event);
+    cwi_free(whole);
+}
+
+void cwi_report_data(const cwi_report *report, const cwi_feed *feed)
+{
+    if (feed->note)
+        cwi_report_log(report, "%s", feed->note);
+}
+
+void cwi_report_emulation(const cwi_report *report, const cwi_setup *setup)
+{
+    const char *note = cwi_engine_note(setup);
+    if (note)
+        cwi_report_log(report, "%s", note);
+}
+
+bool cwi_report_stop_asked(const cwi_report *report)
+{
+    return report->hooks->stop && *report->hooks->stop;
+}

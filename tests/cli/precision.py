@@ -51,9 +51,9 @@ def recorded(folder):
 def auto_is_decided_and_recorded():
     expected = "bf16" if HAS_BF16 else "fp32"
     for how in ("--local", "--split", "--processes"):
-        done = last_object(run("train", how, *RUN, "--precision", "auto", "--epochs", "1", "--out", how, "--json"))
+        done = last_object(run("train", how, *RUN, "--precision", "auto", "--epochs", "1", "--out", "run" + how, "--json"))
         assert done["precision"] == expected, (how, done)
-        assert recorded(how) == [expected] * 3, (how, recorded(how))
+        assert recorded("run" + how) == [expected] * 3, (how, recorded("run" + how))
 
 
 def a_run_keeps_its_own():

@@ -54,7 +54,7 @@ static void *honest_main(void *arg)
     return NULL;
 }
 
-scene *make_scene_at(const char *endpoint, int clients, double timeout)
+scene *make_scene_at(const char *endpoint, const cw_net_options *options, int clients, double timeout)
 {
     scene *s = calloc(1, sizeof *s);
     cw_error err;
@@ -62,7 +62,7 @@ scene *make_scene_at(const char *endpoint, int clients, double timeout)
     s->config.epochs = 1;
     s->config.timeout = timeout;
     s->config.join_timeout = 20;
-    assert_ok_err(cw_net_listen(endpoint, NULL, &s->server_end, &err), err);
+    assert_ok_err(cw_net_listen(endpoint, options, &s->server_end, &err), err);
     snprintf(s->endpoint, sizeof s->endpoint, "%s", cw_transport_endpoint(s->server_end));
     return s;
 }
@@ -71,7 +71,7 @@ scene *make_scene(const char *name, int clients, double timeout)
 {
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "inproc://%s", name);
-    return make_scene_at(endpoint, clients, timeout);
+    return make_scene_at(endpoint, NULL, clients, timeout);
 }
 
 void start_scene(scene *s)

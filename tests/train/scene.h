@@ -28,7 +28,8 @@ typedef struct scene {
 /* A run of one epoch on a server that listens at inproc://NAME. It has yet to be started; its configuration may still
  * be changed. */
 scene *make_scene(const char *name, int clients, double timeout);
-scene *make_scene_at(const char *endpoint, int clients, double timeout); /* anywhere: "tcp://127.0.0.1:*" */
+/* Anywhere: "tcp://127.0.0.1:*". options: NULL, or the server's. */
+scene *make_scene_at(const char *endpoint, const cw_net_options *options, int clients, double timeout);
 void start_scene(scene *s);
 scene *open_scene(const char *name, int clients, double timeout); /* both */
 void add_honest(scene *s);

@@ -1,7 +1,11 @@
 /* codec_ec.c - `ec`: uniform quantization, coded in the context of the neighbours; its body, and decoding.
  *
- * Body: flags (1 byte), number of levels (1), 2 zeros | step of each segment | levels | levels of classes | symbols
- * (ctx.h) | signs | lower bits of large codes | escaped elements. */
+ * Version 1: flags (1 byte), number of levels (1), 2 zeros | step of each segment | levels | levels of classes |
+ * symbols (ctx.h) | signs | lower bits of large codes | escaped elements.
+ *
+ * Version 2: flags, number of levels, order, zero, width, bands (8 bytes in all) | steps | levels, or those about a
+ * zero | offsets of channels (ec_offsets.c) | symbols | signs and lower bits, or tails (ec_about.c) | escaped elements.
+ * docs/formats/payload.md has both byte by byte. */
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -30,7 +30,8 @@ STUDIES = pathlib.Path(__file__).resolve().parents[1] / "studies"
 WORDS = ["title", "question", "paper", "common", "quick", "runs", "prove", "views", "notes", "measure"]
 VIEWS = ["table", "traffic", "curves", "points", "lines"]
 CODEC_KEYS = ["uplink", "downlink", "update"]
-SPLIT_ONLY = {"cut", *CODEC_KEYS, "eval-uplink", "mask-gradient", "dirichlet", "clients", "checkpoint-steps"}
+SPLIT_ONLY = {"cut", *CODEC_KEYS, "eval-uplink", "mask-gradient", "dirichlet", "clients", "checkpoint-steps",
+              "mode"}
 # Columns of their own in the CSV. The batch, and all other keys that differ from the command's defaults, are the recipe.
 NAMED = ["data", "model", "cut", *CODEC_KEYS, "clients", "precision", "epochs", "seed"]
 
@@ -197,7 +198,7 @@ class Grid:
         if mode == "split" and "codec" in chosen:
             keys |= self._codec(chosen["codec"])
         for key, node in chosen.items():
-            if key in keys:
+            if key in keys and key != "mode":  # in a study `mode` says split or unsplit, not how clients take turns
                 keys[key] = self._value(key, node)
         self._resolve_precision(keys)
         return self._finish(item, mode, keys)

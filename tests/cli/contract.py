@@ -40,6 +40,7 @@ def unknown_things():
             text = run(*leaf, f"--{option}q", code=2)
             assert f"did you mean --{option}?" in text, text
     assert "figure1, figure2 or theorem1" in run("repro", "figure9", code=2)
+    assert "the codecs are none," in run("bench", "codec", "--codec", "zzz", code=2)
     assert "did you mean 'decode'" in run("codec", "decod", code=2)
     assert "did you mean 'verify'" in run("data", "verfy", code=2)
     assert "did you mean 'loader'" in run("bench", "loadr", code=2)
@@ -77,6 +78,7 @@ def bad_values():
         for command in (["bench", "engine", "--model", "cnn"], ["models", "cnn"]):
             assert "give a shape" in run(*command, "--sample", sample, code=2)
     assert "not be encrypted" in run("server", "--listen", "tcp://0.0.0.0:*", "--out", "o", code=1)
+    assert "from 1 to 65536" in run("repro", "figure2", "--samples", "2147483647", "--out", "o", code=2)
     assert not os.path.exists("o"), "a run that never began left a folder behind"
 
 

@@ -41,6 +41,7 @@ def unknown_things():
             assert f"did you mean --{option}?" in text, text
     assert "did you mean 'figure1'?" in run("repro", "figure9", code=2)
     assert "figure1, figure2, figure3, table1, theorem1, lemma2, theorem4" in run("repro", "zzzzzzzz", code=2)
+    assert "the codecs are none," in run("bench", "codec", "--codec", "zzz", code=2)
     assert "did you mean 'decode'" in run("codec", "decod", code=2)
     assert "did you mean 'verify'" in run("data", "verfy", code=2)
     assert "did you mean 'loader'" in run("bench", "loadr", code=2)
@@ -78,6 +79,7 @@ def bad_values():
         for command in (["bench", "engine", "--model", "cnn"], ["models", "cnn"]):
             assert "give a shape" in run(*command, "--sample", sample, code=2)
     assert "not be encrypted" in run("server", "--listen", "tcp://0.0.0.0:*", "--out", "o", code=1)
+    assert "from 1 to 65536" in run("repro", "figure2", "--samples", "2147483647", "--out", "o", code=2)
     assert not os.path.exists("o"), "a run that never began left a folder behind"
 
 

@@ -198,6 +198,20 @@ static int save_results(const bench_rows *rows, const char *dir, const char *cpu
 
 /* ---- the command ---- */
 
+/* Asked here once, and not by the process of each variant. */
+static int check_spec(const char *spec)
+{
+    cw_codec *codec;
+    cw_error err;
+    if (!spec)
+        return CLI_GO_ON;
+    cw_status status = cw_codec_create(spec, &codec, &err);
+    if (status != CW_OK)
+        return cli_fail(CLI_USAGE, "bench codec: --codec: %s", err.message);
+    cw_codec_destroy(&codec);
+    return CLI_GO_ON;
+}
+
 static int parse(options *o, int argc, char **argv)
 {
     const cli_option table[] = {
@@ -230,7 +244,7 @@ static int parse(options *o, int argc, char **argv)
     const int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code == CLI_GO_ON && o->threads < 1)
         return cli_fail(CLI_USAGE, "bench codec: --threads is %d: it must be at least 1", o->threads);
-    return code;
+    return code == CLI_GO_ON ? check_spec(o->codec) : code;
 }
 
 static int measure_all(const options *o, bench_rows *rows)

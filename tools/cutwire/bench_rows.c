@@ -73,7 +73,8 @@ int bench_rows_save(const bench_rows *rows, const char *path, const char *cpu)
                 r->zeros, r->threads, r->payload_bytes, gigabytes(r, r->memcpy_s), gigabytes(r, r->encode_s),
                 gigabytes(r, r->decode_s), r->encode_s / r->memcpy_s, r->decode_s / r->memcpy_s);
     }
-    if (fclose(f) != 0)
+    const bool failed = ferror(f) != 0;
+    if (fclose(f) != 0 || failed)
         return cli_fail(CLI_FAILURE, "bench: cannot write %s: %s", path, strerror(errno));
     return CLI_GO_ON;
 }

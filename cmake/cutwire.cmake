@@ -74,7 +74,7 @@ function(cw_test name)
   add_test(NAME ${name} COMMAND ${name} ${T_ARGS})
   # cmocka has no "skipped" exit code: a test program that skips everything exits with 77.
   # The time-out is for what hangs: a test may share its processors with other work.
-  set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 900)
+  set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" SKIP_RETURN_CODE 77 TIMEOUT 1800)
   if(T_COST)
     set_tests_properties(${name} PROPERTIES COST ${T_COST})
   endif()

@@ -342,8 +342,9 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
-    float *offset = (float *)(void *)job->work;
-    job->work += offsets_size(p, shape);
+    const size_t own = offsets_size(p, shape);
+    float *offset = own > 0 ? (float *)(void *)job->work : NULL;
+    job->work = own > 0 ? job->work + own : job->work; /* work may be NULL where none is needed */
     const uint8_t *at = p->body + fixed_of(p, &l, shape, offset);
     CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
     if (p->elements == 0)

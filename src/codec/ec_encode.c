@@ -87,6 +87,7 @@ static bool begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->rms = (double *)(void *)at;
     at += rounded(e->layout.segments * sizeof(double));
     e->stats = (cwi_ec_stats *)(void *)at;
+    e->stats->doubtful = false; /* nor anything else, until a sample is wanted */
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.support = job->support;
     at += rounded(sizeof(cwi_ec_stats));

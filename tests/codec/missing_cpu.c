@@ -12,7 +12,8 @@ __attribute__((constructor)) static void skip_when_missing(void)
     if (cw_cpu_requested_missing())
         printf("SKIP: CUTWIRE_CPU=%s: this machine or build has no such kernels\n", asked);
     else if (asked && cwi_cpu_selected() == cwi_cpu_best())
-        printf("SKIP: CUTWIRE_CPU=%s: the best kernels of this machine, which the test of this name runs with\n", asked);
+        printf("SKIP: CUTWIRE_CPU=%s: the best kernels of this machine, which the test of this name runs with\n",
+               asked);
     else
         return;
     exit(77);

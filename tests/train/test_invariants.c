@@ -9,14 +9,14 @@ static void one_client_without_compression_is_unsplit_training(void **state)
 {
     (void)state;
     static const char *const cuts[] = {"1", "2", "medium", "deep"};
-    cw_config whole = small_config(1, "none", "none");
+    cw_config whole = tiny_config(1, "none", "none");
     cw_result a, b;
     cw_error err;
     use_folder(&whole, "whole");
     assert_ok_err(cw_train_unsplit(&whole, NULL, &a, &err), err);
     assert_true(a.last.train_accuracy > 0.2); /* it learns: chance is 0.1 */
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
-        cw_config split = small_config(1, "none", "none");
+        cw_config split = tiny_config(1, "none", "none");
         snprintf(split.cut, sizeof split.cut, "%s", cuts[i]);
         use_folder(&split, cuts[i]);
         assert_ok_err(cw_train_inproc(&split, NULL, &b, &err), err);
@@ -31,7 +31,7 @@ static void masked_gradients_are_the_same_training_without_compression(void **st
     (void)state;
     static const char *const cuts[] = {"1", "2", "deep"};
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
-        cw_config whole = small_config(1, "none", "none"), masked;
+        cw_config whole = tiny_config(1, "none", "none"), masked;
         cw_result a, b;
         cw_error err;
         whole.epochs = 1;
@@ -54,7 +54,7 @@ static void masked_gradients_are_smaller(void **state)
     static const char *const uplinks[] = {"none", "ec:err=0.3", "sp:r=0.99"};
     uint64_t before = UINT64_MAX;
     for (size_t i = 0; i < sizeof uplinks / sizeof uplinks[0]; i++) {
-        cw_config plain = small_config(1, uplinks[i], "ec:step=2,round=stochastic"), masked = plain;
+        cw_config plain = tiny_config(1, uplinks[i], "ec:step=2,round=stochastic"), masked = plain;
         cw_result a, b;
         cw_error err;
         assert_ok(cw_config_set(&masked, "mask-gradient", "1", NULL));
@@ -70,7 +70,7 @@ static void gradients_are_masked_behind_a_relu_alone(void **state)
 {
     (void)state;
     static const char *const activations[] = {"leaky_relu", "gelu", "silu", "tanh"};
-    cw_config config = small_config(1, "none", "none");
+    cw_config config = tiny_config(1, "none", "none");
     cw_result result;
     cw_error err;
     assert_ok(cw_config_set(&config, "mask-gradient", "1", NULL));
@@ -79,7 +79,7 @@ static void gradients_are_masked_behind_a_relu_alone(void **state)
         assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
         assert_non_null(strstr(err.message, "cut 2 of cnn is not behind a ReLU"));
     }
-    config = small_config(1, "ms:r=0.9,b=2,recon=centroid", "none");
+    config = tiny_config(1, "ms:r=0.9,b=2,recon=centroid", "none");
     assert_ok(cw_config_set(&config, "mask-gradient", "1", NULL));
     assert_status(cw_train_inproc(&config, NULL, &result, &err), CW_ERR_SPEC);
     assert_non_null(strstr(err.message, "with recon=centroid nothing comes in as 0"));
@@ -89,7 +89,7 @@ static void gradients_are_masked_behind_a_relu_alone(void **state)
 static void adam_is_the_same_unsplit_split_and_over_tcp(void **state)
 {
     (void)state;
-    cw_config whole = small_config(1, "none", "none"), split, tcp;
+    cw_config whole = tiny_config(1, "none", "none"), split, tcp;
     cw_result a, b, c;
     cw_error err;
     snprintf(whole.optimizer, sizeof whole.optimizer, "adam");
@@ -117,7 +117,7 @@ static void in_process_is_the_same_as_over_tcp(void **state)
         {"ec:err=0.3", "none", "bf16"},
         {"ec:err=0.25", "ec:step=5,round=stochastic,scope=sample", "ec:step=0.125,round=stochastic"}};
     for (size_t i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
-        cw_config inproc = small_config(3, codecs[i][0], codecs[i][1]), tcp;
+        cw_config inproc = tiny_config(3, codecs[i][0], codecs[i][1]), tcp;
         snprintf(inproc.update, sizeof inproc.update, "%s", codecs[i][2]);
         assert_ok(cw_config_set(&inproc, "mask-gradient", i == 3 ? "1" : "0", NULL));
         tcp = inproc;
@@ -157,7 +157,7 @@ static void n_clients_are_one_process_that_averages_n_gradients(void **state)
     (void)state;
     for (int skewed = 0; skewed < 2; skewed++) {
         /* Skewed shards differ in size, so that clients run out of batches at different steps. */
-        cw_config whole = small_config(4, "none", "none"), split;
+        cw_config whole = tiny_config(4, "none", "none"), split;
         whole.dirichlet = skewed ? 0.3 : 0;
         whole.epochs = 1;
         split = whole;
@@ -177,10 +177,11 @@ static void n_clients_are_one_process_that_averages_n_gradients(void **state)
 static void evaluations_cost_what_they_are_asked_to(void **state)
 {
     (void)state;
-    cw_config each = small_config(2, "ms:r=0.99,b=2", "none"), last, whole;
+    cw_config each = tiny_config(2, "ms:r=0.99,b=2", "none"), last, whole;
     cw_result a, b, c;
     cw_error err;
     each.epochs = 3;
+    each.lr = 0.02; /* the default's losses are of tens in so few steps */
     last = each;
     last.eval_every = 0;
     snprintf(last.eval_uplink, sizeof last.eval_uplink, "none");
@@ -191,7 +192,7 @@ static void evaluations_cost_what_they_are_asked_to(void **state)
     assert_ok_err(cw_train_inproc(&each, NULL, &a, &err), err);
     assert_ok_err(cw_train_inproc(&last, NULL, &b, &err), err);
     assert_same_model(&each, &last);
-    assert_true(a.last.test_samples == 200 && b.last.test_samples == 200);
+    assert_true(a.last.test_samples == TINY_TEST && b.last.test_samples == TINY_TEST);
     assert_true(a.last.up.payload == b.last.up.payload);
     assert_true(a.last.up.eval_raw == 3 * b.last.up.eval_raw);
     assert_true(a.last.up.eval_payload * 10 < a.last.up.eval_raw);
@@ -202,14 +203,14 @@ static void evaluations_cost_what_they_are_asked_to(void **state)
     assert_ok_err(cw_train_unsplit(&whole, NULL, &c, &err), err);
     assert_tested(&whole, (const bool[]){false, true, false, true}, 4);
     assert_tested(&last, (const bool[]){false, false, true}, 3);
-    assert_true(c.last.test_samples == 200);
+    assert_true(c.last.test_samples == TINY_TEST);
 }
 
 /* Gets the values of a parameter after one step. */
 static void bias_after_a_step(double bias_lr, const char *downlink, const char *update, const char *name, float *out,
                               size_t count)
 {
-    cw_config config = small_config(1, "none", downlink);
+    cw_config config = tiny_config(1, "none", downlink);
     char path[600];
     cw_tensor_set set;
     cw_error err;
@@ -254,7 +255,7 @@ static void clients_with_coded_gradients_have_the_common_rate_for_biases(void **
 static void the_same_seed_gives_the_same_run_and_another_another(void **state)
 {
     (void)state;
-    cw_config config = small_config(2, "ms:r=0.99,b=2", "none");
+    cw_config config = tiny_config(2, "ms:r=0.99,b=2", "none");
     config.epochs = 1;
     config.flip = true;
     config.crop_pad = 2;
@@ -271,7 +272,7 @@ static void the_same_seed_gives_the_same_run_and_another_another(void **state)
 static void traffic_is_what_the_codec_promises(void **state)
 {
     (void)state;
-    cw_config config = small_config(2, "ms:r=0.99,b=2", "bf16");
+    cw_config config = tiny_config(2, "ms:r=0.99,b=2", "bf16");
     cw_result r;
     cw_error err;
     assert_ok_err(cw_train_inproc(&config, NULL, &r, &err), err);
@@ -279,14 +280,14 @@ static void traffic_is_what_the_codec_promises(void **state)
     double up_ratio = (double)up->raw / (double)up->payload, down_ratio = (double)down->raw / (double)down->payload;
     assert_true(up_ratio > 13.5 && up_ratio < 13.8);
     assert_true(down_ratio > 1.99 && down_ratio < 2.0);
-    assert_true(up->raw == down->raw && up->raw == 2 * 500 * 16 * 28 * 28 * sizeof(float));
+    assert_true(up->raw == down->raw && up->raw == 2 * TINY_TRAIN * 16 * 28 * 28 * sizeof(float));
     assert_true(up->socket > up->payload + up->eval_payload + up->weights);
 }
 
 static void the_client_halfs_gradients_are_coded_both_ways(void **state)
 {
     (void)state;
-    cw_config plain = small_config(2, "none", "none"), coded = plain;
+    cw_config plain = tiny_config(2, "none", "none"), coded = plain;
     cw_result a, b;
     cw_error err;
     snprintf(coded.update, sizeof coded.update, "ec:step=1,round=stochastic");
@@ -302,7 +303,7 @@ static void the_client_halfs_gradients_are_coded_both_ways(void **state)
 static void server_and_clients_apply_what_the_codec_left(void **state)
 {
     (void)state;
-    cw_config config = small_config(2, "none", "none"), still;
+    cw_config config = tiny_config(2, "none", "none"), still;
     config.weight_decay = 0;
     config.epochs = 1;
     still = config;
@@ -340,7 +341,7 @@ static void a_gradient_is_one_sample_to_its_codec(void **state)
 {
     (void)state;
     static const char *const specs[] = {"rt", "sp:r=0.9,scope=sample"};
-    cw_config still = small_config(1, "none", "none");
+    cw_config still = tiny_config(1, "none", "none");
     cw_result r;
     cw_error err;
     cw_tensor_set begun, moved;
@@ -375,7 +376,7 @@ static void a_gradient_is_one_sample_to_its_codec(void **state)
 static void precision_reaches_the_engine(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none");
+    cw_config config = tiny_config(1, "none", "none");
     cw_result fp32, bf16;
     cw_error err;
     config.epochs = 1;

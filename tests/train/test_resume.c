@@ -85,7 +85,7 @@ static void stopped_and_resumed_is_never_stopped(train_fn train, const char *nam
 
 static cw_config flipped_config(int clients, const char *uplink, const char *optimizer)
 {
-    cw_config config = small_config(clients, uplink, "none");
+    cw_config config = tiny_config(clients, uplink, "none");
     config.flip = true;
     snprintf(config.optimizer, sizeof config.optimizer, "%s", optimizer);
     config.lr = strcmp(optimizer, "sgd") == 0 ? 0.1 : 0.002;
@@ -186,7 +186,6 @@ static void augmented_runs_resume(void **state)
     cw_config config = flipped_config(2, "ms:r=0.99,b=2", "sgd");
     config.crop_pad = 3;
     config.loader_threads = 2;
-    config.train_limit = 200;
     snprintf(config.precision, sizeof config.precision, "auto");
     stopped_and_resumed_is_never_stopped(cw_train_inproc, "augmented", config);
 }
@@ -330,13 +329,13 @@ static void killed_runs_resume(train_fn train, const char *name, int clients, co
 {
     static const struct stat none[2];
     char folder[64], says[64];
-    cw_config whole = small_config(clients, uplink, "none"), killed, again;
+    cw_config whole = tiny_config(clients, uplink, "none"), killed, again;
     cw_result a, b;
     cw_error err;
     int saved = 0, in_saving = 0;
     whole.epochs = (LIVES - 1) * (LIFE_EPOCHS - 1) + 2; /* what all lives may save leaves some to do */
-    whole.train_limit = 100;
-    whole.test_limit = 50;
+    whole.train_limit = 64;
+    whole.test_limit = 32;
     killed = whole;
     snprintf(folder, sizeof folder, "never-killed-%s", name);
     use_folder(&whole, folder);
@@ -381,7 +380,7 @@ static void a_killed_run_resumes_whenever_it_was_killed(void **state)
 static void a_full_disk_keeps_the_last_checkpoint_and_the_run(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none");
+    cw_config config = tiny_config(1, "none", "none");
     config.epochs = 1;
     use_folder(&config, "full-disk");
     cw_result result;
@@ -433,7 +432,7 @@ static char *files_of(const char *folder)
 static void what_is_no_checkpoint_is_refused(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none"), again;
+    cw_config config = tiny_config(1, "none", "none"), again;
     cw_result result;
     cw_error err;
     cw_config_init(&again);
@@ -484,7 +483,7 @@ static void a_damaged_checkpoint_leaves_the_one_before_it(void **state)
 {
     (void)state;
     for (int cut_short = 0; cut_short < 2; cut_short++) {
-        cw_config whole = small_config(2, "ms:r=0.99,b=2", "none"), again;
+        cw_config whole = tiny_config(2, "ms:r=0.99,b=2", "none"), again;
         cw_result a, b;
         cw_error err;
         whole.epochs = 3;
@@ -513,7 +512,7 @@ static void a_damaged_checkpoint_leaves_the_one_before_it(void **state)
 static void a_run_falls_back_on_checkpoints_of_its_own(void **state)
 {
     (void)state;
-    cw_config first = small_config(1, "none", "none"), again;
+    cw_config first = tiny_config(1, "none", "none"), again;
     cw_result result;
     cw_error err;
     use_folder(&first, "used-again");
@@ -559,7 +558,7 @@ static void train_and_open(cw_config *config, const char *name, char path[600], 
 static void other_formats_are_refused(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none"), again;
+    cw_config config = tiny_config(1, "none", "none"), again;
     cw_error err;
     char path[600];
     cw_tensor_set set;
@@ -586,7 +585,7 @@ static void blank(char *text, const char *what)
 static void a_run_without_newer_keys_goes_on_as_it_began(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "ec:err=0.15", "bf16"), again;
+    cw_config config = tiny_config(1, "ec:err=0.15", "bf16"), again;
     cw_error err;
     char path[600];
     cw_tensor_set set;
@@ -605,7 +604,7 @@ static void a_run_without_newer_keys_goes_on_as_it_began(void **state)
 static void a_run_goes_on_divided_as_it_was(void **state)
 {
     (void)state;
-    cw_config whole = small_config(1, "none", "none"), halves = whole, again;
+    cw_config whole = tiny_config(1, "none", "none"), halves = whole, again;
     cw_result result;
     cw_error err;
     bool split;
@@ -645,7 +644,7 @@ static void a_run_goes_on_divided_as_it_was(void **state)
 static void a_run_begins_with_the_weights_of_another(void **state)
 {
     (void)state;
-    cw_config first = small_config(1, "none", "none");
+    cw_config first = tiny_config(1, "none", "none");
     cw_result trained, whole, split;
     cw_error err;
     stopper s = {0};
@@ -653,7 +652,7 @@ static void a_run_begins_with_the_weights_of_another(void **state)
     use_folder(&first, "first");
     assert_ok_err(cw_train_unsplit(&first, NULL, &trained, &err), err);
 
-    cw_config next = small_config(1, "none", "none");
+    cw_config next = tiny_config(1, "none", "none");
     snprintf(next.weights, sizeof next.weights, "%.400s/model.safetensors", first.out);
     next.epochs = 1;
     next.lr = 0;
@@ -691,7 +690,7 @@ static void write_in(const cw_config *config, const char *file, const char *text
 static void an_earlier_run_is_not_replaced(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none"), again;
+    cw_config config = tiny_config(1, "none", "none"), again;
     cw_result result;
     cw_error err;
     config.epochs = 1;
@@ -727,7 +726,7 @@ static void an_earlier_run_is_not_replaced(void **state)
 static void where_no_run_can_be_written_none_begins(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none");
+    cw_config config = tiny_config(1, "none", "none");
     char folder[sizeof config.out];
     use_folder(&config, "place");
     memcpy(folder, config.out, sizeof folder);
@@ -746,7 +745,7 @@ static void where_no_run_can_be_written_none_begins(void **state)
 static void two_runs_do_not_share_a_folder(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none");
+    cw_config config = tiny_config(1, "none", "none");
     char path[600];
     use_folder(&config, "shared");
     mkdir("test-runs", 0777);

@@ -29,9 +29,9 @@ endfunction()
 set(CODEC_MODULES base tensor codec)
 cw_library(cutwire-codec "${CODEC_MODULES}")
 if(CUTWIRE_CLIENT_ONLY)
-  cw_library(cutwire-client "${CODEC_MODULES};io;wire;net;data;half;session;config;record;modes;run" PkgConfig::ZMQ
+  cw_library(cutwire-client "${CODEC_MODULES};io;wire;net;data;half;session;config;record;infer;modes;run" PkgConfig::ZMQ
              PkgConfig::JANSSON)
 elseif(NOT CUTWIRE_CODEC_ONLY)
-  cw_library(cutwire "${CODEC_MODULES};wire;net;data;io;nn;half;session;config;record;modes;run" ${DNNL_LIBRARY} OpenMP::OpenMP_C ZLIB::ZLIB PNG::PNG
+  cw_library(cutwire "${CODEC_MODULES};wire;net;data;io;nn;half;session;config;record;infer;modes;run" ${DNNL_LIBRARY} OpenMP::OpenMP_C ZLIB::ZLIB PNG::PNG
              JPEG::JPEG PkgConfig::ZMQ PkgConfig::JANSSON)
 endif()

@@ -7,6 +7,7 @@
 #include "cutwire/data.h"
 #include "cutwire/feed.h"
 #include "cutwire/half.h"
+#include "cutwire/infer.h"
 #include "cutwire/io.h"
 #include "cutwire/model.h"
 #include "cutwire/net.h"

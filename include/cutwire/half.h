@@ -89,8 +89,8 @@ cw_status cw_half_create(const cw_half_callbacks *callbacks, void *ctx, cw_half 
 
 /* ---- halves of cutwire's engine ---- */
 
-/* Layers [first, last) of a model, with an optimizer. The half keeps the model alive. The errors of cw_part_create and
- * cw_optimizer_create. */
+/* Layers [first, last) of a model, with an optimizer; with options.inference without one, which may then be NULL: such
+ * a half runs forward only. The half keeps the model alive. The errors of cw_part_create and cw_optimizer_create. */
 cw_status cw_half_of_model(const cw_model *model, size_t first, size_t last, const cw_part_options *options,
                            const cw_optimizer_options *optimizer, cw_half **out, cw_error *err);
 

@@ -8,9 +8,9 @@
 typedef struct nn_half {
     cw_half base;
     cw_part *part;
-    cw_optimizer *optimizer;
-    float *flat;        /* room for the weights */
-    size_t first, last; /* layers */
+    cw_optimizer *optimizer; /* NULL: for inference */
+    float *flat;             /* room for the weights */
+    size_t first, last;      /* layers */
 } nn_half;
 
 static nn_half *self(cw_half *half)
@@ -51,6 +51,8 @@ static void release(cw_half *half, size_t ticket)
 
 static cw_status step(cw_half *half, float lr, cw_error *err)
 {
+    if (!self(half)->optimizer)
+        return cwi_fail(err, CW_ERR_INVALID, "this half was made for inference: it learns nothing");
     const cw_status status = cw_optimizer_step(self(half)->optimizer, lr);
     return status == CW_OK ? CW_OK : cwi_fail(err, status, "cannot update the weights at the rate %g", (double)lr);
 }
@@ -157,7 +159,7 @@ static cw_status export_state(cw_half *half, unsigned what, cwi_state *state, cw
 {
     if (what & CWI_STATE_MODEL)
         CWI_TRY(export_model(self(half), state, err));
-    return what & CWI_STATE_OPTIMIZER ? export_optimizer(self(half), state, err) : CW_OK;
+    return what & CWI_STATE_OPTIMIZER && self(half)->optimizer ? export_optimizer(self(half), state, err) : CW_OK;
 }
 
 static cw_status fail_missing(const char *name, cw_error *err)
@@ -203,6 +205,8 @@ static cw_status import_state(cw_half *half, const cw_tensor_set *set, cw_error 
 {
     nn_half *h = self(half);
     CWI_TRY(cw_part_state_import(h->part, set, err));
+    if (!h->optimizer)
+        return CW_OK;
     for (size_t slot = 0; slot < cw_optimizer_slots(h->optimizer); slot++)
         CWI_TRY(import_slot(h, slot, set, err));
     return import_steps(h, set, err);
@@ -282,6 +286,8 @@ static cw_status fill(nn_half *h, const cw_model *model, const cw_part_options *
     h->base.buffers = cw_part_buffer_size(h->part);
     h->base.fingerprint = fingerprint_of(h->part);
     CWI_TRY(cwi_half_settle(&h->base, err));
+    if (options->inference)
+        return CW_OK;
     h->flat = cwi_calloc(h->base.weights, sizeof(float));
     return h->flat ? cw_optimizer_create(h->part, optimizer, &h->optimizer, err)
                    : cwi_fail_memory(err, h->base.weights * sizeof(float));
@@ -292,7 +298,7 @@ cw_status cw_half_of_model(const cw_model *model, size_t first, size_t last, con
 {
     if (out)
         *out = NULL;
-    if (!model || !options || !optimizer || !out)
+    if (!model || !options || !out || !(optimizer || options->inference))
         return cwi_fail(err, CW_ERR_INVALID, "cw_half_of_model: a NULL argument");
     nn_half *h = cwi_calloc(1, sizeof *h);
     if (!h)

@@ -1,0 +1,42 @@
+/* network.h - a trained network and what it is fed, inside. Internal. */
+#ifndef CWI_NETWORK_H
+#define CWI_NETWORK_H
+
+#include "config/setup.h"
+#include "cutwire/infer.h"
+
+struct cw_network {
+    cwi_setup setup;
+    cw_tensor_set weights; /* of the whole, or of the side that a file has */
+    cw_network_info info;
+    char *path;
+    size_t max_batch;
+    int threads;
+};
+
+/* What the opened network is told beside its run; the setup's data are changed. */
+cw_status cwi_network_set_data(cw_network *network, const char *data, const char *data_dir, size_t limit,
+                               cw_error *err);
+/* Layers [first, last) with their weights, ready to answer: forwards in CW_EVAL, up to max_batch samples. */
+cw_status cwi_network_layers(const cw_network *network, size_t first, size_t last, cw_half **out, cw_error *err);
+
+/* ---- test samples ---- */
+
+/* The test split of the network's data set, batches of max_batch; labels as the network has them. */
+typedef struct cwi_test {
+    cwi_feed feed;
+    int32_t *map;    /* the run's label for each of the data's; NULL: the same */
+    int32_t *labels; /* [max_batch] */
+} cwi_test;
+
+cw_status cwi_test_open(const cw_network *network, cwi_test *test, cw_error *err);
+void cwi_test_close(cwi_test *test);
+/* CW_END after the last batch. batch->labels are the run's. */
+cw_status cwi_test_next(cwi_test *test, cw_batch *batch, cw_error *err);
+
+/* ---- fingerprints ---- */
+
+/* Of named weights and buffers: names, shapes and every bit of the values; whatever their order. */
+uint64_t cwi_weights_fingerprint(const cw_named_tensor *items, size_t count);
+
+#endif

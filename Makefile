@@ -1,5 +1,5 @@
 # The commands of README.md; everything else is CMake's (CMakePresets.json).
-.PHONY: all demo demo-full check check-all install format clean
+.PHONY: all demo demo-full check check-all python install format clean
 
 PREFIX ?= /usr/local
 
@@ -22,6 +22,11 @@ check:
 check-all:
 	@scripts/setup build check check-all
 	@scripts/check rest
+
+python:
+	@scripts/setup build python
+	@$(MAKE) --no-print-directory all
+	@echo "built: build/python, for PYTHONPATH or pip install --no-build-isolation --no-deps"
 
 install: all
 	@cmake --install build --prefix "$(PREFIX)" >build/install.log || { cat build/install.log >&2; exit 1; }

@@ -1,0 +1,351 @@
+"""Codecs: tensors to payloads and back, by libcutwire-codec."""
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import numpy
+
+from . import _lib, _tensors
+from ._lib import Error, ffi
+
+_KEPT = 64 << 20  # a thread's buffer that is larger is given back after the call
+_DTYPES = {_lib.F32: "f32", _lib.BF16: "bf16"}
+_C = _lib.load("cutwire-codec")
+
+
+class Traits(NamedTuple):
+    """What a codec promises."""
+
+    lossless: bool  #: fp32 comes back to the bit
+    keeps_zero: bool  #: of a tensor without negative elements, what is 0 comes back as 0
+    takes_support: bool  #: makes use of `support`
+    unbiased: bool  #: what decodes is on average over seeds the input
+
+
+class Family(NamedTuple):
+    """A codec by its name, and the keys of its spec."""
+
+    name: str
+    summary: str
+    keys: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PayloadInfo:
+    """What a payload says of itself (docs/formats/payload.md). Sizes in bytes."""
+
+    codec: str  #: canonical spec of the codec that made it
+    dtype: str  #: of what was encoded: "f32" or "bf16"
+    shape: Tuple[int, ...]
+    elements: int
+    header_bytes: int
+    payload_bytes: int
+    version: int  #: of the payload's format
+    checksum: int  #: CRC-32C, as stored
+
+
+class _Room:
+    """Memory that grows, aligned as the kernels like it."""
+
+    def __init__(self) -> None:
+        self.array = numpy.empty(0, numpy.uint8)
+
+    def address(self, size: int) -> int:
+        if self.array.size < size + 64:
+            self.array = numpy.empty(size + 64, numpy.uint8)
+        base = self.array.__array_interface__["data"][0]
+        return base + -base % 64
+
+    def trim(self) -> None:
+        if self.array.size > _KEPT:
+            self.array = numpy.empty(0, numpy.uint8)
+
+
+class _Call:
+    """What a call needs and the next one of the same thread takes over: structs, room for a payload and for scratch."""
+
+    def __init__(self) -> None:
+        self.err = ffi.new("cw_error *")
+        self.tensor = ffi.new("cw_tensor *")
+        self.encode = ffi.new("cw_encode_args *")
+        self.decode = ffi.new("cw_decode_args *")
+        self.info = ffi.new("cw_payload_info *")
+        self.size = ffi.new("size_t *")
+        self.payload = _Room()
+        self.work = _Room()
+
+    def set_tensor(self, view: _tensors.View) -> Any:
+        if len(view.shape) > _lib.MAX_DIMS:
+            raise Error(f"a tensor of {len(view.shape)} dimensions, at most {_lib.MAX_DIMS} are taken")
+        tensor = self.tensor
+        tensor.dtype = view.dtype
+        tensor.data = ffi.cast("void *", view.address)
+        tensor.shape.ndim = len(view.shape)
+        tensor.shape.dim[0:len(view.shape)] = view.shape
+        return tensor
+
+    def set_work(self, args: Any, size: int, threads: int) -> None:
+        """More than _KEPT is left to the library, which gives it back itself."""
+        size *= max(threads, 1)
+        kept = 0 < size <= _KEPT
+        args.work = ffi.cast("void *", self.work.address(size) if kept else 0)
+        args.work_size = size if kept else 0
+
+    def inspect(self, src: Any) -> Any:
+        status = _C.cw_payload_inspect(src, len(src), self.info, self.err)
+        if status:
+            raise _lib.failure(status, self.err)
+        return self.info
+
+
+class _Calls(threading.local):
+    """A thread's free calls. One is taken out while it is used: a signal handler may want another meanwhile."""
+
+    def __init__(self) -> None:
+        self.free: List[_Call] = []
+
+    def take(self) -> _Call:
+        return self.free.pop() if self.free else _Call()
+
+    def put_back(self, call: _Call) -> None:
+        call.payload.trim()
+        self.free.append(call)
+
+
+_calls = _Calls()
+
+
+def _bytes_of(blob: Any) -> Any:
+    """A payload's bytes, where they are; for `with`. An exception's traceback that kept them would form a cycle with
+    them, and memoryviews in cycles crash CPython before 3.12."""
+    try:
+        return ffi.from_buffer("uint8_t[]", blob)
+    except (TypeError, BufferError, ValueError) as e:
+        raise TypeError(f"a payload is contiguous bytes (bytes, bytearray, memoryview, a numpy array), not "
+                        f"{type(blob).__name__}") from e
+
+
+def _check_int(name: str, value: Any, bits: int) -> int:
+    number = value.__index__() if hasattr(value, "__index__") else None
+    if number is None or not 0 <= number < 1 << bits:
+        raise ValueError(f"{name}: {value!r} is no whole number from 0 to 2^{bits} - 1")
+    return int(number)
+
+
+def _address(view: Optional[_tensors.View]) -> Any:
+    return ffi.cast("uint8_t *", view.address if view else 0)
+
+
+def codecs() -> List[Family]:
+    """All codecs there are, with the keys of their specs."""
+    families = (_C.cw_codec_family_at(i) for i in range(_C.cw_codec_family_count()))
+    return [Family(_lib.text(f.name), _lib.text(f.summary), _lib.text(f.keys)) for f in families]
+
+
+def cpu_variant() -> str:
+    """The kernels that run here: "scalar", "avx2", "avx512" or "neon"."""
+    return _lib.text(_C.cw_cpu_variant())
+
+
+def library_version() -> str:
+    """The version of the C library that was loaded."""
+    return _lib.text(_C.cw_version())
+
+
+class Codec:
+    """A codec, named by a spec such as "ec:err=0.15" (docs/reference/codecs.md lists all).
+
+    Immutable: any number of threads may use one at once. Codecs with the same canonical spec are equal; they can be
+    hashed, copied and pickled. It follows numcodecs' protocol, and is registered there as "cutwire" where numcodecs is
+    installed.
+
+    Raises Error (CW_ERR_SPEC), which lists what is allowed; TypeError when the spec is no str.
+    """
+
+    codec_id = "cutwire"
+
+    def __init__(self, spec: str) -> None:
+        if not isinstance(spec, str):
+            raise TypeError(f"a codec's spec is a str as 'ec:err=0.15', not {type(spec).__name__}")
+        if "\0" in spec:
+            raise Error("a codec's spec holds a zero byte", "CW_ERR_SPEC", 3)
+        out, err = ffi.new("cw_codec **"), ffi.new("cw_error *")
+        status = _C.cw_codec_create(spec.encode(), out, err)
+        if status:
+            raise _lib.failure(status, err)
+        self._codec = ffi.gc(out[0], functools.partial(_destroy, _C.cw_codec_destroy))
+
+    @property
+    def spec(self) -> str:
+        """The canonical spec, with every key written out."""
+        return _lib.text(_C.cw_codec_spec(self._codec))
+
+    @property
+    def traits(self) -> Traits:
+        t = _C.cw_codec_get_traits(self._codec)
+        return Traits(t.lossless, t.keeps_zero, t.takes_support, t.unbiased)
+
+    def encode(self, x: Any, *, seed: int = 0, threads: int = 1, support: Any = None, evaluate: bool = False,
+               out: Optional[Any] = None) -> Any:
+        """The payload of a tensor, as bytes; with `out` as a memoryview of the bytes that were filled there.
+
+        x         numpy or torch, of at most 8 dimensions, any strides, fp32, fp16 or bf16; dimension 0 is the sample.
+                  fp16 is widened to fp32. Contiguous fp32 and bf16 are not copied
+        seed      of stochastic codecs, 0 to 2^64 - 1: same seed, same bytes
+        threads   that work on it; the bytes never depend on them
+        support   uint8 or bool, as many elements as x: where it is 0 the element is 0, and who decodes knows that. `ec`
+                  does not code such elements, other codecs make no use of it
+        evaluate  the deterministic form of codecs that sample while training (`rt`)
+        out       a writable contiguous buffer; bound(x) bytes are always enough
+
+        Raises TypeError for what is no float tensor, and Error: CW_ERR_NONFINITE (offset: the first such element),
+        CW_ERR_TOO_SMALL (out), CW_ERR_INVALID (a layout that the tensor cannot have, or too many dimensions).
+        """
+        view = _tensors.of(x)
+        flags = _tensors.flags(support, view.count, "support")
+        call = _calls.take()
+        try:
+            args = call.encode
+            args.seed = _check_int("seed", seed, 64)
+            args.threads = _check_int("threads", threads, 15)
+            args.evaluate = bool(evaluate)
+            args.support = _address(flags)
+            return self._encode(call, call.set_tensor(view), out)
+        finally:
+            _calls.put_back(call)
+
+    def _encode(self, call: _Call, tensor: Any, out: Optional[Any]) -> Any:
+        codec, args = self._codec, call.encode
+        call.set_work(args, _C.cw_codec_work_size(codec, tensor), args.threads)
+        if out is not None:
+            with ffi.from_buffer("uint8_t[]", out, require_writable=True) as room:
+                status = _C.cw_encode(codec, tensor, args, room, len(room), call.size, call.err)
+        else:
+            capacity = _C.cw_codec_bound(codec, tensor)
+            room = ffi.cast("uint8_t *", call.payload.address(capacity))
+            status = _C.cw_encode(codec, tensor, args, room, capacity, call.size, call.err)
+        if status:
+            raise _lib.failure(status, call.err)
+        size = call.size[0]
+        return ffi.buffer(room, size)[:] if out is None else memoryview(out).cast("B")[:size]
+
+    def bound(self, x: Any) -> int:
+        """The most bytes that the payload of such a tensor takes."""
+        view = _tensors.of(x)
+        call = _calls.take()
+        try:
+            return int(_C.cw_codec_bound(self._codec, call.set_tensor(view)))
+        finally:
+            _calls.put_back(call)
+
+    def decode(self, buf: Any, out: Optional[Any] = None) -> Any:
+        """numcodecs' way to decode: `out` may have another shape, as long as it has as many bytes. See decode()."""
+        if out is None:
+            return decode(buf)
+        info = inspect(buf)
+        room = out if _tensors.is_torch(out) else numpy.asarray(out).view()
+        if not _tensors.is_torch(room):
+            room = room.reshape(-1).view(numpy.float32)
+        decode(buf, out=room.reshape(info.shape))
+        return out
+
+    def get_config(self) -> Dict[str, str]:
+        """{"id": "cutwire", "spec": ...}: what from_config takes."""
+        return {"id": self.codec_id, "spec": self.spec}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Codec:
+        """The codec of a configuration that get_config gave."""
+        unknown = set(config) - {"id", "spec"}
+        if unknown or "spec" not in config or config.get("id", cls.codec_id) != cls.codec_id:
+            raise ValueError(f"a configuration is {{'id': '{cls.codec_id}', 'spec': SPEC}}, not {dict(config)!r}")
+        return cls(config["spec"])
+
+    def __repr__(self) -> str:
+        return f"Codec({self.spec!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.spec == other.spec if isinstance(other, Codec) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.spec)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.spec,)
+
+
+def _destroy(destroy: Any, codec: Any) -> None:
+    destroy(ffi.new("cw_codec **", codec))
+
+
+def inspect(blob: Any) -> PayloadInfo:
+    """What a payload says of itself: checked for consistency, but for the checksum and the body.
+
+    Raises TypeError for what is no bytes, and Error with code and offset: CW_ERR_TRUNCATED, CW_ERR_MAGIC,
+    CW_ERR_VERSION, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED.
+    """
+    call = _calls.take()
+    try:
+        with _bytes_of(blob) as src:
+            i = call.inspect(src)
+        return PayloadInfo(_lib.text(i.codec), _DTYPES.get(i.dtype, str(i.dtype)), _shape(i), i.elements,
+                           i.header_bytes, i.payload_bytes, i.version, i.checksum)
+    finally:
+        _calls.put_back(call)
+
+
+def _shape(info: Any) -> Tuple[int, ...]:
+    return tuple(info.shape.dim[0:info.shape.ndim])
+
+
+def _empty(shape: Tuple[int, ...], dtype: int) -> numpy.ndarray:
+    try:
+        return numpy.empty(shape, numpy.float32)
+    except (MemoryError, ValueError) as e:
+        sizes = "x".join(map(str, shape))
+        raise Error(f"no memory for a tensor of {sizes}", "CW_ERR_NO_MEMORY", _lib.ERR_NO_MEMORY) from e
+
+
+def decode(blob: Any, out: Optional[Any] = None, *, threads: int = 1, support: Any = None, sent: Any = None) -> Any:
+    """The tensor that a payload holds, as fp32 of numpy; or `out`, filled.
+
+    blob     contiguous bytes. Nothing is trusted: whatever they are, there comes an exception or a tensor
+    out      numpy or torch, of the payload's shape, contiguous, fp32 (or bf16, if that was encoded)
+    threads  that work on it
+    support  the one that the payload was encoded with, if it was
+    sent     uint8 or bool, as many elements: filled with 0 where an element decodes to 0 (with `ec` where its code is 0),
+             else with 1
+
+    Raises TypeError, and Error with code and offset: those of inspect(), CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape, dtype,
+    or no support where it takes one), CW_ERR_NO_MEMORY.
+    """
+    return _decode(blob, out, threads, support, sent, _empty)
+
+
+def _decode(blob: Any, out: Any, threads: int, support: Any, sent: Any, make: Any) -> Any:
+    """The same; `make` gives a tensor of a shape and dtype where there is no `out`."""
+    threads = _check_int("threads", threads, 15)
+    call = _calls.take()
+    try:
+        with _bytes_of(blob) as src:
+            return _decode_with(call, src, out, threads, support, sent, make)
+    finally:
+        _calls.put_back(call)
+
+
+def _decode_with(call: _Call, src: Any, out: Any, threads: int, support: Any, sent: Any, make: Any) -> Any:
+    info, args = call.inspect(src), call.decode
+    if out is None:
+        out = make(_shape(info), info.dtype)
+    view = _tensors.of_out(out)
+    flags = _tensors.flags(support, info.elements, "support")
+    marks = _tensors.flags(sent, info.elements, "sent", write=True)
+    args.threads, args.support, args.sent = threads, _address(flags), _address(marks)
+    call.set_work(args, _C.cw_decode_work_size(info), 1)
+    status = _C.cw_decode(src, len(src), call.set_tensor(view), args, call.err)
+    if status:
+        raise _lib.failure(status, call.err)
+    return out

@@ -1,0 +1,28 @@
+"""Payloads to tensors of torch."""
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple, Union
+
+import torch
+
+from .. import _codec, _lib
+
+_DTYPES = {_lib.F32: torch.float32, _lib.BF16: torch.bfloat16}
+
+
+def _empty(shape: Tuple[int, ...], dtype: int) -> torch.Tensor:
+    try:
+        return torch.empty(shape, dtype=_DTYPES[dtype])
+    except (MemoryError, RuntimeError) as e:
+        sizes = "x".join(map(str, shape))
+        raise _lib.Error(f"no memory for a tensor of {sizes}", "CW_ERR_NO_MEMORY", _lib.ERR_NO_MEMORY) from e
+
+
+def decode(blob: Any, out: Optional[torch.Tensor] = None, *, device: Union[None, str, torch.device] = None,
+           threads: int = 1, support: Any = None, sent: Any = None) -> torch.Tensor:
+    """The tensor that a payload holds: fp32, or bf16 if that was encoded; on `device`, by default the CPU.
+
+    out      a contiguous CPU tensor to be filled; other arguments and exceptions are those of cutwire.decode
+    """
+    tensor: torch.Tensor = _codec._decode(blob, out, threads, support, sent, _empty)
+    return tensor if device is None else tensor.to(device)

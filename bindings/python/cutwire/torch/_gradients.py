@@ -1,0 +1,102 @@
+"""The gradients of a client's half, as a run with `--update SPEC` sends them."""
+from __future__ import annotations
+
+import dataclasses
+import time
+import types
+from typing import Any, List, Optional, Union
+
+import torch
+
+from .. import _lib, _seeds
+from .._codec import Codec
+from ._cut import Stats, _codec, _rank, diverged
+from ._decode import decode
+
+
+class GradientCompression:
+    """What compress_gradients gives. Called between backward() and the optimizer's step, it sends the gradients of the
+    module's parameters to the server and back: each becomes what decodes there."""
+
+    def __init__(self, module: torch.nn.Module, spec: Union[str, Codec], seed: int, client: Optional[int],
+                 threads: Optional[int]) -> None:
+        self.module, self.codec = module, _codec(spec)
+        self.seed, self.client, self.threads = seed, client, threads
+        self._epoch = self._step = 0
+        self._stats = Stats()
+
+    def set_epoch(self, epoch: int) -> None:
+        """The random streams of this epoch, counted from 0, from its first step on."""
+        self._epoch, self._step = int(epoch), 0
+
+    @property
+    def stats(self) -> Stats:
+        """Gradients up, what the server makes of them down: a copy."""
+        return dataclasses.replace(self._stats)
+
+    def __call__(self) -> None:
+        """Raises cutwire.Error (CW_ERR_DIVERGED) for NaN or infinity."""
+        parameters = [p for p in self.module.parameters() if p.grad is not None]
+        if not parameters:
+            return
+        with torch.no_grad():
+            flat = torch.cat([p.grad.detach().float().reshape(-1) for p in parameters]).reshape(1, 1, -1)
+            up = self._send(flat, _seeds.CLIENT_GRAD, "uplink", "the client half's gradient")
+            down = self._send(up, _seeds.UPDATE, "downlink", "the clients' averaged gradient")
+            self._put(parameters, down.to(flat.device))
+        self._step += 1
+
+    @staticmethod
+    def _put(parameters: List[torch.nn.Parameter], flat: torch.Tensor) -> None:
+        pieces = flat.reshape(-1).split([p.numel() for p in parameters])
+        for parameter, piece in zip(parameters, pieces):
+            parameter.grad.copy_(piece.view_as(parameter))
+
+    def _send(self, x: torch.Tensor, flow: int, way: str, name: str) -> torch.Tensor:
+        begin = time.perf_counter()
+        threads = torch.get_num_threads() if self.threads is None else self.threads
+        client = _rank() if self.client is None else self.client
+        seed = _seeds.codec_seed(self.seed, flow, client if flow == _seeds.CLIENT_GRAD else 0, self._epoch, self._step)
+        try:
+            blob = self.codec.encode(x, seed=seed, threads=threads)
+        except _lib.Error as e:
+            raise diverged(e, name) from e
+        y = decode(blob, threads=threads)
+        stats = self._stats.__dict__
+        stats[f"{way}_bytes"] += len(blob)
+        stats[f"{way}_raw_bytes"] += 4 * x.numel()
+        stats["calls"] += 1
+        stats["seconds"] += time.perf_counter() - begin
+        return y
+
+
+def compress_gradients(module: torch.nn.Module, spec: Union[str, Codec] = "ec:step=0.125,round=stochastic", *,
+                       optimizer: Optional[torch.optim.Optimizer] = None, seed: int = 1, client: Optional[int] = None,
+                       threads: Optional[int] = None) -> GradientCompression:
+    """Sends the gradients of a client's half through a codec, up to the server and down again, as training over the
+    network does with one client.
+
+        update = cwt.compress_gradients(head)
+        ...
+        loss.backward(); update(); optimizer.step()
+
+    With `optimizer` its step() calls update() itself. All gradients travel as one vector of fp32, in the order of
+    module.parameters(); parameters without a gradient are left out. `seed`, `client`, `threads`: as of Cut.
+    """
+    update = GradientCompression(module, spec, seed, client, threads)
+    if optimizer is not None:
+        _call_before_step(optimizer, update)
+    return update
+
+
+def _call_before_step(optimizer: Any, update: GradientCompression) -> None:
+    if hasattr(optimizer, "register_step_pre_hook"):  # PyTorch 2.0
+        optimizer.register_step_pre_hook(lambda *_: update())
+        return
+    step = optimizer.step
+
+    def wrapped(_: Any, *args: Any, **kwargs: Any) -> Any:
+        update()
+        return step(*args, **kwargs)
+
+    optimizer.step = types.MethodType(wrapped, optimizer)  # a method: schedulers look for its owner

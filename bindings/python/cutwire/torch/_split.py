@@ -1,0 +1,279 @@
+"""A model in two: before and after a layer named as in model.named_modules(), by torch.fx."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+import torch
+from torch import fx, nn
+
+_LISTED = 60  # names in a sentence
+
+
+class _Cannot(Exception):
+    """`path` cannot be traced: `why`."""
+
+    def __init__(self, path: str, why: Exception) -> None:
+        super().__init__(path)
+        self.path, self.why = path, why
+
+
+class _Tracer(fx.Tracer):
+    """Looks into the modules of `opened` (None: into all but PyTorch's own layers and those in `closed`). Every node knows
+    which modules it came from."""
+
+    def __init__(self, opened: Optional[Set[str]], closed: Set[str]) -> None:
+        super().__init__()
+        self.opened, self.closed = opened, closed
+        self.inside: List[str] = []
+
+    def is_leaf_module(self, m: nn.Module, path: str) -> bool:
+        if path in self.closed:
+            return True
+        if self.opened is not None:
+            return path not in self.opened
+        return bool(super().is_leaf_module(m, path)) and not isinstance(m, nn.TransformerEncoder)
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+        """Inputs that have a default are fixed at it: a forward asks `mask is None`, which no proxy can answer."""
+        function, inputs = super().create_args_for_root(*args, **kwargs)
+        for i, proxy in enumerate(inputs):
+            if isinstance(proxy, fx.Proxy) and proxy.node.args:
+                inputs[i] = proxy.node.args[0]
+                self.graph.erase_node(proxy.node)
+        return function, inputs
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        self.inside.append(self.path_of_module(m))
+        try:
+            if isinstance(m, nn.TransformerEncoder) and not self.is_leaf_module(m, self.inside[-1]):
+                return _run_encoder(m, *args, **kwargs)
+            return super().call_module(m, forward, args, kwargs)
+        except _Cannot:
+            raise
+        except Exception as e:  # whatever a model's code raises when it meets a proxy
+            raise _Cannot(self.inside[-1], e) from e
+        finally:
+            self.inside.pop()
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["inside"] = tuple(self.inside)
+        return node
+
+
+def _run_encoder(encoder: nn.TransformerEncoder, src: Any, mask: Any = None, src_key_padding_mask: Any = None,
+                 **other: Any) -> Any:
+    """A TransformerEncoder's layers one after the other: what its forward comes to, but for a shortcut of inference that
+    torch.fx cannot follow."""
+    for layer in encoder.layers:
+        src = layer(src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, **other)
+    return src if encoder.norm is None else encoder.norm(src)
+
+
+def _trace_once(model: nn.Module, opened: Optional[Set[str]], closed: Set[str]) -> Tuple[_Tracer, fx.Graph]:
+    tracer = _Tracer(opened, closed)
+    try:
+        return tracer, tracer.trace(_encoder_as_child(model))
+    except _Cannot:
+        raise
+    except Exception as e:  # the same, in the model's own forward
+        raise _Cannot("", e) from e
+
+
+def _encoder_as_child(model: nn.Module) -> nn.Module:
+    """A model's own forward is always looked into: a TransformerEncoder's must not be."""
+    return _Encoder(model) if isinstance(model, nn.TransformerEncoder) else model
+
+
+class _Encoder(nn.Module):
+    """A TransformerEncoder by a forward that torch.fx can follow, with its names."""
+
+    def __init__(self, encoder: nn.TransformerEncoder) -> None:
+        super().__init__()
+        self.layers, self.norm = encoder.layers, encoder.norm
+
+    def forward(self, src: Any, mask: Any = None, src_key_padding_mask: Any = None) -> Any:
+        return _run_encoder(self, src, mask, src_key_padding_mask)  # type: ignore[arg-type]
+
+
+def _trace(model: nn.Module, opened: Optional[Set[str]]) -> Tuple[_Tracer, fx.Graph]:
+    """Modules that cannot be traced are closed one by one, until the rest can."""
+    closed: Set[str] = set()
+    while True:
+        try:
+            return _trace_once(model, opened, closed)
+        except _Cannot as e:
+            if e.path == "" or e.path in closed or (opened is not None and e.path in opened):
+                what = f"its module {e.path}" if e.path else "its forward"
+                raise ValueError(f"torch.fx cannot follow {type(model).__name__}: {what}: {e.why}; split it by hand into "
+                                 "two modules, and put a Cut between them") from e
+            closed.add(e.path)
+
+
+# ---- where it can be cut ----
+
+
+class _Place(NamedTuple):
+    """Behind the last node of a module."""
+
+    index: int  #: that node's, in the graph
+    crossing: List[fx.Node]  #: what it and nodes before it give to nodes behind it
+
+
+def _crossing(nodes: List[fx.Node], index: int) -> List[fx.Node]:
+    """Parameters are no matter: each half has those it uses."""
+    position = {node: i for i, node in enumerate(nodes)}
+    return [n for n in nodes[:index + 1] if n.op != "get_attr" and any(position[user] > index for user in n.users)]
+
+
+def _places(graph: fx.Graph) -> Dict[str, _Place]:
+    """Of every module that the graph came through, in order."""
+    nodes, last = list(graph.nodes), {}
+    for i, node in enumerate(nodes):
+        for path in node.meta.get("inside", ()):
+            last[path] = i
+    by_end = sorted(last.items(), key=lambda item: (item[1], item[0]))
+    return {path: _Place(i, _crossing(nodes, i)) for path, i in by_end}
+
+
+def _is_cut(nodes: List[fx.Node], place: _Place) -> bool:
+    """One tensor crosses, layers come behind it, and it is none of the inputs."""
+    behind = any(n.op in ("call_module", "call_function", "call_method") for n in nodes[place.index + 1:])
+    return behind and len(place.crossing) == 1 and place.crossing[0].op != "placeholder"
+
+
+def cut_points(model: nn.Module) -> List[str]:
+    """The names that split() takes as `after`, in the order of the forward. Names of what torch.fx cannot look into are
+    missing. ValueError where it cannot follow the model's own forward."""
+    _, graph = _trace(model, None)
+    nodes = list(graph.nodes)
+    return [path for path, place in _places(graph).items() if path and _is_cut(nodes, place)]
+
+
+def _listed(model: nn.Module) -> str:
+    names = cut_points(model)
+    more = f", and {len(names) - _LISTED} more (cutwire.torch.cut_points)" if len(names) > _LISTED else ""
+    return f"it can be cut after {', '.join(names[:_LISTED]) or 'none of its modules'}{more}"
+
+
+def _ancestors(name: str) -> Set[str]:
+    parts = name.split(".")
+    return {".".join(parts[:i]) for i in range(1, len(parts))}
+
+
+def _place_of(model: nn.Module, graph: fx.Graph, after: str) -> _Place:
+    place = _places(graph).get(after)
+    if place is None:
+        raise ValueError(f"after={after!r}: the forward never comes through it; {_listed(model)}")
+    crossing = [str(node) for node in place.crossing]
+    if len(crossing) > 1:
+        raise ValueError(f"after={after!r}: more than one tensor crosses there ({', '.join(crossing)}), as inside a skip "
+                         f"connection; {_listed(model)}")
+    if not _is_cut(list(graph.nodes), place):
+        raise ValueError(f"after={after!r}: nothing is left on one of the sides; {_listed(model)}")
+    return place
+
+
+# ---- the halves ----
+
+
+def _keep_dropout(tracer: _Tracer, graph: fx.Graph) -> nn.Module:
+    """A traced call of functional.dropout has the mode of the moment in it: it becomes a module, which follows train()
+    and eval(). Returns the root for the graph's names."""
+    root = tracer.root
+    extra: Dict[str, nn.Module] = {}
+    for node in [n for n in graph.nodes if n.target is nn.functional.dropout]:
+        name = f"_dropout_{len(extra)}"
+        extra[name] = nn.Dropout(_argument(node, 1, "p", 0.5))
+        with graph.inserting_before(node):
+            fresh = graph.call_module(name, (node.args[0] if node.args else node.kwargs["input"],))
+        fresh.meta = dict(node.meta)
+        node.replace_all_uses_with(fresh)
+        graph.erase_node(node)
+    return _WithExtra(root, extra) if extra else root
+
+
+def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
+    return node.args[index] if len(node.args) > index else node.kwargs.get(name, default)
+
+
+class _WithExtra(nn.Module):
+    """A model under its own names, and modules that came in addition."""
+
+    def __init__(self, model: nn.Module, extra: Dict[str, nn.Module]) -> None:
+        super().__init__()
+        self._modules = {**model._modules, **extra}
+        self._parameters, self._buffers = model._parameters, model._buffers
+        self.__dict__.update({k: v for k, v in model.__dict__.items() if k not in self.__dict__})
+
+
+def _sides(graph: fx.Graph, place: _Place) -> Tuple[fx.Graph, fx.Graph]:
+    nodes, at = list(graph.nodes), place.crossing[0]
+    first, second = fx.Graph(), fx.Graph()
+    known: Dict[fx.Node, fx.Node] = {}
+    for node in nodes[:place.index + 1]:
+        known[node] = first.node_copy(node, lambda n: known[n])
+    first.output(known[at])
+    known = {at: second.placeholder("z")}
+    for i, node in enumerate(nodes):
+        if node.op == "get_attr" or i > place.index:
+            known[node] = second.node_copy(node, lambda n: known[n])
+    return first, second
+
+
+def _half(model: nn.Module, root: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
+    for node in reversed(list(graph.nodes)):
+        if node.op == "get_attr" and not node.users:  # the other half's parameter
+            graph.erase_node(node)
+    graph.lint()
+    half = fx.GraphModule(root, graph, name)
+    known = set(model.modules())
+    for module in half.modules():
+        if module not in known:
+            module.training = model.training
+    return half
+
+
+def _code(graph: fx.Graph) -> List[Tuple[str, str, str, str]]:
+    return [(n.op, str(n.target), str(n.args), str(n.kwargs)) for n in graph.nodes]
+
+
+def _trace_both(model: nn.Module, opened: Set[str]) -> Tuple[nn.Module, fx.Graph]:
+    """In training and in evaluation; they have to come to the same."""
+    modes = {path: m.training for path, m in model.named_modules()}
+    found = []
+    try:
+        for training in (False, True):
+            model.train(training)
+            tracer, graph = _trace(model, opened)
+            found.append((_keep_dropout(tracer, graph), graph))
+    finally:
+        for path, m in model.named_modules():
+            m.training = modes[path]
+    if _code(found[0][1]) != _code(found[1][1]):
+        raise ValueError(f"the forward of {type(model).__name__} does one thing in training and another in evaluation, "
+                         "which torch.fx cannot follow; split it by hand into two modules, and put a Cut between them")
+    return found[1]
+
+
+def split(model: nn.Module, after: str) -> Tuple[nn.Module, nn.Module]:
+    """(head, tail): the model up to the module named `after`, and all that comes behind it.
+
+        head, tail = cwt.split(torchvision.models.resnet18(), after="layer1")
+
+    `after` is a dotted name, as model.named_modules() gives them; cut_points(model) lists the ones that work. A module
+    that is called several times counts by its last call. The head takes those inputs of the model that have no default,
+    the tail one tensor; tail of head is the model, in training and in evaluation. Both share parameters and buffers with it, under its names: what
+    they learn the model has learned, and model.state_dict() stays whole.
+
+    Raises ValueError with the list of valid names where `after` is none, where more than one tensor would cross (inside a
+    skip connection), and where torch.fx cannot follow the model: bring your own two modules then. The forwards of the
+    modules around `after` are traced once: what they decide by the values of tensors they would decide for ever.
+    """
+    if not isinstance(after, str):
+        raise TypeError(f"after: a module's dotted name is wanted, not {type(after).__name__}")
+    if after not in dict(model.named_modules()) or not after:
+        raise ValueError(f"after={after!r}: {type(model).__name__} has no module of that name; {_listed(model)}")
+    root, graph = _trace_both(model, _ancestors(after))
+    first, second = _sides(graph, _place_of(model, graph, after))
+    return _half(model, root, first, "Head"), _half(model, root, second, "Tail")

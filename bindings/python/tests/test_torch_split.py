@@ -1,0 +1,179 @@
+"""Models in two: names that work, names that do not, and halves that are the model."""
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+import cutwire.torch as cwt
+
+torch.set_num_threads(1)
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), nn.MultiheadAttention(width, 4, batch_first=True)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return x + self.mlp(x)
+
+
+class Transformer(nn.Module):
+    """With blocks of its own, or PyTorch's."""
+
+    def __init__(self, own, width=16):
+        super().__init__()
+        self.embed, self.position = nn.Embedding(50, width), nn.Parameter(torch.randn(1, 12, width))
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.1, batch_first=True)
+        self.blocks = nn.Sequential(*(Block(width) for _ in range(3))) if own else nn.TransformerEncoder(layer, 3)
+        self.classify = nn.Linear(width, 4)
+
+    def forward(self, tokens):
+        x = self.blocks(self.embed(tokens) + self.position[:, :tokens.shape[1]])
+        return self.classify(F.dropout(x.mean(1), 0.2, training=self.training))
+
+
+def image(n=2, size=32):
+    return torch.rand(n, 3, size, size)
+
+
+def same_as_model(model, after, x):
+    """Outputs, gradients and running statistics, in training and evaluation, to the bit; and one state dict."""
+    keys = list(model.state_dict())
+    head, tail = cwt.split(model, after)
+    assert list(model.state_dict()) == keys
+    assert set(head.state_dict()) | set(tail.state_dict()) == set(keys)
+    shared = {id(p) for p in (*head.parameters(), *tail.parameters())}
+    assert shared == {id(p) for p in model.parameters()}
+    for training in (False, True):
+        for module in (model, head, tail):
+            module.train(training)
+        kept = {k: v.clone() for k, v in model.state_dict().items()}
+        results = []
+        for forward in (model, lambda v: tail(head(v))):
+            model.load_state_dict(kept)
+            model.zero_grad()
+            torch.manual_seed(5)
+            y = forward(x)
+            y.square().sum().backward()
+            results.append((y, [p.grad.clone() for p in model.parameters()], [b.clone() for b in model.buffers()]))
+        (y, grads, buffers), (y2, grads2, buffers2) = results
+        assert torch.equal(y, y2)
+        assert all(map(torch.equal, grads, grads2)) and all(map(torch.equal, buffers, buffers2))
+    return head, tail
+
+
+@pytest.mark.parametrize("name, after", [
+    ("resnet18", "layer1"), ("resnet18", "layer2.0"), ("resnet18", "maxpool"), ("resnet18", "layer1.1.relu"),
+    ("vgg19_bn", "features.6"), ("mobilenet_v2", "features.3"), ("mobilenet_v2", "features.1.conv.0")])
+def test_torchvision(name, after):
+    model = getattr(torchvision.models, name)(num_classes=10, **({"init_weights": False} if name == "vgg19_bn" else {}))
+    if name == "vgg19_bn":
+        model.avgpool, model.classifier = nn.Identity(), nn.Linear(512, 10)  # 120 million parameters are much for a test
+    same_as_model(model, after, image(size=64 if name == "mobilenet_v2" else 32))
+
+
+def test_sequential():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
+    same_as_model(model, "1", torch.rand(5, 3, 2, 2))
+    assert cwt.cut_points(model) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("own, after", [(True, "blocks.0"), (True, "blocks.1"), (False, "blocks.layers.1"),
+                                        (False, "blocks")])
+def test_transformer(own, after):
+    torch.manual_seed(1)
+    same_as_model(Transformer(own), after, torch.randint(0, 50, (3, 9)))
+
+
+def test_encoder_alone():
+    torch.manual_seed(1)
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+    model, x = nn.TransformerEncoder(layer, 3), torch.rand(2, 5, 16)
+    head, tail = cwt.split(model, "layers.0")
+    model.eval(), head.eval(), tail.eval()
+    assert torch.allclose(model(x), tail(head(x)), atol=1e-6)
+
+
+@pytest.mark.parametrize("after", ["layer1.0.conv1", "layer1.0.bn2", "layer2.0.downsample"])
+def test_inside_a_skip_connection(after):
+    with pytest.raises(ValueError, match="skip connection") as caught:
+        cwt.split(torchvision.models.resnet18(), after)
+    for name in ("conv1", "maxpool", "layer1", "layer2.1", "avgpool"):
+        assert name in str(caught.value).split("cut after ")[1].split(", ")
+    assert after not in str(caught.value).split("cut after ")[1]
+
+
+def test_listed_names_work():
+    model = torchvision.models.resnet18(num_classes=4)
+    names = cwt.cut_points(model)
+    assert "layer1.0" in names and "fc" not in names
+    x = image()
+    model.eval()
+    for name in names[::4]:
+        head, tail = cwt.split(model, name)
+        assert torch.equal(tail(head(x)), model(x)), name
+
+
+@pytest.mark.parametrize("after", ["layer9", "", "fc", "layer1."])
+def test_no_such_cut(after):
+    with pytest.raises(ValueError, match="can be cut after conv1, "):
+        cwt.split(torchvision.models.resnet18(), after)
+    with pytest.raises(TypeError):
+        cwt.split(torchvision.models.resnet18(), 3)
+
+
+def test_inputs_with_a_default_keep_it():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x, mask=None, scale=2.0):
+            x = self.a(x) * scale
+            return self.b(x if mask is None else x * mask)
+
+    model, x = Masked(), torch.rand(2, 3)
+    head, tail = same_as_model(model, "a", x)
+    with pytest.raises(TypeError):
+        head(x, mask=x)
+
+
+def test_what_cannot_be_followed():
+    class Decides(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.b(self.a(x)) if x.sum() > 0 else self.b(x)
+
+    class Modes(Decides):
+        def forward(self, x):
+            return self.b(self.a(x).relu() if self.training else self.a(x))
+
+    with pytest.raises(ValueError, match="split it by hand"):
+        cwt.split(Decides(), "a")
+    with pytest.raises(ValueError, match="in training and another in evaluation"):
+        cwt.split(Modes(), "a")
+    whole = nn.Sequential(Decides(), nn.Linear(3, 1))  # what is beside the cut need not be followed
+    same_as_model(whole, "0", torch.rand(2, 3))
+    assert cwt.cut_points(whole) == ["0"]
+    with pytest.raises(ValueError, match="cannot follow"):
+        cwt.split(whole, "0.a")
+
+
+def test_the_mode_stays_and_is_followed():
+    model = Transformer(True).eval()
+    model.embed.train()
+    head, tail = cwt.split(model, "blocks.0")
+    assert not model.training and model.embed.training and not tail.training
+    tail.train()
+    z = torch.rand(2, 9, 16)
+    assert not torch.equal(tail(z), tail(z))  # its dropout
+    tail.eval()
+    assert torch.equal(tail(z), tail(z))

@@ -157,6 +157,11 @@ cw_status cwi_half_output(cw_half *half, const cw_half_call *call, cw_tensor *y,
     return CW_OK;
 }
 
+bool cwi_half_is_engine(const cw_half *half)
+{
+    return half->engine;
+}
+
 bool cwi_half_is_remote(const cw_half *half)
 {
     return half->remote;

@@ -42,7 +42,7 @@ struct cw_half {
     cw_shape in, out;           /* of one sample */
     size_t in_count, out_count; /* its elements; in_count is 0 where x is whatever the feed gave */
     const char *state_prefix;   /* of the names of its optimizer's state */
-    bool any_targets, remote;
+    bool any_targets, engine, remote;
     size_t tickets;
     size_t max_batch; /* 0: any */
     bool behind_relu, input_grad;

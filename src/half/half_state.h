@@ -28,6 +28,7 @@ cw_tensor cwi_half_vector(const cw_half *half, float *data);
 /* The kind of our engine's optimizers by its name. CW_ERR_SPEC: err lists them. */
 cw_status cwi_half_optimizer(const char *name, cw_optimizer_options *options, cw_error *err);
 
+bool cwi_half_is_engine(const cw_half *half);
 /* The model's layer that the half begins with; 0 where there is none. */
 size_t cwi_half_first_layer(const cw_half *half);
 

@@ -28,6 +28,15 @@ static json_t *within_json(const cwi_progress *at)
                      cwi_report_traffic_json(&at->down));
 }
 
+/* These are counted by the states of their optimizers. */
+static bool are_engine_halves(cw_half *const *halves, size_t count)
+{
+    bool engine = true;
+    for (size_t i = 0; i < count; i++)
+        engine &= cwi_half_is_engine(halves[i]);
+    return engine;
+}
+
 static char *metadata_text(const cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                            const cwi_progress *at, cw_error *err)
 {
@@ -37,8 +46,10 @@ static char *metadata_text(const cwi_report *report, const cw_config *config, cw
     json_t *meta = json_pack("{s:i,s:i,s:f,s:o}", "format", FORMAT, "next_epoch", at->epoch, "best_accuracy",
                              report->result.best_accuracy, "last", cwi_report_epoch_json(&report->result.last));
     json_object_set_new(meta, "config", json_loads(config_json, 0, NULL));
-    json_object_set_new(meta, "halves", json_integer((json_int_t)count));
-    json_object_set_new(meta, "cut", json_integer((json_int_t)cwi_half_first_layer(halves[count - 1])));
+    if (!are_engine_halves(halves, count)) {
+        json_object_set_new(meta, "halves", json_integer((json_int_t)count));
+        json_object_set_new(meta, "cut", json_integer((json_int_t)cwi_half_first_layer(halves[count - 1])));
+    }
     if (at->step)
         json_object_set_new(meta, "within", within_json(at));
     cwi_free(config_json);
@@ -223,8 +234,8 @@ cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *er
     return status;
 }
 
-/* The halves that the set holds, and the layer where the last begins. Before checkpoints said it these were counted by
- * the steps of our engine's optimizers. */
+/* The halves that the set holds, and the layer where the last begins: as the metadata say, or of our engine's halves
+ * counted by their optimizers' steps (setup.h). */
 static cw_status count_halves(const cw_tensor_set *set, const json_t *meta, size_t *count, size_t *cut, cw_error *err)
 {
     size_t first, last;

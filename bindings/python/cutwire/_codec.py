@@ -13,7 +13,11 @@ from ._lib import Error, ffi
 
 _KEPT = 64 << 20  # a thread's buffer that is larger is given back after the call
 _DTYPES = {_lib.F32: "f32", _lib.BF16: "bf16"}
+_SEEDS, _THREADS = 2**64 - 1, 2**15 - 1
+_SMALL = 4096  # bytes of a payload that decodes without being looked at before
 _C = _lib.load("cutwire-codec")
+_VOID, _BYTES = ffi.typeof("void *"), ffi.typeof("uint8_t *")
+_NONE = ffi.cast(_BYTES, 0)
 
 
 class Traits(NamedTuple):
@@ -59,10 +63,6 @@ class _Room:
         base = self.array.__array_interface__["data"][0]
         return base + -base % 64
 
-    def trim(self) -> None:
-        if self.array.size > _KEPT:
-            self.array = numpy.empty(0, numpy.uint8)
-
 
 class _Call:
     """What a call needs and the next one of the same thread takes over: structs, room for a payload and for scratch."""
@@ -70,29 +70,58 @@ class _Call:
     def __init__(self) -> None:
         self.err = ffi.new("cw_error *")
         self.tensor = ffi.new("cw_tensor *")
+        self.back = ffi.new("cw_tensor *")
         self.encode = ffi.new("cw_encode_args *")
         self.decode = ffi.new("cw_decode_args *")
         self.info = ffi.new("cw_payload_info *")
         self.size = ffi.new("size_t *")
         self.payload = _Room()
-        self.work = _Room()
+        self.work = _Room()  # of encoding
+        self.scratch = _Room()  # of decoding
+        self.prepared: Any = None  # (codec, threads, dtype, shape) that `encode`, `tensor` and the rooms are set for
+        self.room: Any = None
+        self.capacity = 0
 
-    def set_tensor(self, view: _tensors.View) -> Any:
+    def prepare(self, codec: Any, threads: int, view: _tensors.View) -> None:
+        """For encoding such a tensor, which the one before often was."""
+        key = (codec, threads, view.dtype, view.shape)
+        if key == self.prepared:
+            self.tensor.data = ffi.cast(_VOID, view.address)
+            return
+        self.prepared = None
+        tensor, args = self.set_tensor(self.tensor, view), self.encode
+        args.threads = threads
+        self.set_work(args, self.work, _C.cw_codec_work_size(codec, tensor) * max(threads, 1))
+        self.capacity = _C.cw_codec_bound(codec, tensor)
+        self.room = ffi.cast(_BYTES, self.payload.address(self.capacity))
+        self.prepared = key
+
+    def trim(self) -> None:
+        if self.payload.array.size > _KEPT:
+            self.payload, self.prepared = _Room(), None
+
+    def set_tensor(self, tensor: Any, view: _tensors.View) -> Any:
         if len(view.shape) > _lib.MAX_DIMS:
             raise Error(f"a tensor of {len(view.shape)} dimensions, at most {_lib.MAX_DIMS} are taken")
-        tensor = self.tensor
         tensor.dtype = view.dtype
-        tensor.data = ffi.cast("void *", view.address)
+        tensor.data = ffi.cast(_VOID, view.address)
         tensor.shape.ndim = len(view.shape)
         tensor.shape.dim[0:len(view.shape)] = view.shape
         return tensor
 
-    def set_work(self, args: Any, size: int, threads: int) -> None:
+    def set_work(self, args: Any, room: _Room, size: int) -> None:
         """More than _KEPT is left to the library, which gives it back itself."""
-        size *= max(threads, 1)
         kept = 0 < size <= _KEPT
-        args.work = ffi.cast("void *", self.work.address(size) if kept else 0)
+        args.work = ffi.cast(_VOID, room.address(size) if kept else 0)
         args.work_size = size if kept else 0
+
+    def set_scratch(self, src: Any) -> None:
+        """From the payload; one that is short is not worth the look, and gets what is there."""
+        if len(src) > _SMALL:
+            size = _C.cw_decode_work_size(self.inspect(src))
+        else:
+            size = max(self.scratch.array.size - 64, 0)
+        self.set_work(self.decode, self.scratch, size)
 
     def inspect(self, src: Any) -> Any:
         status = _C.cw_payload_inspect(src, len(src), self.info, self.err)
@@ -111,7 +140,7 @@ class _Calls(threading.local):
         return self.free.pop() if self.free else _Call()
 
     def put_back(self, call: _Call) -> None:
-        call.payload.trim()
+        call.trim()
         self.free.append(call)
 
 
@@ -128,15 +157,17 @@ def _bytes_of(blob: Any) -> Any:
                         f"{type(blob).__name__}") from e
 
 
-def _check_int(name: str, value: Any, bits: int) -> int:
-    number = value.__index__() if hasattr(value, "__index__") else None
-    if number is None or not 0 <= number < 1 << bits:
-        raise ValueError(f"{name}: {value!r} is no whole number from 0 to 2^{bits} - 1")
+def _check_int(name: str, value: Any, most: int) -> int:
+    if value.__class__ is int and 0 <= value <= most:
+        return int(value)
+    number = value.__index__() if hasattr(value, "__index__") else -1
+    if not 0 <= number <= most:
+        raise ValueError(f"{name}: {value!r} is no whole number from 0 to {most}")
     return int(number)
 
 
 def _address(view: Optional[_tensors.View]) -> Any:
-    return ffi.cast("uint8_t *", view.address if view else 0)
+    return ffi.cast(_BYTES, view.address) if view else _NONE
 
 
 def codecs() -> List[Family]:
@@ -205,39 +236,39 @@ class Codec:
         CW_ERR_TOO_SMALL (out), CW_ERR_INVALID (a layout that the tensor cannot have, or too many dimensions).
         """
         view = _tensors.of(x)
-        flags = _tensors.flags(support, view.count, "support")
+        flags = None if support is None else _tensors.flags(support, view.count, "support")
         call = _calls.take()
         try:
+            call.prepare(self._codec, _check_int("threads", threads, _THREADS), view)
             args = call.encode
-            args.seed = _check_int("seed", seed, 64)
-            args.threads = _check_int("threads", threads, 15)
+            args.seed = _check_int("seed", seed, _SEEDS)
             args.evaluate = bool(evaluate)
             args.support = _address(flags)
-            return self._encode(call, call.set_tensor(view), out)
+            return self._encode_into(call, out) if out is not None else self._encode(call)
         finally:
             _calls.put_back(call)
 
-    def _encode(self, call: _Call, tensor: Any, out: Optional[Any]) -> Any:
-        codec, args = self._codec, call.encode
-        call.set_work(args, _C.cw_codec_work_size(codec, tensor), args.threads)
-        if out is not None:
-            with ffi.from_buffer("uint8_t[]", out, require_writable=True) as room:
-                status = _C.cw_encode(codec, tensor, args, room, len(room), call.size, call.err)
-        else:
-            capacity = _C.cw_codec_bound(codec, tensor)
-            room = ffi.cast("uint8_t *", call.payload.address(capacity))
-            status = _C.cw_encode(codec, tensor, args, room, capacity, call.size, call.err)
+    def _encode(self, call: _Call) -> bytes:
+        room = call.room
+        status = _C.cw_encode(self._codec, call.tensor, call.encode, room, call.capacity, call.size, call.err)
         if status:
             raise _lib.failure(status, call.err)
-        size = call.size[0]
-        return ffi.buffer(room, size)[:] if out is None else memoryview(out).cast("B")[:size]
+        return bytes(ffi.buffer(room, call.size[0]))
+
+    def _encode_into(self, call: _Call, out: Any) -> memoryview:
+        with ffi.from_buffer("uint8_t[]", out, require_writable=True) as room:
+            status = _C.cw_encode(self._codec, call.tensor, call.encode, room, len(room), call.size, call.err)
+        if status:
+            raise _lib.failure(status, call.err)
+        return memoryview(out).cast("B")[:call.size[0]]
 
     def bound(self, x: Any) -> int:
         """The most bytes that the payload of such a tensor takes."""
         view = _tensors.of(x)
         call = _calls.take()
         try:
-            return int(_C.cw_codec_bound(self._codec, call.set_tensor(view)))
+            call.prepare(self._codec, 1, view)
+            return int(call.capacity)
         finally:
             _calls.put_back(call)
 
@@ -327,7 +358,7 @@ def decode(blob: Any, out: Optional[Any] = None, *, threads: int = 1, support: A
 
 def _decode(blob: Any, out: Any, threads: int, support: Any, sent: Any, make: Any) -> Any:
     """The same; `make` gives a tensor of a shape and dtype where there is no `out`."""
-    threads = _check_int("threads", threads, 15)
+    threads = _check_int("threads", threads, _THREADS)
     call = _calls.take()
     try:
         with _bytes_of(blob) as src:
@@ -337,15 +368,15 @@ def _decode(blob: Any, out: Any, threads: int, support: Any, sent: Any, make: An
 
 
 def _decode_with(call: _Call, src: Any, out: Any, threads: int, support: Any, sent: Any, make: Any) -> Any:
-    info, args = call.inspect(src), call.decode
     if out is None:
+        info = call.inspect(src)
         out = make(_shape(info), info.dtype)
-    view = _tensors.of_out(out)
-    flags = _tensors.flags(support, info.elements, "support")
-    marks = _tensors.flags(sent, info.elements, "sent", write=True)
+    view, args = _tensors.of_out(out), call.decode
+    flags = None if support is None else _tensors.flags(support, view.count, "support")
+    marks = None if sent is None else _tensors.flags(sent, view.count, "sent", write=True)
     args.threads, args.support, args.sent = threads, _address(flags), _address(marks)
-    call.set_work(args, _C.cw_decode_work_size(info), 1)
-    status = _C.cw_decode(src, len(src), call.set_tensor(view), args, call.err)
+    call.set_scratch(src)
+    status = _C.cw_decode(src, len(src), call.set_tensor(call.back, view), args, call.err)
     if status:
         raise _lib.failure(status, call.err)
     return out

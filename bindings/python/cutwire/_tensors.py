@@ -8,6 +8,7 @@ import numpy
 
 from . import _lib
 
+_F32 = numpy.dtype(numpy.float32)  # there is one object of it
 _WANTED = "a float tensor is wanted: fp32, fp16 or bf16, of numpy or torch"
 
 
@@ -72,6 +73,8 @@ def _numpy_dtype(x: numpy.ndarray) -> int:
 
 
 def of_numpy(x: numpy.ndarray) -> View:
+    if x.dtype is _F32 and x.flags.carray:
+        return View(_lib.F32, x.shape, x.__array_interface__["data"][0], x.size, x)
     dtype = _numpy_dtype(x)
     if not dtype:
         x, dtype = x.astype(numpy.float32), _lib.F32
@@ -93,6 +96,8 @@ def of(x: Any) -> View:
 
 def of_out(x: Any) -> View:
     """Of a tensor to be written into: the elements themselves, never a copy. TypeError, ValueError."""
+    if isinstance(x, numpy.ndarray) and x.dtype is _F32 and x.flags.carray:
+        return of_numpy(x)
     if not is_torch(x) and not isinstance(x, numpy.ndarray):
         raise TypeError(f"out: {_WANTED}, not {type(x).__name__}")
     if is_torch(x):

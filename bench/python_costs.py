@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+"""What a call from Python costs beside the same call in C: encode, and decode with out=.
+
+    make python && PYTHONPATH=build/python /usr/bin/python3 bench/python_costs.py
+
+The C call is cw_encode or cw_decode with its structs filled before, into a buffer that is kept, with scratch that is
+kept: what a careful C program does. Both take turns, on one thread; the table has the median of each, and of the
+differences within turns. The C call, too, is made from here, which adds some 0.3 microseconds to it.
+"""
+import argparse
+import statistics
+import time
+
+import numpy
+
+from cutwire import _codec, _lib, _tensors
+import cutwire
+
+SPECS = ["none", "ms:r=0.99,b=2", "qu:b=4", "ec:err=0.15"]
+SHAPES = [(1, 1, 4, 4), (1, 16, 16, 16), (16, 16, 32, 32), (64, 64, 32, 32)]
+
+
+class InC:
+    """One tensor's calls, prepared."""
+
+    def __init__(self, spec, x):
+        self.c, ffi = _lib.load("cutwire-codec"), _lib.ffi
+        self.codec, self.call = cutwire.Codec(spec), _codec._Call()
+        view = _tensors.of(x)
+        tensor = self.call.set_tensor(self.call.tensor, view)
+        capacity = self.c.cw_codec_bound(self.codec._codec, tensor)
+        self.room = numpy.zeros(capacity, numpy.uint8)
+        self.work = numpy.zeros(self.c.cw_codec_work_size(self.codec._codec, tensor) + 64, numpy.uint8)
+        base = self.work.__array_interface__["data"][0]
+        for args in (self.call.encode, self.call.decode):
+            args.work, args.work_size = ffi.cast("void *", base + -base % 64), self.work.size - 64
+            args.threads = 1
+        self.target = (ffi.from_buffer("uint8_t[]", self.room), capacity)
+        self.out = numpy.zeros(x.shape, numpy.float32)
+        self.kept = (view, self.codec.encode(x))
+        self.blob = ffi.from_buffer("uint8_t[]", self.kept[1])
+        self.back = ffi.new("cw_tensor *")
+        self.back.dtype, self.back.shape = _lib.F32, tensor.shape
+        self.back.data = ffi.cast("void *", self.out.__array_interface__["data"][0])
+
+    def encode(self):
+        assert not self.c.cw_encode(self.codec._codec, self.call.tensor, self.call.encode, *self.target, self.call.size,
+                                    self.call.err)
+
+    def decode(self):
+        assert not self.c.cw_decode(self.blob, len(self.blob), self.back, self.call.decode, self.call.err)
+
+
+def compare(in_c, in_python, seconds):
+    """Medians in microseconds: of C, of Python, of their differences."""
+    spent, ours, theirs = time.perf_counter() + seconds, [], []
+    while time.perf_counter() < spent or len(ours) < 20:
+        a = time.perf_counter()
+        in_c()
+        b = time.perf_counter()
+        in_python()
+        theirs.append(b - a)
+        ours.append(time.perf_counter() - b)
+    more = [p - c for p, c in zip(ours, theirs)]
+    return [1e6 * statistics.median(v) for v in (theirs, ours, more)]
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--seconds", type=float, default=1.0, help="for each line")
+    seconds = p.parse_args().seconds
+    print("| codec | bytes of fp32 | call | C, us | Python, us | more, us | more, % |\n|---|---:|---|---:|---:|---:|---:|")
+    for spec in SPECS:
+        for shape in SHAPES:
+            x = numpy.maximum(numpy.random.default_rng(1).standard_normal(shape).astype("f4"), 0)
+            prepared, codec = InC(spec, x), cutwire.Codec(spec)
+            room = numpy.zeros(codec.bound(x), numpy.uint8)
+            blob, out = codec.encode(x), numpy.empty_like(x)
+            for name, in_c, in_python in (("encode", prepared.encode, lambda: codec.encode(x)),
+                                          ("encode, out=", prepared.encode, lambda: codec.encode(x, out=room)),
+                                          ("decode, out=", prepared.decode, lambda: cutwire.decode(blob, out=out))):
+                c, ours, more = compare(in_c, in_python, seconds)
+                print(f"| `{spec}` | {x.nbytes} | {name} | {c:.1f} | {ours:.1f} | {more:.1f} | {100 * more / c:.1f} |",
+                      flush=True)
+
+
+if __name__ == "__main__":
+    main()

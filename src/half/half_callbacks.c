@@ -323,6 +323,7 @@ static cw_status import_parts(own_half *h, unsigned what, const cw_tensor_set *s
     for (size_t i = 0; i < h->does.tensor_count; i++)
         if (is_wanted(h->tensors[i].kind, what))
             CWI_TRY(find_tensor(&h->tensors[i], set, &t, err));
+    CWI_TRY(fetch(h, CW_HALF_FIXED, err)); /* one that is missing stays as it is */
     for (size_t i = 0; i < h->does.tensor_count; i++) {
         if (!is_wanted(h->tensors[i].kind, what))
             continue;

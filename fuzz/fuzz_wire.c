@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             return 0;
         }
     }
-    if (msg.type == CW_MSG_ACTIVATION && msg.label_width)
+    if (msg.type == CW_MSG_ACTIVATION && msg.label_width && msg.label_width != CW_TARGETS_TENSOR)
         widen_labels(&msg);
     encode_again(&msg, frame, size);
     cwi_free(frame);

@@ -100,8 +100,10 @@ typedef struct cw_loader_options {
 typedef struct cw_batch {
     size_t n;              /* samples, 1..batch */
     const float *x;        /* n x sample, normalized, row-major NCHW; the loader's, until the next call */
-    const int32_t *labels; /* n */
+    const int32_t *labels; /* n; of a feed's own (feed.h): or NULL, where it has none or a tensor for targets */
     const uint32_t *index; /* n sample indices in the data set */
+    cw_tensor targets;   /* of a feed's own: dtype 0, or in place of labels a tensor whose first dimension is n, and */
+    cw_dtype targets_as; /* the dtype that its elements stand for: its own, or of whole numbers a wider one */
 } cw_batch;
 
 /* index == NULL: all samples of ds (count ignored). The list is copied; ds must outlive the loader. */

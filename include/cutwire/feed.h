@@ -22,6 +22,8 @@ typedef struct cw_feed_plan {
     size_t client, clients; /* this client's number, from 0, of how many */
     cw_shape sample;        /* of one input; ndim 0: whatever the client's half takes */
     int classes;            /* labels are below it */
+    bool own_batches;       /* a feed may have another batch size than that (cw_feed.batch) */
+    bool any_targets;       /* and tensors for targets (cw_batch.targets) */
 } cw_feed_plan;
 
 /* Every function gets `ctx`; a failure ends this client's part. Zero-initialize: a feed without `next` is none. */
@@ -32,11 +34,13 @@ typedef struct cw_feed {
     cw_status (*open)(void *ctx, const cw_feed_plan *plan, size_t *samples, cw_error *err);
     /* Positions at batch `first_batch` of an epoch, both from 0; of a test split the epoch is always 0. */
     cw_status (*seek)(void *ctx, uint64_t epoch, size_t first_batch, cw_error *err);
-    /* The next batch: plan.batch samples, or what is left of the epoch. What it points to is the feed's, and stays as
+    /* The next batch: so many samples, or what is left of the epoch. What it points to is the feed's, and stays as
      * it is until the next call. batch->index may be NULL. */
     cw_status (*next)(void *ctx, cw_batch *batch, cw_error *err);
     /* NULL, or called once when no more batches will be asked for. */
     void (*close)(void *ctx);
+    size_t batch; /* 0: the plan's, else samples of each batch but the last of an epoch. Read after open, which may say
+                     it by *this; only where plan.own_batches may it be another than the plan's */
 } cw_feed;
 
 #ifdef __cplusplus

@@ -17,6 +17,7 @@
 #ifndef CUTWIRE_HALF_H
 #define CUTWIRE_HALF_H
 
+#include "cutwire/io.h"
 #include "cutwire/nn.h"
 
 #ifdef __cplusplus
@@ -31,11 +32,14 @@ typedef struct cw_half_call {
     size_t ticket;
     size_t first, n;   /* samples [first, first + n) of the batch at x; the same at y, dx, dy begin at 0 */
     uint64_t position; /* of the half's random numbers (dropout): the same for the same batch of the same epoch */
+    cw_shape shape;    /* last half of a server: of x, the n samples included; else ndim 0 */
 } cw_half_call;
 
-/* Labels of the n samples of a call; NULL where a run has none. */
+/* What the n samples of a call are to become: labels, or a tensor (its first dimension is n), or neither. */
 typedef struct cw_targets {
     const int32_t *labels;
+    const cw_tensor *tensor; /* only to halves that take any targets; data is aligned for its dtype */
+    cw_dtype tensor_as;      /* the dtype that its elements stand for: wider, where whole numbers came narrow */
 } cw_targets;
 
 /* ---- halves of one's own ---- */
@@ -45,10 +49,12 @@ typedef enum cw_half_kind {
     CW_HALF_GRADIENT, /* of the weight with the same name, shape and place in the order; of the last backward alone */
     CW_HALF_BUFFER,   /* statistics (batch norm's): averaged over clients after an epoch */
     CW_HALF_STATE,    /* the optimizer's: saved and restored with the run, and given to clients that join */
+    CW_HALF_FIXED,    /* neither learned nor averaged (a frozen weight, a counter): given to clients where the giver has
+                         it, saved with the model */
 } cw_half_kind;
 
 /* A tensor of a half, a view into its own memory that stays where it is while the half lives. CW_F32; of a state also
- * CW_I64. */
+ * CW_I64; FIXED of any dtype. */
 typedef struct cw_half_tensor {
     cw_half_kind kind;
     const char *name; /* unique among its kind, at most 127 characters; copied */
@@ -58,8 +64,9 @@ typedef struct cw_half_tensor {
 /* What an engine does. Every function gets the `ctx` of cw_half_create. A failure is any status but CW_OK, with a
  * sentence in err; it ends the run of this peer (CW_ERR_DIVERGED: what came in or out is not finite). */
 typedef struct cw_half_callbacks {
-    cw_shape in;      /* of one sample; ndim 0: x is whatever the feed gave (feed.h), and batches are not cut */
-    cw_shape out;     /* of one sample */
+    cw_shape in;      /* of one sample; ndim 0: x is whatever the feed gave (feed.h), or of a last half any shape that
+                         call->shape says, and batches are not cut */
+    cw_shape out;     /* of one sample; ndim 0: as `output` says, batch by batch */
     size_t tickets;   /* forwards that may be open at once; 0: 1 */
     bool behind_relu; /* first half: its output comes out of a ReLU, and nothing before learns from where it is 0 */
     const cw_half_tensor *tensors; /* copied; weights and gradients in the same order */
@@ -81,6 +88,18 @@ typedef struct cw_half_callbacks {
     cw_status (*store)(void *ctx, cw_half_kind kind, cw_error *err);
     /* NULL, or frees ctx; called by cw_half_destroy. */
     void (*destroy)(void *ctx);
+    /* First half with an open `out`: what the last forward, which had NULL for y, has made. CW_F32, the n samples
+     * first, in the half's memory until its next forward. */
+    cw_status (*output)(void *ctx, const cw_half_call *call, cw_tensor *y, cw_error *err);
+    /* Last half: targets may be any tensor; else they are labels. */
+    bool any_targets;
+    /* NULL, or the rate of the next step in place of the schedule's `lr`: a server's last half tells it to all. */
+    float (*rate)(void *ctx, float lr);
+    /* NULL, or more of the optimizer's state than there is in `tensors`: for what comes into being as training goes on.
+     * list: tensors of any dtype, valid until the next call of this half; their kind does not count. take: those of an
+     * earlier list, whoever made it, in any order; nothing of them is kept. Both or none. */
+    cw_status (*list_state)(void *ctx, const cw_half_tensor **tensors, size_t *count, cw_error *err);
+    cw_status (*take_state)(void *ctx, const cw_named_tensor *items, size_t count, cw_error *err);
 } cw_half_callbacks;
 
 /* On failure *out is NULL and ctx stays the caller's. CW_ERR_INVALID (err says what is missing or does not fit),

@@ -50,7 +50,9 @@ typedef struct cw_server_options {
     const cw_hooks *hooks;
     cw_half *half;        /* the layers after the cut; NULL: the engine's */
     cw_half *client_half; /* one like the clients': the server keeps their weights in it and never runs it; NULL: the
-                             engine's */
+                             engine's; with model "own" none: then the clients bring weights and batches of their own,
+                             the first one's weights are where all begin, and one of them gives its state after each
+                             epoch, for checkpoints and for those who join */
     const char *how;      /* of config.json's "mode"; NULL: "split" */
 } cw_server_options;
 
@@ -63,6 +65,8 @@ void cw_server_destroy(cw_server **server);
 cw_status cw_server_handle(cw_server *server, cw_frame *frame, cw_error *err);
 /* *next (NULL allowed): seconds until it wants to be called again. Failures as above. */
 cw_status cw_server_tick(cw_server *server, double *next, cw_error *err);
+/* Clients that take part, or are to from the next epoch on. */
+size_t cw_server_clients(const cw_server *server);
 /* All epochs are done. */
 bool cw_server_done(const cw_server *server);
 /* Ends the run, once: tells the clients, in these words (END; ERROR when outcome is a failure; CW_ERR_CANCELLED: it was

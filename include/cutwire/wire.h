@@ -9,6 +9,7 @@
  *     HELLO {versions, token}      ->
  *                                  <- WELCOME {version, client, clients, config blob}
  *     READY {samples, classes blob} ->                                  its model is built, its shard is open
+ *     or JOIN {the same, and what its half and its batches are}         where the server does not know the client half
  *                                  <- STATE {blob: safetensors}         weights and buffers of the client half
  *                                  <- BEGIN {phase, epoch, step, steps} phase train or eval
  *     ACTIVATION {step, ticket, labels, blob: payload} ->
@@ -17,6 +18,8 @@
  *                                  <- UPDATE {step, lr, blob: payload}  averaged gradient: every client applies it
  *                                  <- RESULT {step, loss, correct}      (eval: answers ACTIVATION)
  *     PHASE_DONE {phase, epoch, blob: fp32 buffers} ->                  batch-norm statistics after a training epoch
+ *                                  <- GIVE_STATE {blob: fp32 buffers}   such a server: to one of its clients
+ *     CLIENT_STATE {epoch, blob: safetensors} ->                        what the others get as STATE
  *     LEAVE {reason}               ->
  *                                  <- END {text}
  *     either side: ERROR {status, text}, PING, PONG
@@ -29,7 +32,7 @@
 #ifndef CUTWIRE_WIRE_H
 #define CUTWIRE_WIRE_H
 
-#include "cutwire/status.h"
+#include "cutwire/tensor.h"
 #include <stddef.h>
 
 #ifdef __cplusplus
@@ -55,7 +58,13 @@ typedef enum cw_msg_type {
     CW_MSG_ERROR = 14,
     CW_MSG_PING = 15,
     CW_MSG_PONG = 16,
+    CW_MSG_JOIN = 17, /* these three where WELCOME requires "client-state" */
+    CW_MSG_GIVE_STATE = 18,
+    CW_MSG_CLIENT_STATE = 19,
 } cw_msg_type;
+
+/* label_width of targets that are a tensor. */
+enum { CW_TARGETS_TENSOR = 255 };
 
 typedef enum cw_phase { CW_PHASE_TRAIN = 1, CW_PHASE_EVAL = 2 } cw_phase;
 
@@ -68,12 +77,16 @@ typedef struct cw_msg {
     uint16_t version_min; /* HELLO */
     uint16_t version_max; /* HELLO; WELCOME: the version chosen */
     uint64_t token;       /* HELLO: identifies the client over reconnects, 0: new */
-    uint64_t fingerprint; /* WELCOME, READY: of the client's half (half.h); both must agree */
+    uint64_t fingerprint; /* WELCOME, READY, JOIN: of the client's half (half.h); both must agree. WELCOME before JOIN:
+                             0 while the server knows of none */
     uint32_t clients;     /* WELCOME */
-    uint64_t samples;     /* READY: training samples of the shard; ACTIVATION, CLIENT_GRAD: of the batch */
-    uint64_t test_samples; /* READY: test samples this client evaluates */
+    uint64_t samples;     /* READY, JOIN: training samples of the shard; ACTIVATION, CLIENT_GRAD: of the batch */
+    uint64_t test_samples; /* READY, JOIN: test samples this client evaluates */
+    uint64_t weights;      /* JOIN: floats that its half learns, and of its buffers */
+    uint64_t buffers;
+    uint32_t batch;        /* JOIN: samples of its training batches, but for the last of an epoch */
     cw_phase phase;        /* BEGIN, ACTIVATION, PHASE_DONE */
-    uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE */
+    uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE, GIVE_STATE, CLIENT_STATE */
     uint32_t step;         /* ACTIVATION .. RESULT: batch number in the epoch; BEGIN: the first one to send */
     uint32_t ticket;       /* ACTIVATION, GRADIENT: which micro-batch of the batch, from 0 */
     uint32_t steps;        /* BEGIN, training: the step before which this phase ends: the batches that the longest shard
@@ -84,11 +97,16 @@ typedef struct cw_msg {
     cw_status status;      /* ERROR, LEAVE (CW_OK: finished) */
     const int32_t *labels; /* ACTIVATION: `samples` of them, or NULL where it has none; in a decoded message NULL: use
                               cw_msg_labels */
-    const uint8_t *blob;   /* WELCOME READY STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE;
+    cw_tensor targets;     /* ACTIVATION: in place of labels (which are then NULL) a tensor whose first dimension is
+                              `samples`, of any dtype; dtype 0: none. Decoded: a view into the frame */
+    cw_dtype targets_as;   /* what its elements stand for: its own dtype, or whole numbers of a wider one */
+    const uint8_t *blob;   /* WELCOME READY JOIN STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE GIVE_STATE
+                              CLIENT_STATE;
                               text of END LEAVE ERROR */
     size_t blob_size;
     const uint8_t *label_bytes; /* decoded ACTIVATION: labels as they came */
-    unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them; 0: there are none */
+    unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them; 0: there are none;
+                                   CW_TARGETS_TENSOR: a tensor is there in their place */
 } cw_msg;
 
 /* "ACTIVATION"; "?" for an unknown type. */
@@ -100,15 +118,16 @@ size_t cw_msg_head_size(const cw_msg *msg);
 
 /* Writes the whole frame (head_size + blob_size bytes) into dst. msg->blob may already lie at dst + head_size, where a
  * codec has put it: it is then not copied. Control characters in a text become '?'; a decoder refuses them.
- * CW_ERR_TOO_SMALL, CW_ERR_INVALID (a member out of range: NaN, phase 0, a negative label, a text over 4096 bytes,
- * ...). */
+ * CW_ERR_TOO_SMALL, CW_ERR_INVALID (a member out of range: NaN, phase 0, a negative label, targets of another number of
+ * samples, a text over 4096 bytes, ...). */
 cw_status cw_msg_encode(const cw_msg *msg, void *dst, size_t capacity, size_t *size, cw_error *err);
 
 /* Views into src, which must outlive *msg. CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION (out of range of the frame
  * format), CW_ERR_CHECKSUM, CW_ERR_CORRUPT; err->offset is the byte at fault. */
 cw_status cw_msg_decode(const void *src, size_t size, cw_msg *msg, cw_error *err);
 
-/* Widens the labels of a decoded ACTIVATION into out[samples], checking each against `classes`. CW_ERR_PROTOCOL. */
+/* Widens the labels of a decoded ACTIVATION into out[samples], checking each against `classes`. CW_ERR_PROTOCOL: one
+ * is at or above it, or a tensor came in place of labels. */
 cw_status cw_msg_labels(const cw_msg *msg, int classes, int32_t *out, cw_error *err);
 
 #ifdef __cplusplus

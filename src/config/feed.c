@@ -27,6 +27,17 @@ cw_status cwi_feeds_check_classes(const cwi_setup *setup, const cwi_feed *train,
     return status;
 }
 
+static cw_status take_batch(const cwi_setup *setup, const cw_feed *own, cwi_feed *feed, cw_error *err)
+{
+    const size_t given = own->batch ? own->batch : feed->batch;
+    if (given != feed->batch && !setup->client_state)
+        return cwi_fail(err, CW_ERR_MISMATCH,
+                        "this run's batches have %zu samples, the feed's %zu: make them alike (the server's key batch)",
+                        feed->batch, given);
+    feed->batch = given;
+    return CW_OK;
+}
+
 static cw_status open_own(const cwi_setup *setup, cw_split split, size_t client, size_t clients, const cw_feed *own,
                           cwi_feed *feed, cw_error *err)
 {
@@ -36,12 +47,15 @@ static cw_status open_own(const cwi_setup *setup, cw_split split, size_t client,
                                .client = client,
                                .clients = clients,
                                .sample = setup->sample,
-                               .classes = setup->config.classes};
+                               .classes = setup->config.classes,
+                               .own_batches = setup->client_state,
+                               .any_targets = setup->any_targets};
     if (own->next) {
         if (!own->open || !own->seek)
             return cwi_fail(err, CW_ERR_INVALID, "a feed needs open, seek and next");
         CWI_TRY(own->open(own->ctx, &plan, &feed->samples, err));
         feed->source = *own;
+        CWI_TRY(take_batch(setup, own, feed, err));
     }
     if (split == CW_SPLIT_TRAIN && !feed->samples)
         return cwi_fail(err, CW_ERR_INVALID, "this client's feed has no training samples");
@@ -51,7 +65,7 @@ static cw_status open_own(const cwi_setup *setup, cw_split split, size_t client,
 cw_status cwi_feed_open(const cwi_setup *setup, cw_split split, size_t client, size_t clients, const cw_feed *own,
                         cwi_feed *feed, cw_error *err)
 {
-    *feed = (cwi_feed){.batch = (size_t)setup->config.batch};
+    *feed = (cwi_feed){.batch = (size_t)setup->config.batch, .any_targets = setup->any_targets};
     cw_status status = own ? open_own(setup, split, client, clients, own, feed, err)
                            : cwi_local_data_feed(setup, split, client, clients, feed, err);
     feed->batches = (feed->samples + feed->batch - 1) / feed->batch;
@@ -81,6 +95,8 @@ cw_status cwi_feed_next(cwi_feed *feed, cw_batch *batch, cw_error *err)
     const size_t due = CWI_MIN(feed->batch, feed->samples - feed->next * feed->batch);
     *batch = (cw_batch){0};
     CWI_TRY(feed->source.next(feed->source.ctx, batch, err));
+    if (batch->targets.dtype && !feed->any_targets)
+        return cwi_fail(err, CW_ERR_MISMATCH, "the feed gave a tensor of targets, this run's server takes labels");
     if (batch->n != due || !batch->x)
         return cwi_fail(err, CW_ERR_INVALID, "the feed gave a batch of %zu samples where %zu of %zu were due", batch->n,
                         due, feed->samples);

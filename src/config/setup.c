@@ -37,9 +37,10 @@ static cw_status find_sample(cwi_setup *setup, cw_error *err)
 static cw_status find_mask(cwi_setup *setup, cw_error *err)
 {
     const char *wish = setup->config.mask_gradient;
-    const bool relu = setup->behind_relu;
+    const bool relu = setup->behind_relu || setup->client_state; /* then the clients know, and say */
     const bool zeros = cw_codec_get_traits(setup->up).keeps_zero;
-    setup->mask_gradient = strcmp(wish, "auto") == 0 ? relu && zeros && cwi_is_coded(setup->down) : wish[0] == '1';
+    setup->mask_gradient =
+        strcmp(wish, "auto") == 0 ? setup->behind_relu && zeros && cwi_is_coded(setup->down) : wish[0] == '1';
     if (strcmp(wish, "auto") != 0 && strcmp(wish, "0") != 0 && strcmp(wish, "1") != 0)
         return cwi_fail(err, CW_ERR_SPEC, "mask-gradient: '%s' is none of 0, 1, auto", wish);
     if (setup->mask_gradient && !relu)
@@ -68,17 +69,26 @@ static cw_status open_codecs(cwi_setup *setup, cw_error *err)
     return open_codec("update", config->update, &setup->update, err);
 }
 
+/* One without dimensions is open: whatever comes. */
+static bool fits(const cw_shape *a, const cw_shape *b)
+{
+    return !a->ndim || !b->ndim || cw_shape_equal(a, b);
+}
+
 /* The cut is where the caller's halves say it is. */
 static cw_status take_halves(cwi_setup *setup, const cw_half *last, const cw_half *first, cw_error *err)
 {
     char out[64], in[64];
     if (!setup->model)
-        setup->cut.smashed = first ? cw_half_out_shape(first) : cw_half_in_shape(last);
+        setup->cut.smashed =
+            first && (!last || cw_half_out_shape(first).ndim) ? cw_half_out_shape(first) : cw_half_in_shape(last);
     const cw_shape from = first ? cw_half_out_shape(first) : setup->cut.smashed;
     const cw_shape to = last ? cw_half_in_shape(last) : setup->cut.smashed;
-    if (!cw_shape_equal(&from, &to) || !cw_shape_equal(&from, &setup->cut.smashed))
+    if (!fits(&from, &to) || !fits(&from, &setup->cut.smashed) || !fits(&to, &setup->cut.smashed))
         return cwi_fail(err, CW_ERR_MISMATCH, "the first half gives %s a sample at the cut, the last one takes %s",
                         cw_shape_format(&from, out, sizeof out), cw_shape_format(&to, in, sizeof in));
+    setup->client_state |= last && !first && !setup->model;
+    setup->any_targets |= last && cwi_half_takes_targets(last);
     if (first)
         setup->behind_relu = cw_half_behind_relu(first);
     return CW_OK;

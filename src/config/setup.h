@@ -36,6 +36,8 @@ typedef struct cwi_setup {
     cw_codec *update;   /* of the client half's gradients */
     bool behind_relu;   /* the cut: what crosses it is 0 exactly where nothing before it learns from there */
     bool mask_gradient; /* as configured, "auto" decided */
+    bool client_state; /* the server knows no half like the clients': they bring its weights, and batches as they are */
+    bool any_targets;  /* targets may be tensors */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */
@@ -90,10 +92,14 @@ cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_err
  * (docs/formats/protocol.md).
  */
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
+/* What a client must be able to do, as far as that is not in the configuration. */
+typedef struct cwi_required {
+    bool client_state, any_targets;
+} cwi_required;
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not
  * know; err names it. */
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cwi_classes *classes,
-                           cw_error *err);
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, cwi_required *required, char **recipe,
+                           cwi_classes *classes, cw_error *err);
 
 /* Layers [first, last) of the model for batches of up to max_batch samples, with the configured optimizer. */
 cw_status cwi_half_open(const cwi_setup *setup, size_t first, size_t last, size_t max_batch, cw_half **half,
@@ -104,12 +110,13 @@ typedef struct cwi_feed {
     cw_feed source;
     const char *name, *note; /* of our data set (cw_dataset_info); else NULL */
     size_t samples, batches, batch;
+    bool any_targets;
     size_t next;         /* batch, counted to hold the source to its word */
     cwi_classes classes; /* of its data; none: they have no names */
 } cwi_feed;
 
 /* A client's shard, and its part of the test split; with `own` (NULL: our data set) the caller's. Every client has some
- * training samples. */
+ * training samples. CW_ERR_MISMATCH: batches of another size than the run's, which does not allow it. */
 cw_status cwi_feed_open(const cwi_setup *setup, cw_split split, size_t client, size_t clients, const cw_feed *own,
                         cwi_feed *feed, cw_error *err);
 void cwi_feed_close(cwi_feed *feed);

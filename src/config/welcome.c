@@ -10,7 +10,7 @@
 #include "config/setup.h"
 
 /* What a client must be able to do, beyond mode and settings. */
-static const char *const known[] = {"masked-support", "micro-batches"};
+static const char *const known[] = {"masked-support", "micro-batches", "client-state", "any-targets"};
 
 static json_t *requirements(const cwi_setup *setup)
 {
@@ -20,6 +20,10 @@ static json_t *requirements(const cwi_setup *setup)
         json_array_append_new(list, json_string("masked-support"));
     if (setup->config.in_flight > 1)
         json_array_append_new(list, json_string("micro-batches"));
+    if (setup->client_state)
+        json_array_append_new(list, json_string("client-state"));
+    if (setup->any_targets)
+        json_array_append_new(list, json_string("any-targets"));
     return list;
 }
 
@@ -65,7 +69,7 @@ cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size
     return status;
 }
 
-static cw_status check_requirements(const json_t *list, cw_error *err)
+static cw_status take_requirements(const json_t *list, cwi_required *required, cw_error *err)
 {
     size_t i;
     const json_t *item;
@@ -79,17 +83,19 @@ static cw_status check_requirements(const json_t *list, cw_error *err)
             return cwi_fail(err, CW_ERR_UNSUPPORTED,
                             "the server requires '%.40s', which this client does not know: use the same version",
                             name ? name : "?");
+        required->client_state |= strcmp(name, "client-state") == 0;
+        required->any_targets |= strcmp(name, "any-targets") == 0;
     }
     return CW_OK;
 }
 
-static cw_status take_head(const json_t *head, cw_config *config, cw_error *err)
+static cw_status take_head(const json_t *head, cw_config *config, cwi_required *required, cw_error *err)
 {
     const char *mode = json_string_value(json_object_get(head, "mode"));
     const json_t *settings = json_object_get(head, "settings"), *requires = json_object_get(head, "requires");
     if (!mode || !json_is_object(settings) || !json_is_array(requires))
         return cwi_fail(err, CW_ERR_PROTOCOL, "the server's WELCOME lacks its mode, settings or requirements");
-    CWI_TRY(check_requirements(requires, err));
+    CWI_TRY(take_requirements(requires, required, err));
     CWI_TRY(cw_config_set(config, "mode", mode, err));
     char *text = json_dumps(settings, JSON_COMPACT | JSON_REAL_PRECISION(17));
     if (!text)
@@ -99,14 +105,14 @@ static cw_status take_head(const json_t *head, cw_config *config, cw_error *err)
     return status;
 }
 
-static cw_status read_head(const uint8_t *text, size_t size, cw_config *config, cw_error *err)
+static cw_status read_head(const uint8_t *text, size_t size, cw_config *config, cwi_required *required, cw_error *err)
 {
     json_error_t where;
     json_t *head = json_loadb((const char *)text, size, JSON_REJECT_DUPLICATES, &where);
     if (!head)
         return cwi_fail_at(err, CW_ERR_PROTOCOL, (uint64_t)where.position, "the server's WELCOME is not JSON: %s",
                            where.text);
-    const cw_status status = take_head(head, config, err);
+    const cw_status status = take_head(head, config, required, err);
     json_decref(head);
     return status;
 }
@@ -120,16 +126,17 @@ static cw_status read_recipe(const uint8_t *text, size_t size, const cw_config *
                : CW_OK;
 }
 
-cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, char **recipe, cwi_classes *classes,
-                           cw_error *err)
+cw_status cwi_welcome_read(const uint8_t *blob, size_t size, cw_config *config, cwi_required *required, char **recipe,
+                           cwi_classes *classes, cw_error *err)
 {
     const uint8_t *end = blob + size, *first = size ? memchr(blob, '\0', size) : NULL;
     const uint8_t *second = first ? memchr(first + 1, '\0', (size_t)(end - first - 1)) : NULL;
     *recipe = NULL;
     *classes = (cwi_classes){0};
+    *required = (cwi_required){0};
     if (!second)
         return cwi_fail(err, CW_ERR_PROTOCOL, "WELCOME is not made of configuration, recipe and names of classes");
-    CWI_TRY(read_head(blob, (size_t)(first - blob), config, err));
+    CWI_TRY(read_head(blob, (size_t)(first - blob), config, required, err));
     CWI_TRY(read_recipe(first + 1, (size_t)(second - first - 1), config, recipe, err));
     const cw_status status =
         cwi_classes_parse(second + 1, (size_t)(end - second - 1), (size_t)config->classes, classes, err);

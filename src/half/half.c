@@ -128,6 +128,45 @@ size_t cwi_half_first_layer(const cw_half *half)
     return half->first;
 }
 
+/* ---- what only some halves have ---- */
+
+bool cwi_half_takes_targets(const cw_half *half)
+{
+    return half->any_targets;
+}
+
+float cwi_half_rate(cw_half *half, float lr)
+{
+    return half->ops->rate ? half->ops->rate(half, lr) : lr;
+}
+
+cw_status cwi_half_output(cw_half *half, const cw_half_call *call, cw_tensor *y, cw_error *err)
+{
+    size_t count;
+    if (!half->ops->output)
+        return cwi_fail(err, CW_ERR_INVALID, "half: its outputs have no shape, and it has no output to ask for one");
+    *y = (cw_tensor){0};
+    CWI_TRY(half->ops->output(half, call, y, err));
+    if (y->dtype != CW_F32 || y->shape.ndim < 1 || cw_shape_count(&y->shape, &count) != CW_OK || !count || !y->data)
+        return cwi_fail(err, CW_ERR_INVALID, "half: its output is no tensor of floats");
+    if (y->shape.dim[0] != (int64_t)call->n)
+        return cwi_fail(err, CW_ERR_INVALID,
+                        "half: an output of %lld samples for a batch of %zu: the first dimension "
+                        "counts samples",
+                        (long long)y->shape.dim[0], call->n);
+    return CW_OK;
+}
+
+bool cwi_half_is_engine(const cw_half *half)
+{
+    return half->engine;
+}
+
+bool cwi_half_is_remote(const cw_half *half)
+{
+    return half->remote;
+}
+
 /* ---- vectors ---- */
 
 static cw_status check_vector(const cw_half *half, cw_half_kind kind, const float *flat, cw_error *err)
@@ -218,12 +257,17 @@ cw_status cwi_state_add(cwi_state *state, const char *name, cw_dtype dtype, cons
     return CW_OK;
 }
 
-cw_status cwi_halves_export(cw_half *const *halves, size_t count, unsigned what, cwi_state *state, cw_error *err)
+cw_status cwi_halves_append(cw_half *const *halves, size_t count, unsigned what, cwi_state *state, cw_error *err)
 {
-    memset(state, 0, sizeof *state);
     for (size_t i = 0; i < count; i++)
         CWI_TRY(halves[i]->ops->export_state(halves[i], what, state, err));
     return CW_OK;
+}
+
+cw_status cwi_halves_export(cw_half *const *halves, size_t count, unsigned what, cwi_state *state, cw_error *err)
+{
+    memset(state, 0, sizeof *state);
+    return cwi_halves_append(halves, count, what, state, err);
 }
 
 void cwi_state_free(cwi_state *state)
@@ -253,11 +297,21 @@ cw_status cwi_half_save(cw_half *half, uint8_t **bytes, size_t *size, cw_error *
     return status;
 }
 
+static bool has_state(const cw_half *half, const cw_tensor_set *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (strncmp(set->items[i].name, half->state_prefix, strlen(half->state_prefix)) == 0)
+            return true;
+    return false;
+}
+
 cw_status cwi_half_load(cw_half *half, const void *bytes, size_t size, cw_error *err)
 {
     cw_tensor_set set;
+    bool kept;
     CWI_TRY(cw_safetensors_decode(bytes, size, &set, err));
-    cw_status status = cwi_half_import(half, &set, err);
+    const cw_status status =
+        has_state(half, &set) ? cwi_half_import(half, &set, err) : cwi_half_import_weights(half, &set, &kept, err);
     cw_tensor_set_free(&set);
     return status;
 }

@@ -5,6 +5,8 @@
 
 #include "half/half_impl.h"
 
+#define STATE_PREFIX "state."
+
 typedef struct own_half {
     cw_half base;
     cw_half_callbacks does;
@@ -62,6 +64,19 @@ static cw_status fetch(own_half *h, cw_half_kind kind, cw_error *err)
 static cw_status step(cw_half *half, float lr, cw_error *err)
 {
     return self(half)->does.step(self(half)->ctx, lr, err);
+}
+
+static cw_status output(cw_half *half, const cw_half_call *call, cw_tensor *y, cw_error *err)
+{
+    own_half *h = self(half);
+    return h->does.output
+               ? h->does.output(h->ctx, call, y, err)
+               : cwi_fail(err, CW_ERR_INVALID, "half: its outputs have no shape, and it has no output to ask");
+}
+
+static float rate(cw_half *half, float lr)
+{
+    return self(half)->does.rate ? self(half)->does.rate(self(half)->ctx, lr) : lr;
 }
 
 /* ---- vectors ---- */
@@ -187,7 +202,7 @@ static cw_status check_buffers(const cw_half *half, const float *flat, float lim
 
 static bool is_model(cw_half_kind kind)
 {
-    return kind == CW_HALF_WEIGHT || kind == CW_HALF_BUFFER;
+    return kind == CW_HALF_WEIGHT || kind == CW_HALF_BUFFER || kind == CW_HALF_FIXED;
 }
 
 static bool is_wanted(cw_half_kind kind, unsigned what)
@@ -197,14 +212,43 @@ static bool is_wanted(cw_half_kind kind, unsigned what)
 
 static void state_name(const cw_half_tensor *t, char *name, size_t size)
 {
-    snprintf(name, size, "%s%s", t->kind == CW_HALF_STATE ? "state." : "", t->name);
+    snprintf(name, size, "%s%s", t->kind == CW_HALF_STATE ? STATE_PREFIX : "", t->name);
 }
 
 static cw_status fetch_all(own_half *h, cw_error *err)
 {
     CWI_TRY(fetch(h, CW_HALF_WEIGHT, err));
     CWI_TRY(fetch(h, CW_HALF_BUFFER, err));
+    CWI_TRY(fetch(h, CW_HALF_FIXED, err));
     return fetch(h, CW_HALF_STATE, err);
+}
+
+static cw_status export_tensor(cwi_state *state, const char *name, const cw_tensor *t, cw_error *err)
+{
+    size_t count;
+    void *data;
+    CWI_TRY(cw_shape_count(&t->shape, &count));
+    CWI_TRY(cwi_state_add(state, name, t->dtype, &t->shape, &data, err));
+    if (count)
+        memcpy(data, t->data, count * cw_dtype_size(t->dtype));
+    return CW_OK;
+}
+
+/* State that comes into being as training goes on. */
+static cw_status export_listed(own_half *h, cwi_state *state, cw_error *err)
+{
+    const cw_half_tensor *listed = NULL;
+    size_t count = 0;
+    CWI_TRY(h->does.list_state(h->ctx, &listed, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        char name[sizeof((cw_named_tensor *)0)->name];
+        const int length = snprintf(name, sizeof name, STATE_PREFIX "%s", listed[i].name ? listed[i].name : "");
+        if (!listed[i].name || length >= (int)sizeof name || !cw_dtype_size(listed[i].tensor.dtype))
+            return cwi_fail(err, CW_ERR_INVALID, "half: state '%.100s' has no name, a long one, or no dtype",
+                            listed[i].name ? listed[i].name : "");
+        CWI_TRY(export_tensor(state, name, &listed[i].tensor, err));
+    }
+    return CW_OK;
 }
 
 static cw_status export_state(cw_half *half, unsigned what, cwi_state *state, cw_error *err)
@@ -214,14 +258,12 @@ static cw_status export_state(cw_half *half, unsigned what, cwi_state *state, cw
     for (size_t i = 0; i < h->does.tensor_count; i++) {
         const cw_half_tensor *t = &h->tensors[i];
         char name[160];
-        void *data;
         if (!is_wanted(t->kind, what))
             continue;
         state_name(t, name, sizeof name);
-        CWI_TRY(cwi_state_add(state, name, t->tensor.dtype, &t->tensor.shape, &data, err));
-        memcpy(data, t->tensor.data, h->counts[i] * cw_dtype_size(t->tensor.dtype));
+        CWI_TRY(export_tensor(state, name, &t->tensor, err));
     }
-    return CW_OK;
+    return what & CWI_STATE_OPTIMIZER && h->does.list_state ? export_listed(h, state, err) : CW_OK;
 }
 
 static cw_status find_tensor(const cw_half_tensor *own, const cw_tensor_set *set, const cw_tensor **out, cw_error *err)
@@ -229,6 +271,8 @@ static cw_status find_tensor(const cw_half_tensor *own, const cw_tensor_set *set
     char name[160], want[64], have[64];
     state_name(own, name, sizeof name);
     const cw_tensor *t = *out = cw_tensor_set_find(set, name);
+    if (!t && own->kind == CW_HALF_FIXED)
+        return CW_OK; /* other engines do not know of it */
     if (!t)
         return cwi_fail(err, CW_ERR_NOT_FOUND, "there is no tensor '%s', which this half needs", name);
     if (t->dtype != own->tensor.dtype || !cw_shape_equal(&t->shape, &own->tensor.shape))
@@ -238,6 +282,40 @@ static cw_status find_tensor(const cw_half_tensor *own, const cw_tensor_set *set
     return CW_OK;
 }
 
+static bool is_listed(const own_half *h, const char *name)
+{
+    for (size_t i = 0; i < h->does.tensor_count; i++)
+        if (h->tensors[i].kind == CW_HALF_STATE && strcmp(h->tensors[i].name, name) == 0)
+            return false;
+    return true;
+}
+
+static cw_status import_listed(own_half *h, const cw_tensor_set *set, cw_error *err)
+{
+    const size_t prefix = sizeof STATE_PREFIX - 1;
+    cw_named_tensor *items = cwi_calloc(set->count, sizeof *items);
+    size_t count = 0;
+    if (!items)
+        return cwi_fail_memory(err, set->count * sizeof *items);
+    for (size_t i = 0; i < set->count; i++) {
+        const cw_named_tensor *t = &set->items[i];
+        if (strncmp(t->name, STATE_PREFIX, prefix) != 0 || !is_listed(h, t->name + prefix))
+            continue;
+        snprintf(items[count].name, sizeof items->name, "%s", t->name + prefix);
+        items[count++].tensor = t->tensor;
+    }
+    const cw_status status = h->does.take_state(h->ctx, items, count, err);
+    cwi_free(items);
+    return status;
+}
+
+static cw_status store_model(own_half *h, cw_error *err)
+{
+    CWI_TRY(store(h, CW_HALF_WEIGHT, err));
+    CWI_TRY(store(h, CW_HALF_BUFFER, err));
+    return store(h, CW_HALF_FIXED, err);
+}
+
 /* Checks all before it changes any. */
 static cw_status import_parts(own_half *h, unsigned what, const cw_tensor_set *set, cw_error *err)
 {
@@ -245,15 +323,19 @@ static cw_status import_parts(own_half *h, unsigned what, const cw_tensor_set *s
     for (size_t i = 0; i < h->does.tensor_count; i++)
         if (is_wanted(h->tensors[i].kind, what))
             CWI_TRY(find_tensor(&h->tensors[i], set, &t, err));
+    CWI_TRY(fetch(h, CW_HALF_FIXED, err)); /* one that is missing stays as it is */
     for (size_t i = 0; i < h->does.tensor_count; i++) {
         if (!is_wanted(h->tensors[i].kind, what))
             continue;
         CWI_TRY(find_tensor(&h->tensors[i], set, &t, err));
-        memcpy(h->tensors[i].tensor.data, t->data, h->counts[i] * cw_dtype_size(t->dtype));
+        if (t)
+            memcpy(h->tensors[i].tensor.data, t->data, h->counts[i] * cw_dtype_size(t->dtype));
     }
-    CWI_TRY(store(h, CW_HALF_WEIGHT, err));
-    CWI_TRY(store(h, CW_HALF_BUFFER, err));
-    return what & CWI_STATE_OPTIMIZER ? store(h, CW_HALF_STATE, err) : CW_OK;
+    CWI_TRY(store_model(h, err));
+    if (!(what & CWI_STATE_OPTIMIZER))
+        return CW_OK;
+    CWI_TRY(store(h, CW_HALF_STATE, err));
+    return h->does.take_state ? import_listed(h, set, err) : CW_OK;
 }
 
 static cw_status import_state(cw_half *half, const cw_tensor_set *set, cw_error *err)
@@ -305,6 +387,8 @@ static const cwi_half_ops own_ops = {
     .import_state = import_state,
     .import_weights = import_weights,
     .destroy = destroy,
+    .output = output,
+    .rate = rate,
 };
 
 static bool name_is_taken(const own_half *h, size_t i, const cw_half_tensor *t)
@@ -323,7 +407,8 @@ static cw_status take_tensor(own_half *h, size_t i, const cw_half_tensor *t, cw_
         return cwi_fail(err, CW_ERR_INVALID, "half: tensor %zu has no name, or one of over %zu characters", i, longest);
     if (name_is_taken(h, i, t))
         return cwi_fail(err, CW_ERR_INVALID, "half: there are two tensors '%s' of one kind", t->name);
-    if (t->tensor.dtype != CW_F32 && !(state && t->tensor.dtype == CW_I64))
+    const bool free_dtype = t->kind == CW_HALF_FIXED && cw_dtype_size(t->tensor.dtype);
+    if (t->tensor.dtype != CW_F32 && !(state && t->tensor.dtype == CW_I64) && !free_dtype)
         return cwi_fail(err, CW_ERR_INVALID, "half: tensor '%s' is %s: weights, gradients and buffers are f32", t->name,
                         cw_dtype_name(t->tensor.dtype));
     if (cw_shape_count(&t->tensor.shape, &h->counts[i]) != CW_OK || (h->counts[i] && !t->tensor.data))
@@ -334,7 +419,7 @@ static cw_status take_tensor(own_half *h, size_t i, const cw_half_tensor *t, cw_
         return cwi_fail_memory(err, strlen(t->name));
     h->base.weights += t->kind == CW_HALF_WEIGHT ? h->counts[i] : 0;
     h->base.buffers += t->kind == CW_HALF_BUFFER ? h->counts[i] : 0;
-    if (is_model(t->kind))
+    if (t->kind == CW_HALF_WEIGHT || t->kind == CW_HALF_BUFFER)
         h->base.fingerprint =
             cwi_half_fingerprint_add(h->base.fingerprint, t->kind, t->name, t->tensor.dtype, &t->tensor.shape);
     return CW_OK;
@@ -379,6 +464,8 @@ static cw_status fill(own_half *h, const cw_half_callbacks *does, cw_error *err)
     h->base.tickets = does->tickets;
     h->base.behind_relu = does->behind_relu;
     h->base.input_grad = true;
+    h->base.any_targets = does->any_targets;
+    h->base.state_prefix = STATE_PREFIX;
     return cwi_half_settle(&h->base, err);
 }
 
@@ -389,6 +476,8 @@ cw_status cw_half_create(const cw_half_callbacks *callbacks, void *ctx, cw_half 
     if (!callbacks || !out || !callbacks->forward || !callbacks->backward || !callbacks->step ||
         (callbacks->tensor_count && !callbacks->tensors))
         return cwi_fail(err, CW_ERR_INVALID, "half: forward, backward and step are needed, and somewhere to put it");
+    if (!callbacks->list_state != !callbacks->take_state)
+        return cwi_fail(err, CW_ERR_INVALID, "half: list_state and take_state come together");
     own_half *h = cwi_calloc(1, sizeof *h);
     if (!h)
         return cwi_fail_memory(err, sizeof *h);

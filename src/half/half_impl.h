@@ -3,6 +3,7 @@
  * half.c            arguments checked, then the table's function; state as one safetensors image
  * half_nn.c         our engine's parts and optimizers
  * half_callbacks.c  anybody's engine: tensors in its memory, functions of its own
+ * half_remote.c     the clients' half at a server that knows nothing of it but what one of them last gave
  */
 #ifndef CWI_HALF_IMPL_H
 #define CWI_HALF_IMPL_H
@@ -31,12 +32,17 @@ typedef struct cwi_half_ops {
     cw_status (*import_state)(cw_half *half, const cw_tensor_set *set, cw_error *err);
     cw_status (*import_weights)(cw_half *half, const cw_tensor_set *set, bool *kept, cw_error *err);
     void (*destroy)(cw_half *half);
+    /* NULL: outputs have one shape; the schedule decides. */
+    cw_status (*output)(cw_half *half, const cw_half_call *call, cw_tensor *y, cw_error *err);
+    float (*rate)(cw_half *half, float lr);
 } cwi_half_ops;
 
 struct cw_half {
     const cwi_half_ops *ops;
     cw_shape in, out;           /* of one sample */
     size_t in_count, out_count; /* its elements; in_count is 0 where x is whatever the feed gave */
+    const char *state_prefix;   /* of the names of its optimizer's state */
+    bool any_targets, engine, remote;
     size_t tickets;
     size_t max_batch; /* 0: any */
     bool behind_relu, input_grad;

@@ -304,6 +304,8 @@ cw_status cw_half_of_model(const cw_model *model, size_t first, size_t last, con
     if (!h)
         return cwi_fail_memory(err, sizeof *h);
     h->base.ops = &nn_ops;
+    h->base.state_prefix = "optimizer.";
+    h->base.engine = true;
     h->first = h->base.first = first;
     h->last = last;
     const cw_status status = fill(h, model, options, optimizer, err);

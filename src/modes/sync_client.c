@@ -27,7 +27,9 @@ typedef struct sync_client {
     uint32_t ticket;     /* and which of them the next GRADIENT answers */
     cw_half_call *calls; /* of each ticket */
     uint32_t asked;      /* evaluation batches sent; step: those answered */
-    float *smashed;      /* batch x smashed_count: activations up, gradients down */
+    float *smashed;      /* a batch of smashed data: activations up, gradients down */
+    size_t room;         /* its floats */
+    cw_shape open;       /* of the last batch, where the half's outputs have no fixed shape; else ndim 0 */
     uint8_t *support;    /* NULL, or as many, where the downlink's codec makes use of it: where the server found
                             activations, and sends gradients */
     float *flat;         /* room for the half's gradients or buffers */
@@ -36,19 +38,31 @@ typedef struct sync_client {
 
 /* ---- life ---- */
 
+/* Room for so much smashed data, and its support; what was in it is lost. */
+static cw_status make_room(sync_client *c, size_t elements, cw_error *err)
+{
+    const bool supported = c->setup->mask_gradient && cw_codec_get_traits(c->setup->down).takes_support;
+    if (c->smashed && elements <= c->room)
+        return CW_OK;
+    cwi_free(c->smashed);
+    cwi_free(c->support);
+    c->smashed = cwi_alloc(elements, sizeof(float));
+    c->support = supported ? cwi_alloc(elements, 1) : NULL;
+    c->room = elements;
+    return c->smashed && (!supported || c->support) ? CW_OK : cwi_fail_memory(err, elements * sizeof(float));
+}
+
 static cw_status allocate(sync_client *c, cw_error *err)
 {
     const cw_half *half = c->client->half;
-    const size_t elements = (size_t)c->setup->config.batch * c->setup->smashed_count;
+    const size_t batch = CWI_MAX(c->client->train.batch, c->client->test.batch);
     const size_t floats = CWI_MAX(cw_half_weight_count(half), cw_half_buffer_count(half));
-    const bool supported = c->setup->mask_gradient && cw_codec_get_traits(c->setup->down).takes_support;
-    c->smashed = cwi_alloc(elements, sizeof(float));
-    c->support = supported ? cwi_alloc(elements, 1) : NULL;
+    CWI_TRY(make_room(c, batch * c->setup->smashed_count, err));
     c->flat = cwi_calloc(floats, sizeof(float));
     c->sum = c->tickets > 1 ? cwi_calloc(floats, sizeof(float)) : NULL;
     c->calls = cwi_calloc(c->tickets, sizeof *c->calls);
-    if (!c->smashed || !c->flat || !c->calls || (supported && !c->support) || (c->tickets > 1 && !c->sum))
-        return cwi_fail_memory(err, elements * sizeof(float));
+    if (!c->flat || !c->calls || (c->tickets > 1 && !c->sum))
+        return cwi_fail_memory(err, floats * sizeof(float));
     return CW_OK;
 }
 
@@ -100,6 +114,8 @@ static cw_status send_tensor(sync_client *c, cw_msg *msg, cwi_flow flow, const c
 /* The smashed data of a call, in the room of its samples. */
 static cw_tensor smashed_of(const sync_client *c, const cw_half_call *call)
 {
+    if (c->open.ndim)
+        return cw_tensor_view(CW_F32, &c->open, c->smashed);
     return cwi_setup_smashed(c->setup, c->smashed + call->first * c->setup->smashed_count, call->n);
 }
 
@@ -116,17 +132,46 @@ static cw_status find_support(sync_client *c, const cw_half_call *call, const cw
     return cw_decode(activation->blob, activation->blob_size, &z, &args, err);
 }
 
+/* A half whose outputs have no fixed shape has them in its own memory. */
+static cw_status run_open(sync_client *c, const cw_batch *batch, const cw_half_call *call, cw_tensor *z, cw_error *err)
+{
+    size_t elements;
+    CWI_TRY(cw_half_forward(c->client->half, call, batch->x, NULL, err));
+    CWI_TRY(cwi_half_output(c->client->half, call, z, err));
+    CWI_TRY(cw_shape_count(&z->shape, &elements));
+    cw_shape sample = {.ndim = z->shape.ndim - 1};
+    memcpy(sample.dim, z->shape.dim + 1, sizeof(int64_t) * (size_t)sample.ndim);
+    if (c->setup->cut.smashed.ndim && !cw_shape_equal(&sample, &c->setup->cut.smashed)) {
+        char have[64], want[64];
+        return cwi_fail(err, CW_ERR_MISMATCH, "the first half gives %s a sample at the cut, this run's is %s there",
+                        cw_shape_format(&sample, have, sizeof have),
+                        cw_shape_format(&c->setup->cut.smashed, want, sizeof want));
+    }
+    c->open = z->shape;
+    return make_room(c, elements, err);
+}
+
+static cw_status run_half(sync_client *c, const cw_batch *batch, const cw_half_call *call, cw_tensor *z, cw_error *err)
+{
+    if (!cw_half_out_shape(c->client->half).ndim)
+        return run_open(c, batch, call, z, err);
+    *z = smashed_of(c, call);
+    return cw_half_forward(c->client->half, call, batch->x, z->data, err);
+}
+
 /* Runs the half on samples of a batch and sends the activations. */
 static cw_status send_activation(sync_client *c, const cw_batch *batch, const cw_half_call *call, uint32_t step,
                                  cw_error *err)
 {
-    cw_tensor z = smashed_of(c, call);
-    CWI_TRY(cw_half_forward(c->client->half, call, batch->x, z.data, err));
+    cw_tensor z;
+    CWI_TRY(run_half(c, batch, call, &z, err));
     cw_msg msg = message(c, CW_MSG_ACTIVATION);
     msg.step = step;
     msg.ticket = call->mode == CW_TRAIN ? (uint32_t)call->ticket : 0;
     msg.samples = call->n;
     msg.labels = batch->labels ? batch->labels + call->first : NULL;
+    msg.targets = batch->targets;
+    msg.targets_as = batch->targets_as;
     const bool train = call->mode == CW_TRAIN;
     CWI_TRY(send_tensor(c, &msg, CWI_FLOW_UPLINK, train ? c->setup->up : c->setup->eval_up, &z, err));
     return c->support && train ? find_support(c, call, &msg, err) : CW_OK;
@@ -172,6 +217,30 @@ static cw_status send_phase_done(sync_client *c, cw_error *err)
     }
     c->waiting = WAITING_IDLE;
     return cwi_guest_send(&c->client->guest, &msg, err);
+}
+
+/* What this client has, after the statistics that all have now: for those who join, and for checkpoints. */
+static cw_status on_give_state(sync_client *c, const cw_msg *ask, cw_error *err)
+{
+    cw_half *half = c->client->half;
+    const size_t floats = cw_half_buffer_count(half);
+    uint8_t *bytes;
+    size_t size;
+    if (ask->blob_size && ask->blob_size != floats * sizeof(float))
+        return cwi_fail(err, CW_ERR_PROTOCOL, "GIVE_STATE with %zu bytes of statistics, this half has %zu",
+                        ask->blob_size, floats * sizeof(float));
+    if (ask->blob_size) {
+        memcpy(c->flat, ask->blob, ask->blob_size);
+        CWI_TRY(cw_half_put(half, CW_HALF_BUFFER, c->flat, err));
+    }
+    CWI_TRY(cwi_half_save(half, &bytes, &size, err));
+    cw_msg msg = cwi_guest_message(&c->client->guest, CW_MSG_CLIENT_STATE);
+    msg.epoch = ask->epoch;
+    msg.blob = bytes;
+    msg.blob_size = size;
+    const cw_status status = cwi_guest_send(&c->client->guest, &msg, err);
+    cw_bytes_free(bytes);
+    return status;
 }
 
 /* ---- training ---- */
@@ -295,6 +364,8 @@ cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
     switch (msg->type) {
     case CW_MSG_STATE:
         return idle ? cwi_half_load(c->client->half, msg->blob, msg->blob_size, err) : unexpected(c, msg, err);
+    case CW_MSG_GIVE_STATE:
+        return idle && c->setup->client_state ? on_give_state(c, msg, err) : unexpected(c, msg, err);
     case CW_MSG_BEGIN:
         return idle ? on_begin(c, msg, err) : unexpected(c, msg, err);
     case CW_MSG_GRADIENT:

@@ -7,6 +7,7 @@
  *     CLIENT_GRADS  average                                          -> update the mirror, send UPDATE
  *     TRAIN_DONE    average batch-norm buffers                       -> send STATE, begin evaluation, or save a
  *                                                                      checkpoint and go on within the epoch
+ *     CLIENT_STATE  keep one client's half, where there is none here -> what has waited for it
  *     EVAL_DONE     nothing (batches are answered as they come)      -> report, next epoch
  */
 #include <string.h>
@@ -19,12 +20,14 @@ typedef enum sync_stage {
     STAGE_CLIENT_GRADS,
     STAGE_TRAIN_DONE,
     STAGE_EVAL_DONE,
+    STAGE_CLIENT_STATE, /* one client is to give what all are to have */
     STAGE_FINISHED,
 } sync_stage;
 
 /* One client's work. */
 typedef struct client_work {
-    uint64_t samples, test_samples;
+    uint64_t samples, test_samples, batch_size;
+    bool synced;  /* has what the mirror has, where that is remote */
     size_t batch; /* samples of its batch in the step under way */
     double loss;  /* sums over the evaluation so far, kept apart so that their order never matters */
     uint64_t correct, evaluated;
@@ -58,9 +61,17 @@ typedef struct sync_server {
     float *x, *dx; /* one batch of smashed data, and its gradient */
     uint8_t *sent; /* with --mask-gradient: 0 where the activations' codes are */
     int32_t *labels;
+    size_t room, label_room;                                 /* elements that these have memory for */
+    cw_shape shape;                                          /* of the batch at hand */
+    cw_status (*then)(struct sync_server *s, cw_error *err); /* what waits for a client's state */
+    size_t giver;                                            /* that client */
+    bool averaged;                                           /* it is to take the averaged buffers first */
     cw_epoch_report totals;
     uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
 } sync_server;
+
+/* Of one batch where the cut has no fixed shape: 1 GiB of floats. */
+enum { OPEN_ELEMENTS_MAX = 1 << 28 };
 
 typedef struct round_rule {
     cw_msg_type wants;
@@ -72,31 +83,63 @@ static const round_rule *rule_of(sync_stage stage);
 
 /* ---- life ---- */
 
+/* Room for smashed data of so many elements; what was in it is lost. */
+static cw_status make_room(sync_server *s, size_t elements, cw_error *err)
+{
+    const bool masked = s->setup->mask_gradient;
+    if (s->x && elements <= s->room)
+        return CW_OK;
+    cwi_free(s->x);
+    cwi_free(s->dx);
+    cwi_free(s->sent);
+    s->x = cwi_alloc(elements, sizeof(float));
+    s->dx = cwi_alloc(elements, sizeof(float));
+    s->sent = masked ? cwi_alloc(elements, 1) : NULL;
+    s->room = elements;
+    return s->x && s->dx && (!masked || s->sent) ? CW_OK : cwi_fail_memory(err, elements * 2 * sizeof(float));
+}
+
+static cw_status make_label_room(sync_server *s, size_t samples, cw_error *err)
+{
+    if (s->labels && samples <= s->label_room)
+        return CW_OK;
+    cwi_free(s->labels);
+    s->labels = cwi_alloc(samples, sizeof(int32_t));
+    s->label_room = samples;
+    return s->labels ? CW_OK : cwi_fail_memory(err, samples * sizeof(int32_t));
+}
+
+/* Vectors of the clients' half, once its size is known. */
+static cw_status make_vectors(sync_server *s, cw_error *err)
+{
+    const cw_half *mirror = s->server->mirror;
+    const size_t floats = CWI_MAX(cw_half_weight_count(mirror), cw_half_buffer_count(mirror));
+    cwi_free(s->average);
+    cwi_free(s->flat);
+    cwi_free(s->coded_update);
+    s->average = cwi_calloc(floats, sizeof(float));
+    s->flat = cwi_calloc(floats, sizeof(float));
+    const cw_tensor gradient = cwi_half_vector(mirror, s->average);
+    s->coded_capacity = cw_codec_bound(s->setup->update, &gradient);
+    s->coded_update = cwi_alloc(s->coded_capacity, 1);
+    return s->average && s->flat && s->coded_update ? CW_OK : cwi_fail_memory(err, floats * 3 * sizeof(float));
+}
+
 static cw_status allocate(sync_server *s, cw_error *err)
 {
-    const cw_half *mirror = s->server->mirror, *half = s->server->half;
-    const size_t batch = (size_t)s->setup->config.batch;
-    const size_t floats = CWI_MAX(cw_half_weight_count(mirror), cw_half_buffer_count(mirror));
+    const size_t batch = (size_t)s->setup->config.batch, buffers = cw_half_buffer_count(s->server->half);
     size_t elements;
     if (!cwi_mul_size(batch, s->setup->smashed_count, &elements))
         return cwi_fail(err, CW_ERR_INVALID, "batch %zu is too large for this cut", batch);
     s->clients = cwi_calloc(s->count, sizeof *s->clients);
     s->weights = cwi_calloc(s->count, sizeof(float));
-    s->average = cwi_calloc(floats, sizeof(float));
-    s->flat = cwi_calloc(floats, sizeof(float));
-    s->statistics = cwi_calloc(cw_half_buffer_count(half), sizeof(float));
-    s->now = cwi_calloc(cw_half_buffer_count(half), sizeof(float));
-    const cw_tensor gradient = cwi_half_vector(mirror, s->average);
-    s->coded_capacity = cw_codec_bound(s->setup->update, &gradient);
-    s->coded_update = cwi_alloc(s->coded_capacity, 1);
-    s->x = cwi_alloc(elements, sizeof(float));
-    s->dx = cwi_alloc(elements, sizeof(float));
-    s->sent = s->setup->mask_gradient ? cwi_alloc(elements, 1) : NULL;
-    s->labels = cwi_alloc(batch, sizeof(int32_t));
-    if (!s->clients || !s->weights || !s->average || !s->flat || !s->statistics || !s->now || !s->coded_update ||
-        !s->x || !s->dx || !s->labels || (s->setup->mask_gradient && !s->sent))
-        return cwi_fail_memory(err, elements * 2 * sizeof(float));
-    return CW_OK;
+    s->statistics = cwi_calloc(buffers, sizeof(float));
+    s->now = cwi_calloc(buffers, sizeof(float));
+    if (!s->clients || !s->weights || !s->statistics || !s->now)
+        return cwi_fail_memory(err, buffers * 2 * sizeof(float));
+    CWI_TRY(make_vectors(s, err));
+    CWI_TRY(make_room(s, elements, err));
+    return make_label_room(s, batch, err);
 }
 
 static void take_start(sync_server *s, const cw_server *server)
@@ -122,6 +165,7 @@ cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err)
     s->setup = &server->setup;
     s->count = (size_t)s->setup->config.clients;
     s->tickets = (size_t)s->setup->config.in_flight;
+    s->giver = SIZE_MAX;
     CWI_TRY(allocate(s, err));
     CWI_TRY(cwi_labels_open(&s->names, s->count, err));
     CWI_TRY(cwi_barrier_open(&s->barrier, s->count, (uint32_t)s->tickets + 1, err));
@@ -169,17 +213,33 @@ static void broadcast(sync_server *s, cw_msg msg)
 
 static uint64_t batch_of(const sync_server *s, size_t client, uint32_t step)
 {
-    const uint64_t batch = (uint64_t)s->setup->config.batch, done = step * batch, all = s->clients[client].samples;
+    const uint64_t batch = s->clients[client].batch_size, done = step * batch, all = s->clients[client].samples;
     return all > done ? CWI_MIN(batch, all - done) : 0;
 }
 
-static uint32_t batches_of(const sync_server *s, uint64_t samples)
+static uint32_t batches_of(const sync_server *s, size_t client, uint64_t samples)
 {
-    const uint64_t batch = (uint64_t)s->setup->config.batch;
+    const uint64_t batch = s->clients[client].batch_size;
     return (uint32_t)((samples + batch - 1) / batch);
 }
 
-typedef enum sync_owing { OWING_ALL, OWING_BATCHES, OWING_MICRO_BATCHES } sync_owing;
+typedef enum sync_owing { OWING_ALL, OWING_BATCHES, OWING_MICRO_BATCHES, OWING_NOTHING } sync_owing;
+
+static uint32_t frames_owed(const sync_server *s, size_t client, sync_owing owing)
+{
+    const size_t micro = cwi_micro_count(s->clients[client].batch, s->tickets);
+    switch (owing) {
+    case OWING_ALL:
+        return 1;
+    case OWING_BATCHES:
+        return micro > 0;
+    case OWING_MICRO_BATCHES:
+        return (uint32_t)micro;
+    case OWING_NOTHING:
+        break;
+    }
+    return 0;
+}
 
 /* Begins a round: a frame of every active client, or one of those that have samples in this step, or one for each of
  * their micro-batches. */
@@ -191,8 +251,7 @@ static void open_round(sync_server *s, sync_stage stage, sync_owing owing)
     for (size_t i = 0; i < s->count; i++) {
         if (!cwi_session_is_active(s->session, i)) /* one that joins has owed READY since its WELCOME */
             continue;
-        const size_t micro = cwi_micro_count(s->clients[i].batch, s->tickets);
-        cwi_barrier_owe(&s->barrier, i, owing == OWING_ALL ? 1 : owing == OWING_BATCHES ? micro > 0 : (uint32_t)micro);
+        cwi_barrier_owe(&s->barrier, i, frames_owed(s, i, owing));
         cwi_session_owes_from_now(s->session, i);
     }
 }
@@ -203,9 +262,22 @@ static cw_encode_args encode_args(const sync_server *s, cwi_flow flow, size_t cl
                             .threads = cwi_engine_threads(&s->setup->config)};
 }
 
-static uint64_t raw_bytes(const sync_server *s, uint64_t samples)
+/* The batch at hand, at `data`. */
+static cw_tensor smashed(const sync_server *s, float *data)
 {
-    return samples * s->setup->smashed_count * sizeof(float);
+    return cw_tensor_view(CW_F32, &s->shape, data);
+}
+
+static size_t smashed_elements(const sync_server *s)
+{
+    size_t elements = 0;
+    (void)cw_shape_count(&s->shape, &elements);
+    return elements;
+}
+
+static uint64_t raw_bytes(const sync_server *s)
+{
+    return smashed_elements(s) * sizeof(float);
 }
 
 /* ---- training: activations ---- */
@@ -224,29 +296,73 @@ static cw_status begin_step(sync_server *s, cw_error *err)
     return cwi_half_sum_clear(s->server->half, err);
 }
 
+/* The shape that a payload has where the cut has none of its own. Few bytes may stand for many elements: there is a
+ * bound. */
+static cw_status take_open_shape(sync_server *s, const cw_msg *msg, cw_error *err)
+{
+    cw_payload_info info;
+    CWI_TRY(cw_payload_inspect(msg->blob, msg->blob_size, &info, err));
+    if (info.shape.ndim < 1 || info.shape.dim[0] != (int64_t)msg->samples || info.elements > OPEN_ELEMENTS_MAX)
+        return cwi_fail(err, CW_ERR_PROTOCOL,
+                        "activations of %zu elements for %llu samples: the first dimension is "
+                        "theirs, and at most %d elements are taken",
+                        info.elements, (unsigned long long)msg->samples, OPEN_ELEMENTS_MAX);
+    s->shape = info.shape;
+    return make_room(s, info.elements, err);
+}
+
+static cw_status take_shape(sync_server *s, const cw_msg *msg, cw_error *err)
+{
+    const uint64_t most = (uint64_t)s->setup->config.batch;
+    if (!s->setup->cut.smashed.ndim)
+        return take_open_shape(s, msg, err);
+    if (msg->samples < 1 || (msg->samples > most && !s->setup->client_state))
+        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %llu",
+                        (unsigned long long)msg->samples, (unsigned long long)most);
+    s->shape = cwi_setup_smashed(s->setup, s->x, msg->samples).shape;
+    if (msg->samples > OPEN_ELEMENTS_MAX / s->setup->smashed_count)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples is too large for this cut",
+                        (unsigned long long)msg->samples);
+    return make_room(s, smashed_elements(s), err);
+}
+
+static cw_status take_targets(sync_server *s, size_t client, const cw_msg *msg, cw_targets *targets, cw_error *err)
+{
+    *targets = (cw_targets){0};
+    if (msg->targets.dtype && cwi_half_takes_targets(s->server->half)) {
+        targets->tensor = &msg->targets;
+        targets->tensor_as = msg->targets_as;
+        return CW_OK;
+    }
+    if (!msg->label_width)
+        return CW_OK;
+    CWI_TRY(make_label_room(s, (size_t)msg->samples, err));
+    targets->labels = s->labels;
+    return cwi_labels_take(&s->names, client, msg, s->labels, err);
+}
+
 /* Decodes a batch and runs this half forward and through the loss. */
-static cw_status run_batch(sync_server *s, size_t client, const cw_msg *msg, const cw_half_call *call, cw_loss *loss,
+static cw_status run_batch(sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
                            cw_error *err)
 {
-    if (msg->samples < 1 || msg->samples > (uint64_t)s->setup->config.batch)
-        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %d",
-                        (unsigned long long)msg->samples, s->setup->config.batch);
-    if (msg->label_width)
-        CWI_TRY(cwi_labels_take(&s->names, client, msg, s->labels, err));
-    cw_tensor x = cwi_setup_smashed(s->setup, s->x, msg->samples);
+    cw_targets targets;
+    CWI_TRY(take_shape(s, msg, err));
+    CWI_TRY(take_targets(s, client, msg, &targets, err));
+    cw_tensor x = smashed(s, s->x);
+    call->shape = s->shape;
     const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config), .sent = s->sent};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
     CWI_TRY(cw_half_forward(s->server->half, call, s->x, NULL, err));
-    const cw_targets targets = {.labels = msg->label_width ? s->labels : NULL};
     return cw_half_loss(s->server->half, call, &targets, loss, err);
 }
 
 /* Behind a ReLU the client has no use for the gradient where its activation is 0, and this is where the server knows of
  * it. An activation that the codec made 0 counts as one that is: the gradient is that of the network with the codec's
  * dead zone in it. */
-static void mask_gradient(const sync_server *s, uint64_t n)
+static void mask_gradient(const sync_server *s)
 {
-    for (size_t i = 0; i < n * s->setup->smashed_count; i++)
+    const size_t elements = smashed_elements(s);
+    for (size_t i = 0; i < elements; i++)
         s->dx[i] = s->sent[i] ? s->dx[i] : 0;
 }
 
@@ -257,7 +373,7 @@ static cw_status send_gradient(sync_server *s, size_t client, uint32_t ticket, c
     msg.ticket = ticket;
     msg.loss = loss->mean * (double)n;
     msg.correct = loss->correct;
-    const cw_tensor dx = cwi_setup_smashed(s->setup, s->dx, n);
+    const cw_tensor dx = smashed(s, s->dx);
     cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, client, ticket);
     args.support = s->sent;
     size_t payload;
@@ -266,7 +382,7 @@ static cw_status send_gradient(sync_server *s, size_t client, uint32_t ticket, c
     if (status != CW_OK)
         return cwi_encode_status(status, CWI_FLOW_DOWNLINK, err);
     s->totals.down.payload += payload;
-    s->totals.down.raw += raw_bytes(s, n);
+    s->totals.down.raw += raw_bytes(s);
     return CW_OK;
 }
 
@@ -293,16 +409,14 @@ static cw_status add_gradient(sync_server *s, size_t client, size_t n, cw_error 
 
 static cw_status train_on_batch(sync_server *s, size_t client, const cw_msg *msg, cw_loss *loss, cw_error *err)
 {
-    const cw_half_call call = {.mode = CW_TRAIN,
-                               .n = (size_t)msg->samples,
-                               .position =
-                                   cwi_part_position(client, s->epoch, batches_of(s, s->clients[client].samples),
-                                                     s->step, msg->ticket, s->tickets)};
+    cw_half_call call = {.mode = CW_TRAIN, .n = (size_t)msg->samples};
+    call.position = cwi_part_position(client, s->epoch, batches_of(s, client, s->clients[client].samples), s->step,
+                                      msg->ticket, s->tickets);
     CWI_TRY(run_batch(s, client, msg, &call, loss, err));
     CWI_TRY(cw_half_backward(s->server->half, &call, NULL, s->dx, err));
     CWI_TRY(check_batch(s, err));
     if (s->setup->mask_gradient)
-        mask_gradient(s, call.n);
+        mask_gradient(s);
     CWI_TRY(send_gradient(s, client, msg->ticket, loss, call.n, err));
     return add_gradient(s, client, call.n, err);
 }
@@ -323,7 +437,7 @@ static cw_status take_activation(sync_server *s, size_t client, const cw_msg *ms
     }
     s->actual += n;
     s->totals.up.payload += msg->blob_size;
-    s->totals.up.raw += raw_bytes(s, n);
+    s->totals.up.raw += raw_bytes(s);
     s->sum_loss += loss.mean * (double)n;
     s->sum_correct += loss.correct;
     s->sum_samples += n;
@@ -342,7 +456,7 @@ static cw_status finish_activations(sync_server *s, cw_error *err)
     CWI_TRY(s->tickets == 1 ? cwi_half_sum_replace(half, scale, err)
                             : cwi_micro_sums_finish(&s->micro, s->weights, scale, half, err));
     const double progress = s->epoch + (double)s->step / (double)s->steps;
-    const float lr = cw_schedule_lr(&s->setup->schedule, progress, s->setup->config.epochs);
+    const float lr = cwi_half_rate(half, cw_schedule_lr(&s->setup->schedule, progress, s->setup->config.epochs));
     s->totals.lr = lr;
     CWI_TRY(cw_half_step(half, lr, err));
     cwi_report_step(&s->server->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
@@ -471,8 +585,15 @@ static cw_status send_state(sync_server *s, cw_error *err)
     cw_msg msg = message(s, 0, CW_MSG_STATE);
     msg.blob = bytes;
     msg.blob_size = size;
-    s->totals.down.weights += size * cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
-    broadcast(s, msg);
+    for (size_t i = 0; i < s->count; i++) {
+        const bool has_it = cwi_half_is_remote(s->server->mirror) && s->clients[i].synced;
+        if (!cwi_session_is_active(s->session, i) || has_it)
+            continue;
+        msg.client = (uint32_t)i;
+        s->clients[i].synced = true;
+        s->totals.down.weights += size;
+        cwi_session_send(s->session, i, &msg);
+    }
     cw_bytes_free(bytes);
     return CW_OK;
 }
@@ -485,13 +606,82 @@ static void broadcast_begin(sync_server *s, cw_phase phase)
     broadcast(s, msg);
 }
 
+/* ---- the clients' half, where there is none here ---- */
+
+/* Asks a client for its half, after the averaged buffers where there are such; `then` comes when it is here. */
+static void ask_for_state(sync_server *s, bool averaged, cw_status (*then)(sync_server *s, cw_error *err))
+{
+    s->then = then;
+    s->averaged = averaged;
+    s->giver = 0;
+    while (!cwi_session_is_active(s->session, s->giver))
+        s->giver++;
+    cw_msg msg = message(s, s->giver, CW_MSG_GIVE_STATE);
+    msg.blob = (const uint8_t *)s->average;
+    msg.blob_size = averaged ? cw_half_buffer_count(s->server->mirror) * sizeof(float) : 0;
+    open_round(s, STAGE_CLIENT_STATE, OWING_NOTHING);
+    cwi_barrier_owe(&s->barrier, s->giver, 1);
+    s->totals.down.weights += msg.blob_size;
+    cwi_session_send(s->session, s->giver, &msg);
+}
+
+/* In a checkpoint each name gets a prefix. */
+static cw_status check_names(const cw_tensor_set *set, cw_error *err)
+{
+    for (size_t i = 0; i < set->count; i++)
+        if (strlen(set->items[i].name) + strlen(CWI_CLIENT_PREFIX) >= sizeof set->items[i].name)
+            return cwi_fail(err, CW_ERR_PROTOCOL, "its tensor '%.40s...' has too long a name", set->items[i].name);
+    return CW_OK;
+}
+
+static cw_status take_client_state(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
+{
+    cw_tensor_set set;
+    CWI_TRY(cw_safetensors_decode(msg->blob, msg->blob_size, &set, err));
+    cw_status status = check_names(&set, err);
+    if (status == CW_OK && !set.count)
+        status = cwi_fail(err, CW_ERR_PROTOCOL, "its half has no tensors");
+    if (status == CW_OK)
+        status = cwi_half_import(s->server->mirror, &set, err);
+    cw_tensor_set_free(&set);
+    if (status != CW_OK)
+        return status;
+    for (size_t i = 0; i < s->count; i++)
+        s->clients[i].synced = i == client;
+    s->totals.up.weights += msg->blob_size;
+    s->actual = 1;
+    return CW_OK;
+}
+
+/* Whoever was to give it may have been lost meanwhile. */
+static cw_status finish_client_state(sync_server *s, cw_error *err)
+{
+    if (s->actual)
+        return s->then(s, err);
+    ask_for_state(s, s->averaged, s->then);
+    return CW_OK;
+}
+
+/* ---- phases ---- */
+
+static cw_status begin_training(sync_server *s, cw_error *err)
+{
+    CWI_TRY(send_state(s, err));
+    broadcast_begin(s, CW_PHASE_TRAIN);
+    for (size_t i = 0; i < s->count; i++)
+        s->clients[i].synced = false;
+    return begin_step(s, err);
+}
+
 /* Begins the epoch's steps, or goes on with them. */
 static cw_status begin_phase(sync_server *s, cw_error *err)
 {
+    const cw_half *mirror = s->server->mirror;
     s->goal = cwi_checkpoint_next_step(&s->setup->config, s->step, s->steps);
-    CWI_TRY(send_state(s, err));
-    broadcast_begin(s, CW_PHASE_TRAIN);
-    return begin_step(s, err);
+    if (!cwi_half_is_remote(mirror) || cwi_half_remote_holds(mirror))
+        return begin_training(s, err);
+    ask_for_state(s, false, begin_training);
+    return CW_OK;
 }
 
 static void count_socket(const sync_server *s, cw_traffic *up, cw_traffic *down)
@@ -524,12 +714,9 @@ static cw_status save_within_epoch(sync_server *s, cw_error *err)
 
 static cw_status finish_epoch(sync_server *s, cw_error *err);
 
-static cw_status finish_train_done(sync_server *s, cw_error *err)
+/* The mirror has what training has made of the clients' half. */
+static cw_status end_training(sync_server *s, cw_error *err)
 {
-    if (s->actual) {
-        scale_average(s, cw_half_buffer_count(s->server->mirror));
-        CWI_TRY(cw_half_put(s->server->mirror, CW_HALF_BUFFER, s->average, err));
-    }
     if (s->step < s->steps) {
         CWI_TRY(save_within_epoch(s, err));
         return begin_phase(s, err);
@@ -548,13 +735,26 @@ static cw_status finish_train_done(sync_server *s, cw_error *err)
     return CW_OK;
 }
 
+static cw_status finish_train_done(sync_server *s, cw_error *err)
+{
+    const bool averaged = s->actual > 0;
+    if (averaged) {
+        scale_average(s, cw_half_buffer_count(s->server->mirror));
+        CWI_TRY(cw_half_put(s->server->mirror, CW_HALF_BUFFER, s->average, err));
+    }
+    if (!cwi_half_is_remote(s->server->mirror))
+        return end_training(s, err);
+    ask_for_state(s, averaged, end_training);
+    return CW_OK;
+}
+
 /* ---- evaluation ---- */
 
 /* Answered at once: evaluation changes nothing that another client could see. */
 static cw_status take_eval_batch(sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
 {
     client_work *c = &s->clients[client];
-    const cw_half_call call = {.mode = CW_EVAL, .n = (size_t)msg->samples};
+    cw_half_call call = {.mode = CW_EVAL, .n = (size_t)msg->samples};
     cw_loss loss;
     CWI_TRY(run_batch(s, client, msg, &call, &loss, err));
     c->loss += loss.mean * (double)msg->samples;
@@ -565,12 +765,13 @@ static cw_status take_eval_batch(sync_server *s, size_t client, const cw_msg *ms
         return cwi_fail(err, CW_ERR_PROTOCOL, "more than the %llu test samples it announced",
                         (unsigned long long)c->test_samples);
     s->totals.up.eval_payload += msg->blob_size;
-    s->totals.up.eval_raw += raw_bytes(s, msg->samples);
+    s->totals.up.eval_raw += raw_bytes(s);
     cw_msg reply = message(s, client, CW_MSG_RESULT);
     reply.step = msg->step;
     reply.loss = loss.mean * (double)msg->samples;
     reply.correct = loss.correct;
-    cwi_report_step(&s->server->report, CW_EVENT_EVAL, (int)s->epoch, msg->step + 1, batches_of(s, c->test_samples), 0);
+    cwi_report_step(&s->server->report, CW_EVENT_EVAL, (int)s->epoch, msg->step + 1,
+                    batches_of(s, client, c->test_samples), 0);
     return cwi_outbox_send(&s->session->box, s->session->members[client].peer, &reply, err);
 }
 
@@ -623,6 +824,7 @@ static const round_rule rules[] = {
     [STAGE_CLIENT_GRADS] = {CW_MSG_CLIENT_GRAD, take_client_grad, finish_client_grads},
     [STAGE_TRAIN_DONE] = {CW_MSG_PHASE_DONE, take_train_done, finish_train_done},
     [STAGE_EVAL_DONE] = {CW_MSG_PHASE_DONE, take_eval_done, finish_epoch},
+    [STAGE_CLIENT_STATE] = {CW_MSG_CLIENT_STATE, take_client_state, finish_client_state},
 };
 
 static const round_rule *rule_of(sync_stage stage)
@@ -639,7 +841,7 @@ static cw_status begin_epoch(void *state, cw_error *err)
     s->steps = 0;
     for (size_t i = 0; i < s->count; i++)
         if (cwi_session_is_active(s->session, i))
-            s->steps = CWI_MAX(s->steps, batches_of(s, s->clients[i].samples));
+            s->steps = CWI_MAX(s->steps, batches_of(s, i, s->clients[i].samples));
     s->step = CWI_MIN(s->from.step, s->steps);
     s->sum_loss = s->from.loss;
     s->sum_correct = s->from.correct;
@@ -651,13 +853,32 @@ static cw_status begin_epoch(void *state, cw_error *err)
 
 /* ---- the session's work ---- */
 
+/* What the clients' half is, by the first that joins; the others' have the same fingerprint, and must have the same
+ * size. */
+static cw_status describe_half(sync_server *s, const cw_msg *join, cw_error *err)
+{
+    cw_half *mirror = s->server->mirror;
+    const bool same = join->weights == cw_half_weight_count(mirror) && join->buffers == cw_half_buffer_count(mirror);
+    const bool first = !s->session->begun && !cwi_session_count(s->session, CWI_MEMBER_READY);
+    if (same)
+        return CW_OK;
+    if (!first)
+        return cwi_fail(err, CW_ERR_MISMATCH, "its half has %llu weights, the others' %zu",
+                        (unsigned long long)join->weights, cw_half_weight_count(mirror));
+    cwi_half_remote_describe(mirror, (size_t)join->weights, (size_t)join->buffers);
+    return make_vectors(s, err);
+}
+
 static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *err)
 {
     sync_server *s = state;
     CWI_TRY(cwi_admission_check(&s->admission, s->setup, msg, err));
     CWI_TRY(cwi_labels_admit(&s->names, s->server, member, msg, err));
-    s->clients[member] = (client_work){.samples = msg->samples, .test_samples = msg->test_samples};
-    return CW_OK;
+    const bool own = msg->type == CW_MSG_JOIN;
+    s->clients[member] = (client_work){.samples = msg->samples,
+                                       .test_samples = msg->test_samples,
+                                       .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
+    return own ? describe_half(s, msg, err) : CW_OK;
 }
 
 /* Whether the round wants this of the client, or it comes early: a client whose activations were taken sends its
@@ -674,7 +895,7 @@ static bool is_due(const sync_server *s, size_t client, const cw_msg *msg)
         return false;
     if (msg->type == CW_MSG_ACTIVATION && msg->ticket != came)
         return false;
-    return msg->type == CW_MSG_PHASE_DONE || msg->step == s->step;
+    return msg->type == CW_MSG_PHASE_DONE || msg->type == CW_MSG_CLIENT_STATE || msg->step == s->step;
 }
 
 static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)

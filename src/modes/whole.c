@@ -57,7 +57,7 @@ static cw_status train_batch(unsplit *u, size_t i, const cw_half_call *call, siz
     const cw_batch *batch = &u->batches[i];
     cw_loss loss;
     CWI_TRY(cw_half_forward(u->net, call, batch->x, NULL, err));
-    CWI_TRY(cw_half_loss(u->net, call, &(cw_targets){batch->labels + call->first}, &loss, err));
+    CWI_TRY(cw_half_loss(u->net, call, &(cw_targets){.labels = batch->labels + call->first}, &loss, err));
     CWI_TRY(cw_half_backward(u->net, call, NULL, NULL, err));
     add_loss(sum, &loss, call->n);
     return add_gradient(u, i, call->n, total, err);
@@ -157,7 +157,7 @@ static cw_status evaluate(unsplit *u, int epoch, cw_error *err)
             cw_loss loss;
             const cw_half_call call = {.mode = CW_EVAL, .n = batch.n};
             CWI_TRY(cw_half_forward(u->net, &call, batch.x, NULL, err));
-            CWI_TRY(cw_half_loss(u->net, &call, &(cw_targets){batch.labels}, &loss, err));
+            CWI_TRY(cw_half_loss(u->net, &call, &(cw_targets){.labels = batch.labels}, &loss, err));
             add_loss(&sum, &loss, batch.n);
         }
         if (status != CW_END)

@@ -28,7 +28,17 @@ static json_t *within_json(const cwi_progress *at)
                      cwi_report_traffic_json(&at->down));
 }
 
-static char *metadata_text(const cwi_report *report, const cw_config *config, const cwi_progress *at, cw_error *err)
+/* These are counted by the states of their optimizers. */
+static bool are_engine_halves(cw_half *const *halves, size_t count)
+{
+    bool engine = true;
+    for (size_t i = 0; i < count; i++)
+        engine &= cwi_half_is_engine(halves[i]);
+    return engine;
+}
+
+static char *metadata_text(const cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
+                           const cwi_progress *at, cw_error *err)
 {
     char *config_json;
     if (cw_config_to_json(config, false, &config_json, err) != CW_OK)
@@ -36,6 +46,10 @@ static char *metadata_text(const cwi_report *report, const cw_config *config, co
     json_t *meta = json_pack("{s:i,s:i,s:f,s:o}", "format", FORMAT, "next_epoch", at->epoch, "best_accuracy",
                              report->result.best_accuracy, "last", cwi_report_epoch_json(&report->result.last));
     json_object_set_new(meta, "config", json_loads(config_json, 0, NULL));
+    if (!are_engine_halves(halves, count)) {
+        json_object_set_new(meta, "halves", json_integer((json_int_t)count));
+        json_object_set_new(meta, "cut", json_integer((json_int_t)cwi_half_first_layer(halves[count - 1])));
+    }
     if (at->step)
         json_object_set_new(meta, "within", within_json(at));
     cwi_free(config_json);
@@ -92,14 +106,35 @@ static cw_status replace(const cw_config *config, bool hold, const cwi_state *st
     return status;
 }
 
+/* What clients gave gets names apart from this server's own. */
+static cw_status name_client(cwi_state *state, cw_error *err)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        char name[2 * sizeof state->items->name];
+        const int length = snprintf(name, sizeof name, CWI_CLIENT_PREFIX "%s", state->items[i].name);
+        if (length >= (int)sizeof state->items->name)
+            return cwi_fail(err, CW_ERR_INVALID, "'%s' is too long a name", state->items[i].name);
+        memcpy(state->items[i].name, name, (size_t)length + 1);
+    }
+    return CW_OK;
+}
+
+static cw_status export_halves(cw_half *const *halves, size_t count, cwi_state *state, cw_error *err)
+{
+    CWI_TRY(cwi_halves_export(halves, 1, CWI_STATE_ALL, state, err));
+    if (cwi_half_is_remote(halves[0]))
+        CWI_TRY(name_client(state, err));
+    return cwi_halves_append(halves + 1, count - 1, CWI_STATE_ALL, state, err);
+}
+
 static cw_status save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                       const cwi_progress *at, cw_error *err)
 {
-    char *meta = metadata_text(report, config, at, err);
+    char *meta = metadata_text(report, config, halves, count, at, err);
     if (!meta)
         return cwi_fail_memory(err, 0);
     cwi_state state;
-    cw_status status = cwi_halves_export(halves, count, CWI_STATE_ALL, &state, err);
+    cw_status status = export_halves(halves, count, &state, err);
     if (status == CW_OK)
         status = check_finite(state.items, state.count, err);
     if (status == CW_OK)
@@ -199,11 +234,15 @@ cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *er
     return status;
 }
 
-/* The halves that the set holds, counted by their optimizers' steps (setup.h), and the layer where the last begins. */
-static cw_status count_halves(const cw_tensor_set *set, size_t *count, size_t *cut, cw_error *err)
+/* The halves that the set holds, and the layer where the last begins: as the metadata say, or of our engine's halves
+ * counted by their optimizers' steps (setup.h). */
+static cw_status count_halves(const cw_tensor_set *set, const json_t *meta, size_t *count, size_t *cut, cw_error *err)
 {
     size_t first, last;
-    *count = *cut = 0;
+    *count = (size_t)json_integer_value(json_object_get(meta, "halves"));
+    *cut = (size_t)json_integer_value(json_object_get(meta, "cut"));
+    if (*count)
+        return CW_OK;
     for (size_t i = 0; i < set->count; i++) {
         if (sscanf(set->items[i].name, "optimizer.steps.%zu-%zu", &first, &last) != 2)
             continue;
@@ -219,7 +258,7 @@ cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
     json_t *meta;
     size_t count, cut;
     CWI_TRY(load(folder, &set, &meta, NULL, err));
-    cw_status status = count_halves(&set, &count, &cut, err);
+    cw_status status = count_halves(&set, meta, &count, &cut, err);
     *split = count > 1;
     json_decref(meta);
     cw_tensor_set_free(&set);
@@ -227,10 +266,11 @@ cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
 }
 
 /* A half that is not one of the run's would begin without its optimizer's state. */
-static cw_status check_halves(const cw_tensor_set *set, cw_half *const *halves, size_t count, cw_error *err)
+static cw_status check_halves(const cw_tensor_set *set, const json_t *meta, cw_half *const *halves, size_t count,
+                              cw_error *err)
 {
     size_t cut, held;
-    CWI_TRY(count_halves(set, &held, &cut, err));
+    CWI_TRY(count_halves(set, meta, &held, &cut, err));
     if (held < count)
         return cwi_fail(err, CW_ERR_MISMATCH, "the run was not split: go on by train --local");
     if (held > count)
@@ -260,6 +300,27 @@ static void restore_progress(const json_t *meta, const cwi_report *report, cwi_p
     cwi_report_restore_traffic(json_object_get(within, "downlink"), &at->down);
 }
 
+/* Those of the set that the clients once gave, under their own names again. */
+static cw_status import_remote(cw_half *remote, const cw_tensor_set *set, cw_error *err)
+{
+    const size_t prefix = strlen(CWI_CLIENT_PREFIX);
+    cw_tensor_set given = {.items = cwi_calloc(set->count, sizeof *given.items)};
+    if (!given.items)
+        return cwi_fail_memory(err, set->count * sizeof *given.items);
+    for (size_t i = 0; i < set->count; i++) {
+        if (strncmp(set->items[i].name, CWI_CLIENT_PREFIX, prefix) != 0)
+            continue;
+        snprintf(given.items[given.count].name, sizeof given.items->name, "%s", set->items[i].name + prefix);
+        given.items[given.count++].tensor = set->items[i].tensor;
+    }
+    const cw_status status = given.count ? cwi_half_import(remote, &given, err)
+                                         : cwi_fail(err, CW_ERR_MISMATCH,
+                                                    "the run has no half that clients gave: go "
+                                                    "on with a half like theirs at the server");
+    cwi_free(given.items);
+    return status;
+}
+
 static cw_status resume(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                         cwi_progress *at, cw_error *err)
 {
@@ -271,9 +332,10 @@ static cw_status resume(const cw_config *config, cw_half *const *halves, size_t 
         cwi_report_log(report, "the last checkpoint is of no use: %s; going on from the one before it, %s",
                        instead.message, previous_file);
     report->has_checkpoint = goes_on_in_place(config) && !*instead.message;
-    cw_status status = check_halves(&set, halves, count, err);
+    cw_status status = check_halves(&set, meta, halves, count, err);
     for (size_t i = 0; i < count && status == CW_OK; i++)
-        status = cwi_half_import(halves[i], &set, err);
+        status =
+            cwi_half_is_remote(halves[i]) ? import_remote(halves[i], &set, err) : cwi_half_import(halves[i], &set, err);
     if (status == CW_OK) {
         cwi_report_restore(report, json_object_get(meta, "last"),
                            (int)json_integer_value(json_object_get(meta, "next_epoch")),

@@ -13,6 +13,10 @@
 
 #include "record/report.h"
 
+/* Before the names of what the clients gave (cwi_half_remote_create), in a checkpoint: they are of another namespace
+ * than this server's own. */
+#define CWI_CLIENT_PREFIX "client."
+
 /* The step of an epoch of so many steps before which the next checkpoint is due, or the epoch ends. */
 uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32_t steps);
 

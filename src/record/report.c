@@ -303,6 +303,26 @@ void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch)
 
 /* ---- the model ---- */
 
+static bool is_twice(const cwi_state *state, size_t i)
+{
+    for (size_t k = i + 1; k < state->count; k++)
+        if (strcmp(state->items[i].name, state->items[k].name) == 0)
+            return true;
+    return false;
+}
+
+/* Halves of callers' own may name their tensors alike: then the first one's get a prefix. */
+static void part_names(cwi_state *state)
+{
+    for (size_t i = 0; i < state->count; i++) {
+        char name[sizeof state->items->name];
+        if (!is_twice(state, i))
+            continue;
+        snprintf(name, sizeof name, "client.%.*s", (int)(sizeof name - sizeof "client."), state->items[i].name);
+        memcpy(state->items[i].name, name, sizeof name);
+    }
+}
+
 cw_status cwi_report_save_model(const cwi_report *report, cw_half *const *halves, size_t count, cw_error *err)
 {
     for (size_t i = 0; i < count; i++) {
@@ -315,6 +335,8 @@ cw_status cwi_report_save_model(const cwi_report *report, cw_half *const *halves
     char path[PATH_SIZE];
     cwi_state state;
     cw_status status = cwi_halves_export(halves, count, CWI_STATE_MODEL, &state, err);
+    if (status == CW_OK)
+        part_names(&state);
     join_path(path, sizeof path, report->result.out, "model.safetensors");
     if (status == CW_OK)
         status = cw_safetensors_save(path, state.items, state.count, NULL, err);

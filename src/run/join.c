@@ -41,7 +41,8 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
 {
     char *recipe;
     cwi_classes classes;
-    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &recipe, &classes, err));
+    cwi_required required;
+    CWI_TRY(cwi_welcome_read(welcome->blob, welcome->blob_size, &c->config, &required, &recipe, &classes, err));
     if (c->expect_model && strcmp(c->expect_model, c->config.model) != 0) {
         cwi_free(recipe);
         cwi_classes_free(&classes);
@@ -54,12 +55,15 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
         return status;
     }
     c->has_setup = true;
+    c->setup.client_state = required.client_state;
+    c->setup.any_targets = required.any_targets;
     cwi_report_emulation(&c->report, &c->setup);
     cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
     c->setup.classes = classes;
     CWI_TRY(cwi_mode_find(c->config.mode, &c->mode, err));
     CWI_TRY(open_half(c, err));
-    if (cw_half_fingerprint(c->half) != welcome->fingerprint)
+    const bool first = required.client_state && !welcome->fingerprint;
+    if (!first && cw_half_fingerprint(c->half) != welcome->fingerprint)
         return cwi_fail(err, CW_ERR_MISMATCH,
                         "server and client disagree on what the client's half of model %s is: names, shapes or dtypes "
                         "of its weights differ: use the same version, or the same half",
@@ -71,12 +75,23 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
     return c->mode->open_client(c, &c->state, err);
 }
 
+/* To a server that knows no half like this one. */
+static void say_join(const cw_client *c, cw_msg *ready)
+{
+    ready->type = CW_MSG_JOIN;
+    ready->weights = cw_half_weight_count(c->half);
+    ready->buffers = cw_half_buffer_count(c->half);
+    ready->batch = (uint32_t)c->train.batch;
+}
+
 static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_error *err)
 {
     cw_client *c = run;
     CWI_TRY(prepare(c, welcome, err));
     c->report.epochs = c->config.epochs;
-    ready->fingerprint = welcome->fingerprint;
+    if (c->setup.client_state)
+        say_join(c, ready);
+    ready->fingerprint = cw_half_fingerprint(c->half);
     ready->samples = c->train.samples;
     ready->test_samples = c->test.samples;
     CWI_TRY(cwi_classes_format(&c->train.classes, &c->class_names, err));

@@ -24,17 +24,19 @@ static cw_status open_halves(cw_server *s, const cw_server_options *options, cw_
         CWI_TRY(cwi_half_open(setup, 0, setup->cut.layer, 1, &s->mirror, err));
         s->owns_mirror = true;
     }
-    if (!s->half || !s->mirror)
-        return cwi_fail(err, CW_ERR_INVALID,
-                        "model own: give both halves to the server: its own, and one like the clients', whose weights "
-                        "it keeps");
+    if (!s->half)
+        return cwi_fail(err, CW_ERR_INVALID, "model own: give the server its half, the layers after the cut");
+    if (!s->mirror) {
+        s->owns_mirror = true;
+        return cwi_half_remote_create(&s->mirror, err);
+    }
     return CW_OK;
 }
 
 /* What waits for a client that reads slowly, but reads: a few frames of the largest kind. */
 static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t welcome_size, cw_error *err)
 {
-    enum { FRAMES = 8, SMALL_FRAMES = 1 << 20 };
+    enum { FRAMES = 8, SMALL_FRAMES = 1 << 20, UNKNOWN = 64 << 20 };
     float somewhere; /* a bound asks for shapes alone */
     uint8_t *state;
     size_t largest;
@@ -45,6 +47,8 @@ static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t
     largest = CWI_MAX(largest, cw_codec_bound(s->setup.down, &dx));
     largest = CWI_MAX(largest, cw_codec_bound(s->setup.update, &update));
     largest = CWI_MAX(largest, welcome_size);
+    if (s->setup.client_state)
+        largest = CWI_MAX(largest, (size_t)UNKNOWN);
     cwi_transport_limit_queue(transport, (uint64_t)FRAMES * largest + SMALL_FRAMES);
     return CW_OK;
 }
@@ -59,6 +63,7 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
                                          .join_timeout = config->join_timeout,
                                          .welcome = s->welcome,
                                          .welcome_size = size,
+                                         .learn = s->setup.client_state,
                                          .fingerprint = cw_half_fingerprint(s->mirror)};
     CWI_TRY(limit_queue(s, transport, size, err));
     CWI_TRY(s->mode->open_server(s, &s->state, err));
@@ -132,6 +137,12 @@ cw_status cw_server_tick(cw_server *server, double *next, cw_error *err)
     if (next)
         *next = CWI_TICK_SECONDS;
     return cwi_session_tick(&server->session, err);
+}
+
+size_t cw_server_clients(const cw_server *server)
+{
+    return cwi_session_count(&server->session, CWI_MEMBER_READY) +
+           cwi_session_count(&server->session, CWI_MEMBER_ACTIVE);
 }
 
 bool cw_server_done(const cw_server *server)

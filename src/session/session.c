@@ -71,6 +71,12 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
 
 /* ---- refusing and losing ---- */
 
+/* Where the server knows no half like the members', the first of them says what it is. */
+static bool is_first(const cwi_session *s)
+{
+    return s->options.learn && !s->begun && !cwi_session_count(s, CWI_MEMBER_READY);
+}
+
 static void say(cwi_session *s, const char *what, const char *why)
 {
     char sentence[sizeof((cw_error *)0)->message + 60];
@@ -98,6 +104,8 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
     say(s, who, why);
     refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
     *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    if (is_first(s))
+        s->options.fingerprint = 0;
     s->work->lost(s->run, member);
     s->lost_status = status;
     snprintf(s->lost_reason, sizeof s->lost_reason, "client %zu: %s", member + 1, why);
@@ -161,11 +169,15 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
 static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_error *err)
 {
     if (s->members[member].state != CWI_MEMBER_JOINING)
-        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent a second READY");
-    if (msg->fingerprint != s->options.fingerprint)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent a second %s", cw_msg_name(msg->type));
+    if (msg->type != (s->options.learn ? CW_MSG_JOIN : CW_MSG_READY))
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s, this run's clients say %s", cw_msg_name(msg->type),
+                        cw_msg_name(s->options.learn ? CW_MSG_JOIN : CW_MSG_READY));
+    if (!is_first(s) && msg->fingerprint != s->options.fingerprint)
         return cwi_fail(err, CW_ERR_MISMATCH,
                         "its half of the model is not this run's: use the same version, or the same half");
     CWI_TRY(s->work->admit(s->run, member, msg, err));
+    s->options.fingerprint = msg->fingerprint;
     s->members[member].state = CWI_MEMBER_READY;
     const size_t ready = cwi_session_count(s, CWI_MEMBER_READY) + cwi_session_count(s, CWI_MEMBER_ACTIVE);
     char sentence[160];
@@ -193,6 +205,7 @@ static cw_status dispatch(cwi_session *s, size_t member, const cw_msg *msg, cw_f
 {
     switch (msg->type) {
     case CW_MSG_READY:
+    case CW_MSG_JOIN:
         return on_ready(s, member, msg, err);
     case CW_MSG_PING: {
         const cw_msg pong = cwi_session_message(s, member, CW_MSG_PONG);

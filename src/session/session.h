@@ -27,7 +27,7 @@ typedef struct cwi_session cwi_session;
 
 /* What the members of a session work on. `run` is the mode's own. */
 typedef struct cwi_work {
-    /* What a READY says is right. A failure is the member's fault: it is refused. */
+    /* What a READY or JOIN says is right. A failure is the member's fault: it is refused. */
     cw_status (*admit)(void *run, size_t member, const cw_msg *ready, cw_error *err);
     /* A message of a ready or active member. A frame that has to wait is taken over: its owner is then NULL. A failure
      * is the member's fault: it is lost. */
@@ -51,6 +51,7 @@ typedef struct cwi_session_options {
     const uint8_t *welcome; /* WELCOME's blob; the caller's */
     size_t welcome_size;
     uint64_t fingerprint; /* WELCOME's, and every READY's */
+    bool learn;           /* members say JOIN in place of READY; the first one's fingerprint is the session's */
 } cwi_session_options;
 
 struct cwi_session {

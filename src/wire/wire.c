@@ -63,7 +63,7 @@ static uint32_t frame_crc(const uint8_t *frame, size_t size)
 
 static bool is_label_width(uint64_t width)
 {
-    return width <= 2 || width == 4; /* 0: there are none */
+    return width <= 2 || width == 4 || width == CW_TARGETS_TENSOR; /* 0: there are none */
 }
 
 /* `largest`: the largest label, or all labels or-ed together. */
@@ -76,6 +76,8 @@ static unsigned width_of(uint32_t largest)
  * look large here, and are refused when encoding. */
 static unsigned label_width(const cw_msg *msg)
 {
+    if (msg->targets.dtype)
+        return CW_TARGETS_TENSOR;
     if (!msg->labels)
         return msg->label_width;
     uint32_t all = 0; /* the bits in use decide the width */
@@ -84,8 +86,72 @@ static unsigned label_width(const cw_msg *msg)
     return width_of(all);
 }
 
+/* Targets that are a tensor: its dtype, what that stands for, its dimensions, five zeros; the dimensions, eight bytes
+ * each; the elements. */
+enum { TARGETS_HEAD = 8, TARGETS_ZEROS = 3 };
+
+static size_t targets_head_size(int ndim)
+{
+    return TARGETS_HEAD + 8 * (size_t)ndim;
+}
+
+/* Bytes of a tensor's elements; false where it is none. */
+static bool targets_size(const cw_tensor *t, size_t *size)
+{
+    size_t count;
+    return t->shape.ndim >= 1 && cw_shape_count(&t->shape, &count) == CW_OK &&
+           cwi_mul_size(count, cw_dtype_size(t->dtype), size);
+}
+
+static bool is_whole(cw_dtype dtype)
+{
+    return dtype == CW_U8 || dtype == CW_I32 || dtype == CW_I64;
+}
+
+/* Elements stand for their own dtype, or whole numbers for those of a wider one. */
+static bool stands_for(cw_dtype dtype, cw_dtype as)
+{
+    return cw_dtype_size(dtype) &&
+           (as == dtype || (is_whole(dtype) && is_whole(as) && cw_dtype_size(as) > cw_dtype_size(dtype)));
+}
+
+static cw_status check_targets(const cw_msg *msg, cw_error *err)
+{
+    const cw_tensor *t = &msg->targets;
+    size_t size;
+    if (msg->labels)
+        return cwi_fail(err, CW_ERR_INVALID, "ACTIVATION: labels and a tensor of targets");
+    if (!stands_for(t->dtype, msg->targets_as) || !targets_size(t, &size) || (size && !t->data))
+        return cwi_fail(err, CW_ERR_INVALID, "ACTIVATION: the targets are no tensor");
+    if ((uint64_t)t->shape.dim[0] != msg->samples)
+        return cwi_fail(err, CW_ERR_INVALID, "ACTIVATION: targets of %lld samples in a batch of %llu",
+                        (long long)t->shape.dim[0], (unsigned long long)msg->samples);
+    return size <= UINT32_MAX - targets_head_size(CW_MAX_DIMS)
+               ? CW_OK
+               : cwi_fail(err, CW_ERR_INVALID, "ACTIVATION: %zu bytes of targets, a frame holds at most 4 GiB", size);
+}
+
+static void put_targets(const cw_msg *msg, uint8_t *dst)
+{
+    const cw_tensor *t = &msg->targets;
+    size_t size = 0;
+    (void)targets_size(t, &size);
+    memset(dst, 0, TARGETS_HEAD);
+    dst[0] = (uint8_t)t->dtype;
+    dst[1] = (uint8_t)msg->targets_as;
+    dst[2] = (uint8_t)t->shape.ndim;
+    for (int i = 0; i < t->shape.ndim; i++)
+        cwi_put_le(dst + TARGETS_HEAD + 8 * i, (uint64_t)t->shape.dim[i], 8);
+    if (size)
+        memcpy(dst + targets_head_size(t->shape.ndim), t->data, size);
+}
+
 static cw_status put_labels(const cw_msg *msg, unsigned width, uint8_t *dst, cw_error *err)
 {
+    if (width == CW_TARGETS_TENSOR) {
+        put_targets(msg, dst);
+        return CW_OK;
+    }
     if (!msg->labels) {
         if (width)
             memcpy(dst, msg->label_bytes, (size_t)msg->samples * width);
@@ -120,6 +186,9 @@ static cw_status check_labels(const cw_msg *msg, size_t at, cw_error *err)
 
 cw_status cw_msg_labels(const cw_msg *msg, int classes, int32_t *out, cw_error *err)
 {
+    if (msg && msg->type == CW_MSG_ACTIVATION && msg->label_width == CW_TARGETS_TENSOR)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "client %llu sent a tensor of targets where labels were due",
+                        (unsigned long long)msg->client + 1);
     if (!msg || !out || msg->type != CW_MSG_ACTIVATION || !msg->label_bytes)
         return cwi_fail(err, CW_ERR_INVALID, "labels asked of something that is not a decoded ACTIVATION message");
     for (uint64_t i = 0; i < msg->samples; i++) {
@@ -188,8 +257,9 @@ static cw_status check_field(const cwi_layout *layout, const cwi_field *field, u
         return CW_OK;
     case CWI_FIELD_LABEL_WIDTH:
         if (!is_label_width(value))
-            return cwi_fail_at(err, status, at, "%s: labels of %llu bytes each, allowed are 0, 1, 2 and 4",
-                               layout->name, (unsigned long long)value);
+            return cwi_fail_at(err, status, at,
+                               "%s: labels of %llu bytes each, allowed are 0, 1, 2, 4, and %d for a tensor",
+                               layout->name, (unsigned long long)value, CW_TARGETS_TENSOR);
         return CW_OK;
     case CWI_FIELD_UINT:
         break;
@@ -288,7 +358,12 @@ static void put_blob(const cwi_layout *layout, const cw_msg *msg, uint8_t *dst)
 /* Bytes of labels; 0 for types without. */
 static size_t labels_size_of(const cwi_layout *layout, const cw_msg *msg)
 {
-    return layout->has_labels ? (size_t)msg->samples * label_width(msg) : 0;
+    size_t size = 0;
+    if (!layout->has_labels)
+        return 0;
+    if (!msg->targets.dtype)
+        return (size_t)msg->samples * label_width(msg);
+    return targets_size(&msg->targets, &size) ? targets_head_size(msg->targets.shape.ndim) + size : 0;
 }
 
 size_t cw_msg_head_size(const cw_msg *msg)
@@ -308,8 +383,10 @@ static cw_status check_message(const cwi_layout *layout, const cw_msg *msg, cw_e
             CWI_TRY(check_field(layout, field, load_member(msg, field), CW_ERR_INVALID, CW_NO_OFFSET, err));
     }
     CWI_TRY(check_together(msg, CW_ERR_INVALID, err));
-    if (layout->has_labels && !msg->labels && msg->label_width &&
-        (!msg->label_bytes || !is_label_width(msg->label_width)))
+    if (layout->has_labels && msg->targets.dtype)
+        CWI_TRY(check_targets(msg, err));
+    else if (layout->has_labels && !msg->labels && msg->label_width &&
+             (!msg->label_bytes || !is_label_width(msg->label_width) || msg->label_width == CW_TARGETS_TENSOR))
         return cwi_fail(err, CW_ERR_INVALID, "%s: the labels are missing", layout->name);
     if (msg->blob_size > UINT32_MAX)
         return cwi_fail(err, CW_ERR_INVALID, "%s: %zu bytes of content, a frame holds at most 4 GiB", layout->name,
@@ -351,7 +428,7 @@ cw_status cw_msg_encode(const cw_msg *msg, void *dst, size_t capacity, size_t *s
     CWI_TRY(check_message(layout, msg, err));
     unsigned width = layout->has_labels ? label_width(msg) : 0;
     frame_map map;
-    if (!map_frame(cwi_wire_fields_size(layout), (size_t)msg->samples * width, msg->blob_size, &map))
+    if (!map_frame(cwi_wire_fields_size(layout), labels_size_of(layout, msg), msg->blob_size, &map))
         return cwi_fail(err, CW_ERR_INVALID, "%s: too large for this machine's addresses", layout->name);
     if (map.size > capacity)
         return cwi_fail(err, CW_ERR_TOO_SMALL, "%s: %zu bytes do not fit a buffer of %zu", layout->name, map.size,
@@ -412,11 +489,48 @@ static cw_status take_fields(const cwi_layout *layout, const uint8_t *frame, cw_
     return check_together(msg, CW_ERR_CORRUPT, err);
 }
 
+static cw_status fail_targets(size_t at, const char *what, cw_error *err)
+{
+    return cwi_fail_at(err, CW_ERR_CORRUPT, at, "ACTIVATION frame: targets: %s", what);
+}
+
+/* A tensor in the place of labels, `at` in the frame: all that its head says is checked against the bytes there. */
+static cw_status take_targets(const uint8_t *frame, const frame_map *map, cw_msg *msg, cw_error *err)
+{
+    const size_t at = map->labels_at;
+    const uint8_t *head = frame + at;
+    cw_tensor t = {0};
+    size_t size;
+    if (map->labels_size < TARGETS_HEAD)
+        return fail_targets(AT_LABELS_SIZE, "no head", err);
+    t.dtype = (cw_dtype)head[0];
+    if (!stands_for(t.dtype, (cw_dtype)head[1]))
+        return fail_targets(at, "unknown dtypes", err);
+    t.shape.ndim = head[2];
+    if (t.shape.ndim < 1 || t.shape.ndim > CW_MAX_DIMS)
+        return fail_targets(at + 2, "as many dimensions as no tensor has", err);
+    for (size_t i = TARGETS_ZEROS; i < TARGETS_HEAD; i++)
+        if (head[i])
+            return fail_targets(at + i, "not zero where zeros are due", err);
+    const size_t data_at = targets_head_size(t.shape.ndim);
+    if (map->labels_size < data_at)
+        return fail_targets(AT_LABELS_SIZE, "no dimensions", err);
+    for (int i = 0; i < t.shape.ndim; i++)
+        t.shape.dim[i] = (int64_t)cwi_get_le(head + TARGETS_HEAD + 8 * i, 8);
+    if (!targets_size(&t, &size) || size != map->labels_size - data_at || (uint64_t)t.shape.dim[0] != msg->samples)
+        return fail_targets(at + TARGETS_HEAD, "another shape than their bytes, or another number of samples", err);
+    t.data = (void *)(uintptr_t)(head + data_at);
+    msg->targets = t;
+    msg->targets_as = (cw_dtype)head[1];
+    return CW_OK;
+}
+
 static cw_status take_labels(const cwi_layout *layout, const uint8_t *frame, const frame_map *map, cw_msg *msg,
                              cw_error *err)
 {
-    uint64_t expected = layout->has_labels ? msg->samples * msg->label_width : 0;
-    if (map->labels_size != expected)
+    const bool tensor = layout->has_labels && msg->label_width == CW_TARGETS_TENSOR;
+    const uint64_t expected = layout->has_labels ? msg->samples * msg->label_width : 0;
+    if (!tensor && map->labels_size != expected)
         return cwi_fail_at(err, CW_ERR_CORRUPT, AT_LABELS_SIZE, "%s: %zu bytes of labels where its fields say %llu",
                            layout->name, map->labels_size, (unsigned long long)expected);
     for (size_t i = map->labels_at + map->labels_size; i < map->blob_at; i++)
@@ -424,6 +538,8 @@ static cw_status take_labels(const cwi_layout *layout, const uint8_t *frame, con
             return cwi_fail_at(err, CW_ERR_CORRUPT, i, "%s: padding before its content is not zero", layout->name);
     if (!layout->has_labels || !msg->label_width)
         return CW_OK;
+    if (tensor)
+        return take_targets(frame, map, msg, err);
     msg->label_bytes = frame + map->labels_at;
     return check_labels(msg, map->labels_at, err);
 }

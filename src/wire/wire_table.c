@@ -9,6 +9,7 @@
 #define BATCH_MAX   (UINT64_C(1) << 24)
 #define CLIENTS_MAX (UINT64_C(1) << 20)
 #define TICKETS_MAX (UINT64_C(1) << 16)
+#define FLOATS_MAX  (UINT64_C(1) << 30)
 
 #define MEMBER(name) offsetof(cw_msg, name), sizeof(((cw_msg *)0)->name)
 #define UINT(name, width, min, max)                                                                                    \
@@ -25,7 +26,7 @@
     }
 #define LABEL_WIDTH                                                                                                    \
     {                                                                                                                  \
-        "label_width", CWI_FIELD_LABEL_WIDTH, 4, MEMBER(label_width), 0, 4                                             \
+        "label_width", CWI_FIELD_LABEL_WIDTH, 4, MEMBER(label_width), 0, CW_TARGETS_TENSOR                             \
     }
 #define PHASE  UINT(phase, 4, CW_PHASE_TRAIN, CW_PHASE_EVAL)
 #define EPOCH  UINT(epoch, 4, 0, UINT32_MAX)
@@ -67,6 +68,14 @@ static const cwi_layout layouts[] = {
     [CW_MSG_ERROR] = {"ERROR", false, CWI_BLOB_TEXT, {UINT(status, 4, CW_ERR_INVALID, CW_END)}},
     [CW_MSG_PING] = {"PING", false, CWI_BLOB_NONE, {{0}}},
     [CW_MSG_PONG] = {"PONG", false, CWI_BLOB_NONE, {{0}}},
+    [CW_MSG_JOIN] = {"JOIN",
+                     false,
+                     CWI_BLOB_MAYBE,
+                     {UINT(fingerprint, 8, 0, UINT64_MAX), UINT(samples, 8, 0, SAMPLES_MAX),
+                      UINT(test_samples, 8, 0, SAMPLES_MAX), UINT(weights, 8, 0, FLOATS_MAX),
+                      UINT(buffers, 8, 0, FLOATS_MAX), UINT(batch, 4, 1, BATCH_MAX)}},
+    [CW_MSG_GIVE_STATE] = {"GIVE_STATE", false, CWI_BLOB_F32, {EPOCH}},
+    [CW_MSG_CLIENT_STATE] = {"CLIENT_STATE", false, CWI_BLOB_BYTES, {EPOCH}},
 };
 
 const cwi_layout *cwi_wire_layout(unsigned type)

@@ -10,7 +10,7 @@ typedef enum cwi_field_kind {
     CWI_FIELD_UINT,
     CWI_FIELD_REAL,        /* a finite double */
     CWI_FIELD_REAL_NONNEG, /* a finite double, not below zero */
-    CWI_FIELD_LABEL_WIDTH, /* 1, 2 or 4: known from the labels, not taken from the member */
+    CWI_FIELD_LABEL_WIDTH, /* 1, 2, 4 or a tensor's: known from the labels, not taken from the member */
 } cwi_field_kind;
 
 typedef struct cwi_field {

@@ -96,24 +96,44 @@ static void keep_loss(void *ctx, const cw_event *event)
         l->test = event->report->test_loss;
 }
 
-static losses train_with(bool own_client, bool own_server)
+typedef enum halves_known { MIRRORED, UNKNOWN_CLIENT } halves_known;
+
+static losses train_halves(bool own_client, bool own_server, halves_known known)
 {
-    const cw_config config = two_layers();
+    cw_config config = two_layers();
     losses got = {.count = 0};
     const cw_hooks hooks = {.event = keep_loss, .ctx = &got};
     cw_half *first = own_client ? own_half(&config, false) : NULL;
-    cw_half *mirror = own_client ? own_half(&config, false) : NULL;
+    cw_half *mirror = own_client && known == MIRRORED ? own_half(&config, false) : NULL;
     cw_half *last = own_server ? own_half(&config, true) : NULL;
     const cw_server_options at_server = {.hooks = &hooks, .half = last, .client_half = mirror};
     const cw_client_options at_client = {.half = first};
     cw_result result;
     cw_error err;
+    if (known == UNKNOWN_CLIENT)
+        snprintf(config.model, sizeof config.model, "own");
     assert_ok_err(train(&config, &at_server, &at_client, &result, &err), err);
     assert_int_equal(result.epochs_done, 2);
     cw_half_destroy(&first);
     cw_half_destroy(&mirror);
     cw_half_destroy(&last);
     return got;
+}
+
+static losses train_with(bool own_client, bool own_server)
+{
+    return train_halves(own_client, own_server, MIRRORED);
+}
+
+/* A server that has no half like the client's takes what the client has, and trains the same. */
+static void no_half_like_the_clients_is_needed(void **state)
+{
+    (void)state;
+    const losses known = train_with(true, true), unknown = train_halves(true, true, UNKNOWN_CLIENT);
+    assert_int_equal(unknown.count, known.count);
+    for (size_t i = 0; i < known.count; i++)
+        assert_true(unknown.step[i] == known.step[i]);
+    assert_true(unknown.test == known.test);
 }
 
 static void either_side_follows_the_engine(void **state)
@@ -289,9 +309,9 @@ static void calls_out_of_range_are_refused(void **state)
     assert_status(cw_half_forward(own, &(cw_half_call){.mode = CW_TRAIN, .n = 1, .ticket = 1}, x, z, &err),
                   CW_ERR_INVALID);
     assert_status(cw_half_backward(engine, &(cw_half_call){.mode = CW_TRAIN, .n = 1}, z, x, &err), CW_ERR_INVALID);
-    assert_status(
-        cw_half_loss(own, &(cw_half_call){.mode = CW_TRAIN, .n = 1}, &(cw_targets){NULL}, &(cw_loss){0}, &err),
-        CW_ERR_INVALID);
+    assert_status(cw_half_loss(own, &(cw_half_call){.mode = CW_TRAIN, .n = 1}, &(cw_targets){.labels = NULL},
+                               &(cw_loss){0}, &err),
+                  CW_ERR_INVALID);
     assert_non_null(strstr(err.message, "no loss"));
     cw_half_destroy(&engine);
     cw_half_destroy(&own);
@@ -313,7 +333,8 @@ static void runs_of_unlike_halves_are_refused(void **state)
     assert_true(train(&config, &(cw_server_options){.half = last, .client_half = wide}, &with[0], &result, &err) !=
                 CW_OK);
     snprintf(config.model, sizeof config.model, "own");
-    assert_status(train(&config, &(cw_server_options){.half = last}, &with[0], &result, &err), CW_ERR_INVALID);
+    assert_true(train(&config, &(cw_server_options){.half = last}, &with[0], &result, &err) != CW_OK);
+    assert_status(train(&config, &(cw_server_options){.client_half = first}, &with[0], &result, &err), CW_ERR_INVALID);
     config.in_flight = 2; /* this engine keeps one forward open */
     assert_true(train(&config, &(cw_server_options){.half = last, .client_half = first},
                       &(cw_client_options){.half = named}, &result, &err) != CW_OK);
@@ -334,6 +355,7 @@ int main(void)
     cw_dataset_close(&ds);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(either_side_follows_the_engine),
+        cmocka_unit_test(no_half_like_the_clients_is_needed),
         cmocka_unit_test(weights_and_gradients_are_vectors_in_order),
         cmocka_unit_test(state_travels_as_named_tensors),
         cmocka_unit_test(halves_that_do_not_hold_together_are_refused),

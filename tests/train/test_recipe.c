@@ -189,6 +189,7 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
     size_t size;
     char *recipe;
     cwi_classes classes;
+    cwi_required required;
     static const char *const names[] = {"no\\", "ye\ns"};
     assert_ok_err(cwi_setup_open(&config, &setup, &err), err);
     assert_int_equal(setup.classes.count, 2);
@@ -198,7 +199,7 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
     setup.recipe = cwi_strdup("cutwire-recipe 1 tokens 8\n\xff\xfe\ncaf\xc3\n"); /* words cut within a letter */
     assert_ok_err(cwi_welcome_write(&setup, &blob, &size, &err), err);
     cw_config_init(&got);
-    assert_ok_err(cwi_welcome_read(blob, size, &got, &recipe, &classes, &err), err);
+    assert_ok_err(cwi_welcome_read(blob, size, &got, &required, &recipe, &classes, &err), err);
     assert_string_equal(recipe, setup.recipe);
     assert_string_equal(got.model, "textcnn");
     assert_true(cwi_classes_equal(&classes, &setup.classes));
@@ -210,15 +211,15 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
     assert_memory_equal(blob + head + 1, setup.recipe, body + 1);
     assert_memory_equal(blob + head + 1 + body + 1, "no\\\\\nye\\ns\n", size - head - body - 2);
     /* Without one of its parts, or with another zero byte, it is none. */
-    assert_status(cwi_welcome_read(blob, head, &got, &recipe, &classes, &err), CW_ERR_PROTOCOL);
-    assert_status(cwi_welcome_read(blob, head + 1, &got, &recipe, &classes, &err), CW_ERR_PROTOCOL);
-    assert_status(cwi_welcome_read(blob, head + 1 + body, &got, &recipe, &classes, &err), CW_ERR_PROTOCOL);
+    assert_status(cwi_welcome_read(blob, head, &got, &required, &recipe, &classes, &err), CW_ERR_PROTOCOL);
+    assert_status(cwi_welcome_read(blob, head + 1, &got, &required, &recipe, &classes, &err), CW_ERR_PROTOCOL);
+    assert_status(cwi_welcome_read(blob, head + 1 + body, &got, &required, &recipe, &classes, &err), CW_ERR_PROTOCOL);
     blob[size - 2] = '\0';
-    assert_status(cwi_welcome_read(blob, size, &got, &recipe, &classes, &err), CW_ERR_CORRUPT);
+    assert_status(cwi_welcome_read(blob, size, &got, &required, &recipe, &classes, &err), CW_ERR_CORRUPT);
     assert_null(recipe);
     assert_int_equal(classes.count, 0);
     blob[head + 1] = '\0'; /* no recipe, which a text needs */
-    assert_status(cwi_welcome_read(blob, head + 2, &got, &recipe, &classes, &err), CW_ERR_PROTOCOL);
+    assert_status(cwi_welcome_read(blob, head + 2, &got, &required, &recipe, &classes, &err), CW_ERR_PROTOCOL);
     static const struct {
         const char *text;
         cw_status status;
@@ -236,7 +237,7 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
         uint8_t text[200] = {0}; /* two zero bytes, and neither recipe nor classes */
         const size_t length = strlen(hostile[i].text);
         memcpy(text, hostile[i].text, length);
-        assert_status(cwi_welcome_read(text, length + 2, &got, &recipe, &classes, &err), hostile[i].status);
+        assert_status(cwi_welcome_read(text, length + 2, &got, &required, &recipe, &classes, &err), hostile[i].status);
     }
     cwi_free(blob);
     cwi_setup_close(&setup);

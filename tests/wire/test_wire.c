@@ -14,7 +14,7 @@ enum {
     AT_LABELS_SIZE = 24,
     AT_BLOB_SIZE = 28
 };
-enum { HEADER = 32, TYPES = 16 };
+enum { HEADER = 32, TYPES = 19 };
 
 static const int32_t LABELS[3] = {0, 9, 3};
 static const uint8_t BLOB[] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -38,6 +38,9 @@ static cw_msg sample_message(cw_msg_type type)
     m.clients = 4;
     m.steps = 235;
     m.test_samples = 10000;
+    m.weights = 1000;
+    m.buffers = 20;
+    m.batch = 16;
     m.status = CW_ERR_IO;
     m.labels = LABELS;
     m.blob = BLOB;
@@ -113,6 +116,13 @@ static void each_member_that_counts_arrives(void **state)
     assert_true(d.version_max == 2 && d.clients == 4 && d.fingerprint == m.fingerprint);
     SENT(CW_MSG_READY);
     assert_true(d.samples == 3 && d.test_samples == 10000 && d.fingerprint == m.fingerprint);
+    SENT(CW_MSG_JOIN);
+    assert_true(d.samples == 3 && d.test_samples == 10000 && d.fingerprint == m.fingerprint);
+    assert_true(d.weights == 1000 && d.buffers == 20 && d.batch == 16);
+    SENT(CW_MSG_GIVE_STATE);
+    assert_int_equal(d.epoch, 7);
+    SENT(CW_MSG_CLIENT_STATE);
+    assert_int_equal(d.epoch, 7);
     SENT(CW_MSG_BEGIN);
     assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7 && d.step == 21 && d.steps == 235);
     SENT(CW_MSG_ACTIVATION);
@@ -276,7 +286,12 @@ static void encoder_refuses_what_no_decoder_takes(void **state)
     REFUSED(CW_MSG_ERROR, m.status = CW_OK);
     REFUSED(CW_MSG_ERROR, m.status = (cw_status)99);
     REFUSED(CW_MSG_PING, m.type = (cw_msg_type)0);
-    REFUSED(CW_MSG_PING, m.type = (cw_msg_type)17);
+    REFUSED(CW_MSG_PING, m.type = (cw_msg_type)20);
+    REFUSED(CW_MSG_JOIN, m.batch = 0);
+    REFUSED(CW_MSG_JOIN, m.weights = UINT64_MAX);
+    REFUSED(CW_MSG_GIVE_STATE, m.blob_size = 7);
+    REFUSED(CW_MSG_CLIENT_STATE, m.blob_size = 0);
+    REFUSED(CW_MSG_ACTIVATION, m.labels = NULL; m.label_width = CW_TARGETS_TENSOR);
 #undef REFUSED
     cw_msg m = sample_message(CW_MSG_GRADIENT);
     assert_status(cw_msg_encode(&m, frame, 10, &size, NULL), CW_ERR_TOO_SMALL);
@@ -358,7 +373,7 @@ static void forged_fields_are_refused_where_they_are(void **state)
     forged(CW_MSG_HELLO, 0, 1, 'X', CW_ERR_MAGIC, 0);
     forged(CW_MSG_HELLO, 4, 1, 2, CW_ERR_VERSION, 4);
     forged(CW_MSG_PING, AT_TYPE, 1, 0, bad, AT_TYPE);
-    forged(CW_MSG_PING, AT_TYPE, 1, 17, bad, AT_TYPE);
+    forged(CW_MSG_PING, AT_TYPE, 1, 20, bad, AT_TYPE);
     forged(CW_MSG_PING, AT_TYPE, 1, 255, bad, AT_TYPE);
     forged(CW_MSG_PING, AT_TYPE, 1, CW_MSG_BEGIN, bad, AT_FIELDS_SIZE);
     forged(CW_MSG_HELLO, AT_SESSION, 8, 1, bad, AT_SESSION);
@@ -369,6 +384,8 @@ static void forged_fields_are_refused_where_they_are(void **state)
     forged(CW_MSG_WELCOME, HEADER + 4, 4, UINT32_MAX, bad, HEADER + 4);
     forged(CW_MSG_WELCOME, HEADER + 4, 4, 3, bad, 8); /* the sample is client 3 */
     forged(CW_MSG_READY, HEADER + 8, 8, UINT64_MAX, bad, HEADER + 8);
+    forged(CW_MSG_JOIN, HEADER + 24, 8, UINT64_MAX, bad, HEADER + 24);
+    forged(CW_MSG_JOIN, HEADER + 40, 4, 0, bad, HEADER + 40);
     forged(CW_MSG_BEGIN, HEADER, 4, 0, bad, HEADER);
     forged(CW_MSG_BEGIN, HEADER, 4, 3, bad, HEADER);
     forged(CW_MSG_ACTIVATION, HEADER + 12, 4, 65537, bad, HEADER + 12);
@@ -426,6 +443,115 @@ static void forged_labels_are_refused(void **state)
     reseal(frame, size);
     assert_status(cw_msg_decode(frame, size, &d, &err), CW_ERR_CORRUPT);
     assert_int_equal(err.offset, labels + 8);
+}
+
+/* A batch of three regression targets, two numbers each; and a map of classes in bytes, which are int64 to the loss. */
+static cw_msg with_targets(const void *data, cw_dtype dtype, cw_dtype as, int ndim, const int64_t *dim)
+{
+    cw_msg m = sample_message(CW_MSG_ACTIVATION);
+    const cw_shape shape = cw_shape_of(ndim, dim);
+    m.labels = NULL;
+    m.targets = cw_tensor_view(dtype, &shape, (void *)(uintptr_t)data);
+    m.targets_as = as;
+    return m;
+}
+
+static const float REAL_TARGETS[6] = {1, -2, 3.5f, 0, 5, -6};
+static const int64_t REAL_DIM[2] = {3, 2}, MAP_DIM[3] = {3, 2, 2};
+static const uint8_t MAP_TARGETS[12] = {0, 1, 2, 3, 4, 255, 6, 7, 8, 9, 10, 11};
+
+static void targets_may_be_a_tensor(void **state)
+{
+    (void)state;
+    const cw_msg sent[] = {with_targets(REAL_TARGETS, CW_F32, CW_F32, 2, REAL_DIM),
+                           with_targets(MAP_TARGETS, CW_U8, CW_I64, 3, MAP_DIM)};
+    for (size_t i = 0; i < CWI_COUNT(sent); i++) {
+        uint8_t frame[BUFFER], again[BUFFER];
+        int32_t labels[3];
+        cw_msg d;
+        cw_error err;
+        const size_t size = encode(&sent[i], frame);
+        assert_ok_err(cw_msg_decode(frame, size, &d, &err), err);
+        assert_int_equal(d.label_width, CW_TARGETS_TENSOR);
+        assert_int_equal(d.targets.dtype, sent[i].targets.dtype);
+        assert_int_equal(d.targets_as, sent[i].targets_as);
+        assert_true(cw_shape_equal(&d.targets.shape, &sent[i].targets.shape));
+        assert_memory_equal(d.targets.data, sent[i].targets.data, i ? sizeof MAP_TARGETS : sizeof REAL_TARGETS);
+        assert_memory_equal(d.blob, BLOB, sizeof BLOB);
+        assert_int_equal(encode(&d, again), size);
+        assert_memory_equal(again, frame, size);
+        assert_status(cw_msg_labels(&d, 10, labels, &err), CW_ERR_PROTOCOL);
+    }
+}
+
+/* The bytes themselves, as those of labels above. */
+static void targets_bytes_are_pinned(void **state)
+{
+    (void)state;
+    static const uint8_t expected[] = {
+        255, 0, 0, 0,             /* width */
+        4,   6, 3, 0, 0, 0, 0, 0, /* u8, as int64, 3 dimensions */
+        3,   0, 0, 0, 0, 0, 0, 0,   2, 0, 0, 0, 0,  0,  0, 0, 2, 0, 0, 0, 0, 0,
+        0,   0, 0, 1, 2, 3, 4, 255, 6, 7, 8, 9, 10, 11, 0, 0, 0, 0, 0, 0, 0, 0, /* elements, padding */
+        0,   0, 0, 0, 1, 2, 3, 4,   5, 6, 7, 8};
+    uint8_t frame[BUFFER];
+    const cw_msg m = with_targets(MAP_TARGETS, CW_U8, CW_I64, 3, MAP_DIM);
+    const size_t size = encode(&m, frame), at = HEADER + 20;
+    assert_int_equal(size, at + sizeof expected);
+    assert_memory_equal(frame + at, expected, sizeof expected);
+    assert_int_equal(cwi_get_le(frame + AT_LABELS_SIZE, 4), 44);
+}
+
+static void forge_targets(size_t at, unsigned width, uint64_t value)
+{
+    uint8_t frame[BUFFER];
+    cw_msg d, m = with_targets(REAL_TARGETS, CW_F32, CW_F32, 2, REAL_DIM);
+    cw_error err = {.message = ""};
+    const size_t size = encode(&m, frame);
+    cwi_put_le(frame + at, value, width);
+    reseal(frame, size);
+    assert_status(cw_msg_decode(frame, size, &d, &err), CW_ERR_CORRUPT);
+    assert_true(err.message[0]);
+    assert_null(d.targets.data);
+}
+
+static void forged_targets_are_refused(void **state)
+{
+    (void)state;
+    const size_t head = HEADER + 24, dims = head + 8;
+    const uint64_t wrong_dims[] = {0, 1, 4, UINT64_MAX, INT64_MAX, UINT64_C(1) << 62};
+    for (unsigned dtype = 0; dtype < 256; dtype++)
+        if (dtype != CW_F32)
+            forge_targets(head + 1, 1, dtype);
+    for (unsigned ndim = 0; ndim < 256; ndim++)
+        if (ndim != 2)
+            forge_targets(head + 2, 1, ndim);
+    for (size_t i = 3; i < 8; i++)
+        forge_targets(head + i, 1, 1);
+    for (size_t i = 0; i < CWI_COUNT(wrong_dims); i++) {
+        forge_targets(dims, 8, wrong_dims[i]);
+        forge_targets(dims + 8, 8, wrong_dims[i]);
+    }
+    forge_targets(head, 1, 7);        /* no dtype */
+    forge_targets(HEADER + 16, 4, 2); /* other samples */
+    forge_targets(HEADER + 20, 4, 1);
+}
+
+static void targets_of_no_use_are_not_sent(void **state)
+{
+    (void)state;
+    uint8_t frame[BUFFER];
+    size_t size;
+    cw_msg wrong[] = {with_targets(REAL_TARGETS, CW_F32, CW_I64, 2, REAL_DIM),
+                      with_targets(REAL_TARGETS, (cw_dtype)9, (cw_dtype)9, 2, REAL_DIM),
+                      with_targets(REAL_TARGETS, CW_I64, CW_I32, 2, REAL_DIM),
+                      with_targets(REAL_TARGETS, CW_F32, CW_F32, 0, REAL_DIM),
+                      with_targets(NULL, CW_F32, CW_F32, 2, REAL_DIM),
+                      with_targets(REAL_TARGETS, CW_F32, CW_F32, 2, (int64_t[]){2, 3}),
+                      with_targets(REAL_TARGETS, CW_F32, CW_F32, 2, REAL_DIM)};
+    wrong[CWI_COUNT(wrong) - 1].labels = LABELS;
+    for (size_t i = 0; i < CWI_COUNT(wrong); i++)
+        assert_status(cw_msg_encode(&wrong[i], frame, BUFFER, &size, NULL), CW_ERR_INVALID);
 }
 
 static void hostile_lengths_are_refused(void **state)
@@ -500,6 +626,10 @@ int main(void)
         cmocka_unit_test(forged_fields_are_refused_where_they_are),
         cmocka_unit_test(labels_may_be_absent),
         cmocka_unit_test(forged_labels_are_refused),
+        cmocka_unit_test(targets_may_be_a_tensor),
+        cmocka_unit_test(targets_bytes_are_pinned),
+        cmocka_unit_test(forged_targets_are_refused),
+        cmocka_unit_test(targets_of_no_use_are_not_sent),
         cmocka_unit_test(hostile_lengths_are_refused),
         cmocka_unit_test(our_texts_are_cleaned_when_sent),
         cmocka_unit_test(names),

@@ -46,6 +46,13 @@ def test_simulate(tmp_path):
     assert all(ratio > 5 for ratio in times_fewer(said)), said
 
 
+def test_client_and_server(tmp_path):
+    folder = data("/usr/share/datasets/fashion-mnist", CACHE / "fashion-mnist")
+    said = run("client_and_server.py", "--data", folder, "--limit", 1000, "--epochs", 2, cwd=tmp_path)
+    first, second = accuracies(said)
+    assert second > max(first, 40), said
+
+
 def test_transformer(tmp_path):
     folder = data(CACHE / "ag-news", CACHE / "ag-news-10k")
     said = run("transformer.py", "--data", folder, "--limit", 600, "--epochs", 2, cwd=tmp_path)

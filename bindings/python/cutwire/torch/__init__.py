@@ -10,5 +10,7 @@ from ._cut import Cut, Stats, is_behind_relu
 from ._decode import decode
 from ._gradients import GradientCompression, compress_gradients
 from ._split import cut_points, split
+from .network import Client, Server, keygen
 
-__all__ = ["Cut", "GradientCompression", "Stats", "compress_gradients", "cut_points", "decode", "is_behind_relu", "split"]
+__all__ = ["Client", "Cut", "GradientCompression", "Server", "Stats", "compress_gradients", "cut_points", "decode", "is_behind_relu",
+           "keygen", "split"]

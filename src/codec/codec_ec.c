@@ -40,6 +40,14 @@ bool cwi_ec_order(const cwi_value *v, cwi_order_id id, const cw_shape *shape, cw
     return cwi_order_of(id, shape, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE, out);
 }
 
+bool cwi_ec_ctx_shape(cwi_order_id id, const cw_shape *ordered, size_t elements, cwi_ctx_shape *out)
+{
+    if (id.narrow)
+        return cwi_ctx_shape_narrow(ordered, elements, out);
+    cwi_ctx_shape_of(ordered, elements, out);
+    return true;
+}
+
 size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
 {
     return 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
@@ -95,6 +103,7 @@ static cwi_order_id order_in(const cwi_payload *p)
         id.name = (cwi_order_name)p->body[CWI_EC_AT_ORDER];
         id.width = (unsigned)cwi_get_le(p->body + CWI_EC_AT_WIDTH, 2);
         id.bands = p->body[CWI_EC_AT_BANDS];
+        id.narrow = p->body[CWI_EC_AT_MORE] & CWI_EC_NARROW;
     }
     return id;
 }
@@ -120,7 +129,7 @@ static bool known_flags(const cwi_payload *p)
     if (!about && b[CWI_EC_AT_ABOUT])
         return false;
     return (b[CWI_EC_AT_ABOUT] & 15) < CWI_ABOUT_TOP && b[CWI_EC_AT_ABOUT] >> 4 < CWI_ABOUT_ORDERS &&
-           !b[CWI_EC_AT_BANDS + 1];
+           !(b[CWI_EC_AT_MORE] & ~CWI_EC_NARROW);
 }
 
 static cw_status check(const cwi_payload *p, cw_error *err)
@@ -134,10 +143,9 @@ static cw_status check(const cwi_payload *p, cw_error *err)
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
     if (!known_flags(p))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
-    if (!order_of(p, &order))
+    if (!order_of(p, &order) || !cwi_ec_ctx_shape(order_in(p), &order.shape, p->elements, &shape))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
                            "an ec payload with layout %u, which its tensor cannot have", p->body[CWI_EC_AT_ORDER]);
-    cwi_ctx_shape_of(&order.shape, p->elements, &shape);
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
     normalize(v);
@@ -356,7 +364,7 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
             job->err, CW_ERR_MISMATCH, p->header_size,
             "the payload was encoded with a support, which is not in it: decoding it takes the same one");
     cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
-    cwi_ctx_shape_of(shape, p->elements, &d.shape);
+    cwi_ec_ctx_shape(order_in(p), shape, p->elements, &d.shape);
     d.symbols = job->work;
     d.support = has_support ? job->support : NULL;
     d.zero = rest.zero;
@@ -414,26 +422,31 @@ static cw_status decode(cwi_decode_job *job)
                                                              : decode_in_order(job, &order.shape);
 }
 
-static size_t work_in(const cwi_payload *p, const cwi_order *order, unsigned threads)
+/* 0 where there is no such order. */
+static size_t work_in(const cwi_payload *p, cwi_order_id id, unsigned threads)
 {
+    cwi_order order;
     cwi_ctx_shape shape;
-    cwi_ctx_shape_of(&order->shape, p->elements, &shape);
+    if (!cwi_ec_order(p->value, id, &p->shape, &order) ||
+        !cwi_ec_ctx_shape(id, &order.shape, p->elements, &shape))
+        return 0;
     return 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) +
-           moved_size(order, p->elements, sizeof(float)) + offsets_size(p, &order->shape);
+           moved_size(&order, p->elements, sizeof(float)) + offsets_size(p, &order.shape);
 }
 
 /* In its order, or where there is no body yet in any that the shape can have. */
 static size_t decode_work(const cwi_payload *p, unsigned threads)
 {
-    cwi_order order;
     size_t most = 0;
     if (p->elements == 0)
         return 0;
     if (p->body)
-        return order_of(p, &order) ? work_in(p, &order, threads) : 0;
-    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);)
-        if (cwi_ec_order(p->value, id, &p->shape, &order))
-            most = CWI_MAX(most, work_in(p, &order, threads));
+        return work_in(p, order_in(p), threads);
+    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);) {
+        cwi_order_id narrow = id;
+        narrow.narrow = true;
+        most = CWI_MAX(most, CWI_MAX(work_in(p, id, threads), work_in(p, narrow, threads)));
+    }
     return most;
 }
 

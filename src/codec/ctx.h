@@ -7,7 +7,7 @@
  * one channel. 32 planes make a group, one in each lane:
  *   - with 16 samples or more, planes of one channel; groups that follow each other are the channels of the same
  *     samples, which is a section, and later ones may be predicted from earlier ones;
- *   - with fewer, all samples of several channels.
+ *   - with fewer, all samples of several channels; or, where these are small, of one channel all the same.
  * Whole sections of CWI_CTX_BLOCK elements or more are a block, which is a stream of its own, so that blocks can be
  * coded by several threads. */
 #ifndef CWI_CTX_H
@@ -20,6 +20,7 @@
 
 enum {
     CWI_CTX_WIDTH = 4096,
+    CWI_CTX_NARROW = 1 << 14, /* elements of a sample, at most, where lanes are left empty: it costs time and memory */
     CWI_CTX_BLOCK = 1 << 18,
     CWI_CTX_STRIP = 512, /* positions handled at a time, in whole rows */
     CWI_CTX_PREFIX = 12,
@@ -41,6 +42,9 @@ typedef struct cwi_ctx_shape {
 } cwi_ctx_shape;
 
 void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *out);
+/* The same with one channel in a group, however few samples there are: channels may refer to others, and most lanes are
+ * empty. False where that cannot be had, or is no different. */
+bool cwi_ctx_shape_narrow(const cw_shape *shape, size_t elements, cwi_ctx_shape *out);
 
 /* How a channel is predicted; ref[] are channels before it. */
 typedef struct cwi_ctx_set {

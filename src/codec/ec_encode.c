@@ -25,20 +25,27 @@ static size_t moved_size(const cwi_order *o, size_t elements, cw_dtype dtype)
     return cwi_order_moves(o) ? rounded(elements * cw_dtype_size(dtype)) + rounded(elements) : 0;
 }
 
+static void add_order(const cwi_input *in, cwi_order_id id, order_sizes *most)
+{
+    cwi_order order;
+    cwi_ctx_shape s;
+    if (!cwi_ec_order(in->value, id, in->shape, &order) || !cwi_ec_ctx_shape(id, &order.shape, in->elements, &s))
+        return;
+    most->tables = CWI_MAX(most->tables, cwi_ctx_tables_bound(&s));
+    most->blocks = CWI_MAX(most->blocks, s.blocks);
+    most->work = CWI_MAX(most->work, cwi_ctx_work_size(&s, in->threads));
+    most->moved = CWI_MAX(most->moved, moved_size(&order, in->elements, in->dtype));
+    most->offsets = CWI_MAX(most->offsets, cwi_offsets_channels(&order.shape));
+}
+
 static order_sizes sizes_in_any_order(const cwi_input *in)
 {
     order_sizes most = {0};
     for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; in->elements && cwi_order_next(&id, in->shape);) {
-        cwi_order order;
-        cwi_ctx_shape s;
-        if (!cwi_ec_order(in->value, id, in->shape, &order))
-            continue;
-        cwi_ctx_shape_of(&order.shape, in->elements, &s);
-        most.tables = CWI_MAX(most.tables, cwi_ctx_tables_bound(&s));
-        most.blocks = CWI_MAX(most.blocks, s.blocks);
-        most.work = CWI_MAX(most.work, cwi_ctx_work_size(&s, in->threads));
-        most.moved = CWI_MAX(most.moved, moved_size(&order, in->elements, in->dtype));
-        most.offsets = CWI_MAX(most.offsets, cwi_offsets_channels(&order.shape));
+        cwi_order_id narrow = id;
+        narrow.narrow = true;
+        add_order(in, id, &most);
+        add_order(in, narrow, &most);
     }
     return most;
 }
@@ -96,7 +103,7 @@ static bool begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->larger = 1;
     e->offset = (int32_t *)(void *)at;
     e->ctx.work = at + offsets_size(shape);
-    cwi_ctx_shape_of(shape, job->elements, &e->ctx.shape);
+    cwi_ec_ctx_shape(id, shape, job->elements, &e->ctx.shape);
     return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
 }
 
@@ -203,6 +210,7 @@ static bool write(cwi_ec_encoding *e, size_t room, size_t *size)
     body[CWI_EC_AT_ORDER] = (uint8_t)e->order.name;
     cwi_put_le(body + CWI_EC_AT_WIDTH, e->order.width, 2);
     body[CWI_EC_AT_BANDS] = (uint8_t)e->order.bands;
+    body[CWI_EC_AT_MORE] = e->order.narrow ? CWI_EC_NARROW : 0;
     if (e->about)
         body[CWI_EC_AT_ABOUT] = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
     uint8_t *steps = body + CWI_EC_PREFIX;
@@ -457,13 +465,13 @@ cw_status cwi_ec_encode(cwi_encode_job *job)
     if (job->elements == 0)
         return encode_nothing(job);
     const cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
-    cwi_order_id other = {.name = id.name};
+    cwi_order_id other = {.name = id.name, .width = id.width};
     const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
     if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC &&
         !sized_alone) /* features side by side, or one sample after the other */
         return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
-    other.bands = cwi_order_bands(other, job->shape, per_sample);
-    if (sized_alone || other.bands == 0) /* whichever takes less is mostly nearer at the same size */
-        return encode_as(job, other.bands ? other : id);
+    const bool few = cwi_order_for_few(&other, job->shape, job->elements, per_sample);
+    if (sized_alone || !few) /* whichever takes less is mostly nearer at the same size */
+        return encode_as(job, few ? other : id);
     return encode_shorter(job, id, other);
 }

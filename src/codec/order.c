@@ -90,14 +90,24 @@ bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_o
            cut_into_bands(o, id.name == CWI_ORDER_NHWC || id.name == CWI_ORDER_NLC, id.bands);
 }
 
-unsigned cwi_order_bands(cwi_order_id id, const cw_shape *shape, bool per_sample)
+bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements, bool per_sample)
 {
     cwi_order o;
+    cwi_ctx_shape s;
     const size_t samples = shape->ndim ? (size_t)shape->dim[0] : 0;
-    for (id.bands = 2; samples > 0 && samples < ENOUGH_SAMPLES && id.bands <= CWI_ORDER_BANDS_MOST; id.bands++)
-        if (samples * id.bands >= ENOUGH_SAMPLES && cwi_order_of(id, shape, per_sample, &o))
-            return id.bands;
-    return 0;
+    if (samples == 0 || samples >= ENOUGH_SAMPLES)
+        return false;
+    *id = (cwi_order_id){.name = id->name, .width = id->width};
+    if (cwi_order_of(*id, shape, per_sample, &o) && cwi_ctx_shape_narrow(&o.shape, elements, &s))
+        return id->narrow = true;
+    for (id->bands = 2; id->bands <= CWI_ORDER_BANDS_MOST; id->bands++) {
+        if (!cwi_order_of(*id, shape, per_sample, &o))
+            continue;
+        id->narrow = cwi_ctx_shape_narrow(&o.shape, elements, &s);
+        if (id->narrow || samples * id->bands >= ENOUGH_SAMPLES)
+            return true;
+    }
+    return false;
 }
 
 /* Rows that are too long for planes have sizes that are of no shorter ones. */

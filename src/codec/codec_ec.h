@@ -8,6 +8,7 @@
 #include "codec/ec_about.h"
 #include "codec/ec_offsets.h"
 #include "codec/order.h"
+#include "codec/profile.h"
 
 enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_LAYOUT, CWI_EC_KEYS };
 enum {
@@ -20,7 +21,8 @@ enum {
     CWI_EC_AT_BANDS = 6,
     CWI_EC_AT_MORE = 7, /* more flags: */
     CWI_EC_NARROW = 1,  /* groups of one channel though samples are few */
-    CWI_EC_SIGNED = 1, /* flags */
+    CWI_EC_PROFILE = 2, /* zero, levels, offsets, weights and tables are those of a profile, whose hash follows */
+    CWI_EC_SIGNED = 1,  /* flags */
     CWI_EC_CLASSES = 2,
     CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way */
     CWI_EC_OFFSETS = 16, /* channels have a background of their own */

@@ -97,17 +97,18 @@ bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements,
     const size_t samples = shape->ndim ? (size_t)shape->dim[0] : 0;
     if (samples == 0 || samples >= ENOUGH_SAMPLES)
         return false;
-    *id = (cwi_order_id){.name = id->name, .width = id->width};
-    if (cwi_order_of(*id, shape, per_sample, &o) && cwi_ctx_shape_narrow(&o.shape, elements, &s))
-        return id->narrow = true;
-    for (id->bands = 2; id->bands <= CWI_ORDER_BANDS_MOST; id->bands++) {
-        if (!cwi_order_of(*id, shape, per_sample, &o))
+    cwi_order_id few = {.name = id->name, .width = id->width};
+    bool found = cwi_order_of(few, shape, per_sample, &o) && cwi_ctx_shape_narrow(&o.shape, elements, &s);
+    few.narrow = found;
+    for (unsigned bands = 2; !found && bands <= CWI_ORDER_BANDS_MOST; bands++) {
+        few.bands = bands;
+        if (!cwi_order_of(few, shape, per_sample, &o))
             continue;
-        id->narrow = cwi_ctx_shape_narrow(&o.shape, elements, &s);
-        if (id->narrow || samples * id->bands >= ENOUGH_SAMPLES)
-            return true;
+        few.narrow = cwi_ctx_shape_narrow(&o.shape, elements, &s);
+        found = few.narrow || samples * bands >= ENOUGH_SAMPLES;
     }
-    return false;
+    *id = found ? few : *id;
+    return found;
 }
 
 /* Rows that are too long for planes have sizes that are of no shorter ones. */

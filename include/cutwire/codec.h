@@ -53,6 +53,30 @@ typedef struct cw_codec_family {
 size_t cw_codec_family_count(void);
 const cw_codec_family *cw_codec_family_at(size_t i);
 
+/* ---- profiles ---- */
+
+/* What was learned of earlier tensors of one cut: weights, tables, levels and offsets, which a payload of ec then need
+ * not carry. So a single sample costs about what one of a batch does. Both ends need the same profile; a payload names
+ * it by its hash. Immutable: any number of threads may use one at once. */
+typedef struct cw_profile cw_profile;
+
+/* From `size` bytes, which it keeps no pointer to, and which may be anybody's. On failure *out is NULL.
+ * CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_CHECKSUM, CW_ERR_CORRUPT, CW_ERR_INVALID (NULL arguments),
+ * CW_ERR_NO_MEMORY. */
+cw_status cw_profile_create(const void *bytes, size_t size, cw_profile **out, cw_error *err);
+/* Learns one of `count` tensors (CW_F32 or CW_BF16) whose shapes are the same but for dimension 0, of 2 to 5
+ * dimensions, for an `ec` codec with err or step and round=nearest. A few hundred samples are enough, and it is for
+ * those like them. It takes some 10 bytes of memory for each element. On failure *out is NULL.
+ * CW_ERR_INVALID (another codec, tensors that do not go together), CW_ERR_NONFINITE, CW_ERR_NO_MEMORY. */
+cw_status cw_profile_train(const cw_codec *codec, const cw_tensor *const *tensors, size_t count, cw_profile **out,
+                           cw_error *err);
+/* NULL and pointer to NULL allowed; *profile becomes NULL. */
+void cw_profile_destroy(cw_profile **profile);
+/* Its bytes, to keep or to send; they live as long as the profile. */
+const void *cw_profile_bytes(const cw_profile *profile, size_t *size);
+/* By which payloads name it; never 0. */
+uint64_t cw_profile_hash(const cw_profile *profile);
+
 /* Options of one encode call; zero-initialize, or pass NULL for all defaults. */
 typedef struct cw_encode_args {
     uint64_t seed;    /* stream of stochastic codecs: same seed, same bytes */
@@ -63,6 +87,9 @@ typedef struct cw_encode_args {
     /* NULL, or a byte for each element: where it is 0 the element is 0, and decoding, which gets the same bytes, knows
      * it; ec does not code such elements, other codecs make no use of it. */
     const uint8_t *support;
+    /* NULL, or what was learned of tensors like this one: ec takes it where the payload gets shorter, which then
+     * decodes with it alone. Of no use beside a support, nor to other codecs. */
+    const cw_profile *profile;
 } cw_encode_args;
 
 typedef struct cw_decode_args {
@@ -71,8 +98,9 @@ typedef struct cw_decode_args {
     size_t work_size;
     uint8_t *sent; /* NULL, or room for a byte for each element: 0 where it decodes to 0, and with ec where its code is
                       0, which may decode to the small value that is expected there; else 1 */
-    const uint8_t *support; /* the one that the payload was encoded with, or NULL: of no use to payloads without one,
-                               and with another one what decodes is nonsense */
+    const uint8_t *support;    /* the one that the payload was encoded with, or NULL: of no use to payloads without one,
+                                  and with another one what decodes is nonsense */
+    const cw_profile *profile; /* the one that the payload names, or NULL: of no use to payloads that name none */
 } cw_decode_args;
 
 /* Upper bound of the payload of a tensor of this dtype and shape; 0 when it cannot be encoded. */
@@ -84,7 +112,8 @@ size_t cw_codec_work_size(const cw_codec *codec, const cw_tensor *in);
  * dst must not overlap it. On failure dst's contents are undefined and *size is 0. With round=stochastic what decodes
  * is on average over seeds the input, but only nearly so for ec with bpe or bytes, whose step depends on the noise.
  * CW_ERR_NONFINITE (offset: first such element), CW_ERR_TOO_SMALL, CW_ERR_INVALID (a layout that the tensor cannot
- * have, too), CW_ERR_NO_MEMORY. */
+ * have, too, or a profile beside round=stochastic), CW_ERR_MISMATCH (a profile of tensors of another shape),
+ * CW_ERR_NO_MEMORY. */
 cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_args *args, void *dst, size_t capacity,
                     size_t *size, cw_error *err);
 
@@ -98,6 +127,7 @@ typedef struct cw_payload_info {
     size_t payload_bytes;
     uint16_t version;  /* of the format: 2 of ec, 1 of other codecs, and of ec before */
     uint32_t checksum; /* CRC-32C as stored */
+    uint64_t profile;  /* hash of the profile that decoding takes, or 0 */
 } cw_payload_info;
 
 /* CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_CORRUPT, CW_ERR_UNSUPPORTED; err->offset is the byte at fault.
@@ -113,7 +143,8 @@ size_t cw_decode_work_size(const cw_payload_info *info);
 /* Decodes into out->data, which is the caller's and holds as many elements as the payload says: out->shape must equal
  * the payload's, out->dtype is CW_F32 (or the payload's own). Trusts nothing: whatever the bytes, it returns an
  * error or a tensor, without reading past src + size. On failure out->data is undefined.
- * The errors of cw_payload_inspect, CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape, dtype, or no support where it takes one),
+ * The errors of cw_payload_inspect, CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape, dtype, no support where it takes one, no
+ * profile or another one than it names),
  * CW_ERR_NO_MEMORY. */
 cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decode_args *args, cw_error *err);
 

@@ -198,6 +198,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
                           .seed = args->seed,
                           .evaluate = args->evaluate,
                           .support = args->support,
+                          .profile = args->profile,
                           .threads = input.threads,
                           .body = (uint8_t *)dst + header,
                           .capacity = capacity - header,
@@ -239,6 +240,7 @@ cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info
     info->payload_bytes = size;
     info->version = (uint16_t)p.version;
     info->checksum = p.checksum;
+    info->profile = p.family->profile_of ? p.family->profile_of(&p) : 0;
     return CW_OK;
 }
 
@@ -311,6 +313,7 @@ cw_status cw_decode(const void *src, size_t size, cw_tensor *out, const cw_decod
                           .kernels = kernels,
                           .threads = thread_count(args->threads),
                           .support = args->support,
+                          .profile = args->profile,
                           .sent = args->sent,
                           .err = err,
                           .sink = {.kernels = kernels, .dtype = out->dtype, .data = out->data}};

@@ -40,6 +40,14 @@ bool cwi_ec_order(const cwi_value *v, cwi_order_id id, const cw_shape *shape, cw
     return cwi_order_of(id, shape, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE, out);
 }
 
+bool cwi_ec_ctx_shape(cwi_order_id id, const cw_shape *ordered, size_t elements, cwi_ctx_shape *out)
+{
+    if (id.narrow)
+        return cwi_ctx_shape_narrow(ordered, elements, out);
+    cwi_ctx_shape_of(ordered, elements, out);
+    return true;
+}
+
 size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
 {
     return 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
@@ -51,13 +59,29 @@ static size_t prefix_of(const cwi_payload *p)
     return p->version == 1 ? CWI_EC_FIRST_PREFIX : CWI_EC_PREFIX;
 }
 
+static bool has_profile(const cwi_payload *p)
+{
+    return p->version > 1 && p->elements && p->body[CWI_EC_AT_MORE] & CWI_EC_PROFILE;
+}
+
+static uint64_t profile_of(const cwi_payload *p)
+{
+    return has_profile(p) ? cwi_get_le(p->body + CWI_EC_PREFIX, CWI_PROFILE_HASH) : 0;
+}
+
+/* Where steps begin. */
+static size_t steps_at(const cwi_payload *p)
+{
+    return prefix_of(p) + (has_profile(p) ? CWI_PROFILE_HASH : 0);
+}
+
 /* Where levels end. */
 static size_t levels_end(const cwi_payload *p, const cwi_layout *l)
 {
     const unsigned flags = p->body[0];
-    const size_t plain = prefix_of(p) + cwi_ec_fixed(l, p->body[1], flags & CWI_EC_CLASSES && !(flags & CWI_EC_ABOUT));
+    const size_t plain = steps_at(p) + cwi_ec_fixed(l, p->body[1], flags & CWI_EC_CLASSES && !(flags & CWI_EC_ABOUT));
     cwi_about_levels levels;
-    if (!(flags & CWI_EC_ABOUT))
+    if (!(flags & CWI_EC_ABOUT) || has_profile(p))
         return plain;
     const uint8_t *end = plain > p->body_size ? NULL
                                               : cwi_about_levels_get(p->body + plain, p->body_size - plain,
@@ -69,7 +93,7 @@ static size_t levels_end(const cwi_payload *p, const cwi_layout *l)
 static size_t fixed_of(const cwi_payload *p, const cwi_layout *l, const cw_shape *shape, float *offset)
 {
     const size_t at = levels_end(p, l), channels = cwi_offsets_channels(shape);
-    if (!(p->body[0] & CWI_EC_OFFSETS))
+    if (!(p->body[0] & CWI_EC_OFFSETS) || has_profile(p))
         return at;
     if (at > p->body_size || channels == 0)
         return SIZE_MAX;
@@ -95,6 +119,7 @@ static cwi_order_id order_in(const cwi_payload *p)
         id.name = (cwi_order_name)p->body[CWI_EC_AT_ORDER];
         id.width = (unsigned)cwi_get_le(p->body + CWI_EC_AT_WIDTH, 2);
         id.bands = p->body[CWI_EC_AT_BANDS];
+        id.narrow = p->body[CWI_EC_AT_MORE] & CWI_EC_NARROW;
     }
     return id;
 }
@@ -120,7 +145,7 @@ static bool known_flags(const cwi_payload *p)
     if (!about && b[CWI_EC_AT_ABOUT])
         return false;
     return (b[CWI_EC_AT_ABOUT] & 15) < CWI_ABOUT_TOP && b[CWI_EC_AT_ABOUT] >> 4 < CWI_ABOUT_ORDERS &&
-           !b[CWI_EC_AT_BANDS + 1];
+           !(b[CWI_EC_AT_MORE] & ~(CWI_EC_NARROW | CWI_EC_PROFILE)) && (about || !(b[CWI_EC_AT_MORE] & CWI_EC_PROFILE));
 }
 
 static cw_status check(const cwi_payload *p, cw_error *err)
@@ -128,8 +153,8 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
     cwi_order order;
     cwi_ctx_shape shape;
-    const size_t prefix = prefix_of(p);
-    if (p->body_size < prefix || (p->body_size - prefix) / 4 < l.segments)
+    const size_t prefix = prefix_of(p), steps = p->body_size < prefix ? prefix : steps_at(p);
+    if (p->body_size < steps || (p->body_size - steps) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
     if (!known_flags(p))
@@ -137,7 +162,10 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     if (!order_of(p, &order))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
                            "an ec payload with layout %u, which its tensor cannot have", p->body[CWI_EC_AT_ORDER]);
-    cwi_ctx_shape_of(&order.shape, p->elements, &shape);
+    if (!cwi_ec_ctx_shape(order_in(p), &order.shape, p->elements, &shape) ||
+        (has_profile(p) && !cwi_ctx_may_refer(&shape)))
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + CWI_EC_AT_MORE,
+                           "an ec payload with flags %u, which its tensor cannot have", p->body[CWI_EC_AT_MORE]);
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
     normalize(v);
@@ -146,7 +174,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
                            "an ec payload that has neither err, bpe, bytes nor step");
     const size_t at = fixed_of(p, &l, &order.shape, NULL);
     if (at > p->body_size || (p->elements == 0 && p->body_size != prefix) ||
-        !cwi_ctx_check(&shape, p->body + at, p->body_size - at))
+        !cwi_ctx_check(&shape, has_profile(p), p->body + at, p->body_size - at))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
     return CW_OK;
@@ -154,7 +182,7 @@ static cw_status check(const cwi_payload *p, cw_error *err)
 
 static cw_status check_levels(const cwi_payload *p, size_t count, cw_error *err)
 {
-    const size_t at = prefix_of(p);
+    const size_t at = steps_at(p);
     for (size_t i = 0; i < count; i++) {
         const float level = get_float(p->body + at + 4 * i);
         if (!isfinite(level) || signbit(level))
@@ -244,8 +272,9 @@ static void fix_tails(const uint8_t *symbols, size_t n, float step, parts *p, fl
 /* Magnitudes of the symbols below CWI_EC_EXACT, of each class: of symbol s in class c at CWI_SYMBOLS c + s. */
 typedef float class_levels[CWI_CTX_CLASSES * CWI_SYMBOLS];
 
-static void find_levels(const cwi_payload *p, const cwi_layout *l, float step, class_levels level)
+static void find_levels(const cwi_decode_job *job, const cwi_layout *l, float step, class_levels level)
 {
+    const cwi_payload *p = job->payload;
     const uint8_t *body = p->body, *common = body + prefix_of(p) + cwi_ec_fixed(l, 0, false);
     const uint8_t *own = body + prefix_of(p) + cwi_ec_fixed(l, body[1], false);
     for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
@@ -257,12 +286,16 @@ static void find_levels(const cwi_payload *p, const cwi_layout *l, float step, c
         }
 }
 
-static void find_about_levels(const cwi_payload *p, const cwi_layout *l, float step, class_levels level)
+static void find_about_levels(const cwi_decode_job *job, const cwi_layout *l, float step, class_levels level)
 {
     cwi_about_levels levels;
-    const size_t at = prefix_of(p) + cwi_ec_fixed(l, 0, false);
+    const cwi_payload *p = job->payload;
+    const size_t at = steps_at(p) + cwi_ec_fixed(l, 0, false);
     const unsigned zero = p->body[CWI_EC_AT_ABOUT] & 15;
-    cwi_about_levels_get(p->body + at, p->body_size - at, p->body[0] & CWI_EC_CLASSES, &levels);
+    if (has_profile(p))
+        levels = job->profile->levels;
+    else
+        cwi_about_levels_get(p->body + at, p->body_size - at, p->body[0] & CWI_EC_CLASSES, &levels);
     for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
         for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
             const float v = cwi_about_level(&levels, c, s, zero) * step;
@@ -292,8 +325,8 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
     class_levels level = {0};
     const cwi_payload *payload = job->payload;
     const uint8_t *symbols = job->work;
-    const float step = get_float(payload->body + prefix_of(payload) + 4 * segment);
-    (p->about ? find_about_levels : find_levels)(payload, l, step, level);
+    const float step = get_float(payload->body + steps_at(payload) + 4 * segment);
+    (p->about ? find_about_levels : find_levels)(job, l, step, level);
     for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
@@ -320,6 +353,8 @@ static size_t symbols_size(size_t elements)
 
 static size_t offsets_size(const cwi_payload *p, const cw_shape *shape)
 {
+    if (p->body && has_profile(p))
+        return 0;
     return !p->body || p->body[0] & CWI_EC_OFFSETS ? symbols_size(cwi_offsets_channels(shape) * sizeof(float)) : 0;
 }
 
@@ -338,28 +373,56 @@ static parts parts_of(const cwi_payload *p, const cw_shape *shape, const float *
     return rest;
 }
 
+/* Whether the profile at hand is the payload's, and suits it. */
+static cw_status check_profile(const cwi_decode_job *job)
+{
+    const cwi_payload *p = job->payload;
+    const cw_profile *profile = job->profile;
+    const unsigned long long named = profile_of(p), given = profile ? profile->hash : 0;
+    const cwi_order_id id = order_in(p);
+    if (!profile)
+        return cwi_fail_at(job->err, CW_ERR_MISMATCH, p->header_size + CWI_EC_PREFIX,
+                           "the payload takes profile %016llx, and none is given", named);
+    if (named != given)
+        return cwi_fail_at(job->err, CW_ERR_MISMATCH, p->header_size + CWI_EC_PREFIX,
+                           "the payload takes profile %016llx, the one that is given is %016llx", named, given);
+    if (!cwi_profile_fits(profile, &p->shape) || id.name != profile->order.name || id.width != profile->order.width ||
+        (p->body[CWI_EC_AT_ABOUT] & 15) != profile->tables.zero ||
+        !(p->body[0] & CWI_EC_CLASSES) != !profile->classes || !(p->body[0] & CWI_EC_OFFSETS) != !profile->offsets)
+        return cwi_fail_at(job->err, CW_ERR_CORRUPT, p->header_size,
+                           "the payload names profile %016llx, which is of other tensors", named);
+    return CW_OK;
+}
+
 static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
     const size_t own = offsets_size(p, shape);
-    float *offset = own > 0 ? (float *)(void *)job->work : NULL;
+    float *own_offset = own > 0 ? (float *)(void *)job->work : NULL;
+    const float *offset = own_offset;
     job->work = own > 0 ? job->work + own : job->work; /* work may be NULL where none is needed */
-    const uint8_t *at = p->body + fixed_of(p, &l, shape, offset);
+    const uint8_t *at = p->body + fixed_of(p, &l, shape, own_offset);
     CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
     if (p->elements == 0)
         return CW_OK;
     const bool has_support = p->body[0] & CWI_EC_SUPPORT;
+    if (has_profile(p)) {
+        CWI_TRY(check_profile(job));
+        offset = job->profile->offset;
+    }
     parts rest = parts_of(p, shape, offset);
     if (has_support && !job->support)
         return cwi_fail_at(
             job->err, CW_ERR_MISMATCH, p->header_size,
             "the payload was encoded with a support, which is not in it: decoding it takes the same one");
-    cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .size = cwi_ctx_size(at)};
-    cwi_ctx_shape_of(shape, p->elements, &d.shape);
+    cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at};
+    cwi_ec_ctx_shape(order_in(p), shape, p->elements, &d.shape);
+    d.size = cwi_ctx_size(&d.shape, has_profile(p), at, (size_t)(p->body + p->body_size - at));
     d.symbols = job->work;
     d.support = has_support ? job->support : NULL;
     d.zero = rest.zero;
+    d.given = has_profile(p) ? &job->profile->tables : NULL;
     d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
     d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
     const uint64_t coded_at = p->header_size + (uint64_t)(at - p->body);
@@ -414,26 +477,30 @@ static cw_status decode(cwi_decode_job *job)
                                                              : decode_in_order(job, &order.shape);
 }
 
-static size_t work_in(const cwi_payload *p, const cwi_order *order, unsigned threads)
+/* 0 where there is no such order. */
+static size_t work_in(const cwi_payload *p, cwi_order_id id, unsigned threads)
 {
+    cwi_order order;
     cwi_ctx_shape shape;
-    cwi_ctx_shape_of(&order->shape, p->elements, &shape);
+    if (!cwi_ec_order(p->value, id, &p->shape, &order) || !cwi_ec_ctx_shape(id, &order.shape, p->elements, &shape))
+        return 0;
     return 2 * symbols_size(p->elements) + cwi_ctx_decode_work_size(&shape, threads) +
-           moved_size(order, p->elements, sizeof(float)) + offsets_size(p, &order->shape);
+           moved_size(&order, p->elements, sizeof(float)) + offsets_size(p, &order.shape);
 }
 
 /* In its order, or where there is no body yet in any that the shape can have. */
 static size_t decode_work(const cwi_payload *p, unsigned threads)
 {
-    cwi_order order;
     size_t most = 0;
     if (p->elements == 0)
         return 0;
     if (p->body)
-        return order_of(p, &order) ? work_in(p, &order, threads) : 0;
-    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);)
-        if (cwi_ec_order(p->value, id, &p->shape, &order))
-            most = CWI_MAX(most, work_in(p, &order, threads));
+        return work_in(p, order_in(p), threads);
+    for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);) {
+        cwi_order_id narrow = id;
+        narrow.narrow = true;
+        most = CWI_MAX(most, CWI_MAX(work_in(p, id, threads), work_in(p, narrow, threads)));
+    }
     return most;
 }
 
@@ -462,5 +529,6 @@ const cwi_family cwi_family_ec = {
     .encode = cwi_ec_encode,
     .check = check,
     .decode = decode,
+    .profile_of = profile_of,
     .decode_work = decode_work,
 };

@@ -8,6 +8,7 @@
 #include "codec/ec_about.h"
 #include "codec/ec_offsets.h"
 #include "codec/order.h"
+#include "codec/profile.h"
 
 enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_LAYOUT, CWI_EC_KEYS };
 enum {
@@ -18,7 +19,10 @@ enum {
     CWI_EC_AT_ABOUT = 3, /* zero, and 16 times the order of its tails */
     CWI_EC_AT_WIDTH = 4,
     CWI_EC_AT_BANDS = 6,
-    CWI_EC_SIGNED = 1, /* flags */
+    CWI_EC_AT_MORE = 7, /* more flags: */
+    CWI_EC_NARROW = 1,  /* groups of one channel though samples are few */
+    CWI_EC_PROFILE = 2, /* zero, levels, offsets, weights and tables are those of a profile, whose hash follows */
+    CWI_EC_SIGNED = 1,  /* flags */
     CWI_EC_CLASSES = 2,
     CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way */
     CWI_EC_OFFSETS = 16, /* channels have a background of their own */
@@ -29,6 +33,8 @@ enum {
 cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t elements);
 /* The order of such a tensor, as cwi_order_of() has it. */
 bool cwi_ec_order(const cwi_value *v, cwi_order_id id, const cw_shape *shape, cwi_order *out);
+/* How such a tensor is coded; false where that cannot be. */
+bool cwi_ec_ctx_shape(cwi_order_id id, const cw_shape *ordered, size_t elements, cwi_ctx_shape *out);
 /* Bytes of the body between its prefix and the symbols. */
 size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes);
 /* Where a class's level of a symbol lies within half a step about the symbol, as a byte, and back, in steps. */

@@ -131,10 +131,11 @@ typedef struct cwi_encode_job {
     uint64_t seed;
     bool evaluate;
     const uint8_t *support; /* as in cw_encode_args */
-    unsigned threads;       /* at least 1 */
-    uint8_t *work;          /* family->work_size() bytes */
-    uint8_t *body;          /* out */
-    size_t capacity;        /* bytes at body */
+    const cw_profile *profile;
+    unsigned threads; /* at least 1 */
+    uint8_t *work;    /* family->work_size() bytes */
+    uint8_t *body;    /* out */
+    size_t capacity;  /* bytes at body */
     size_t header_size;
     size_t size; /* result: bytes used */
     cw_error *err;
@@ -173,7 +174,8 @@ typedef struct cwi_decode_job {
     unsigned threads;
     uint8_t *work;          /* family->decode_work() bytes */
     const uint8_t *support; /* as in cw_decode_args */
-    uint8_t *sent;          /* likewise, or NULL; a family that writes it sets it to NULL */
+    const cw_profile *profile;
+    uint8_t *sent; /* likewise, or NULL; a family that writes it sets it to NULL */
     cw_error *err;
 } cwi_decode_job;
 
@@ -209,6 +211,8 @@ struct cwi_family {
     /* Whether the body's length and fixed fields agree with shape and parameters; reads no more than they take. */
     cw_status (*check)(const cwi_payload *p, cw_error *err);
     cw_status (*decode)(cwi_decode_job *job); /* of a payload that passed check() */
+    /* The hash of the profile that such a payload needs, or 0; NULL: none does. */
+    uint64_t (*profile_of)(const cwi_payload *p);
     /* Scratch of decode; NULL: cwi_decode_work_blocks(). */
     size_t (*decode_work)(const cwi_payload *p, unsigned threads);
 };

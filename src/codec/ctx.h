@@ -7,7 +7,7 @@
  * one channel. 32 planes make a group, one in each lane:
  *   - with 16 samples or more, planes of one channel; groups that follow each other are the channels of the same
  *     samples, which is a section, and later ones may be predicted from earlier ones;
- *   - with fewer, all samples of several channels.
+ *   - with fewer, all samples of several channels; or, where these are small, of one channel all the same.
  * Whole sections of CWI_CTX_BLOCK elements or more are a block, which is a stream of its own, so that blocks can be
  * coded by several threads. */
 #ifndef CWI_CTX_H
@@ -20,6 +20,7 @@
 
 enum {
     CWI_CTX_WIDTH = 4096,
+    CWI_CTX_NARROW = 1 << 14, /* elements of a sample, at most, where lanes are left empty: it costs time and memory */
     CWI_CTX_BLOCK = 1 << 18,
     CWI_CTX_STRIP = 512, /* positions handled at a time, in whole rows */
     CWI_CTX_PREFIX = 12,
@@ -41,6 +42,9 @@ typedef struct cwi_ctx_shape {
 } cwi_ctx_shape;
 
 void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *out);
+/* The same with one channel in a group, however few samples there are: channels may refer to others, and most lanes are
+ * empty. False where that cannot be had, or is no different. */
+bool cwi_ctx_shape_narrow(const cw_shape *shape, size_t elements, cwi_ctx_shape *out);
 
 /* How a channel is predicted; ref[] are channels before it. */
 typedef struct cwi_ctx_set {
@@ -121,6 +125,8 @@ typedef struct cwi_ctx_encoder {
     const uint8_t *support; /* NULL, or as many bytes: where they are 0 symbols are, and are not coded */
     unsigned threads;
     uint8_t *work;                  /* cwi_ctx_work_size() bytes, 64-byte aligned */
+    const cwi_ctx_tables *given;    /* NULL, or what is taken as it is, and not written: it knows all symbols */
+    bool smooth;                    /* tables are to know all symbols in all contexts */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
@@ -143,13 +149,12 @@ bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *s
 
 /* ---- decoding ---- */
 
-/* How long the part says it is; valid once cwi_ctx_check() said so, of a tensor with elements. */
-static inline size_t cwi_ctx_size(const uint8_t *in)
-{
-    return (size_t)cwi_get_le(in + 6, 6);
-}
-/* Whether the part can be what `size` bytes at `in` begin with: for check(), cheap. */
-bool cwi_ctx_check(const cwi_ctx_shape *shape, const uint8_t *in, size_t size);
+/* How long the part says it is, or SIZE_MAX; valid once cwi_ctx_check() said so, of a tensor with elements. Where
+ * tables are given it is the sizes of its streams, and these. */
+size_t cwi_ctx_size(const cwi_ctx_shape *shape, bool given, const uint8_t *in, size_t size);
+/* Whether the part, without tables where they are given, can be what `size` bytes at `in` begin with: for check(),
+ * cheap. */
+bool cwi_ctx_check(const cwi_ctx_shape *shape, bool given, const uint8_t *in, size_t size);
 
 typedef struct cwi_ctx_decoder {
     const cwi_kernels *kernels;
@@ -157,12 +162,13 @@ typedef struct cwi_ctx_decoder {
     unsigned threads;
     const uint8_t *in;
     size_t size;
-    uint8_t *work;          /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
-    const uint8_t *support; /* the encoder's */
-    unsigned zero;          /* likewise its tables' */
-    uint8_t *symbols;       /* out */
-    uint8_t *classes;       /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
-    unsigned count;         /* out: all symbols are below it */
+    uint8_t *work;               /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
+    const uint8_t *support;      /* the encoder's */
+    unsigned zero;               /* likewise its tables' */
+    const cwi_ctx_tables *given; /* NULL, or the encoder's */
+    uint8_t *symbols;            /* out */
+    uint8_t *classes;            /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
+    unsigned count;              /* out: all symbols are below it */
 } cwi_ctx_decoder;
 
 /* Enough with and without classes. */
@@ -191,6 +197,8 @@ typedef uint32_t cwi_ctx_counts[CWI_CONTEXTS][CWI_SYMBOLS];
 /* Merges contexts, fills in the model, and where one table is as good sets CWI_CTX_PLAIN; returns the bits that
  * symbols, weights and tables will take. */
 double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t);
+/* The bits that symbols take with tables that know all of them. */
+double cwi_ctx_cost(const cwi_ctx_tables *t, cwi_ctx_counts counts);
 /* Mode, weights and tables; returns the end. At most cwi_ctx_tables_bound() bytes. */
 uint8_t *cwi_ctx_tables_put(const cwi_ctx_tables *t, const cwi_ctx_shape *shape, uint8_t *out);
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape);

@@ -35,13 +35,30 @@ size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *s, unsigned threads)
     return places_in(s, threads).all;
 }
 
-bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
+size_t cwi_ctx_size(const cwi_ctx_shape *s, bool given, const uint8_t *in, size_t size)
+{
+    if (!given)
+        return (size_t)cwi_get_le(in + 6, 6);
+    size_t all = 4 * s->blocks;
+    if (size / 4 < s->blocks)
+        return SIZE_MAX;
+    for (size_t b = 0; b < s->blocks; b++)
+        if (!cwi_add_size(all, (size_t)cwi_get_le(in + 4 * b, 4), &all))
+            return SIZE_MAX;
+    return all;
+}
+
+bool cwi_ctx_check(const cwi_ctx_shape *s, bool given, const uint8_t *in, size_t size)
 {
     if (s->elements == 0)
         return true;
-    if (size < CWI_CTX_PREFIX + 1 || s->elements > CWI_CTX_ELEMENTS_MOST)
+    if (s->elements > CWI_CTX_ELEMENTS_MOST)
         return false;
-    const uint64_t claimed = cwi_ctx_size(in);
+    if (given)
+        return cwi_ctx_size(s, true, in, size) <= size;
+    if (size < CWI_CTX_PREFIX + 1)
+        return false;
+    const uint64_t claimed = cwi_ctx_size(s, false, in, size);
     const bool empty = in[CWI_CTX_PREFIX] >> 4 == 0;
     const uint64_t least = CWI_CTX_PREFIX + 1 + (empty ? 0 : (uint64_t)s->blocks * 4);
     return cwi_get_le(in, 6) == s->elements && claimed <= size && claimed >= least;
@@ -159,13 +176,17 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
         return d->size == 0;
     const size_t workers = CWI_MAX(CWI_MIN((size_t)d->threads, s->blocks), (size_t)1);
     run r = {.d = d, .places = places_in(s, d->threads)};
-    r.tables.sets = (cwi_ctx_set *)(void *)d->work;
-    r.tables.of = d->work + r.places.of;
-    r.tables.zero = d->zero;
+    if (d->given) {
+        r.tables = *d->given;
+    } else {
+        r.tables.sets = (cwi_ctx_set *)(void *)d->work;
+        r.tables.of = d->work + r.places.of;
+        r.tables.zero = d->zero;
+    }
     r.stream = (const uint8_t **)(void *)(d->work + r.places.streams);
     r.size = (size_t *)(void *)(r.stream + s->blocks);
     const uint8_t *end = d->in + d->size;
-    const uint8_t *at = cwi_ctx_tables_get(d->in + CWI_CTX_PREFIX, end, s, &r.tables);
+    const uint8_t *at = d->given ? d->in : cwi_ctx_tables_get(d->in + CWI_CTX_PREFIX, end, s, &r.tables);
     if (!at)
         return false;
     d->count = r.tables.model.symbols;

@@ -274,6 +274,10 @@ static size_t workers_of(const cwi_ctx_encoder *e)
 static void fit(cwi_ctx_encoder *e)
 {
     const cwi_ctx_shape *s = &e->shape;
+    if (e->given) {
+        e->tables = *e->given;
+        return;
+    }
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
     if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
@@ -300,9 +304,12 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
         return 0;
     fit(e);
     count_sections(e, 1);
-    const double bits = cwi_ctx_choose(s, total_counts(e, workers_of(e)), &e->tables);
+    uint32_t(*counts)[CWI_SYMBOLS] = total_counts(e, workers_of(e));
+    for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
+        counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
+    const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, &e->tables);
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
-    return CWI_CTX_PREFIX + 1 + streams + (size_t)(bits / 8);
+    return (e->given ? 0 : CWI_CTX_PREFIX + 1) + streams + (size_t)(bits / 8);
 }
 
 void cwi_ctx_try(cwi_ctx_encoder *e)
@@ -391,15 +398,17 @@ bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *s
 {
     const cwi_ctx_shape *s = &e->shape;
     uint8_t *tables = scratch_of(e, 0).stream; /* not used yet */
-    const size_t length = (size_t)(cwi_ctx_tables_put(&e->tables, s, tables) - tables);
-    *size = CWI_CTX_PREFIX + length;
-    if (*size <= capacity)
+    const size_t length = (size_t)(e->given ? 0 : cwi_ctx_tables_put(&e->tables, s, tables) - tables);
+    *size = e->given ? 0 : CWI_CTX_PREFIX + length;
+    if (length > 0 && *size <= capacity)
         memcpy(out + CWI_CTX_PREFIX, tables, length);
     if (e->tables.model.symbols > 1)
         *size = encode_blocks(e, out, *size, capacity);
     if (*size > capacity)
         return false;
-    cwi_put_le(out, s->elements, 6);
-    cwi_put_le(out + 6, *size, 6);
+    if (!e->given) {
+        cwi_put_le(out, s->elements, 6);
+        cwi_put_le(out + 6, *size, 6);
+    }
     return true;
 }

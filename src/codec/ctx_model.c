@@ -190,6 +190,16 @@ double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx
     return bits;
 }
 
+double cwi_ctx_cost(const cwi_ctx_tables *t, cwi_ctx_counts counts)
+{
+    double bits = 0;
+    for (unsigned c = 0; c < CWI_CONTEXTS; c++)
+        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+            if (counts[c][s])
+                bits += counts[c][s] * (CWI_CTX_BITS - log2(t->model.start[s + 1][c] - (double)t->model.start[s][c]));
+    return bits;
+}
+
 /* ---- bytes: mode and symbols | weights | which contexts have tables | for each table 4 bits, and gammas ---- */
 
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape)

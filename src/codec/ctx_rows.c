@@ -18,6 +18,17 @@ static void set_planes(const cw_shape *shape, cwi_ctx_shape *s)
     }
 }
 
+/* Groups of so many channels, their sections and blocks. */
+static void cut(cwi_ctx_shape *s, size_t beside)
+{
+    s->beside = beside;
+    s->groups = (s->channels + s->beside - 1) / s->beside;
+    s->sections = (s->samples + s->lanes - 1) / s->lanes;
+    const size_t section = s->lanes * s->channels * s->height * s->width;
+    s->block_sections = (CWI_CTX_BLOCK + section - 1) / section;
+    s->blocks = (s->sections + s->block_sections - 1) / s->block_sections;
+}
+
 void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *s)
 {
     memset(s, 0, sizeof *s);
@@ -28,12 +39,16 @@ void cwi_ctx_shape_of(const cw_shape *shape, size_t elements, cwi_ctx_shape *s)
     s->planes = elements / (s->height * s->width);
     s->samples = s->planes / s->channels;
     s->lanes = CWI_MIN(s->samples, (size_t)CWI_LANES);
-    s->beside = s->samples >= ONE_CHANNEL_LEAST ? 1 : CWI_MIN(s->channels, CWI_LANES / s->lanes);
-    s->groups = (s->channels + s->beside - 1) / s->beside;
-    s->sections = (s->samples + s->lanes - 1) / s->lanes;
-    const size_t section = s->lanes * s->channels * s->height * s->width;
-    s->block_sections = (CWI_CTX_BLOCK + section - 1) / section;
-    s->blocks = (s->sections + s->block_sections - 1) / s->block_sections;
+    cut(s, s->samples >= ONE_CHANNEL_LEAST ? 1 : CWI_MIN(s->channels, CWI_LANES / s->lanes));
+}
+
+bool cwi_ctx_shape_narrow(const cw_shape *shape, size_t elements, cwi_ctx_shape *s)
+{
+    cwi_ctx_shape_of(shape, elements, s);
+    if (elements == 0 || s->beside == 1 || elements / s->samples > CWI_CTX_NARROW)
+        return false;
+    cut(s, 1);
+    return true;
 }
 
 size_t cwi_ctx_rows_size(const cwi_ctx_shape *s)

@@ -25,20 +25,27 @@ static size_t moved_size(const cwi_order *o, size_t elements, cw_dtype dtype)
     return cwi_order_moves(o) ? rounded(elements * cw_dtype_size(dtype)) + rounded(elements) : 0;
 }
 
+static void add_order(const cwi_input *in, cwi_order_id id, order_sizes *most)
+{
+    cwi_order order;
+    cwi_ctx_shape s;
+    if (!cwi_ec_order(in->value, id, in->shape, &order) || !cwi_ec_ctx_shape(id, &order.shape, in->elements, &s))
+        return;
+    most->tables = CWI_MAX(most->tables, cwi_ctx_tables_bound(&s));
+    most->blocks = CWI_MAX(most->blocks, s.blocks);
+    most->work = CWI_MAX(most->work, cwi_ctx_work_size(&s, in->threads));
+    most->moved = CWI_MAX(most->moved, moved_size(&order, in->elements, in->dtype));
+    most->offsets = CWI_MAX(most->offsets, cwi_offsets_channels(&order.shape));
+}
+
 static order_sizes sizes_in_any_order(const cwi_input *in)
 {
     order_sizes most = {0};
     for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; in->elements && cwi_order_next(&id, in->shape);) {
-        cwi_order order;
-        cwi_ctx_shape s;
-        if (!cwi_ec_order(in->value, id, in->shape, &order))
-            continue;
-        cwi_ctx_shape_of(&order.shape, in->elements, &s);
-        most.tables = CWI_MAX(most.tables, cwi_ctx_tables_bound(&s));
-        most.blocks = CWI_MAX(most.blocks, s.blocks);
-        most.work = CWI_MAX(most.work, cwi_ctx_work_size(&s, in->threads));
-        most.moved = CWI_MAX(most.moved, moved_size(&order, in->elements, in->dtype));
-        most.offsets = CWI_MAX(most.offsets, cwi_offsets_channels(&order.shape));
+        cwi_order_id narrow = id;
+        narrow.narrow = true;
+        add_order(in, id, &most);
+        add_order(in, narrow, &most);
     }
     return most;
 }
@@ -50,7 +57,8 @@ bool cwi_ec_bound(const cwi_input *in, size_t *size)
     /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
     const size_t levels =
         CWI_MAX(cwi_ec_fixed(&l, CWI_EC_EXACT, true), cwi_ec_fixed(&l, 0, false) + CWI_ABOUT_LEVELS_MOST);
-    const size_t fixed = CWI_EC_PREFIX + levels + CWI_CTX_PREFIX + s.tables + cwi_offsets_bound(s.offsets) + 64;
+    const size_t fixed =
+        CWI_EC_PREFIX + CWI_PROFILE_HASH + levels + CWI_CTX_PREFIX + s.tables + cwi_offsets_bound(s.offsets) + 64;
     return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
            cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
 }
@@ -75,7 +83,7 @@ static size_t offsets_size(const cw_shape *shape)
     return rounded(cwi_offsets_channels(shape) * (sizeof(int32_t) + sizeof(float)));
 }
 
-static bool begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
+bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
 {
     const cwi_value *v = job->codec->value;
     *e = (cwi_ec_encoding){.job = job, .order = id, .shape = *shape};
@@ -96,8 +104,28 @@ static bool begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->larger = 1;
     e->offset = (int32_t *)(void *)at;
     e->ctx.work = at + offsets_size(shape);
-    cwi_ctx_shape_of(shape, job->elements, &e->ctx.shape);
+    cwi_ec_ctx_shape(id, shape, job->elements, &e->ctx.shape);
     return cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
+}
+
+/* Of a tensor that it fits. False where it cannot be taken for this one. */
+static bool begin_profile(cwi_ec_encoding *e)
+{
+    cwi_encode_job *job = e->job;
+    const cw_profile *p = job->profile;
+    e->profile = p;
+    e->ctx.given = &p->tables;
+    if (!cwi_ctx_may_refer(&e->ctx.shape))
+        return false;
+    if (p->offsets) {
+        const double rms = e->rms[0];
+        job->source.offset = p->offset;
+        job->source.channels = p->channels;
+        job->source.plane = e->ctx.shape.height * e->ctx.shape.width;
+        cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
+        e->larger = e->rms[0] > 0 ? rms / e->rms[0] : 1;
+    }
+    return p->tables.zero > 0 || !e->is_signed;
 }
 
 /* ---- writing ---- */
@@ -198,21 +226,26 @@ static bool write(cwi_ec_encoding *e, size_t room, size_t *size)
                          : e->is_signed ? CWI_EC_SIGNED
                                         : 0) |
                         (e->classes ? CWI_EC_CLASSES : 0) | (e->job->support ? CWI_EC_SUPPORT : 0) |
-                        (e->offsets ? CWI_EC_OFFSETS : 0));
+                        (e->offsets || (e->profile && e->profile->offsets) ? CWI_EC_OFFSETS : 0));
     body[1] = (uint8_t)e->levels;
     body[CWI_EC_AT_ORDER] = (uint8_t)e->order.name;
     cwi_put_le(body + CWI_EC_AT_WIDTH, e->order.width, 2);
     body[CWI_EC_AT_BANDS] = (uint8_t)e->order.bands;
+    body[CWI_EC_AT_MORE] = (uint8_t)((e->order.narrow ? CWI_EC_NARROW : 0) | (e->profile ? CWI_EC_PROFILE : 0));
     if (e->about)
         body[CWI_EC_AT_ABOUT] = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
     uint8_t *steps = body + CWI_EC_PREFIX;
+    if (e->profile) {
+        cwi_put_le(steps, e->profile->hash, CWI_PROFILE_HASH);
+        steps += CWI_PROFILE_HASH;
+    }
     cwi_ec_set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
         put_float(steps + 4 * s, cwi_ec_step_of(e, s));
     for (unsigned i = 1; i <= e->levels; i++)
         put_float(steps + cwi_ec_fixed(&e->layout, i - 1, false), e->level[i]);
     uint8_t *own = steps + cwi_ec_fixed(&e->layout, e->levels, false);
-    if (e->about)
+    if (e->about && !e->profile)
         cwi_about_levels_put(&e->own, own);
     for (unsigned i = 0; e->classes && !e->about && i < CWI_EC_CLASS_LEVELS; i++)
         own[i] = cwi_ec_class_level(e, i / CWI_CTX_CLASSED, i % CWI_CTX_CLASSED);
@@ -378,10 +411,14 @@ static double bits_as_expected(cwi_ec_encoding *e)
     return bits + CWI_MIN(0.6 * bits, 1.0) * log2(CWI_MAX(error, 1e-6));
 }
 
-/* With offsets or without, whatever takes less. */
-static double plan_with_offsets(cwi_ec_encoding *e)
+double cwi_ec_plan_asked(cwi_ec_encoding *e)
 {
-    const double saved = may_have_offsets(e) ? find_offsets(e) : 0;
+    if (e->profile || e->learns || (!e->stochastic && !e->job->support && e->cap >= (size_t)32 * CWI_EC_CLASS_LEVELS)) {
+        e->may_be_about = true;
+        e->ctx.magnitudes = cwi_ec_magnitudes;
+        e->ctx.of = e;
+    }
+    const double saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
     if (saved == 0 || saved > OFFSETS_SURE || e->cap < SIZE_MAX)
         return plan_as_asked(e);
     const double with = bits_as_expected(e);
@@ -394,15 +431,12 @@ static double plan_with_offsets(cwi_ec_encoding *e)
 static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
 {
     cwi_ec_encoding e;
-    if (!begin(&e, job, id, shape))
+    if (!cwi_ec_begin(&e, job, id, shape))
         return CW_ERR_NONFINITE;
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
-    if (!e.stochastic && !job->support && e.cap >= (size_t)32 * CWI_EC_CLASS_LEVELS) {
-        e.may_be_about = true;
-        e.ctx.magnitudes = cwi_ec_magnitudes;
-        e.ctx.of = &e;
-    }
-    return write_within(&e, plan_with_offsets(&e));
+    if (job->profile && !begin_profile(&e))
+        return CW_ERR_TOO_SMALL;
+    return write_within(&e, cwi_ec_plan_asked(&e));
 }
 
 /* By way of copies. */
@@ -449,21 +483,68 @@ static cw_status encode_shorter(cwi_encode_job *job, cwi_order_id one, cwi_order
     return fits && (status != CW_OK || job->size > size) ? encode_as(job, one) : status;
 }
 
-cw_status cwi_ec_encode(cwi_encode_job *job)
+/* Without a profile. */
+static cw_status encode_alone(cwi_encode_job *job)
 {
     const cwi_value *v = job->codec->value;
     const cwi_order_name asked = (cwi_order_name)v[CWI_EC_LAYOUT].whole;
     const bool per_sample = v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
-    if (job->elements == 0)
-        return encode_nothing(job);
     const cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
-    cwi_order_id other = {.name = id.name};
+    cwi_order_id other = {.name = id.name, .width = id.width};
     const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
     if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC &&
         !sized_alone) /* features side by side, or one sample after the other */
         return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
-    other.bands = cwi_order_bands(other, job->shape, per_sample);
-    if (sized_alone || other.bands == 0) /* whichever takes less is mostly nearer at the same size */
-        return encode_as(job, other.bands ? other : id);
+    const bool few = cwi_order_for_few(&other, job->shape, job->elements, per_sample);
+    if (sized_alone || !few) /* whichever takes less is mostly nearer at the same size */
+        return encode_as(job, few ? other : id);
     return encode_shorter(job, id, other);
+}
+
+/* Whether it took what was to be expected, so that nothing else need be tried. */
+static bool took_as_learned(const cwi_encode_job *job)
+{
+    enum { FIXED = CWI_EC_PREFIX + CWI_PROFILE_HASH + 12 };
+    const double learned = job->profile->bits * (double)job->elements / 8;
+    return (double)job->size <= learned + FIXED;
+}
+
+/* With a profile, or where that is longer than it should be, without, whatever is shorter. */
+static cw_status encode_by_profile(cwi_encode_job *job)
+{
+    const bool per_sample = job->codec->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
+    cwi_order_id id = job->profile->order;
+    cwi_order_for_few(&id, job->shape, job->elements, per_sample);
+    cw_status status = encode_as(job, id);
+    const bool fits = status == CW_OK;
+    if (status != CW_OK && status != CW_ERR_TOO_SMALL)
+        return status;
+    if (fits && took_as_learned(job))
+        return CW_OK;
+    cwi_encode_job alone = *job;
+    alone.profile = NULL;
+    status = encode_alone(&alone);
+    if (fits && (status != CW_OK || alone.size > job->size))
+        return encode_as(job, id);
+    job->size = alone.size;
+    return status;
+}
+
+cw_status cwi_ec_encode(cwi_encode_job *job)
+{
+    const cw_profile *profile = job->profile;
+    if (profile && job->codec->value[CWI_EC_ROUND].whole)
+        return cwi_fail(job->err, CW_ERR_INVALID, "codec %s: a profile goes with round=nearest alone",
+                        cw_codec_spec(job->codec));
+    if (profile && !cwi_profile_fits(profile, job->shape)) {
+        char has[100], wants[100];
+        return cwi_fail(job->err, CW_ERR_MISMATCH,
+                        "the tensor is %s, profile %016llx was learned from ones like %s: but for the first dimension "
+                        "they are the same",
+                        cw_shape_format(job->shape, has, sizeof has), (unsigned long long)profile->hash,
+                        cw_shape_format(&profile->shape, wants, sizeof wants));
+    }
+    if (job->elements == 0)
+        return encode_nothing(job);
+    return profile && !job->support ? encode_by_profile(job) : encode_alone(job);
 }

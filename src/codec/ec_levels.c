@@ -206,6 +206,30 @@ static void weigh_about(cwi_ec_encoding *e)
     e->error = e->ctx.whole || plain <= 0 ? left * unit : e->error * left / plain;
 }
 
+/* The error with a profile's levels. */
+static void weigh_given(cwi_ec_encoding *e)
+{
+    const cwi_ctx_moments *m = &e->ctx.moments;
+    const cwi_about_levels *l = &e->profile->levels;
+    e->classes = e->profile->classes;
+    e->error = cwi_ec_error(e->stats, e->step, false, NULL);
+    if (m->elements == 0)
+        return;
+    double left = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++) {
+            const cwi_ctx_moment *of = &m->of[c][s];
+            const double level =
+                ((double)cwi_about_level(l, c, s, e->zero) + 0.5 - ((int)s - (int)e->zero)) * CWI_CTX_ONE;
+            left += cwi_about_is_tail(s, e->zero)
+                        ? spread_about_middle(of)
+                        : (double)of->square - 2 * level * (double)of->sum + level * level * (double)of->count;
+        }
+    const double plain = spread_of_magnitudes(e);
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->elements);
+    e->error = e->ctx.whole || plain <= 0 ? left * unit : e->error * left / plain;
+}
+
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol)
 {
     const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, symbol), *own = &e->ctx.moments.of[class][symbol];
@@ -217,7 +241,9 @@ uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned sy
 
 void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried)
 {
-    if (e->about)
+    if (e->profile)
+        weigh_given(e);
+    else if (e->about)
         weigh_about(e);
     else
         weigh_classes(e, tried);

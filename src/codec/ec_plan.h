@@ -12,7 +12,9 @@ typedef struct cwi_ec_encoding {
     cw_shape shape; /* as which they are coded */
     cwi_layout layout;
     bool is_signed, stochastic;
-    uint64_t noise; /* key */
+    const cw_profile *profile; /* or NULL */
+    bool learns;               /* one: symbols are about a zero */
+    uint64_t noise;            /* key */
     double *rms;
     cwi_ec_stats *stats;
     size_t offsets; /* channels that have them, or 0 */
@@ -38,6 +40,13 @@ typedef struct cwi_ec_encoding {
     double error;    /* with those: the relative error (squared) */
     cwi_ec_tally tally;
 } cwi_ec_encoding;
+
+/* ---- all (ec_encode.c) ---- */
+
+/* False when there is a NaN or infinity. */
+bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, const cw_shape *shape);
+/* Plans what is asked for, with offsets or without, and returns its step. */
+double cwi_ec_plan_asked(cwi_ec_encoding *e);
 
 /* ---- symbols (ec_quantize.c) ---- */
 

@@ -31,8 +31,14 @@ void cwi_ec_set_step(cwi_ec_encoding *e, double step)
     e->step = step;
     e->first = make_quant(e, 0);
     e->zero = 0;
-    e->about = e->may_be_about && !isinf(step) && cwi_about_choose(e->bins, step, &e->zero);
+    e->about = e->may_be_about && !isinf(step) && (cwi_about_choose(e->bins, step, &e->zero) || e->learns);
+    if (e->about && e->is_signed && e->zero == 0) /* which the sample did not see */
+        e->zero = 1;
     e->zero = e->about ? e->zero : 0;
+    if (e->profile) {
+        e->about = true;
+        e->zero = e->profile->tables.zero;
+    }
 }
 
 cwi_ec_quant cwi_ec_quant_of(const cwi_ec_encoding *e, size_t segment)
@@ -112,7 +118,8 @@ void cwi_ec_quantize_all(cwi_ec_encoding *e, double step)
     cwi_ec_set_step(e, step);
     cwi_ec_forget(e);
     cwi_ec_quantize(e, 0, e->layout.elements, e->symbols);
-    if (e->about && cwi_ec_rest(e) > e->layout.elements / 2) { /* a sample did not see what there is */
+    if (e->about && !e->profile && !e->learns &&
+        cwi_ec_rest(e) > e->layout.elements / 2) { /* a sample did not see what there is */
         e->may_be_about = false;
         cwi_ec_set_step(e, step);
         cwi_ec_forget(e);

@@ -15,6 +15,8 @@ enum {
 /* Bytes before the symbols. */
 size_t cwi_ec_head(const cwi_ec_encoding *e)
 {
+    if (e->profile)
+        return CWI_EC_PREFIX + CWI_PROFILE_HASH + cwi_ec_fixed(&e->layout, 0, false);
     return CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes && !e->about) +
            (e->about ? cwi_about_levels_size(&e->own) : 0) + (e->offsets ? cwi_offsets_size(e->offset, e->offsets) : 0);
 }
@@ -45,7 +47,7 @@ static size_t some_of(const cwi_ec_encoding *e)
 {
     const cw_shape *shape = &e->shape;
     const size_t all = (size_t)shape->dim[0];
-    if (shape->ndim < 2 || all < 2 * LEAST)
+    if (e->profile || shape->ndim < 2 || all < 2 * LEAST)
         return 0;
     const size_t enough = ENOUGH / (e->layout.elements / all) + 1;
     const size_t some = CWI_MAX(CWI_MAX(all / SOME, enough), (size_t)LEAST);

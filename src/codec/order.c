@@ -90,14 +90,25 @@ bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_o
            cut_into_bands(o, id.name == CWI_ORDER_NHWC || id.name == CWI_ORDER_NLC, id.bands);
 }
 
-unsigned cwi_order_bands(cwi_order_id id, const cw_shape *shape, bool per_sample)
+bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements, bool per_sample)
 {
     cwi_order o;
+    cwi_ctx_shape s;
     const size_t samples = shape->ndim ? (size_t)shape->dim[0] : 0;
-    for (id.bands = 2; samples > 0 && samples < ENOUGH_SAMPLES && id.bands <= CWI_ORDER_BANDS_MOST; id.bands++)
-        if (samples * id.bands >= ENOUGH_SAMPLES && cwi_order_of(id, shape, per_sample, &o))
-            return id.bands;
-    return 0;
+    if (samples == 0 || samples >= ENOUGH_SAMPLES)
+        return false;
+    cwi_order_id few = {.name = id->name, .width = id->width};
+    bool found = cwi_order_of(few, shape, per_sample, &o) && cwi_ctx_shape_narrow(&o.shape, elements, &s);
+    few.narrow = found;
+    for (unsigned bands = 2; !found && bands <= CWI_ORDER_BANDS_MOST; bands++) {
+        few.bands = bands;
+        if (!cwi_order_of(few, shape, per_sample, &o))
+            continue;
+        few.narrow = cwi_ctx_shape_narrow(&o.shape, elements, &s);
+        found = few.narrow || samples * bands >= ENOUGH_SAMPLES;
+    }
+    *id = found ? few : *id;
+    return found;
 }
 
 /* Rows that are too long for planes have sizes that are of no shorter ones. */

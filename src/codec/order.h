@@ -20,6 +20,7 @@ typedef struct cwi_order_id {
     cwi_order_name name;
     unsigned width; /* with CWI_ORDER_NLC and _NCL: places of a row, where rows follow each other; else 0 */
     unsigned bands; /* 2 .. 255: of 3 or 4 dimensions, planes are cut into so many, which count as samples; else 0 */
+    bool narrow;    /* groups of one channel, however few samples there are: cwi_ctx_shape_narrow() */
 } cwi_order_id;
 
 enum { CWI_ORDER_BANDS_MOST = 255 };
@@ -38,9 +39,9 @@ bool cwi_order_next(cwi_order_id *id, const cw_shape *shape);
 /* The order that suits the data, or with a name the rest of it. */
 cwi_order_id cwi_order_guess(cwi_order_name name, const cwi_source *s, const cw_shape *shape, size_t elements,
                              bool per_sample);
-/* The bands that make few samples enough for channels to be predicted from each other; 0 where there are enough, or
- * planes cannot be cut. */
-unsigned cwi_order_bands(cwi_order_id id, const cw_shape *shape, bool per_sample);
+/* Puts into *id what lets channels be predicted from each other though samples are few: groups of one channel, with
+ * bands where samples are too large for that. False where there are enough, or planes cannot be cut. */
+bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements, bool per_sample);
 /* Whether elements move. */
 static inline bool cwi_order_moves(const cwi_order *o)
 {

@@ -38,7 +38,7 @@ def run(*args, code=0, **changes):
     return done.stderr if code else done.stdout
 
 
-SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "inspect"], "repro": ["figure1", "figure2", "figure3", "table1", "theorem1", "lemma2", "theorem4"],
+SUBCOMMANDS = {"codec": ["encode", "decode", "roundtrip", "train", "inspect"], "repro": ["figure1", "figure2", "figure3", "table1", "theorem1", "lemma2", "theorem4"],
                "bench": ["codec", "engine", "loader"], "data": ["list", "fetch", "verify"]}
 
 

@@ -128,8 +128,37 @@ def coded_in_context():
         assert 1.5 * sizes[1] < sizes[0], sizes
 
 
+def profiles():
+    """What was learned of some samples codes others, and both ends need it."""
+    rng = np.random.default_rng(5)
+    mixed = np.einsum("ck,nkhw->nchw", rng.normal(size=(12, 3)), np.cumsum(rng.normal(size=(20, 3, 8, 10)), axis=3))
+    x = (mixed + rng.normal(scale=0.2, size=mixed.shape)).astype("<f4")
+    for name, part in (("a.npy", x[:9]), ("b.npy", x[9:18]), ("one.npy", x[18:19])):
+        np.save(name, part)
+    made = last_object(run("train", "--codec", "ec:err=0.2", "--out", "p", "a.npy", "b.npy", "--json"))
+    assert made["bytes"] == os.path.getsize("p") and len(made["profile"]) == 16, made
+    for spec in ("ec:err=0.2,profile=p", "ec:profile=p,err=0.2", "ec:err=0.2,profile=p,layout=nchw"):
+        result = last_object(run("roundtrip", "--codec", spec, "--in", "one.npy", "--json"))
+        assert result["profile"] == made["profile"] and result["rel_error"] < 0.202, result
+    without = last_object(run("roundtrip", "--codec", "ec:err=0.2", "--in", "one.npy", "--json"))
+    assert 1.3 * result["payload_bytes"] < without["payload_bytes"] and "profile" not in without
+    run("encode", "--codec", "ec:err=0.2,profile=p", "--in", "one.npy", "--out", "one.cw")
+    run("decode", "--profile", "p", "--in", "one.cw", "--out", "y.npy")
+    error = np.linalg.norm((np.load("y.npy") - x[18:19]).ravel()) / np.linalg.norm(x[18:19].ravel())
+    assert error < 0.202
+    assert "decodes" in run("inspect", "--profile", "p", "one.cw")
+    run("train", "--codec", "ec:err=0.1", "--out", "q", "a.npy")
+    assert made["profile"] in run("decode", "--in", "one.cw", "--out", "y.npy", code=1)
+    assert made["profile"] in run("decode", "--profile", "q", "--in", "one.cw", "--out", "y.npy", code=1)
+    assert "not a profile" in run("decode", "--profile", "one.npy", "--in", "one.cw", "--out", "y.npy", code=1)
+    assert "only codec ec" in run("encode", "--codec", "ms:profile=p", "--in", "one.npy", "--out", "o", code=2)
+    assert "No such file" in run("encode", "--codec", "ec:profile=absent", "--in", "one.npy", "--out", "o", code=1)
+    assert "err or step" in run("train", "--codec", "ec:bpe=1", "--out", "o", "a.npy", code=1)
+    assert "same file" in run("train", "--codec", "ec", "--out", "a.npy", "a.npy", code=2)
+
+
 def help_and_errors():
-    for args in (["--help"], ["encode", "--help"], ["decode", "--help"], ["roundtrip", "--help"], ["inspect", "--help"]):
+    for args in (["--help"], ["encode", "--help"], ["decode", "--help"], ["roundtrip", "--help"], ["train", "--help"], ["inspect", "--help"]):
         text = run(*args)
         assert "usage: cutwire codec" in text and "examples:" in text, text
     np.save("x.npy", np.ones((2, 3), "<f4"))
@@ -157,6 +186,7 @@ with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     roundtrips()
     coded_in_context()
+    profiles()
     through_pipes()
     help_and_errors()
 print("cutwire codec does as it says")

@@ -33,6 +33,19 @@ static bool is_wanted(const char *folder, const char *name, const cw_tensor *got
     return same;
 }
 
+/* Of payloads that take one, or NULL. */
+static cw_profile *profile_of(const char *folder, const char *name)
+{
+    uint8_t *bytes;
+    size_t size;
+    cw_profile *profile = NULL;
+    if (!strstr(name, "profile") || cw_file_read(path_of(folder, name, ".profile"), &bytes, &size, NULL) != CW_OK)
+        return NULL;
+    cw_profile_create(bytes, size, &profile, NULL);
+    cw_bytes_free(bytes);
+    return profile;
+}
+
 static bool check(const char *folder, const char *name)
 {
     uint8_t *payload;
@@ -46,11 +59,14 @@ static bool check(const char *folder, const char *name)
     uint8_t *support = strstr(name, "support") ? malloc(info.elements) : NULL;
     for (size_t i = 0; support && i < info.elements; i++)
         support[i] = i % 3 != 0;
-    bool same = cw_decode(payload, size, &got, &(cw_decode_args){.support = support}, &err) == CW_OK;
+    cw_profile *profile = profile_of(folder, name);
+    const cw_decode_args args = {.support = support, .profile = profile};
+    bool same = cw_decode(payload, size, &got, &args, &err) == CW_OK;
     same = same && is_wanted(folder, name, &got, info.elements);
     if (!same)
         fprintf(stderr, "golden_decode: %s decodes to something else: %s\n", name, err.message);
     free(support);
+    cw_profile_destroy(&profile);
     cw_tensor_free(&got);
     cw_bytes_free(payload);
     return same;

@@ -57,6 +57,21 @@ static uint8_t *support_of(const char *name, size_t count)
     return support;
 }
 
+/* Of payloads that take one. */
+static cw_profile *profile_of(const char *name)
+{
+    uint8_t *bytes;
+    size_t size;
+    cw_error err;
+    cw_profile *profile = NULL;
+    if (!strstr(name, "profile"))
+        return NULL;
+    assert_ok_err(cw_file_read(path_of(name, ".profile"), &bytes, &size, &err), err);
+    assert_ok_err(cw_profile_create(bytes, size, &profile, &err), err);
+    cw_bytes_free(bytes);
+    return profile;
+}
+
 static void check(const char *name, int *bf16)
 {
     cw_error err;
@@ -67,8 +82,9 @@ static void check(const char *name, int *bf16)
     assert_ok_err(cw_payload_inspect(p.bytes, p.size, &info, &err), err);
     assert_ok(cw_tensor_alloc(&got, CW_F32, &info.shape));
     uint8_t *support = support_of(name, info.elements);
+    cw_profile *profile = profile_of(name);
     for (int threads = 1; threads <= 2; threads++) {
-        const cw_decode_args args = {.threads = threads, .support = support};
+        const cw_decode_args args = {.threads = threads, .support = support, .profile = profile};
         assert_ok_err(cw_decode(p.bytes, p.size, &got, &args, &err), err);
         assert_wanted(name, &got, info.elements);
     }
@@ -77,6 +93,7 @@ static void check(const char *name, int *bf16)
         ++*bf16;
     }
     cwi_free(support);
+    cw_profile_destroy(&profile);
     cw_tensor_free(&got);
     cw_bytes_free(p.bytes);
 }
@@ -98,7 +115,7 @@ static void golden_payloads_decode_as_ever(void **state)
         count++;
     }
     closedir(dir);
-    assert_int_equal(count, 39);
+    assert_int_equal(count, 42);
     assert_int_equal(bf16, 1);
 }
 

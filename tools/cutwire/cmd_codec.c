@@ -7,11 +7,12 @@
 #include <time.h>
 
 #include "cli_files.h"
+#include "cli_profile.h"
 #include "commands.h"
 
 /* What the options of all subcommands set. */
 typedef struct options {
-    const char *codec, *in, *out;
+    const char *codec, *in, *out, *profile;
     int seed, threads;
     bool evaluate, json;
 } options;
@@ -61,6 +62,10 @@ static int required(const char *command, const char *name, const char *value)
     {                                                                                                                  \
         "threads", "N", "threads to use [1]; the bytes are the same", CLI_INT, &(o).threads                            \
     }
+#define OPTION_PROFILE(o)                                                                                              \
+    {                                                                                                                  \
+        "profile", "FILE", "the profile that the payload takes, where it takes one", CLI_STRING, &(o).profile          \
+    }
 #define OPTION_JSON(o)                                                                                                 \
     {                                                                                                                  \
         "json", NULL, "print one JSON object as the last line", CLI_FLAG, &(o).json                                    \
@@ -71,6 +76,7 @@ static int required(const char *command, const char *name, const char *value)
 
 typedef struct encoded {
     cw_codec *codec;
+    cw_profile *profile; /* or NULL */
     cw_tensor input;
     uint8_t *bytes;
     size_t size;
@@ -80,6 +86,7 @@ typedef struct encoded {
 static void encoded_free(encoded *e)
 {
     cw_codec_destroy(&e->codec);
+    cw_profile_destroy(&e->profile);
     cw_tensor_free(&e->input);
     free(e->bytes);
 }
@@ -89,10 +96,10 @@ static int load_and_encode(const char *command, const options *o, encoded *e)
 {
     memset(e, 0, sizeof *e);
     cw_error err = {.message = ""};
-    cw_status status = cw_codec_create(o->codec, &e->codec, &err);
-    if (status != CW_OK)
-        return cli_fail(CLI_USAGE, "%s: --codec: %s", command, err.message);
-    const int code = cli_npy_read(command, o->in, &e->input);
+    int code = cli_codec_open(command, o->codec, &e->codec, &e->profile);
+    if (code != CLI_GO_ON)
+        return code;
+    code = cli_npy_read(command, o->in, &e->input);
     if (code != CLI_GO_ON)
         return code;
     size_t bound = cw_codec_bound(e->codec, &e->input);
@@ -101,17 +108,18 @@ static int load_and_encode(const char *command, const options *o, encoded *e)
         return cli_fail(CLI_FAILURE, "%s: %s: out of memory (%zu bytes for the payload)", command,
                         cli_input_name(o->in), bound);
     memset(e->bytes, 0, bound); /* so that the time below is encoding's own, not the system's for fresh memory */
-    const cw_encode_args args = {.seed = (uint64_t)o->seed, .evaluate = o->evaluate, .threads = o->threads};
+    const cw_encode_args args = {
+        .seed = (uint64_t)o->seed, .evaluate = o->evaluate, .threads = o->threads, .profile = e->profile};
     double began = now();
-    status = cw_encode(e->codec, &e->input, &args, e->bytes, bound, &e->size, &err);
+    const cw_status status = cw_encode(e->codec, &e->input, &args, e->bytes, bound, &e->size, &err);
     e->seconds = now() - began;
     return status == CW_OK ? CLI_GO_ON
                            : cli_fail(CLI_FAILURE, "%s: %s: %s", command, cli_input_name(o->in), err.message);
 }
 
 /* Decodes into a tensor of the dtype it was encoded from. */
-static int decode(const char *command, const char *what, const uint8_t *bytes, size_t size, int threads, cw_tensor *out,
-                  double *seconds)
+static int decode(const char *command, const char *what, const uint8_t *bytes, size_t size, const cw_decode_args *args,
+                  cw_tensor *out, double *seconds)
 {
     cw_payload_info info;
     cw_error err = {.message = ""};
@@ -123,7 +131,7 @@ static int decode(const char *command, const char *what, const uint8_t *bytes, s
         memset(out->data, 0, info.elements * cw_dtype_size(info.dtype)); /* as above */
     double began = now();
     if (status == CW_OK)
-        status = cw_decode(bytes, size, out, &(cw_decode_args){.threads = threads}, &err);
+        status = cw_decode(bytes, size, out, args, &err);
     *seconds = now() - began;
     if (status == CW_OK)
         return CLI_GO_ON;
@@ -131,6 +139,19 @@ static int decode(const char *command, const char *what, const uint8_t *bytes, s
     if (err.offset != CW_NO_OFFSET && *err.message)
         return cli_fail(CLI_FAILURE, "%s: %s: %s (at byte %llu)", command, what, why, (unsigned long long)err.offset);
     return cli_fail(CLI_FAILURE, "%s: %s: %s", command, what, why);
+}
+
+/* With the profile that --profile names, if any. */
+static int decode_file(const char *command, const options *o, const cli_input *in, cw_tensor *out, double *seconds)
+{
+    cw_profile *profile;
+    memset(out, 0, sizeof *out);
+    int code = cli_profile_read(command, o->profile, &profile);
+    if (code == CLI_GO_ON)
+        code = decode(command, cli_input_name(o->in), in->data, in->size,
+                      &(cw_decode_args){.threads = o->threads, .profile = profile}, out, seconds);
+    cw_profile_destroy(&profile);
+    return code;
 }
 
 /* ---- results ---- */
@@ -157,6 +178,11 @@ static json_t *describe(const cw_payload_info *info)
     json_object_set_new(object, "header_bytes", json_integer((json_int_t)info->header_bytes));
     json_object_set_new(object, "bits_per_element", json_real(info->elements ? 8 * size / (double)info->elements : 0));
     json_object_set_new(object, "ratio", json_real(raw / size));
+    if (info->profile) {
+        char hash[17];
+        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)info->profile);
+        json_object_set_new(object, "profile", json_string(hash));
+    }
     return object;
 }
 
@@ -166,6 +192,8 @@ static void print_summary(const char *file, const cw_payload_info *info)
     const double raw = (double)info->elements * (double)cw_dtype_size(info->dtype), size = (double)info->payload_bytes;
     printf("%s: %s of %s, %s\n", cli_input_name(file), cw_dtype_name(info->dtype),
            cw_shape_format(&info->shape, shape, sizeof shape), info->codec);
+    if (info->profile)
+        printf("  with profile %016llx\n", (unsigned long long)info->profile);
     printf("  %zu bytes for %.0f: %.2f times smaller, %.3f bits an element\n", info->payload_bytes, raw, raw / size,
            info->elements ? 8 * size / (double)info->elements : 0);
 }
@@ -262,12 +290,13 @@ static int run_decode(int argc, char **argv)
     const cli_option table[] = {
         {"in", "FILE", "the payload; -: standard input", CLI_STRING, &o.in},
         {"out", "FILE", "where the tensor goes, .npy, replacing what is there; -: standard output", CLI_STRING, &o.out},
+        OPTION_PROFILE(o),
         OPTION_THREADS(o),
         OPTION_JSON(o)};
     const cli_command command = {.name = "codec decode",
                                  .args = "",
                                  .summary = "Decodes a payload file into a .npy file. The payload says all there is to "
-                                            "know.",
+                                            "know, but for a profile.",
                                  .examples = "  cutwire codec decode --in x.cw --out y.npy\n",
                                  .options = table,
                                  .option_count = COUNT(table)};
@@ -282,7 +311,7 @@ static int run_decode(int argc, char **argv)
         return code;
     cw_tensor out;
     double seconds;
-    code = decode(command.name, cli_input_name(o.in), in.data, in.size, o.threads, &out, &seconds);
+    code = decode_file(command.name, &o, &in, &out, &seconds);
     if (code == CLI_GO_ON)
         code = cli_npy_write(command.name, o.out, &out);
     if (code == CLI_GO_ON)
@@ -347,7 +376,8 @@ static int run_roundtrip(int argc, char **argv)
     double seconds = 0;
     code = load_and_encode(command.name, &o, &e);
     if (code == CLI_GO_ON)
-        code = decode(command.name, cli_input_name(o.in), e.bytes, e.size, o.threads, &back, &seconds);
+        code = decode(command.name, cli_input_name(o.in), e.bytes, e.size,
+                      &(cw_decode_args){.threads = o.threads, .profile = e.profile}, &back, &seconds);
     if (code == CLI_GO_ON && o.out)
         code = cli_npy_write(command.name, o.out, &back);
     if (code == CLI_GO_ON)
@@ -379,7 +409,7 @@ static int report_inspection(const options *o, const cli_input *in)
 static int run_inspect(int argc, char **argv)
 {
     options o = {.threads = 1};
-    const cli_option table[] = {OPTION_JSON(o)};
+    const cli_option table[] = {OPTION_PROFILE(o), OPTION_JSON(o)};
     const cli_command command = {.name = "codec inspect",
                                  .args = "FILE",
                                  .summary =
@@ -399,7 +429,7 @@ static int run_inspect(int argc, char **argv)
         return code;
     cw_tensor out;
     double seconds;
-    code = decode(command.name, cli_input_name(o.in), in.data, in.size, o.threads, &out, &seconds);
+    code = decode_file(command.name, &o, &in, &out, &seconds);
     if (code == CLI_GO_ON)
         code = report_inspection(&o, &in);
     cw_tensor_free(&out);
@@ -413,6 +443,7 @@ int cmd_codec(int argc, char **argv)
         {"encode", run_encode, ".npy -> payload"},
         {"decode", run_decode, "payload -> .npy"},
         {"roundtrip", run_roundtrip, "both in memory; prints sizes, error and times"},
+        {"train", cmd_codec_train, "a profile of earlier tensors, for ec"},
         {"inspect", run_inspect, "what a payload says of itself"},
     };
     static const cli_group group = {
@@ -430,6 +461,8 @@ int cmd_codec(int argc, char **argv)
             "  cutwire codec roundtrip --codec ms:r=0.99,b=2 --in x.npy --json\n"
             "  cutwire codec roundtrip --codec ec:err=0.25 --in map.npy --json\n"
             "  cutwire codec roundtrip --codec ec:step=5,round=stochastic,scope=sample --in gradient.npy --json\n"
+            "  cutwire codec train --codec ec:err=0.15 --out cut.profile maps/*.npy\n"
+            "  cutwire codec roundtrip --codec ec:err=0.15,profile=cut.profile --in map.npy --json\n"
             "  cutwire codec inspect x.cw\n"
             "  cutwire codec encode --codec fp16 --in - --out - <x.npy | ssh device cutwire codec inspect -\n",
     };

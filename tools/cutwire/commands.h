@@ -4,6 +4,7 @@
 
 int cmd_bench(int argc, char **argv);
 int cmd_codec(int argc, char **argv);
+int cmd_codec_train(int argc, char **argv); /* of codec's subcommands the one that learns */
 int cmd_data(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_models(int argc, char **argv);

@@ -41,6 +41,7 @@ typedef struct { const char *name, *summary, *keys; } cw_codec_family;
 size_t cw_codec_family_count(void);
 const cw_codec_family *cw_codec_family_at(size_t i);
 
+typedef struct cw_profile cw_profile;
 typedef struct {
     uint64_t seed;
     _Bool evaluate;
@@ -48,8 +49,16 @@ typedef struct {
     void *work;
     size_t work_size;
     const uint8_t *support;
+    const cw_profile *profile;
 } cw_encode_args;
-typedef struct { int threads; void *work; size_t work_size; uint8_t *sent; const uint8_t *support; } cw_decode_args;
+typedef struct {
+    int threads;
+    void *work;
+    size_t work_size;
+    uint8_t *sent;
+    const uint8_t *support;
+    const cw_profile *profile;
+} cw_decode_args;
 size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in);
 size_t cw_codec_work_size(const cw_codec *codec, const cw_tensor *in);
 cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_args *args, void *dst, size_t capacity,
@@ -61,6 +70,7 @@ typedef struct {
     size_t elements, header_bytes, payload_bytes;
     uint16_t version;
     uint32_t checksum;
+    uint64_t profile;
 } cw_payload_info;
 cw_status cw_payload_inspect(const void *src, size_t size, cw_payload_info *info, cw_error *err);
 size_t cw_decode_work_size(const cw_payload_info *info);

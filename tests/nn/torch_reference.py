@@ -1,7 +1,6 @@
 """The engine's models in PyTorch, from the same weights and the same batch: what test_torch.c compares with.
 
-    torch_reference.py MODEL ACTIVATION DIR STEPS RATE SMOOTHING INPUT
-
+Each line of standard input asks for one, MODEL ACTIVATION DIR STEPS RATE SMOOTHING INPUT, and is answered by "done". It
 reads DIR/weights.safetensors, x.npy, labels.npy; writes logits.npy, grads.npy (flat, in the order of the weights file),
 eval.npy (logits in evaluation mode after one update), losses.npy (STEPS of SGD: momentum 0.9, weight decay 5e-4, rate
 RATE, label smoothing SMOOTHING), and the same in double precision as *64.npy. Module names are torchvision's.
@@ -218,9 +217,7 @@ def run(model, weights, x, labels, steps, rate, smoothing, dtype):
     return {"logits": first, "grads": grads, "losses": torch.tensor(losses, dtype=torch.float64), "eval": after}
 
 
-def main():
-    name, activation, where, steps, rate, smoothing, what = sys.argv[1:8]
-    torch.set_num_threads(1)  # two wait for each other by spinning, for ever on a busy machine
+def answer(name, activation, where, steps, rate, smoothing, what):
     weights = read_safetensors(where + "/weights.safetensors")
     x = torch.from_numpy(np.load(where + "/x.npy"))
     labels = torch.from_numpy(np.load(where + "/labels.npy")).long()
@@ -234,6 +231,13 @@ def main():
         for key, value in run(model, weights, x, labels, int(steps), float(rate), float(smoothing), dtype).items():
             np.save("%s/%s%s.npy" % (where, key, suffix), value.to(torch.float32 if key != "losses" else
                                                                    torch.float64).float().numpy())
+
+
+def main():
+    torch.set_num_threads(1)  # two wait for each other by spinning, for ever on a busy machine
+    for line in sys.stdin:
+        answer(*line.split())
+        print("done", flush=True)
 
 
 if __name__ == "__main__":

@@ -51,16 +51,22 @@ class InC:
         assert not self.c.cw_decode(self.blob, len(self.blob), self.back, self.call.decode, self.call.err)
 
 
+def timed(call):
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
 def compare(in_c, in_python, seconds):
-    """Medians in microseconds: of C, of Python, of their differences."""
-    spent, ours, theirs = time.perf_counter() + seconds, [], []
-    while time.perf_counter() < spent or len(ours) < 20:
-        a = time.perf_counter()
-        in_c()
-        b = time.perf_counter()
-        in_python()
-        theirs.append(b - a)
-        ours.append(time.perf_counter() - b)
+    """Medians in microseconds: of C, of Python, of their differences. Who comes first changes from turn to turn."""
+    end, theirs, ours = time.perf_counter() + seconds, [], []
+    while time.perf_counter() < end or len(ours) < 20:
+        if len(ours) % 2:
+            theirs.append(timed(in_c))
+            ours.append(timed(in_python))
+        else:
+            ours.append(timed(in_python))
+            theirs.append(timed(in_c))
     more = [p - c for p, c in zip(ours, theirs)]
     return [1e6 * statistics.median(v) for v in (theirs, ours, more)]
 
@@ -74,8 +80,7 @@ def main():
         for shape in SHAPES:
             x = numpy.maximum(numpy.random.default_rng(1).standard_normal(shape).astype("f4"), 0)
             prepared, codec = InC(spec, x), cutwire.Codec(spec)
-            room = numpy.zeros(codec.bound(x), numpy.uint8)
-            blob, out = codec.encode(x), numpy.empty_like(x)
+            room, blob, out = prepared.room, prepared.kept[1], prepared.out  # the same memory for both
             for name, in_c, in_python in (("encode", prepared.encode, lambda: codec.encode(x)),
                                           ("encode, out=", prepared.encode, lambda: codec.encode(x, out=room)),
                                           ("decode, out=", prepared.decode, lambda: cutwire.decode(blob, out=out))):

@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+"""The same model, data and cut with other systems' codecs and with ours: bytes both ways, and accuracy.
+
+    make python && PYTHONPATH=build/python /usr/bin/python3 research/peers/peers.py
+
+trains what research/results/peers.csv does not have yet, and writes peers.md beside it. The network and the data are those
+of examples/python/simulate.py: Fashion-MNIST, cut behind a ReLU and a max pooling, on one thread. Bytes are those of
+training: payloads alone, as all of these codecs need labels and heads of messages on top.
+"""
+import argparse
+import csv
+import pathlib
+import sys
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "research" / "peers"), str(ROOT / "examples" / "python")]
+import cutwire.torch as cwt  # noqa: E402
+import peer_codecs as peer  # noqa: E402
+import simulate  # noqa: E402
+
+FIELDS = ["whose", "codec", "seed", "epochs", "samples", "accuracy", "up", "down", "raw"]
+OURS = [("ec:err=0.15", "ec:step=4.5,round=stochastic,scope=sample", "the defaults"),
+        ("ec:err=0.25", "ec:step=7,round=stochastic,scope=sample", "coarser"),
+        ("ec:err=0.05", "ec:step=1,round=stochastic,scope=sample", "finer")]
+
+
+def contenders():
+    """(whose, what, a function that makes a cut)"""
+    yield "", "none", lambda: cwt.Cut("none", "none")
+    for whose, codec in (("hivemind, NVFlare, SecretFlow", peer.Fp16()), ("SecretFlow", peer.ZeroPoint8()),
+                         ("hivemind", peer.Uniform8()), ("NVFlare", peer.NormalFloat4()), ("SecretFlow", peer.TopK(0.9)),
+                         ("SecretFlow", peer.TopK(0.99))):
+        yield whose, codec.name, lambda codec=codec: peer.PeerCut(codec)
+    for up, down, name in OURS:
+        yield "cutwire", f"`ec`, {name}", lambda up=up, down=down: cwt.Cut(up, down)
+
+
+def counted(cut):
+    if isinstance(cut, peer.PeerCut):
+        return cut.counted
+    s = cut.stats
+    return [s.uplink_bytes, s.downlink_bytes, s.uplink_raw_bytes]
+
+
+def train(make, data, test, seed, epochs):
+    """(accuracy of the last epoch, bytes up, down and of one direction in fp32)"""
+    torch.manual_seed(seed)
+    model, cut, (x, y) = simulate.network(), make(), data
+    for layer in model:
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    head, tail = cwt.split(model, "5")
+    net = nn.Sequential(head, cut, tail)
+    optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
+    batches = -(-len(x) // 64)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=epochs * batches)
+    for epoch in range(epochs):
+        net.train()
+        for i in torch.randperm(len(x), generator=torch.Generator().manual_seed(1000 * seed + epoch)).split(64):
+            optimizer.zero_grad()
+            F.cross_entropy(net(x[i]), y[i]).backward()
+            optimizer.step()
+            schedule.step()
+    spent = list(counted(cut))
+    return [simulate.accuracy(net, *test), *spent]
+
+
+def read(path):
+    return list(csv.DictReader(path.open())) if path.exists() else []
+
+
+def write(path, rows):
+    with path.open("w", newline="") as f:
+        out = csv.DictWriter(f, FIELDS, lineterminator="\n")
+        out.writeheader()
+        out.writerows(rows)
+
+
+def table(rows, epochs, samples):
+    """Rows by codec; over seeds the mean accuracy, and how it lies beside that without a codec."""
+    rows = [r for r in rows if int(r["epochs"]) == epochs and int(r["samples"]) == samples]
+    seeds = sorted({r["seed"] for r in rows})
+    base = {r["seed"]: float(r["accuracy"]) for r in rows if r["codec"] == "none"}
+    yield "# Other systems' codecs beside ours\n"
+    yield (f"Fashion-MNIST, {samples} samples, {epochs} epochs, seeds {', '.join(seeds)}; the network of\n"
+           "`examples/python/simulate.py`, cut behind a ReLU and a max pooling. Both directions go through the codec.\n"
+           "`research/peers/peers.py` made this; what each codec is stands in `research/peers/peer_codecs.py`.\n")
+    yield "| whose | codec | accuracy, % | beside none, points | times fewer bytes up | down | both |"
+    yield "|---|---|---:|---:|---:|---:|---:|"
+    for codec in dict.fromkeys(r["codec"] for r in rows):
+        mine = [r for r in rows if r["codec"] == codec and r["seed"] in base]
+        if not mine:
+            continue
+        accuracy = 100 * sum(float(r["accuracy"]) for r in mine) / len(mine)
+        lost = 100 * sum(float(r["accuracy"]) - base[r["seed"]] for r in mine) / len(mine)
+        up, down, raw = (sum(int(r[k]) for r in mine) for k in ("up", "down", "raw"))
+        yield (f"| {mine[0]['whose']} | {codec} | {accuracy:.2f} | {lost:+.2f} | {raw / up:.1f} | {raw / down:.1f} | "
+               f"{2 * raw / (up + down):.1f} |")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--epochs", type=int, default=4)
+    p.add_argument("--limit", type=int, default=12000, help="training samples")
+    p.add_argument("--seeds", type=int, default=2)
+    p.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
+    p.add_argument("--results", type=pathlib.Path, default=ROOT / "research" / "results", help="the folder of peers.csv")
+    o = p.parse_args()
+    torch.set_num_threads(1)
+    data, test = simulate.read(o.data, "train", o.limit), simulate.read(o.data, "t10k", min(10000, 2 * o.limit))
+    path = o.results / "peers.csv"
+    for seed in range(1, o.seeds + 1):
+        for whose, codec, make in contenders():
+            rows = read(path)
+            key = {"codec": codec, "seed": str(seed), "epochs": str(o.epochs), "samples": str(len(data[0]))}
+            if not any(all(r[k] == v for k, v in key.items()) for r in rows):
+                accuracy, up, down, raw = train(make, data, test, seed, o.epochs)
+                write(path, [*rows, {"whose": whose, **key, "accuracy": f"{accuracy:.4f}", "up": up, "down": down, "raw": raw}])
+                print(f"{codec}, seed {seed}: {100 * accuracy:.2f}%", flush=True)
+    (o.results / "peers.md").write_text("\n".join(table(read(path), o.epochs, len(data[0]))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ The state machines are those of libcutwire (cutwire/train.h). What plugs in here
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Sequence, Union
 
 from . import _lib
 
@@ -280,5 +280,3 @@ def keygen(path: Union[str, os.PathLike]) -> str:
     check(lib().cw_net_keygen(os.fsencode(os.fspath(path)), key, err), err)
     return _lib.text(key.text)
 
-
-Logger = Optional[Any]

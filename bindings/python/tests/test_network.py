@@ -334,7 +334,65 @@ def test_codecs_compress_and_training_learns():
         assert 0 < history[-1][way]["payload_bytes"] < history[-1][way]["raw_bytes"] / 5
 
 
+def test_halves_in_bfloat16():
+    head, tail = (half.to(torch.bfloat16) for half in cwt.split(network(), after="3"))
+    data = [(x.bfloat16(), y) for x, y in batches()]
+    first, last = copy.deepcopy(head), copy.deepcopy(tail)
+    both = nn.Sequential(first, last)
+    losses = plain_loop(both, torch.optim.SGD(both.parameters(), 0.05), F.cross_entropy, data, 1)
+    server = cwt.Server(tail, torch.optim.SGD(tail.parameters(), 0.05), F.cross_entropy, **PLAIN)
+    history = good(run(server, [(cwt.Client(head, torch.optim.SGD(head.parameters(), 0.05), server.endpoint), data)]))
+    assert history[0]["train_loss"] == pytest.approx(losses[0], abs=1e-6)
+    same(last.state_dict(), tail.state_dict())
+
+
+def test_parts_that_are_in_evaluation_stay_so():
+    """A frozen batch norm within a head that trains."""
+    head, tail = cwt.split(network(), after="3")
+    norm = next(m for m in head.modules() if isinstance(m, nn.BatchNorm2d))
+    norm.eval()
+    before = norm.running_mean.clone()
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, **PLAIN)
+    good(run(server, [(cwt.Client(head, sgd(head), server.endpoint), batches(), batches())]))
+    assert torch.equal(norm.running_mean, before) and not norm.training and head.training
+
+
 # ---- what goes wrong ----
+
+
+def test_a_mask_where_no_relu_is_known_is_refused():
+    head, tail = cwt.split(network(), after="0")
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, mask_gradient=True, join_timeout=1)
+    thread = Thread(lambda: cwt.Client(head, sgd(head), server.endpoint).fit(batches()))
+    with pytest.raises(cutwire.Error):
+        server.fit()
+    thread.join(10)
+    assert thread.failure.code == "CW_ERR_SPEC" and "ReLU" in str(thread.failure)
+
+
+def test_fit_is_called_once():
+    head, tail = cwt.split(network(), after="3")
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, **PLAIN)
+    client = cwt.Client(head, sgd(head), server.endpoint)
+    good(run(server, [(client, batches())]))
+    for again in (server.fit, lambda: client.fit(batches())):
+        with pytest.raises(ValueError, match="closed"):
+            again()
+
+
+def test_hostile_state_is_refused():
+    """What a peer may send in place of an optimizer's state."""
+    from cutwire.torch import _state
+
+    module = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(module.parameters())
+    groups = _state.of_optimizer(optimizer)[1]["groups"]
+    for tensors, rest in [({"7.exp_avg": torch.zeros(2)}, {"numbers": {}, "groups": groups}),
+                          ({"x": torch.zeros(2)}, {"numbers": {}, "groups": groups}),
+                          ({"0.exp_avg": torch.zeros(3)}, {"numbers": {}, "groups": groups}),
+                          ({}, {"numbers": {}, "groups": []}), ({}, {"numbers": {"-1.step": 3}, "groups": groups})]:
+        with pytest.raises(ValueError):
+            _state.to_optimizer(optimizer, tensors, rest)
 
 
 def test_what_is_none_of_these_is_refused_at_once():

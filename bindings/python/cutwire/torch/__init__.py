@@ -6,11 +6,12 @@
 
 Written for PyTorch 1.13 and all that came after it.
 """
+from .._net import keygen
 from ._cut import Cut, Stats, is_behind_relu
 from ._decode import decode
 from ._gradients import GradientCompression, compress_gradients
 from ._split import cut_points, split
-from .network import Client, Server, keygen
+from .network import Client, Server
 
 __all__ = ["Client", "Cut", "GradientCompression", "Server", "Stats", "compress_gradients", "cut_points", "decode", "is_behind_relu",
            "keygen", "split"]

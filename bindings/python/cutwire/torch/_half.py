@@ -1,7 +1,6 @@
 """A module of PyTorch as a half of a run (cutwire/half.h): its layers forward and back, its tensors by their names."""
 from __future__ import annotations
 
-import collections
 import json
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -114,6 +113,8 @@ class Half:
         self.entries = _entries(module)
         self.without: Dict[str, bool] = {}  #: weights that the last backward gave no gradient
         self.device = next((e.tensor.device for e in self.entries), torch.device("cpu"))
+        floats = {e.tensor.dtype for e in self.entries if e.tensor.is_floating_point()}
+        self.dtype = floats.pop() if len(floats) == 1 else torch.float32  #: what the module computes in
         self.epochs = 0  #: that the schedule has seen
         self.failure: Optional[BaseException] = None
         self._modes: List[Tuple[torch.nn.Module, bool]] = []
@@ -291,7 +292,7 @@ class Tail(Half):
         z = _floats(x, count).reshape(sizes).to(self.device, copy=True)
         self.x = z.requires_grad_() if training else None
         with torch.set_grad_enabled(training):
-            self.out = self.module(z)
+            self.out = self.module(z.to(self.dtype))
 
     def _target(self, targets: Any, n: int) -> Optional[torch.Tensor]:
         if targets.labels:

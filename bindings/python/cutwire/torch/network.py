@@ -17,7 +17,6 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 import torch
 
 from .. import _lib, _net
-from .._net import keygen as keygen
 from ._cut import DOWN, UP
 from ._feed import Feed
 from ._half import Half, Head, Tail

@@ -19,6 +19,13 @@
  *     PHASE_DONE {phase, epoch, blob: fp32 buffers} ->                  batch-norm statistics after a training epoch
  *     LEAVE {reason}               ->
  *                                  <- END {text}
+ *
+ * Of a server that answers requests (infer.h), after READY:
+ *
+ *     REQUEST {request, samples, top, blob: payload} ->                 several may be on their way
+ *                                  <- ANSWER {request, samples, top, blob}, in any order
+ *                                  <- REFUSAL {request, status, text}   in place of an ANSWER; the client stays
+ *
  *     either side: ERROR {status, text}, PING, PONG
  *
  * Every message has exactly one encoding: what decodes gives the same bytes when encoded again. In a frame the blob
@@ -55,6 +62,9 @@ typedef enum cw_msg_type {
     CW_MSG_ERROR = 14,
     CW_MSG_PING = 15,
     CW_MSG_PONG = 16,
+    CW_MSG_REQUEST = 17,
+    CW_MSG_ANSWER = 18,
+    CW_MSG_REFUSAL = 19,
 } cw_msg_type;
 
 typedef enum cw_phase { CW_PHASE_TRAIN = 1, CW_PHASE_EVAL = 2 } cw_phase;
@@ -70,7 +80,8 @@ typedef struct cw_msg {
     uint64_t token;       /* HELLO: identifies the client over reconnects, 0: new */
     uint64_t fingerprint; /* WELCOME, READY: of the client's half (half.h); both must agree */
     uint32_t clients;     /* WELCOME */
-    uint64_t samples;     /* READY: training samples of the shard; ACTIVATION, CLIENT_GRAD: of the batch */
+    uint64_t samples;     /* READY: training samples of the shard; ACTIVATION, CLIENT_GRAD, REQUEST, ANSWER: of the
+                             batch */
     uint64_t test_samples; /* READY: test samples this client evaluates */
     cw_phase phase;        /* BEGIN, ACTIVATION, PHASE_DONE */
     uint32_t epoch;        /* BEGIN, ACTIVATION .. PHASE_DONE */
@@ -81,11 +92,13 @@ typedef struct cw_msg {
     double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
     uint64_t correct;      /* GRADIENT, RESULT */
     double lr;             /* UPDATE */
-    cw_status status;      /* ERROR, LEAVE (CW_OK: finished) */
+    uint32_t request;      /* REQUEST .. REFUSAL: a number that the client chose */
+    uint32_t top;          /* REQUEST, ANSWER: how many of the most likely classes; 0: the output as it is */
+    cw_status status;      /* ERROR, REFUSAL, LEAVE (CW_OK: finished) */
     const int32_t *labels; /* ACTIVATION: `samples` of them, or NULL where it has none; in a decoded message NULL: use
                               cw_msg_labels */
-    const uint8_t *blob;   /* WELCOME READY STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE;
-                              text of END LEAVE ERROR */
+    const uint8_t *blob;   /* WELCOME READY STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE REQUEST ANSWER;
+                              text of END LEAVE ERROR REFUSAL */
     size_t blob_size;
     const uint8_t *label_bytes; /* decoded ACTIVATION: labels as they came */
     unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them; 0: there are none */

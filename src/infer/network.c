@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "infer/fingerprint.h"
 #include "infer/network.h"
 
 enum { PATH_SIZE = sizeof((cw_config *)0)->out + 40, MAX_BATCH = 64 };
@@ -96,6 +97,50 @@ cw_status cwi_network_layers(const cw_network *network, size_t first, size_t las
     return cwi_fail_prefix(err, status, "%s", network->path);
 }
 
+/* ---- its two sides ---- */
+
+static cw_status open_side(const cw_network *n, size_t first, size_t last, cw_half **side, cw_half **out, cw_error *err)
+{
+    if (!*side)
+        CWI_TRY(cwi_network_layers(n, first, last, side, err));
+    *out = *side;
+    return CW_OK;
+}
+
+cw_status cw_network_head(cw_network *n, cw_half **out, cw_error *err)
+{
+    return open_side(n, 0, n->setup.cut.layer, &n->head, out, err);
+}
+
+cw_status cw_network_tail(cw_network *n, cw_half **out, cw_error *err)
+{
+    return open_side(n, n->setup.cut.layer, cw_model_layer_count(n->setup.model), &n->tail, out, err);
+}
+
+/* The layer that a tensor is of: "conv1" of "conv1.weight". Past the last where it is of none. */
+static size_t layer_of(const cw_model *model, const char *tensor)
+{
+    const char *dot = strrchr(tensor, '.');
+    const size_t length = dot ? (size_t)(dot - tensor) : 0, count = cw_model_layer_count(model);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = cw_model_layer(model, i).name;
+        if (strlen(name) == length && memcmp(name, tensor, length) == 0)
+            return i;
+    }
+    return count;
+}
+
+static void find_prints(cw_network *n)
+{
+    const cw_model *model = n->setup.model;
+    for (size_t i = 0; i < n->weights.count; i++) {
+        const size_t layer = layer_of(model, n->weights.items[i].name);
+        if (layer < cw_model_layer_count(model))
+            *(layer < n->setup.cut.layer ? &n->info.head_print : &n->info.tail_print) +=
+                cwi_tensor_fingerprint(&n->weights.items[i]);
+    }
+}
+
 /* ---- life ---- */
 
 static void describe(cw_network *n)
@@ -138,10 +183,12 @@ cw_status cw_network_open(const char *path, const cw_network_options *options, c
     n->max_batch = options->max_batch ? options->max_batch : MAX_BATCH;
     n->path = cwi_strdup(path);
     cw_status status = n->path ? open_run(n, path, options, err) : cwi_fail_memory(err, strlen(path));
-    if (status == CW_OK)
+    if (status == CW_OK) {
         describe(n);
-    else
+        find_prints(n);
+    } else {
         cw_network_close(&n);
+    }
     *out = n;
     return status;
 }
@@ -151,6 +198,8 @@ void cw_network_close(cw_network **network)
     cw_network *n = network ? *network : NULL;
     if (!n)
         return;
+    cw_half_destroy(&n->head);
+    cw_half_destroy(&n->tail);
     cw_tensor_set_free(&n->weights);
     cwi_setup_close(&n->setup);
     cwi_free(n->path);

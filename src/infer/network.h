@@ -10,8 +10,8 @@ struct cw_network {
     cw_tensor_set weights; /* of the whole, or of the side that a file has */
     cw_network_info info;
     char *path;
+    cw_half *head, *tail; /* made when asked for */
     size_t max_batch;
-    int threads;
 };
 
 /* What the opened network is told beside its run; the setup's data are changed. */
@@ -33,10 +33,5 @@ cw_status cwi_test_open(const cw_network *network, cwi_test *test, cw_error *err
 void cwi_test_close(cwi_test *test);
 /* CW_END after the last batch. batch->labels are the run's. */
 cw_status cwi_test_next(cwi_test *test, cw_batch *batch, cw_error *err);
-
-/* ---- fingerprints ---- */
-
-/* Of named weights and buffers: names, shapes and every bit of the values; whatever their order. */
-uint64_t cwi_weights_fingerprint(const cw_named_tensor *items, size_t count);
 
 #endif

@@ -6,6 +6,8 @@ int cmd_bench(int argc, char **argv);
 int cmd_codec(int argc, char **argv);
 int cmd_data(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_infer(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_server(int argc, char **argv);

@@ -48,10 +48,10 @@ typedef struct cw_network_info {
     uint64_t head_print, tail_print; /* numbers that name the weights before and after the cut; 0: not known */
 } cw_network_info;
 
-/* From a run's folder: config.json, model.safetensors (where that is missing, the checkpoint), classes.txt and
- * recipe.txt; no data set is needed. options: NULL allowed. On failure *out is NULL. CW_ERR_NOT_FOUND, CW_ERR_IO,
- * CW_ERR_CORRUPT, CW_ERR_SPEC (no such cut), CW_ERR_MISMATCH (weights of another model), CW_ERR_UNSUPPORTED (a
- * precision that this processor lacks), CW_ERR_NO_MEMORY. */
+/* From a file of cw_network_export; or from a run's folder: config.json, model.safetensors (where that is missing, the
+ * checkpoint), classes.txt and recipe.txt; no data set is needed. options: NULL allowed. On failure *out is NULL.
+ * CW_ERR_NOT_FOUND, CW_ERR_IO, CW_ERR_CORRUPT, CW_ERR_SPEC (no such cut), CW_ERR_MISMATCH (weights of another model; a
+ * file of another cut), CW_ERR_UNSUPPORTED (a precision that this processor lacks), CW_ERR_NO_MEMORY. */
 cw_status cw_network_open(const char *path, const cw_network_options *options, cw_network **out, cw_error *err);
 /* NULL and pointer to NULL allowed. */
 void cw_network_close(cw_network **network);
@@ -62,6 +62,11 @@ const cw_network_info *cw_network_get_info(const cw_network *network);
  * for, the network's own. CW_ERR_NOT_FOUND: a file of one side has not the other. The errors of cw_part_create. */
 cw_status cw_network_head(cw_network *network, cw_half **out, cw_error *err);
 cw_status cw_network_tail(cw_network *network, cw_half **out, cw_error *err);
+
+/* The two sides as files (safetensors), for machines that have no more of the network: a device needs the head alone, a
+ * server the tail. Both know the fingerprints of both. Either path may be NULL. Files are replaced. The network must be
+ * a whole one. CW_ERR_INVALID, CW_ERR_IO, CW_ERR_NO_MEMORY. */
+cw_status cw_network_export(const cw_network *network, const char *head_path, const char *tail_path, cw_error *err);
 
 /* ---- samples for it ---- */
 

@@ -141,6 +141,34 @@ def server_comes_back(accuracy):
     again.finish()
 
 
+def exported(accuracy):
+    """A device with the head alone, a server with the tail alone; sides that do not belong together are refused."""
+    done = last_object(run("models", "export", "--run", "trained", "--cut", "deep", "--head", "h.safetensors", "--tail",
+                           "t.safetensors", "--json"))
+    assert done["cut"] == 5 and done["head_weights"] != done["tail_weights"], done
+    run("models", "export", "--run", "another", "--cut", "deep", "--head", "h2.safetensors")
+    server = Process("serve", "--tail", "t.safetensors", "--listen", "tcp://127.0.0.1:*", "--quiet")
+    endpoint = server.wait_for(r"answering on (tcp://127\.0\.0\.1:[0-9]+):").group(1)
+    ask = ["infer", "--connect", endpoint, "--uplink", "none", "--json", "--quiet"]
+    result = last_object(run(*ask, "--head", "h.safetensors"))
+    assert result["test_accuracy"] == accuracy and result["cut"] == 5, result
+    assert last_object(run(*ask, "--run", "trained", "--cut", "deep", "--local", "--test-limit", "9"))["agreement"] == 1
+    assert "both need the same run" in run(*ask, "--head", "h2.safetensors", code=1)
+    assert "only the layers after" in run(*ask, "--head", "t.safetensors", code=1)
+    server.interrupt()
+    server.finish()
+    assert "only the layers before" in run("serve", "--tail", "h.safetensors", code=1)
+    assert "cut 5, not 2" in run("serve", "--tail", "t.safetensors", "--cut", "2", code=1)
+    assert "one side of a network" in run("eval", "h.safetensors", code=1)
+    assert "--local needs" in run(*ask, "--head", "h.safetensors", "--local", code=2)
+    assert "name no side" in run("serve", "--tail", "trained/model.safetensors", code=1)
+    with open("t.safetensors", "r+b") as f:
+        f.seek(-1000, os.SEEK_END)
+        f.write(b"\0" * 8)
+    assert "t.safetensors" in run("serve", "--tail", "t.safetensors", code=1)
+    assert "--run DIR is missing" in run("models", "export", code=2)
+
+
 if __name__ == "__main__":
     skip_without_fashion()
     with Folder():
@@ -149,3 +177,4 @@ if __name__ == "__main__":
         evaluation_refuses()
         inferred(reached)
         server_comes_back(reached)
+        exported(reached)

@@ -20,7 +20,7 @@ static const char examples[] =
 enum { IN_FLIGHT_MAX = 256, BATCH_MAX = 1024 };
 
 typedef struct infer_options {
-    const char *connect, *run, *cut, *uplink, *data, *data_dir, *key, *server_key;
+    const char *connect, *run, *head, *cut, *uplink, *data, *data_dir, *key, *server_key;
     const char *files[64];
     int file_count, batch, in_flight, top, limit, threads;
     double deadline, join_timeout;
@@ -251,8 +251,12 @@ static int infer(const infer_options *o, const cli_keyring *keys)
 
 static int check(infer_options *o)
 {
-    if (!o->run)
-        return cli_fail(CLI_USAGE, "infer: --run is missing: name a run's folder: --run DIR");
+    if (!o->run == !o->head)
+        return cli_fail(CLI_USAGE, "infer: %s: name a run's folder (--run DIR), or an exported head (--head FILE)",
+                        o->run ? "--run and --head exclude each other" : "--run is missing");
+    o->run = o->run ? o->run : o->head;
+    if (o->head && o->local)
+        return cli_fail(CLI_USAGE, "infer: --local needs the whole network: name its run's folder (--run DIR)");
     if (o->batch < 1 || o->batch > BATCH_MAX)
         return cli_fail(CLI_USAGE, "infer: --batch: %d is not from 1 to %d", o->batch, BATCH_MAX);
     if (o->in_flight < 1 || o->in_flight > IN_FLIGHT_MAX)
@@ -272,6 +276,7 @@ int cmd_infer(int argc, char **argv)
     const cli_option table[] = {
         {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5556]", CLI_STRING, &o.connect},
         {"run", "DIR", "the trained run's folder", CLI_STRING, &o.run},
+        {"head", "FILE", "in place of --run: the layers before the cut (cutwire models export)", CLI_STRING, &o.head},
         {"cut", "N", "where the network is cut, as at the server [the run's]", CLI_STRING, &o.cut},
         {"uplink", "SPEC", "codec of the activations [the one that the server proposes: its run's]", CLI_STRING,
          &o.uplink},

@@ -16,7 +16,7 @@ static const char examples[] =
     "      up to 32 samples are answered together; a request waits at most 5 ms for others\n";
 
 typedef struct serve_options {
-    const char *run, *cut, *listen, *key, *client_keys;
+    const char *run, *tail, *cut, *listen, *key, *client_keys;
     int max_batch, max_clients, credit, max_queue, threads;
     double max_wait, timeout; /* milliseconds; seconds */
     bool plaintext, json, quiet;
@@ -110,10 +110,12 @@ static int serve(const serve_options *o, const cli_keyring *keys)
     return code;
 }
 
-static int check(const serve_options *o)
+static int check(serve_options *o)
 {
-    if (!o->run)
-        return cli_fail(CLI_USAGE, "serve: --run is missing: name a run's folder: --run DIR");
+    if (!o->run == !o->tail)
+        return cli_fail(CLI_USAGE, "serve: %s: name a run's folder (--run DIR), or an exported tail (--tail FILE)",
+                        o->run ? "--run and --tail exclude each other" : "--run is missing");
+    o->run = o->run ? o->run : o->tail;
     if (o->max_batch < 1 || o->max_batch > 65536)
         return cli_fail(CLI_USAGE, "serve: --max-batch: %d is not from 1 to 65536", o->max_batch);
     if (o->max_clients < 1 || o->max_clients > 65536)
@@ -129,6 +131,7 @@ int cmd_serve(int argc, char **argv)
         .listen = "tcp://127.0.0.1:5556", .max_batch = 64, .max_clients = 64, .credit = 8, .timeout = 60};
     const cli_option table[] = {
         {"run", "DIR", "the trained run's folder", CLI_STRING, &o.run},
+        {"tail", "FILE", "in place of --run: the layers after the cut (cutwire models export)", CLI_STRING, &o.tail},
         {"cut", "N", "where the network is cut: a number or an alias [the run's]", CLI_STRING, &o.cut},
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5556]; port * takes a free one", CLI_STRING,
          &o.listen},

@@ -22,6 +22,13 @@
  *     CLIENT_STATE {epoch, blob: safetensors} ->                        what the others get as STATE
  *     LEAVE {reason}               ->
  *                                  <- END {text}
+ *
+ * Of a server that answers requests (infer.h), after READY:
+ *
+ *     REQUEST {request, samples, top, blob: payload} ->                 several may be on their way
+ *                                  <- ANSWER {request, samples, top, blob}, in any order
+ *                                  <- REFUSAL {request, status, text}   in place of an ANSWER; the client stays
+ *
  *     either side: ERROR {status, text}, PING, PONG
  *
  * Every message has exactly one encoding: what decodes gives the same bytes when encoded again. In a frame the blob
@@ -61,6 +68,9 @@ typedef enum cw_msg_type {
     CW_MSG_JOIN = 17, /* these three where WELCOME requires "client-state" */
     CW_MSG_GIVE_STATE = 18,
     CW_MSG_CLIENT_STATE = 19,
+    CW_MSG_REQUEST = 20, /* these three of a server that answers requests */
+    CW_MSG_ANSWER = 21,
+    CW_MSG_REFUSAL = 22,
 } cw_msg_type;
 
 /* label_width of targets that are a tensor. */
@@ -80,7 +90,8 @@ typedef struct cw_msg {
     uint64_t fingerprint; /* WELCOME, READY, JOIN: of the client's half (half.h); both must agree. WELCOME before JOIN:
                              0 while the server knows of none */
     uint32_t clients;     /* WELCOME */
-    uint64_t samples;     /* READY, JOIN: training samples of the shard; ACTIVATION, CLIENT_GRAD: of the batch */
+    uint64_t samples; /* READY, JOIN: training samples of the shard; ACTIVATION, CLIENT_GRAD, REQUEST, ANSWER: of the
+                         batch */
     uint64_t test_samples; /* READY, JOIN: test samples this client evaluates */
     uint64_t weights;      /* JOIN: floats that its half learns, and of its buffers */
     uint64_t buffers;
@@ -94,15 +105,16 @@ typedef struct cw_msg {
     double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
     uint64_t correct;      /* GRADIENT, RESULT */
     double lr;             /* UPDATE */
-    cw_status status;      /* ERROR, LEAVE (CW_OK: finished) */
+    uint32_t request;      /* REQUEST .. REFUSAL: a number that the client chose */
+    uint32_t top;          /* REQUEST, ANSWER: how many of the most likely classes; 0: the output as it is */
+    cw_status status;      /* ERROR, REFUSAL, LEAVE (CW_OK: finished) */
     const int32_t *labels; /* ACTIVATION: `samples` of them, or NULL where it has none; in a decoded message NULL: use
                               cw_msg_labels */
     cw_tensor targets;     /* ACTIVATION: in place of labels (which are then NULL) a tensor whose first dimension is
                               `samples`, of any dtype; dtype 0: none. Decoded: a view into the frame */
     cw_dtype targets_as;   /* what its elements stand for: its own dtype, or whole numbers of a wider one */
     const uint8_t *blob;   /* WELCOME READY JOIN STATE ACTIVATION GRADIENT CLIENT_GRAD UPDATE PHASE_DONE GIVE_STATE
-                              CLIENT_STATE;
-                              text of END LEAVE ERROR */
+                              CLIENT_STATE REQUEST ANSWER; text of END LEAVE ERROR REFUSAL */
     size_t blob_size;
     const uint8_t *label_bytes; /* decoded ACTIVATION: labels as they came */
     unsigned label_width;       /* 1, 2 or 4 bytes each: the smallest that holds them; 0: there are none;

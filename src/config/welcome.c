@@ -93,6 +93,9 @@ static cw_status take_head(const json_t *head, cw_config *config, cwi_required *
 {
     const char *mode = json_string_value(json_object_get(head, "mode"));
     const json_t *settings = json_object_get(head, "settings"), *requires = json_object_get(head, "requires");
+    if (mode && strcmp(mode, "infer") == 0)
+        return cwi_fail(err, CW_ERR_PROTOCOL,
+                        "the server there answers requests and trains nothing: `cutwire infer` asks it");
     if (!mode || !json_is_object(settings) || !json_is_array(requires))
         return cwi_fail(err, CW_ERR_PROTOCOL, "the server's WELCOME lacks its mode, settings or requirements");
     CWI_TRY(take_requirements(requires, required, err));

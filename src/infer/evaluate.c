@@ -175,6 +175,8 @@ static cw_status open_evaluator(evaluator *e, const char *run, cw_error *err)
     const cw_evaluate_options *o = e->options;
     const cw_network_options options = {.max_batch = ENGINE_BATCH, .threads = o->threads};
     CWI_TRY(cw_network_open(run, &options, &e->network, err));
+    if (e->network->side != CWI_SIDE_WHOLE)
+        return cwi_fail(err, CW_ERR_INVALID, "%s is one side of a network: name its run's folder", run);
     CWI_TRY(cwi_network_set_data(e->network, o->data, o->data_dir, o->limit, err));
     CWI_TRY(find_cuts(e, o->cuts, err));
     CWI_TRY(find_codecs(e, o->uplinks, err));

@@ -2,7 +2,7 @@
  * model from another one that was meant. */
 #include <string.h>
 
-#include "infer/network.h"
+#include "infer/fingerprint.h"
 
 /* The finalizer of splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t mixed(uint64_t x)
@@ -22,7 +22,7 @@ static uint64_t hash_bytes(uint64_t hash, const uint8_t *p, size_t size)
     return mixed(hash ^ rest ^ (uint64_t)size << 56);
 }
 
-static uint64_t hash_tensor(const cw_named_tensor *item)
+uint64_t cwi_tensor_fingerprint(const cw_named_tensor *item)
 {
     char shape[128];
     size_t count = 0;
@@ -37,6 +37,6 @@ uint64_t cwi_weights_fingerprint(const cw_named_tensor *items, size_t count)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++)
-        sum += hash_tensor(&items[i]);
+        sum += cwi_tensor_fingerprint(&items[i]);
     return sum;
 }

@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "infer/fingerprint.h"
 #include "infer/network.h"
 
 enum { PATH_SIZE = sizeof((cw_config *)0)->out + 40, MAX_BATCH = 64 };
@@ -96,6 +98,57 @@ cw_status cwi_network_layers(const cw_network *network, size_t first, size_t las
     return cwi_fail_prefix(err, status, "%s", network->path);
 }
 
+/* ---- its two sides ---- */
+
+static cw_status open_side(const cw_network *n, cwi_side which, cw_half **side, cw_half **out, cw_error *err)
+{
+    const size_t cut = n->setup.cut.layer, end = cw_model_layer_count(n->setup.model);
+    const bool head = which == CWI_SIDE_HEAD;
+    *out = NULL;
+    if (n->side != CWI_SIDE_WHOLE && n->side != which)
+        return cwi_fail(err, CW_ERR_NOT_FOUND, "%s has only the layers %s the cut", n->path, head ? "after" : "before");
+    if (!*side)
+        CWI_TRY(cwi_network_layers(n, head ? 0 : cut, head ? cut : end, side, err));
+    *out = *side;
+    return CW_OK;
+}
+
+cw_status cw_network_head(cw_network *n, cw_half **out, cw_error *err)
+{
+    return open_side(n, CWI_SIDE_HEAD, &n->head, out, err);
+}
+
+cw_status cw_network_tail(cw_network *n, cw_half **out, cw_error *err)
+{
+    return open_side(n, CWI_SIDE_TAIL, &n->tail, out, err);
+}
+
+/* By the layer's name: "conv1" of "conv1.weight". */
+cwi_side cwi_network_side_of(const cw_network *n, const char *tensor)
+{
+    const cw_model *model = n->setup.model;
+    const char *dot = strrchr(tensor, '.');
+    const size_t length = dot ? (size_t)(dot - tensor) : 0;
+    for (size_t i = 0; i < cw_model_layer_count(model); i++) {
+        const char *name = cw_model_layer(model, i).name;
+        if (strlen(name) == length && memcmp(name, tensor, length) == 0)
+            return i < n->setup.cut.layer ? CWI_SIDE_HEAD : CWI_SIDE_TAIL;
+    }
+    return CWI_SIDE_WHOLE;
+}
+
+/* Of a run's weights. */
+static void find_prints(cw_network *n)
+{
+    n->info.head_print = n->info.tail_print = 0;
+    for (size_t i = 0; i < n->weights.count; i++) {
+        const cwi_side side = cwi_network_side_of(n, n->weights.items[i].name);
+        if (side != CWI_SIDE_WHOLE)
+            *(side == CWI_SIDE_HEAD ? &n->info.head_print : &n->info.tail_print) +=
+                cwi_tensor_fingerprint(&n->weights.items[i]);
+    }
+}
+
 /* ---- life ---- */
 
 static void describe(cw_network *n)
@@ -110,6 +163,8 @@ static void describe(cw_network *n)
                                 .smashed = s->cut.smashed,
                                 .cut = s->cut.number,
                                 .classes = s->config.classes,
+                                .head_print = n->info.head_print,
+                                .tail_print = n->info.tail_print,
                                 .class_names = named ? (const char *const *)s->classes.names : NULL};
 }
 
@@ -121,7 +176,9 @@ static cw_status open_run(cw_network *n, const char *folder, const cw_network_op
     CWI_TRY(read_settings(folder, &config, err));
     CWI_TRY(settle(&config, folder, options, err));
     CWI_TRY(cwi_setup_open(&config, &n->setup, err));
-    return load_weights(folder, &n->weights, err);
+    CWI_TRY(load_weights(folder, &n->weights, err));
+    find_prints(n);
+    return CW_OK;
 }
 
 cw_status cw_network_open(const char *path, const cw_network_options *options, cw_network **out, cw_error *err)
@@ -137,7 +194,10 @@ cw_status cw_network_open(const char *path, const cw_network_options *options, c
     options = options ? options : &none;
     n->max_batch = options->max_batch ? options->max_batch : MAX_BATCH;
     n->path = cwi_strdup(path);
-    cw_status status = n->path ? open_run(n, path, options, err) : cwi_fail_memory(err, strlen(path));
+    struct stat st;
+    cw_status status = !n->path                                      ? cwi_fail_memory(err, strlen(path))
+                       : stat(path, &st) == 0 && S_ISREG(st.st_mode) ? cwi_network_open_file(n, path, options, err)
+                                                                     : open_run(n, path, options, err);
     if (status == CW_OK)
         describe(n);
     else
@@ -151,6 +211,8 @@ void cw_network_close(cw_network **network)
     cw_network *n = network ? *network : NULL;
     if (!n)
         return;
+    cw_half_destroy(&n->head);
+    cw_half_destroy(&n->tail);
     cw_tensor_set_free(&n->weights);
     cwi_setup_close(&n->setup);
     cwi_free(n->path);

@@ -5,14 +5,23 @@
 #include "config/setup.h"
 #include "cutwire/infer.h"
 
+typedef enum cwi_side { CWI_SIDE_WHOLE, CWI_SIDE_HEAD, CWI_SIDE_TAIL } cwi_side;
+
 struct cw_network {
     cwi_setup setup;
     cw_tensor_set weights; /* of the whole, or of the side that a file has */
     cw_network_info info;
     char *path;
+    cwi_side side;        /* what of the network there is */
+    cw_half *head, *tail; /* made when asked for */
     size_t max_batch;
-    int threads;
 };
+
+/* Which side a named tensor is of; of none (CWI_SIDE_WHOLE), where no layer of the model has it. */
+cwi_side cwi_network_side_of(const cw_network *network, const char *tensor);
+/* A file of cw_network_export into a network that is zero but for path and max_batch. */
+cw_status cwi_network_open_file(cw_network *network, const char *path, const cw_network_options *options,
+                                cw_error *err);
 
 /* What the opened network is told beside its run; the setup's data are changed. */
 cw_status cwi_network_set_data(cw_network *network, const char *data, const char *data_dir, size_t limit,
@@ -33,10 +42,5 @@ cw_status cwi_test_open(const cw_network *network, cwi_test *test, cw_error *err
 void cwi_test_close(cwi_test *test);
 /* CW_END after the last batch. batch->labels are the run's. */
 cw_status cwi_test_next(cwi_test *test, cw_batch *batch, cw_error *err);
-
-/* ---- fingerprints ---- */
-
-/* Of named weights and buffers: names, shapes and every bit of the values; whatever their order. */
-uint64_t cwi_weights_fingerprint(const cw_named_tensor *items, size_t count);
 
 #endif

@@ -1,4 +1,5 @@
-/* samples.c - the test samples of a network's data set, with the network's labels. */
+/* samples.c - what a network is fed: its data set's test samples, with the network's labels, or files. */
+#include <math.h>
 #include <string.h>
 
 #include "infer/network.h"
@@ -44,4 +45,132 @@ cw_status cwi_test_next(cwi_test *test, cw_batch *batch, cw_error *err)
         test->labels[i] = test->map ? test->map[batch->labels[i]] : batch->labels[i];
     batch->labels = test->labels;
     return CW_OK;
+}
+
+/* ---- files ---- */
+
+struct cw_samples {
+    cw_network *network;
+    cw_samples_options options;
+    cwi_test test;
+    size_t each;     /* floats of one sample */
+    size_t file;     /* next one */
+    cw_tensor array; /* of the file under way */
+    size_t at, have; /* samples of it that were given, of how many */
+    size_t given;    /* in all */
+};
+
+/* One sample, or several along one more dimension. */
+static cw_status check_array(const cw_samples *s, const char *path, size_t *n, cw_error *err)
+{
+    char got[80], due[80];
+    const cw_shape *want = &s->network->setup.sample, *have = &s->array.shape;
+    cw_shape one = *have;
+    *n = 1;
+    if (have->ndim == want->ndim + 1) {
+        *n = (size_t)have->dim[0];
+        one.ndim--;
+        memmove(one.dim, one.dim + 1, sizeof one.dim - sizeof one.dim[0]);
+        one.dim[CW_MAX_DIMS - 1] = 0;
+    }
+    if (s->array.dtype != CW_F32 || !cw_shape_equal(&one, want))
+        return cwi_fail(err, CW_ERR_MISMATCH, "%s holds %s of %s, the network takes samples of f32, %s", path,
+                        cw_dtype_name(s->array.dtype), cw_shape_format(have, got, sizeof got),
+                        cw_shape_format(want, due, sizeof due));
+    if (isinf(cwi_peak(s->array.data, *n * s->each)))
+        return cwi_fail(err, CW_ERR_NONFINITE, "%s holds NaN or infinity", path);
+    return CW_OK;
+}
+
+static cw_status open_file(cw_samples *s, cw_error *err)
+{
+    const char *path = s->options.files[s->file];
+    cw_tensor_free(&s->array);
+    cw_status status = cw_npy_load(path, &s->array, err);
+    if (status != CW_OK)
+        return cwi_fail_prefix(err, status, "%s", path);
+    s->at = 0;
+    s->file++;
+    return check_array(s, path, &s->have, err);
+}
+
+static cw_status next_of_files(cw_samples *s, cw_sample_batch *batch, cw_error *err)
+{
+    while (s->at == s->have) {
+        if (s->file == s->options.file_count)
+            return CW_END;
+        CWI_TRY(open_file(s, err));
+    }
+    batch->n = CWI_MIN(s->have - s->at, s->network->max_batch);
+    batch->x = (const float *)s->array.data + s->at * s->each;
+    batch->name = s->options.files[s->file - 1];
+    batch->first = s->at;
+    s->at += batch->n;
+    return CW_OK;
+}
+
+static cw_status next_of_data(cw_samples *s, cw_sample_batch *batch, cw_error *err)
+{
+    cw_batch b;
+    CWI_TRY(cwi_test_next(&s->test, &b, err));
+    *batch = (cw_sample_batch){.n = b.n, .x = b.x, .labels = b.labels, .first = s->given};
+    return CW_OK;
+}
+
+cw_status cw_samples_next(cw_samples *s, cw_sample_batch *batch, cw_error *err)
+{
+    const size_t limit = s->options.file_count ? s->options.limit : 0; /* a data set has it already */
+    *batch = (cw_sample_batch){0};
+    if (limit && s->given >= limit)
+        return CW_END;
+    CWI_TRY(s->options.file_count ? next_of_files(s, batch, err) : next_of_data(s, batch, err));
+    if (limit)
+        batch->n = CWI_MIN(batch->n, limit - s->given);
+    s->given += batch->n;
+    return CW_OK;
+}
+
+size_t cw_samples_count(const cw_samples *s)
+{
+    return s->options.file_count ? 0 : s->test.feed.samples;
+}
+
+static cw_status open_samples(cw_samples *s, cw_error *err)
+{
+    const cw_samples_options *o = &s->options;
+    CWI_TRY(cw_shape_count(&s->network->setup.sample, &s->each));
+    if (o->file_count)
+        return CW_OK;
+    CWI_TRY(cwi_network_set_data(s->network, o->data, o->data_dir, o->limit, err));
+    return cwi_test_open(s->network, &s->test, err);
+}
+
+cw_status cw_samples_open(cw_network *network, const cw_samples_options *options, cw_samples **out, cw_error *err)
+{
+    if (out)
+        *out = NULL;
+    if (!network || !options || !out)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_samples_open: a NULL argument");
+    cw_samples *s = cwi_calloc(1, sizeof *s);
+    if (!s)
+        return cwi_fail_memory(err, sizeof *s);
+    s->network = network;
+    s->options = *options;
+    const cw_status status = open_samples(s, err);
+    if (status != CW_OK)
+        cw_samples_close(&s);
+    *out = s;
+    return status;
+}
+
+void cw_samples_close(cw_samples **samples)
+{
+    cw_samples *s = samples ? *samples : NULL;
+    if (!s)
+        return;
+    if (!s->options.file_count)
+        cwi_test_close(&s->test);
+    cw_tensor_free(&s->array);
+    cwi_free(s);
+    *samples = NULL;
 }

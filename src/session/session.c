@@ -180,9 +180,11 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
     s->options.fingerprint = msg->fingerprint;
     s->members[member].state = CWI_MEMBER_READY;
     const size_t ready = cwi_session_count(s, CWI_MEMBER_READY) + cwi_session_count(s, CWI_MEMBER_ACTIVE);
-    char sentence[160];
-    snprintf(sentence, sizeof sentence, "client %zu joined with %llu samples (%zu of %zu)", member + 1,
-             (unsigned long long)msg->samples, ready, s->options.members);
+    char sentence[160], samples[60] = "";
+    if (msg->samples) /* to train on */
+        snprintf(samples, sizeof samples, " with %llu samples", (unsigned long long)msg->samples);
+    snprintf(sentence, sizeof sentence, "client %zu joined%s (%zu of %zu)", member + 1, samples, ready,
+             s->options.members);
     s->work->log(s->run, sentence);
     return CW_OK;
 }

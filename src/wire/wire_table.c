@@ -10,6 +10,7 @@
 #define CLIENTS_MAX (UINT64_C(1) << 20)
 #define TICKETS_MAX (UINT64_C(1) << 16)
 #define FLOATS_MAX  (UINT64_C(1) << 30)
+#define TOP_MAX     (UINT64_C(1) << 20)
 
 #define MEMBER(name) offsetof(cw_msg, name), sizeof(((cw_msg *)0)->name)
 #define UINT(name, width, min, max)                                                                                    \
@@ -28,10 +29,12 @@
     {                                                                                                                  \
         "label_width", CWI_FIELD_LABEL_WIDTH, 4, MEMBER(label_width), 0, CW_TARGETS_TENSOR                             \
     }
-#define PHASE  UINT(phase, 4, CW_PHASE_TRAIN, CW_PHASE_EVAL)
-#define EPOCH  UINT(epoch, 4, 0, UINT32_MAX)
-#define STEP   UINT(step, 4, 0, UINT32_MAX)
-#define TICKET UINT(ticket, 4, 0, TICKETS_MAX)
+#define PHASE   UINT(phase, 4, CW_PHASE_TRAIN, CW_PHASE_EVAL)
+#define EPOCH   UINT(epoch, 4, 0, UINT32_MAX)
+#define STEP    UINT(step, 4, 0, UINT32_MAX)
+#define TICKET  UINT(ticket, 4, 0, TICKETS_MAX)
+#define REQUEST UINT(request, 4, 0, UINT32_MAX)
+#define TOP     UINT(top, 4, 0, TOP_MAX)
 
 static const cwi_layout layouts[] = {
     [CW_MSG_HELLO] = {"HELLO",
@@ -76,6 +79,9 @@ static const cwi_layout layouts[] = {
                       UINT(buffers, 8, 0, FLOATS_MAX), UINT(batch, 4, 1, BATCH_MAX)}},
     [CW_MSG_GIVE_STATE] = {"GIVE_STATE", false, CWI_BLOB_F32, {EPOCH}},
     [CW_MSG_CLIENT_STATE] = {"CLIENT_STATE", false, CWI_BLOB_BYTES, {EPOCH}},
+    [CW_MSG_REQUEST] = {"REQUEST", false, CWI_BLOB_BYTES, {REQUEST, UINT(samples, 4, 1, BATCH_MAX), TOP}},
+    [CW_MSG_ANSWER] = {"ANSWER", false, CWI_BLOB_BYTES, {REQUEST, UINT(samples, 4, 1, BATCH_MAX), TOP}},
+    [CW_MSG_REFUSAL] = {"REFUSAL", false, CWI_BLOB_TEXT, {REQUEST, UINT(status, 4, CW_ERR_INVALID, CW_END)}},
 };
 
 const cwi_layout *cwi_wire_layout(unsigned type)

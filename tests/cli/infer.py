@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""Trained runs used: eval; infer.py CUTWIRE."""
+"""Trained runs used: eval, and infer with serve; infer.py CUTWIRE."""
 import json
 import os
 import shutil
+import signal
+import struct
 
-from cli_run import Folder, last_object, run, skip_without_fashion
+from cli_run import Folder, Process, last_object, run, skip_without_fashion
 
 SMALL = ["--data", "fashion-mnist", "--model", "cnn", "--cut", "2", "--batch", "32", "--threads", "1", "--epochs", "1",
          "--train-limit", "1024", "--test-limit", "128"]
@@ -57,9 +59,122 @@ def evaluation_refuses():
     assert "config.json" in run("eval", "cut_short", code=1)
 
 
+def serve(*more, listen="tcp://127.0.0.1:*"):
+    server = Process("serve", "--run", "trained", "--listen", listen, "--threads", "1", "--json", *more)
+    return server, server.wait_for(r"answering on (tcp://127\.0\.0\.1:[0-9]+):").group(1)
+
+
+def npy(name, values, *shape):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    header += " " * (-(len(header) + 11) % 64) + "\n"
+    with open(name, "wb") as f:
+        f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+        f.write(struct.pack(f"<{len(values)}f", *values))
+
+
+def inferred(accuracy):
+    """Without loss the answers are the whole network's; with the run's codec nearly, in a fraction of the bytes."""
+    server, endpoint = serve("--max-batch", "16")
+    ask = ["infer", "--connect", endpoint, "--run", "trained", "--threads", "1", "--local", "--json", "--quiet"]
+    exact = last_object(run(*ask, "--uplink", "none"))
+    assert exact["samples"] == 128 and exact["test_accuracy"] == accuracy and exact["agreement"] == 1, exact
+    assert exact["local_accuracy"] == accuracy and exact["bytes_per_sample"] > 16 * 28 * 28 * 4, exact
+    coded = last_object(run(*ask))
+    assert coded["uplink"] == "ec:err=0.15" and coded["agreement"] > 0.9 and coded["repeated"] == 0, coded
+    assert 100 < coded["payload_bytes_per_sample"] < coded["bytes_per_sample"] < 3000, coded
+    assert 0 < coded["p50_ms"] <= coded["p95_ms"] <= coded["p99_ms"] and coded["seconds"] > 0, coded
+    assert coded["downlink_bytes"] < 20000, coded
+    many = last_object(run(*ask, "--batch", "16", "--in-flight", "2", "--test-limit", "40"))
+    assert many["samples"] == 40 and many["requests"] == 3, many
+    assert many["bytes_per_sample"] < coded["bytes_per_sample"], (many, coded)
+    printed = run("infer", "--connect", endpoint, "--run", "trained", "--test-limit", "2", "--top", "2", "--print")
+    assert "sample 2: " in printed and "it is Pullover" in printed and "%" in printed, printed
+    from_files(endpoint)
+    refused(endpoint)
+    server.interrupt()
+    totals = last_object(server.finish())
+    assert totals["requests"] > 260 and totals["refused"] == 0 and totals["clients"] >= 4, totals
+
+
+def from_files(endpoint):
+    """.npy files of one sample and of several; what is none, or of another shape, is named."""
+    ask = ["infer", "--connect", endpoint, "--run", "trained"]
+    npy("one.npy", [0.5] * 784, 1, 28, 28)
+    npy("two.npy", [0.0] * 784 + [1.0] * 784, 2, 1, 28, 28)
+    printed = run(*ask, "one.npy", "two.npy")
+    assert "one.npy 1: " in printed and "two.npy 2: " in printed and "3 samples" in printed, printed
+    npy("other.npy", [0.0] * 784, 28, 28)
+    npy("bad.npy", [float("nan")] + [0.0] * 783, 1, 28, 28)
+    with open("text.npy", "w") as f:
+        f.write("not an array")
+    assert "1x28x28" in run(*ask, "other.npy", code=1)
+    assert "NaN" in run(*ask, "bad.npy", code=1)
+    assert "text.npy" in run(*ask, "one.npy", "text.npy", "--json", code=1)
+    assert "absent.npy" in run(*ask, "absent.npy", code=1)
+
+
+def refused(endpoint):
+    text = run("infer", "--connect", endpoint, "--run", "trained", "--cut", "deep", "--test-limit", "1", code=1)
+    assert "cnn cut at 2" in text and "cnn cut at 5" in text, text
+    run("train", "--local", *SMALL, "--seed", "2", "--train-limit", "64", "--out", "another")
+    text = run("infer", "--connect", endpoint, "--run", "another", "--test-limit", "1", code=1)
+    assert text.count("cnn cut at 2") == 2 and "same run" in text, text
+    assert "cutwire infer" in run("client", "--connect", endpoint, code=1)
+    text = run("infer", "--connect", "tcp://127.0.0.1:1", "--run", "trained", "--join-timeout", "0.5", code=1)
+    assert "is the server running there?" in text, text
+    assert "--run is missing" in run("infer", code=2) and "--run is missing" in run("serve", code=2)
+    assert "exclude each other" in run("infer", "--run", "trained", "--data", "cifar-10", "x.npy", code=2)
+
+
+def server_comes_back(accuracy):
+    """Killed in the middle and started again: every sample has its answer, once."""
+    server, endpoint = serve()
+    client = Process("infer", "--connect", endpoint, "--run", "trained", "--threads", "1", "--uplink", "none", "--json",
+                     "--print", "--test-limit", "128")
+    server.wait_for("client 1 joined")
+    server.child.send_signal(signal.SIGKILL)
+    server.child.wait()
+    again, _ = serve(listen=endpoint)
+    result = last_object(client.finish())
+    assert result["samples"] == 128 and result["test_accuracy"] == accuracy, result
+    again.interrupt()
+    again.finish()
+
+
+def exported(accuracy):
+    """A device with the head alone, a server with the tail alone; sides that do not belong together are refused."""
+    done = last_object(run("models", "export", "--run", "trained", "--cut", "deep", "--head", "h.safetensors", "--tail",
+                           "t.safetensors", "--json"))
+    assert done["cut"] == 5 and done["head_weights"] != done["tail_weights"], done
+    run("models", "export", "--run", "another", "--cut", "deep", "--head", "h2.safetensors")
+    server = Process("serve", "--tail", "t.safetensors", "--listen", "tcp://127.0.0.1:*", "--quiet")
+    endpoint = server.wait_for(r"answering on (tcp://127\.0\.0\.1:[0-9]+):").group(1)
+    ask = ["infer", "--connect", endpoint, "--uplink", "none", "--json", "--quiet"]
+    result = last_object(run(*ask, "--head", "h.safetensors"))
+    assert result["test_accuracy"] == accuracy and result["cut"] == 5, result
+    assert last_object(run(*ask, "--run", "trained", "--cut", "deep", "--local", "--test-limit", "9"))["agreement"] == 1
+    assert "both need the same run" in run(*ask, "--head", "h2.safetensors", code=1)
+    assert "only the layers after" in run(*ask, "--head", "t.safetensors", code=1)
+    server.interrupt()
+    server.finish()
+    assert "only the layers before" in run("serve", "--tail", "h.safetensors", code=1)
+    assert "cut 5, not 2" in run("serve", "--tail", "t.safetensors", "--cut", "2", code=1)
+    assert "one side of a network" in run("eval", "h.safetensors", code=1)
+    assert "--local needs" in run(*ask, "--head", "h.safetensors", "--local", code=2)
+    assert "name no side" in run("serve", "--tail", "trained/model.safetensors", code=1)
+    with open("t.safetensors", "r+b") as f:
+        f.seek(-1000, os.SEEK_END)
+        f.write(b"\0" * 8)
+    assert "t.safetensors" in run("serve", "--tail", "t.safetensors", code=1)
+    assert "--run DIR is missing" in run("models", "export", code=2)
+
+
 if __name__ == "__main__":
     skip_without_fashion()
     with Folder():
         reached = trained()
         evaluated(reached)
         evaluation_refuses()
+        inferred(reached)
+        server_comes_back(reached)
+        exported(reached)

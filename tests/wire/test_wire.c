@@ -14,7 +14,7 @@ enum {
     AT_LABELS_SIZE = 24,
     AT_BLOB_SIZE = 28
 };
-enum { HEADER = 32, TYPES = 19 };
+enum { HEADER = 32, TYPES = 22 };
 
 static const int32_t LABELS[3] = {0, 9, 3};
 static const uint8_t BLOB[] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -41,6 +41,8 @@ static cw_msg sample_message(cw_msg_type type)
     m.weights = 1000;
     m.buffers = 20;
     m.batch = 16;
+    m.request = 77;
+    m.top = 2;
     m.status = CW_ERR_IO;
     m.labels = LABELS;
     m.blob = BLOB;
@@ -56,6 +58,7 @@ static cw_msg sample_message(cw_msg_type type)
     case CW_MSG_END:
     case CW_MSG_LEAVE:
     case CW_MSG_ERROR:
+    case CW_MSG_REFUSAL:
         m.blob = (const uint8_t *)TEXT;
         m.blob_size = sizeof TEXT - 1;
         break;
@@ -137,6 +140,12 @@ static void each_member_that_counts_arrives(void **state)
     assert_true(d.epoch == 7 && d.step == 21 && d.loss == 2.25 && d.correct == 2);
     SENT(CW_MSG_PHASE_DONE);
     assert_true(d.phase == CW_PHASE_EVAL && d.epoch == 7);
+    SENT(CW_MSG_REQUEST);
+    assert_true(d.request == 77 && d.samples == 3 && d.top == 2 && d.step == 0);
+    SENT(CW_MSG_ANSWER);
+    assert_true(d.request == 77 && d.samples == 3 && d.top == 2);
+    SENT(CW_MSG_REFUSAL);
+    assert_true(d.request == 77 && d.status == CW_ERR_IO && d.top == 0);
     SENT(CW_MSG_LEAVE);
     assert_int_equal(d.status, CW_ERR_IO);
     SENT(CW_MSG_ERROR);
@@ -205,6 +214,66 @@ static void ready_bytes_are_pinned(void **state)
     reseal(sealed, sizeof sealed);
     assert_int_equal(encode(&m, frame), sizeof sealed);
     assert_memory_equal(frame, sealed, sizeof sealed);
+}
+
+/* Of the messages of inference: version 2 of the protocol, with the capability "requests". */
+static void pinned(cw_msg_type type, const uint8_t *expected, size_t size)
+{
+    uint8_t frame[BUFFER], sealed[BUFFER];
+    const cw_msg m = sample_message(type);
+    memcpy(sealed, expected, size);
+    reseal(sealed, size);
+    assert_int_equal(encode(&m, frame), size);
+    assert_memory_equal(frame, sealed, size);
+}
+
+static void bytes_of_requests_are_pinned(void **state)
+{
+    (void)state;
+#define START(type, fields, blob)                                                                                      \
+    'C', 'W', 'F', 'R', 1, type, fields, 0, 3, 0, 0, 0, 0xCC, 0xCC, 0xCC, 0xCC, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33,    \
+        0x22, 0x11, 0, 0, 0, 0, blob, 0, 0, 0
+    static const uint8_t request[] = {
+        START(20, 12, 8), 77, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+    static const uint8_t answer[] = {
+        START(21, 12, 8), 77, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+    static const uint8_t refusal[] = {START(22, 8, 16),
+                                      77,
+                                      0,
+                                      0,
+                                      0,
+                                      CW_ERR_IO,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      0,
+                                      't',
+                                      'h',
+                                      'e',
+                                      ' ',
+                                      'd',
+                                      'i',
+                                      's',
+                                      'k',
+                                      ' ',
+                                      'i',
+                                      's',
+                                      ' ',
+                                      'f',
+                                      'u',
+                                      'l',
+                                      'l'};
+#undef START
+    pinned(CW_MSG_REQUEST, request, sizeof request);
+    pinned(CW_MSG_ANSWER, answer, sizeof answer);
+    pinned(CW_MSG_REFUSAL, refusal, sizeof refusal);
 }
 
 static void labels_take_the_narrowest_width(void **state)
@@ -286,12 +355,16 @@ static void encoder_refuses_what_no_decoder_takes(void **state)
     REFUSED(CW_MSG_ERROR, m.status = CW_OK);
     REFUSED(CW_MSG_ERROR, m.status = (cw_status)99);
     REFUSED(CW_MSG_PING, m.type = (cw_msg_type)0);
-    REFUSED(CW_MSG_PING, m.type = (cw_msg_type)20);
     REFUSED(CW_MSG_JOIN, m.batch = 0);
     REFUSED(CW_MSG_JOIN, m.weights = UINT64_MAX);
     REFUSED(CW_MSG_GIVE_STATE, m.blob_size = 7);
     REFUSED(CW_MSG_CLIENT_STATE, m.blob_size = 0);
     REFUSED(CW_MSG_ACTIVATION, m.labels = NULL; m.label_width = CW_TARGETS_TENSOR);
+    REFUSED(CW_MSG_PING, m.type = (cw_msg_type)(TYPES + 1));
+    REFUSED(CW_MSG_REQUEST, m.samples = 0);
+    REFUSED(CW_MSG_REQUEST, m.top = (1u << 20) + 1);
+    REFUSED(CW_MSG_ANSWER, m.blob_size = 0);
+    REFUSED(CW_MSG_REFUSAL, m.status = CW_OK);
 #undef REFUSED
     cw_msg m = sample_message(CW_MSG_GRADIENT);
     assert_status(cw_msg_encode(&m, frame, 10, &size, NULL), CW_ERR_TOO_SMALL);
@@ -373,7 +446,10 @@ static void forged_fields_are_refused_where_they_are(void **state)
     forged(CW_MSG_HELLO, 0, 1, 'X', CW_ERR_MAGIC, 0);
     forged(CW_MSG_HELLO, 4, 1, 2, CW_ERR_VERSION, 4);
     forged(CW_MSG_PING, AT_TYPE, 1, 0, bad, AT_TYPE);
-    forged(CW_MSG_PING, AT_TYPE, 1, 20, bad, AT_TYPE);
+    forged(CW_MSG_PING, AT_TYPE, 1, TYPES + 1, bad, AT_TYPE);
+    forged(CW_MSG_REQUEST, HEADER + 4, 4, 0, bad, HEADER + 4);
+    forged(CW_MSG_REQUEST, HEADER + 8, 4, (1u << 20) + 1, bad, HEADER + 8);
+    forged(CW_MSG_REFUSAL, HEADER + 4, 4, 0, bad, HEADER + 4);
     forged(CW_MSG_PING, AT_TYPE, 1, 255, bad, AT_TYPE);
     forged(CW_MSG_PING, AT_TYPE, 1, CW_MSG_BEGIN, bad, AT_FIELDS_SIZE);
     forged(CW_MSG_HELLO, AT_SESSION, 8, 1, bad, AT_SESSION);
@@ -617,6 +693,7 @@ int main(void)
         cmocka_unit_test(frame_bytes_are_pinned),
         cmocka_unit_test(hello_stays_readable_for_ever),
         cmocka_unit_test(ready_bytes_are_pinned),
+        cmocka_unit_test(bytes_of_requests_are_pinned),
         cmocka_unit_test(labels_take_the_narrowest_width),
         cmocka_unit_test(blob_may_lie_in_place),
         cmocka_unit_test(encoder_refuses_what_no_decoder_takes),

@@ -1,5 +1,6 @@
 /* cmd_models.c - cutwire models: the networks, their layers, and what each cut costs whom. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli_model.h"
 #include "commands.h"
@@ -121,8 +122,67 @@ static int show_model(const cw_model *model, const cli_model *m, bool json)
                                     layers_json(model), "cuts", cuts_json(model, &all)));
 }
 
+/* ---- export ---- */
+
+static int export_sides(const char *run, const char *cut, const char *head, const char *tail, bool json)
+{
+    const cw_network_options options = {.cut = cut};
+    cw_network *network;
+    cw_error err = {0};
+    cw_status status = cw_network_open(run, &options, &network, &err);
+    if (status == CW_OK)
+        status = cw_network_export(network, head, tail, &err);
+    if (status != CW_OK) {
+        cw_network_close(&network);
+        return cli_fail_error("models export", status, &err);
+    }
+    const cw_network_info info = *cw_network_get_info(network);
+    char prints[2][20];
+    snprintf(prints[0], sizeof prints[0], "%016llx", (unsigned long long)info.head_print);
+    snprintf(prints[1], sizeof prints[1], "%016llx", (unsigned long long)info.tail_print);
+    int code = CLI_OK;
+    if (json)
+        code = cli_print_json(json_pack("{s:s,s:i,s:s,s:s}", "model", info.model, "cut", info.cut, "head_weights",
+                                        prints[0], "tail_weights", prints[1]));
+    else
+        printf("%s cut at %d: weights %s before and %s after it\n", info.model, info.cut, prints[0], prints[1]);
+    cw_network_close(&network);
+    return code;
+}
+
+static int cmd_export(int argc, char **argv)
+{
+    const char *run = NULL, *cut = NULL, *head = NULL, *tail = NULL;
+    bool json = false;
+    const cli_option table[] = {
+        {"run", "DIR", "the trained run's folder", CLI_STRING, &run},
+        {"cut", "N", "where to cut: a number or an alias [the run's]", CLI_STRING, &cut},
+        {"head", "FILE", "gets the layers before the cut, for devices (cutwire infer --head)", CLI_STRING, &head},
+        {"tail", "FILE", "gets the layers after it, for a server (cutwire serve --tail)", CLI_STRING, &tail},
+        {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &json},
+    };
+    const cli_command command = {
+        .name = "models export",
+        .args = "",
+        .summary =
+            "Writes the two sides of a trained run as files. Each knows the weights of both, so that a device and "
+            "a server notice\nwhen they are not of the same run.",
+        .examples = "  cutwire models export --run runs/mine --cut 3 --head head.safetensors --tail tail.safetensors\n",
+        .options = table,
+        .option_count = sizeof table / sizeof table[0],
+    };
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    if (!run || (!head && !tail))
+        return cli_fail(CLI_USAGE, "models export: %s is missing", run ? "--head FILE or --tail FILE" : "--run DIR");
+    return export_sides(run, cut, head, tail, json);
+}
+
 int cmd_models(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "export") == 0)
+        return cmd_export(argc - 1, argv + 1);
     cli_model m = {.classes = -1};
     bool json = false;
     const cli_option table[] = {
@@ -133,7 +193,7 @@ int cmd_models(int argc, char **argv)
         .name = "models",
         .args = "[NAME]",
         .summary = "The networks known; of one: layers, shapes, parameters, operations, and at each cut what crosses "
-                   "it.\n" CLI_MODEL_ASSUMED,
+                   "it.\n`cutwire models export` writes the two sides of a trained run as files.\n" CLI_MODEL_ASSUMED,
         .examples = "  cutwire models\n  cutwire models vgg19\n  cutwire models textcnn\n"
                     "  cutwire models resnet34 --sample 3x224x224 --classes 1000\n"
                     "  cutwire models mlp --sample 1x28x28 --classes 10 --activation gelu\n",

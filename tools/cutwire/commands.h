@@ -7,6 +7,8 @@ int cmd_codec(int argc, char **argv);
 int cmd_codec_train(int argc, char **argv); /* of codec's subcommands the one that learns */
 int cmd_data(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_infer(int argc, char **argv);
 int cmd_models(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_server(int argc, char **argv);

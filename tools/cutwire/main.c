@@ -12,6 +12,8 @@ static const cli_sub commands[] = {
     {"train", cmd_train, "train on this machine: unsplit, split in one process, or as server and client processes"},
     {"server", cmd_server, "the server's role: the layers after the cut, loss and averaging"},
     {"client", cmd_client, "a client's role: the layers before the cut, and the data"},
+    {"serve", cmd_serve, "answers requests with the layers after the cut of a trained run"},
+    {"infer", cmd_infer, "a trained run's layers before the cut here, the rest at a server: predictions"},
     {"eval", cmd_eval, "a trained run: accuracy against bytes a sample, at every cut"},
     {"keygen", cmd_keygen, "a pair of keys for encrypted, authenticated links"},
     {"repro", cmd_repro, "figures and tables of the paper, made again"},

@@ -1,0 +1,590 @@
+/* answerer.c - the server's side of inference: requests of many clients, answered in batches.
+ *
+ * The session (session.h) knows who is there; this is its work. A REQUEST is checked as far as its payload's header
+ * tells, and waits in a queue with its frame. A batch takes requests from the head of the queue, decodes them next to
+ * each other, runs the layers after the cut once, and answers each. What is wrong with a request harms its sender
+ * alone. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "infer/greeting.h"
+#include "infer/network.h"
+#include "net/transport.h"
+#include "session/session.h"
+
+enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
+
+typedef struct waiting {
+    size_t member;
+    uint32_t request, top;
+    size_t n;
+    cw_frame frame;
+    const uint8_t *payload; /* in the frame */
+    size_t payload_size;
+    double arrived;
+} waiting;
+
+struct cw_answerer {
+    cw_answerer_options options;
+    cwi_session session;
+    cwi_greeting greeting;
+    uint8_t *welcome;
+    cw_half *tail;
+    size_t each; /* floats of one sample at the cut */
+    waiting *queue;
+    size_t room, count;   /* requests */
+    size_t samples;       /* in the queue */
+    size_t *on_their_way; /* of each member: its requests in the queue */
+    float *x, *y;         /* of one batch */
+    uint8_t *answer;      /* blob of one ANSWER */
+    size_t *order;        /* of one sample's outputs */
+    cw_answerer_stats stats;
+    uint64_t latency[BUCKETS];
+};
+
+/* ---- telling ---- */
+
+static void log_sentence(void *run, const char *sentence)
+{
+    const cw_hooks *hooks = ((cw_answerer *)run)->options.hooks;
+    const cw_event event = {.kind = CW_EVENT_LOG, .text = sentence};
+    if (hooks && hooks->event)
+        hooks->event(hooks->ctx, &event);
+}
+
+static void count_latency(cw_answerer *a, double seconds)
+{
+    const double bucket = seconds > 1e-6 ? log(seconds * 1e6) / log(1.1) : 0;
+    a->latency[bucket < BUCKETS - 1 ? (size_t)bucket : BUCKETS - 1]++;
+    a->stats.slowest = CWI_MAX(a->stats.slowest, seconds);
+}
+
+static double percentile(const cw_answerer *a, double share)
+{
+    uint64_t total = 0, sum = 0;
+    for (size_t i = 0; i < BUCKETS; i++)
+        total += a->latency[i];
+    for (size_t i = 0; i < BUCKETS && total; i++) {
+        sum += a->latency[i];
+        if ((double)sum >= share * (double)total)
+            return CWI_MIN(1e-6 * pow(1.1, (double)i + 0.5), a->stats.slowest);
+    }
+    return 0;
+}
+
+cw_answerer_stats cw_answerer_get_stats(const cw_answerer *a)
+{
+    cw_answerer_stats stats = a->stats;
+    stats.clients_now =
+        cwi_session_count(&a->session, CWI_MEMBER_READY) + cwi_session_count(&a->session, CWI_MEMBER_ACTIVE);
+    stats.p50 = percentile(a, 0.5);
+    stats.p95 = percentile(a, 0.95);
+    stats.p99 = percentile(a, 0.99);
+    stats.net = cw_transport_stats(a->session.box.transport);
+    return stats;
+}
+
+/* ---- requests come in ---- */
+
+static void refuse_request(cw_answerer *a, size_t member, uint32_t request, cw_status status, const char *why)
+{
+    cw_msg msg = cwi_session_message(&a->session, member, CW_MSG_REFUSAL);
+    msg.request = request;
+    msg.status = status;
+    msg.blob = (const uint8_t *)why;
+    msg.blob_size = strlen(why);
+    a->stats.refused++;
+    cwi_session_send(&a->session, member, &msg);
+}
+
+static cw_status check_shape(const cw_answerer *a, const cw_msg *msg, cw_error *err)
+{
+    cw_payload_info info;
+    char got[80], due[80];
+    CWI_TRY(cw_payload_inspect(msg->blob, msg->blob_size, &info, err));
+    cw_shape want = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)msg->samples}};
+    memcpy(want.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
+    if (cw_shape_equal(&info.shape, &want))
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_MISMATCH, "it sent a tensor of %s, at this cut %s is due",
+                    cw_shape_format(&info.shape, got, sizeof got), cw_shape_format(&want, due, sizeof due));
+}
+
+static cw_status check_request(const cw_answerer *a, size_t member, const cw_msg *msg, cw_error *err)
+{
+    if (msg->type != CW_MSG_REQUEST)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s to a server that answers requests", cw_msg_name(msg->type));
+    if (msg->samples > a->greeting.max_samples)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent a request of %llu samples, at most %zu are taken",
+                        (unsigned long long)msg->samples, a->greeting.max_samples);
+    if (msg->top > a->greeting.outputs)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it asked for the %u likeliest of %zu classes", msg->top,
+                        a->greeting.outputs);
+    if (a->on_their_way[member] >= a->greeting.credit)
+        return cwi_fail(err, CW_ERR_PROTOCOL, "it sent more than %zu requests at once", a->greeting.credit);
+    return check_shape(a, msg, err);
+}
+
+static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
+{
+    cw_answerer *a = run;
+    CWI_TRY(check_request(a, member, msg, err));
+    if (a->samples + msg->samples > a->options.max_queue) {
+        char why[100];
+        snprintf(why, sizeof why, "the server is full: %zu samples wait already: ask again later", a->samples);
+        refuse_request(a, member, msg->request, CW_ERR_CLOSED, why);
+        return CW_OK;
+    }
+    a->queue[a->count++] = (waiting){.member = member,
+                                     .request = msg->request,
+                                     .top = msg->top,
+                                     .n = (size_t)msg->samples,
+                                     .frame = *frame,
+                                     .payload = msg->blob,
+                                     .payload_size = msg->blob_size,
+                                     .arrived = cwi_seconds()};
+    frame->owner = NULL;
+    a->samples += (size_t)msg->samples;
+    a->on_their_way[member]++;
+    return CW_OK;
+}
+
+/* Takes the i-th request out of the queue; its frame is the caller's. */
+static waiting take_out(cw_answerer *a, size_t i)
+{
+    const waiting w = a->queue[i];
+    memmove(a->queue + i, a->queue + i + 1, (a->count - i - 1) * sizeof *a->queue);
+    a->count--;
+    a->samples -= w.n;
+    a->on_their_way[w.member]--;
+    return w;
+}
+
+/* ---- members ---- */
+
+static cw_status admit(void *run, size_t member, const cw_msg *ready, cw_error *err)
+{
+    cw_answerer *a = run;
+    (void)member, (void)ready, (void)err;
+    a->stats.clients++;
+    return CW_OK;
+}
+
+static cw_status advance(void *run, cw_error *err)
+{
+    (void)err;
+    cwi_session_activate(&((cw_answerer *)run)->session);
+    return CW_OK;
+}
+
+static cw_status begin(void *run, cw_error *err)
+{
+    (void)run, (void)err;
+    return CW_OK;
+}
+
+static void lost(void *run, size_t member)
+{
+    cw_answerer *a = run;
+    for (size_t i = a->count; i-- > 0;) {
+        if (a->queue[i].member != member)
+            continue;
+        waiting w = take_out(a, i);
+        cw_frame_release(&w.frame);
+    }
+}
+
+/* A word now and then, if only that it is there: else places would stay taken by clients that are gone. */
+static bool owes(const void *run, size_t member)
+{
+    (void)run, (void)member;
+    return true;
+}
+
+static bool finished(const void *run)
+{
+    (void)run;
+    return false;
+}
+
+static const cwi_work work = {.admit = admit,
+                              .take = take,
+                              .advance = advance,
+                              .begin = begin,
+                              .lost = lost,
+                              .owes = owes,
+                              .finished = finished,
+                              .log = log_sentence};
+
+/* ---- answers go out ---- */
+
+/* Indices of the k largest outputs come first in a->order. */
+static void find_top(cw_answerer *a, const float *y, size_t k)
+{
+    const size_t n = a->greeting.outputs;
+    for (size_t i = 0; i < n; i++)
+        a->order[i] = i;
+    for (size_t i = 0; i < k; i++) {
+        size_t best = i;
+        for (size_t j = i + 1; j < n; j++)
+            if (y[a->order[j]] > y[a->order[best]] ||
+                (y[a->order[j]] == y[a->order[best]] && a->order[j] < a->order[best]))
+                best = j;
+        const size_t swap = a->order[i];
+        a->order[i] = a->order[best];
+        a->order[best] = swap;
+    }
+}
+
+static void put_top(cw_answerer *a, const float *y, size_t k, uint8_t *out)
+{
+    double sum = 0;
+    find_top(a, y, k);
+    const double peak = (double)y[a->order[0]];
+    for (size_t i = 0; i < a->greeting.outputs; i++)
+        sum += exp((double)y[i] - peak);
+    for (size_t i = 0; i < k; i++, out += 8) {
+        const float probability = (float)(exp((double)y[a->order[i]] - peak) / sum);
+        cwi_put_le(out, a->order[i], 4);
+        memcpy(out + 4, &probability, 4);
+    }
+}
+
+static void send_answer(cw_answerer *a, const waiting *w, const float *y)
+{
+    const size_t outputs = a->greeting.outputs;
+    cw_msg msg = cwi_session_message(&a->session, w->member, CW_MSG_ANSWER);
+    msg.request = w->request;
+    msg.samples = w->n;
+    msg.top = w->top;
+    msg.blob = w->top ? a->answer : (const uint8_t *)y;
+    msg.blob_size = w->n * (w->top ? (size_t)w->top * 8 : outputs * sizeof(float));
+    for (size_t i = 0; w->top && i < w->n; i++)
+        put_top(a, y + i * outputs, w->top, a->answer + i * w->top * 8);
+    cwi_session_send(&a->session, w->member, &msg);
+    a->stats.requests++;
+    a->stats.samples += w->n;
+    count_latency(a, cwi_seconds() - w->arrived);
+}
+
+static void answer_one(cw_answerer *a, const waiting *w, const float *y)
+{
+    if (!cwi_session_is_active(&a->session, w->member))
+        return;
+    if (isinf(cwi_peak(y, w->n * a->greeting.outputs)))
+        refuse_request(a, w->member, w->request, CW_ERR_NONFINITE,
+                       "the network's output for this request is not finite: look at the input");
+    else
+        send_answer(a, w, y);
+}
+
+/* Decodes a request to the place of its samples in the batch. False: it has got its refusal. */
+static bool decode(cw_answerer *a, const waiting *w, float *x)
+{
+    cw_error err = {0};
+    cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
+    memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    const cw_status status = cw_decode(w->payload, w->payload_size, &t, NULL, &err);
+    if (status != CW_OK) {
+        cwi_session_lose(&a->session, w->member, status, err.message);
+        return false;
+    }
+    if (!isinf(cwi_peak(x, w->n * a->each)))
+        return true;
+    refuse_request(a, w->member, w->request, CW_ERR_NONFINITE, "NaN or infinity in the activations of this request");
+    return false;
+}
+
+static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_error *err)
+{
+    const cw_half_call call = {.mode = CW_EVAL, .n = n};
+    return cw_half_forward(a->tail, &call, x, y, err);
+}
+
+/* One by one, where the batch as a whole did not go through: one of them spoils it. */
+static void answer_each(cw_answerer *a, const waiting *batch, size_t count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        cw_error err = {0};
+        float *y = a->y + at * a->greeting.outputs;
+        const cw_status status = forward(a, batch[i].n, a->x + at * a->each, y, &err);
+        if (status == CW_OK)
+            answer_one(a, &batch[i], y);
+        else if (cwi_session_is_active(&a->session, batch[i].member))
+            refuse_request(a, batch[i].member, batch[i].request, status == CW_ERR_DIVERGED ? CW_ERR_NONFINITE : status,
+                           err.message);
+        at += batch[i].n;
+    }
+}
+
+static void answer_batch(cw_answerer *a, const waiting *batch, size_t count, size_t n)
+{
+    cw_error err;
+    size_t at = 0;
+    a->stats.batches++;
+    if (forward(a, n, a->x, a->y, &err) != CW_OK) {
+        answer_each(a, batch, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        answer_one(a, &batch[i], a->y + at * a->greeting.outputs);
+        at += batch[i].n;
+    }
+}
+
+/* Requests from the head of the queue, as many as fit. */
+static cw_status work_on_batch(cw_answerer *a, cw_error *err)
+{
+    size_t count = 0, n = 0;
+    waiting *batch = cwi_alloc(a->count, sizeof *batch);
+    if (!batch)
+        return cwi_fail_memory(err, a->count * sizeof *batch);
+    while (a->count && n + a->queue[0].n <= a->options.max_batch) {
+        const waiting w = take_out(a, 0);
+        batch[count] = w;
+        if (decode(a, &w, a->x + n * a->each)) {
+            n += w.n;
+            count++;
+        } else {
+            cw_frame_release(&batch[count].frame);
+        }
+    }
+    if (count)
+        answer_batch(a, batch, count, n);
+    for (size_t i = 0; i < count; i++)
+        cw_frame_release(&batch[i].frame);
+    cwi_free(batch);
+    return CW_OK;
+}
+
+/* ---- driven by events ---- */
+
+/* A client that comes back by another connection takes over its own place. */
+static void take_over(cw_answerer *a, const cw_frame *frame)
+{
+    cw_msg msg;
+    if (cw_msg_decode(frame->bytes, frame->size, &msg, NULL) != CW_OK || msg.type != CW_MSG_HELLO || !msg.token)
+        return;
+    for (size_t i = 0; i < a->session.options.members; i++) {
+        const cwi_member *m = &a->session.members[i];
+        if (m->state != CWI_MEMBER_VACANT && m->token == msg.token && m->peer != frame->peer)
+            cwi_session_lose(&a->session, i, CW_ERR_CLOSED, "it came back by another connection");
+    }
+}
+
+cw_status cw_answerer_handle(cw_answerer *a, cw_frame *frame, cw_error *err)
+{
+    bool known = false;
+    for (size_t i = 0; i < a->session.options.members; i++) {
+        if (a->session.members[i].state == CWI_MEMBER_VACANT || a->session.members[i].peer != frame->peer)
+            continue;
+        known = true;
+        if (a->session.members[i].state == CWI_MEMBER_ACTIVE)
+            cwi_session_owes_from_now(&a->session, i);
+    }
+    if (!known)
+        take_over(a, frame);
+    return cwi_session_handle(&a->session, frame, err);
+}
+
+bool cw_answerer_is_full(const cw_answerer *a)
+{
+    return a->samples >= a->options.max_batch;
+}
+
+cw_status cw_answerer_tick(cw_answerer *a, double *next, cw_error *err)
+{
+    static const double idle = 0.2;
+    const double wait = a->options.max_wait;
+    CWI_TRY(cwi_session_tick(&a->session, err));
+    if (a->count && (cw_answerer_is_full(a) || cwi_seconds() - a->queue[0].arrived >= wait))
+        CWI_TRY(work_on_batch(a, err));
+    if (next)
+        *next = a->count ? CWI_MIN(CWI_MAX(a->queue[0].arrived + wait - cwi_seconds(), 0), idle) : idle;
+    return CW_OK;
+}
+
+void cw_answerer_finish(cw_answerer *a, const char *words)
+{
+    cwi_session_end(&a->session, CW_OK, words);
+}
+
+/* All frames that are there, or as many as make a batch full. */
+static cw_status receive(cw_answerer *a, double wait, cw_error *err)
+{
+    cw_transport *t = a->session.box.transport;
+    int timeout = (int)ceil(wait * 1000);
+    for (;;) {
+        cw_frame frame;
+        const cw_status status = cw_transport_recv(t, timeout, &frame, err);
+        if (status == CW_ERR_TIMEOUT || status == CW_ERR_CANCELLED)
+            return CW_OK;
+        CWI_TRY(status);
+        CWI_TRY(cw_answerer_handle(a, &frame, err));
+        if (cw_answerer_is_full(a))
+            return CW_OK;
+        timeout = 0;
+    }
+}
+
+cw_status cw_answer_clients(cw_answerer *a, volatile sig_atomic_t *stop, cw_error *err)
+{
+    double next = 0;
+    cw_status status = CW_OK;
+    while (status == CW_OK && !(stop && *stop)) {
+        status = receive(a, next, err);
+        if (status == CW_OK)
+            status = cw_answerer_tick(a, &next, err);
+    }
+    cw_answerer_finish(a, "the server was stopped");
+    return status;
+}
+
+/* ---- life ---- */
+
+static void fill_defaults(cw_answerer_options *o)
+{
+    o->max_batch = o->max_batch ? o->max_batch : 64;
+    o->max_clients = o->max_clients ? o->max_clients : 64;
+    o->credit = o->credit ? o->credit : 8;
+    o->max_queue = CWI_MAX(o->max_queue ? o->max_queue : 16 * o->max_batch, o->max_batch);
+    o->timeout = o->timeout > 0 ? o->timeout : 60;
+}
+
+static cw_status check_options(const cw_answerer_options *o, cw_error *err)
+{
+    if (!o->network && !o->tail)
+        return cwi_fail(err, CW_ERR_INVALID, "answerer: neither a network nor a tail");
+    if (o->max_batch > CWI_REQUEST_MAX || o->max_clients > 65536 || o->credit > CWI_CREDIT_MAX)
+        return cwi_fail(err, CW_ERR_INVALID,
+                        "answerer: at most %d samples a batch, 65536 clients and a credit of %d are possible",
+                        CWI_REQUEST_MAX, CWI_CREDIT_MAX);
+    return CW_OK;
+}
+
+static cw_status greet_by_network(cw_answerer *a, cw_error *err)
+{
+    const cw_network_info *info = &a->options.network->info;
+    cwi_greeting *g = &a->greeting;
+    snprintf(g->model, sizeof g->model, "%s", info->model);
+    snprintf(g->uplink, sizeof g->uplink, "%s", info->uplink);
+    g->cut = info->cut;
+    g->head_print = info->head_print;
+    g->tail_print = info->tail_print;
+    return info->class_names ? cwi_classes_copy(info->class_names, (size_t)info->classes, &g->classes, err) : CW_OK;
+}
+
+static cw_status greet_by_options(cw_answerer *a, cw_error *err)
+{
+    const cw_answerer_options *o = &a->options;
+    cwi_greeting *g = &a->greeting;
+    snprintf(g->model, sizeof g->model, "%s", o->model ? o->model : "own");
+    snprintf(g->uplink, sizeof g->uplink, "ec:err=0.1");
+    g->cut = o->cut;
+    g->head_print = o->head_print;
+    return o->class_names ? cwi_classes_copy(o->class_names, g->outputs, &g->classes, err) : CW_OK;
+}
+
+static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
+{
+    cwi_greeting *g = &a->greeting;
+    const cw_shape out = cw_half_out_shape(a->tail);
+    g->smashed = cw_half_in_shape(a->tail);
+    g->credit = a->options.credit;
+    g->max_samples = a->options.max_batch;
+    CWI_TRY(cw_shape_count(&g->smashed, &a->each));
+    CWI_TRY(cw_shape_count(&out, &g->outputs));
+    if (g->smashed.ndim < 1 || g->outputs > CWI_OUTPUTS_MAX)
+        return cwi_fail(err, CW_ERR_MISMATCH,
+                        "answerer: a tail with an input of one shape, and at most %d outputs, is due", CWI_OUTPUTS_MAX);
+    return a->options.network ? greet_by_network(a, err) : greet_by_options(a, err);
+}
+
+static cw_status allocate(cw_answerer *a, cw_error *err)
+{
+    const cw_answerer_options *o = &a->options;
+    const size_t outputs = a->greeting.outputs;
+    a->room = CWI_MIN(o->max_clients * o->credit, o->max_queue);
+    a->queue = cwi_calloc(a->room, sizeof *a->queue);
+    a->on_their_way = cwi_calloc(o->max_clients, sizeof *a->on_their_way);
+    a->x = cwi_alloc(o->max_batch * a->each, sizeof(float));
+    a->y = cwi_alloc(o->max_batch * outputs, sizeof(float));
+    a->answer = cwi_alloc(o->max_batch * outputs, 8);
+    a->order = cwi_alloc(outputs, sizeof *a->order);
+    return a->queue && a->on_their_way && a->x && a->y && a->answer && a->order
+               ? CW_OK
+               : cwi_fail_memory(err, o->max_batch * (a->each + 3 * outputs) * sizeof(float));
+}
+
+static cw_status open_session(cw_answerer *a, cw_transport *transport, cw_error *err)
+{
+    size_t size;
+    CWI_TRY(cwi_greeting_write(&a->greeting, &a->welcome, &size, err));
+    const cwi_session_options options = {.members = a->options.max_clients,
+                                         .timeout = a->options.timeout,
+                                         .join_timeout = INFINITY,
+                                         .welcome = a->welcome,
+                                         .welcome_size = size,
+                                         .fingerprint = cwi_greeting_fingerprint(&a->greeting)};
+    /* A client that reads nothing: all that its credit can make, and small frames beside. */
+    const size_t largest = CWI_MAX(a->options.max_batch * a->greeting.outputs * 8, size);
+    cwi_transport_limit_queue(transport, (uint64_t)(a->options.credit + 1) * largest + (1 << 20));
+    return cwi_session_open(&a->session, &options, &work, a, transport, err);
+}
+
+static cw_status open_answerer(cw_answerer *a, const cw_answerer_options *options, cw_transport *transport,
+                               cw_error *err)
+{
+    a->options = *options;
+    fill_defaults(&a->options);
+    CWI_TRY(check_options(&a->options, err));
+    if (transport->capacity && transport->capacity < a->options.max_clients)
+        return cwi_fail(err, CW_ERR_INVALID,
+                        "%zu clients do not fit: the limit of open files leaves room for %zu: raise it (ulimit -n)",
+                        a->options.max_clients, transport->capacity);
+    a->tail = a->options.tail;
+    if (!a->tail)
+        CWI_TRY(cw_network_tail(a->options.network, &a->tail, err));
+    if (!options->tail && options->network->max_batch < a->options.max_batch)
+        return cwi_fail(err, CW_ERR_INVALID, "answerer: the network was opened for batches of %zu, not %zu",
+                        options->network->max_batch, a->options.max_batch);
+    CWI_TRY(prepare_greeting(a, err));
+    CWI_TRY(allocate(a, err));
+    return open_session(a, transport, err);
+}
+
+cw_status cw_answerer_create(const cw_answerer_options *options, cw_transport *transport, cw_answerer **out,
+                             cw_error *err)
+{
+    if (out)
+        *out = NULL;
+    if (!options || !transport || !out)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_answerer_create: a NULL argument");
+    cw_answerer *a = cwi_calloc(1, sizeof *a);
+    if (!a)
+        return cwi_fail_memory(err, sizeof *a);
+    const cw_status status = open_answerer(a, options, transport, err);
+    if (status != CW_OK)
+        cw_answerer_destroy(&a);
+    *out = a;
+    return status;
+}
+
+void cw_answerer_destroy(cw_answerer **answerer)
+{
+    cw_answerer *a = answerer ? *answerer : NULL;
+    if (!a)
+        return;
+    for (size_t i = 0; i < a->count; i++)
+        cw_frame_release(&a->queue[i].frame);
+    cwi_session_close(&a->session);
+    cwi_greeting_free(&a->greeting);
+    void *const blocks[] = {a->queue, a->on_their_way, a->x, a->y, a->answer, a->order, a->welcome};
+    for (size_t i = 0; i < CWI_COUNT(blocks); i++)
+        cwi_free(blocks[i]);
+    cwi_free(a);
+    *answerer = NULL;
+}

@@ -26,10 +26,8 @@ static void make_room(int clients)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int cmd_server(int argc, char **argv)
+static int run_server(cw_config *config, int argc, char **argv)
 {
-    cw_config config;
-    cw_config_init(&config);
     const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL;
     bool json = false, quiet = false;
     const cli_option options[] = {
@@ -50,7 +48,7 @@ int cmd_server(int argc, char **argv)
         .options = options,
         .option_count = sizeof options / sizeof options[0],
         .keys = CLI_KEYS_ALL,
-        .config = &config,
+        .config = config,
     };
     int code = train_parse(&command, &preset, argc, argv);
     if (code == CLI_GO_ON)
@@ -66,21 +64,27 @@ int cmd_server(int argc, char **argv)
     cw_result result = {0};
     cw_error err = {0};
     cw_transport *transport;
-    const cw_net_options net = {.allow_plaintext = config.allow_plaintext,
+    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
                                 .secret_key = keys.own,
                                 .client_keys = keys.others,
                                 .client_key_count = keys.other_count};
-    make_room(config.clients);
+    const int clients = (int)cw_config_integer(config, "clients");
+    make_room(clients);
     cw_status status = cw_net_listen(listen, &net, &transport, &err);
     cli_keys_close(&keys);
     if (status != CW_OK)
         return cli_fail_error("server", status, &err);
-    fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), config.clients);
-    status = cw_serve(&config, transport, &hooks, &result, &err);
+    fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), clients);
+    status = cw_serve(config, transport, &hooks, &result, &err);
     cw_transport_close(&transport, 2000);
     if (status != CW_OK) {
         cli_progress_clear(&out.progress);
         return cli_fail_error("server", status, &err);
     }
-    return train_output_finish(&out, &config, "server", &result);
+    return train_output_finish(&out, config, "server", &result);
+}
+
+int cmd_server(int argc, char **argv)
+{
+    return cli_with_config(run_server, argc, argv);
 }

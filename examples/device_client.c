@@ -136,13 +136,15 @@ int main(int argc, char **argv)
     cw_client_options options = {.train = &train_feed, .test = &test_feed};
     cw_transport *transport = NULL;
     cw_error err = {0};
-    cw_config config;
-    cw_config_init(&config);
-    cw_status status = cw_net_connect(argc > 1 ? argv[1] : "tcp://127.0.0.1:5555", NULL, &transport, &err);
+    cw_config *config = NULL;
+    cw_status status = cw_config_create(&config, &err);
+    status =
+        status == CW_OK ? cw_net_connect(argc > 1 ? argv[1] : "tcp://127.0.0.1:5555", NULL, &transport, &err) : status;
     status = status == CW_OK ? new_half(&l, &options.half, &err) : status;
-    status = status == CW_OK ? cw_join_with(&config, transport, &options, &err) : status;
+    status = status == CW_OK ? cw_join_with(config, transport, &options, &err) : status;
     if (status != CW_OK)
         fprintf(stderr, "device_client: %s\n", *err.message ? err.message : cw_status_message(status));
+    cw_config_destroy(&config);
     cw_half_destroy(&options.half);
     cw_transport_close(&transport, 1000);
     return status != CW_OK;

@@ -241,29 +241,28 @@ int main(int argc, char **argv)
 {
     enum { PIXELS = 784, HIDDEN = 32, CLASSES = 10, BATCH = 64 };
     const cw_hooks hooks = {.event = on_event};
-    cw_config config;
+    cw_config *config = NULL;
     cw_result result;
     cw_error err;
-    cw_config_init(&config);
     const char *const settings[][2] = {{"data", "fashion-mnist"},
                                        {"model", "own"},
                                        {"epochs", "2"},
                                        {"lr", "0.05"},
                                        {"train-limit", argc > 1 ? argv[1] : "4000"},
                                        {"test-limit", "1000"}};
-    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        if (cw_config_set(&config, settings[i][0], settings[i][1], &err) != CW_OK) {
-            fprintf(stderr, "own_half: %s\n", err.message);
-            return 1;
-        }
+    cw_status status = cw_config_create(&config, &err);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0] && status == CW_OK; i++)
+        status = cw_config_set(config, settings[i][0], settings[i][1], &err);
     cw_half *first = new_half("fc1", PIXELS, HIDDEN, BATCH, false),
             *last = new_half("fc2", HIDDEN, CLASSES, BATCH, true);
     cw_half *mirror = new_half("fc1", PIXELS, HIDDEN, BATCH, false); /* the server's copy of the client's */
     const cw_server_options at_server = {.hooks = &hooks, .half = last, .client_half = mirror};
     const cw_client_options at_client = {.half = first};
-    const cw_status status = train(&config, &at_server, &at_client, &result, &err);
+    if (status == CW_OK)
+        status = train(config, &at_server, &at_client, &result, &err);
     if (status != CW_OK)
         fprintf(stderr, "own_half: %s\n", err.message);
+    cw_config_destroy(&config);
     cw_half_destroy(&first);
     cw_half_destroy(&last);
     cw_half_destroy(&mirror);

@@ -47,12 +47,13 @@ int main(int argc, char **argv)
     const cw_model_known known = {
         .name = "small-net", .summary = "an example", .sample = "1x28x28", .input = "image", .classes = 10};
     const cw_hooks hooks = {.event = on_event};
-    cw_config config;
+    cw_config *config = NULL;
     cw_result result;
     cw_error err;
     if (cw_model_register(&known, build_small_net, NULL, &err) != CW_OK)
         return fail(&err);
-    cw_config_init(&config);
+    if (cw_config_create(&config, &err) != CW_OK)
+        return fail(&err);
     const char *const settings[][2] = {
         {"data", "fashion-mnist"},
         {"model", "small-net"},
@@ -65,9 +66,10 @@ int main(int argc, char **argv)
         {"test-limit", "1000"},
     };
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        if (cw_config_set(&config, settings[i][0], settings[i][1], &err) != CW_OK)
+        if (cw_config_set(config, settings[i][0], settings[i][1], &err) != CW_OK)
             return fail(&err);
-    if (cw_train_inproc(&config, &hooks, &result, &err) != CW_OK)
+    if (cw_train_inproc(config, &hooks, &result, &err) != CW_OK)
         return fail(&err);
+    cw_config_destroy(&config);
     return 0;
 }

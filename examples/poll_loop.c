@@ -69,20 +69,19 @@ int main(int argc, char **argv)
         {"test-limit", "1000"}};
     cw_transport *transport = NULL;
     cw_server *server = NULL;
-    cw_config config;
+    cw_config *config = NULL;
     cw_error err;
-    cw_status status = CW_OK;
     if (argc < 2) {
         fprintf(stderr, "usage: poll_loop ENDPOINT [SAMPLES]\n");
         return 2;
     }
-    cw_config_init(&config);
+    cw_status status = cw_config_create(&config, &err);
     for (size_t i = 0; i < sizeof settings / sizeof settings[0] && status == CW_OK; i++)
-        status = cw_config_set(&config, settings[i][0], settings[i][1], &err);
+        status = cw_config_set(config, settings[i][0], settings[i][1], &err);
     if (status == CW_OK)
         status = cw_net_listen(argv[1], NULL, &transport, &err);
     if (status == CW_OK)
-        status = cw_server_create(&config, transport, &options, &server, &err);
+        status = cw_server_create(config, transport, &options, &server, &err);
     if (status == CW_OK) {
         printf("listening on %s\n", cw_transport_endpoint(transport));
         fflush(stdout);
@@ -92,6 +91,7 @@ int main(int argc, char **argv)
     if (status != CW_OK)
         fprintf(stderr, "poll_loop: %s\n", err.message);
     cw_server_destroy(&server);
+    cw_config_destroy(&config);
     cw_transport_close(&transport, 1000);
     return status != CW_OK;
 }

@@ -1,6 +1,6 @@
 /* cutwire/config.h - what a run is told: one table of keys behind options, files and messages; recipes by name.
  *
- * Thread-safety: a cw_config is plain data.
+ * Thread-safety: a cw_config has no lock; from several threads at once it may be read, not written.
  */
 #ifndef CUTWIRE_CONFIG_H
 #define CUTWIRE_CONFIG_H
@@ -14,67 +14,17 @@
 extern "C" {
 #endif
 
-/* Plain data, copy freely. Fill with cw_config_init, then cw_config_set. */
-typedef struct cw_config {
-    /* what is trained; the server decides, clients are told */
-    char data[256]; /* NAME[:DIR] */
-    char model[64];
-    char activation[32];
-    char init[16];
-    char precision[8];     /* "fp32", "bf16", or "auto": decided by the machine of the server or of the unsplit run */
-    char cut[32];          /* number or alias */
-    char uplink[128];      /* codec specs */
-    char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
-    char downlink[128];
-    char mode[16];         /* how server and clients take turns: "sync" */
-    int in_flight;         /* micro-batches that a client's batch is cut into, to be on their way at once; 1: none */
-    char mask_gradient[8]; /* "1": where the decoded activation is 0 the gradient is sent as 0, the cut is behind a
-                              ReLU; "0": not so; "auto": where that holds and the downlink is coded */
-    char update[128];      /* of the client half's gradients */
-    char schedule[128];
-    uint64_t seed;
-    int clients;
-    int batch; /* samples per client and step */
-    int epochs;
-    char optimizer[16]; /* "sgd", "adam", "adamw" */
-    double lr;
-    double momentum;
-    double weight_decay;
-    double bias_lr; /* of batch norm's biases, times lr; clients whose gradients are coded take 1 at most */
-    double label_smoothing;
-    bool nesterov;
-    bool flip;
-    int crop_pad;
-    bool resized_crop; /* photos */
-    double dirichlet;  /* <= 0: even shards */
-    char sample[64];   /* shape of one input, "1x28x28"; "": as the data set has it */
-    int classes;       /* 0: as the data set has it */
-    char input[1024];  /* what a sample's floats are (cw_dataset_info.input); "": as the data set has it, or "image" */
-    int train_limit;   /* samples in all; 0: all */
-    int test_limit;
-    int max_samples; /* server: the most training or test samples that one client may announce; 0: the run's limit, else
-                        as many as the server's own data set has, else 10 million */
-    /* how this process works; each role has its own */
-    int threads; /* of the engine; 0: one per processor */
-    int loader_threads;
-    double timeout;      /* seconds without a word from a peer that owes one */
-    double join_timeout; /* seconds to wait for clients to join (server) or for the server (client) */
-    bool allow_plaintext;
-    bool own_data;      /* client: the whole local data set is its shard */
-    char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */
-    char recipe[512];   /* file with the recipe of texts or tables (data.h); "": the resumed run's, that of the weights,
-                           or learned */
-    char weights[512];  /* safetensors file to begin with, with the recipe beside it unless `recipe` names one; "": as
-                           `init` says */
-    char out[512];      /* run directory; "": none is written */
-    bool overwrite;     /* a run that `out` holds is replaced; else it is refused. Holds once: no JSON keeps it */
-    char resume[512];   /* folder of a run to go on with; "": none */
-    int checkpoint_every; /* epochs; 0: no checkpoints at their ends */
-    int checkpoint_steps; /* steps between checkpoints within an epoch; 0: none there */
-    int eval_every;       /* epochs between evaluations, the last epoch always has one; 0: it alone */
-} cw_config;
+/* Opaque, so that a new key breaks no program: keys are set and asked for by name. */
+typedef struct cw_config cw_config;
 
-void cw_config_init(cw_config *config);
+/* *out: every key at its default; owned by the caller. CW_ERR_NO_MEMORY. */
+cw_status cw_config_create(cw_config **out, cw_error *err);
+/* *out: another with the same values; owned by the caller. CW_ERR_NO_MEMORY. */
+cw_status cw_config_copy(const cw_config *config, cw_config **out, cw_error *err);
+/* NULL and a pointer to NULL are allowed; *config becomes NULL. */
+void cw_config_destroy(cw_config **config);
+/* Every key at its default again. */
+void cw_config_reset(cw_config *config);
 
 /* One key of the configuration, for --help, manifests and parsers. Static storage. */
 typedef struct cw_config_option {
@@ -91,6 +41,14 @@ const cw_config_option *cw_config_option_at(size_t i);
 /* Sets one key from text ("lr", "0.1"; switches: NULL, "1" or "0"). CW_ERR_SPEC: unknown key, or a value that is
  * malformed or out of range; err says what is allowed. */
 cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err);
+/* What a key is. The first three want it to be of that kind: a key that is not known, or of another kind, gives NULL
+ * or 0. Borrowed: valid until the key is set again, or the configuration is destroyed. */
+const char *cw_config_string(const cw_config *config, const char *key); /* "model"; never NULL for a key that is text */
+uint64_t cw_config_integer(const cw_config *config, const char *key);   /* "epochs", "seed"; of a switch 0 or 1 */
+double cw_config_real(const cw_config *config, const char *key);        /* "lr" */
+/* Any key as the text that cw_config_set takes for it. CW_ERR_SPEC: unknown key. CW_ERR_TOO_SMALL: more than size - 1
+ * characters; text is "" then. */
+cw_status cw_config_get(const cw_config *config, const char *key, char *text, size_t size, cw_error *err);
 /* Every key but `overwrite` as one JSON object (owned by the caller, cw_bytes_free after a cast), or with shared_only
  * those that travel. JSON is UTF-8: bytes of a path that are not become U+FFFD. */
 cw_status cw_config_to_json(const cw_config *config, bool shared_only, char **json, cw_error *err);

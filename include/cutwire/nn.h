@@ -222,24 +222,12 @@ cw_status cw_part_check_buffers(const cw_part *part, const float *flat, float li
 
 /* For a server that averages the gradients of several clients: the sum is kept in the engine's own layout.
  * clear, then add(weight) after each backward, then replace: the gradients become the accumulated sum times scale. The
- * first add after clear with weight 1 and replace with scale 1 gives the same bits as never having accumulated. */
+ * first add after clear with weight 1 and replace with scale 1 gives the same bits as never having accumulated. Memory
+ * of the gradients' size is taken by the first clear. CW_ERR_INVALID (NULL, a part for inference, add before any clear,
+ * replace before any add), CW_ERR_NO_MEMORY (clear). */
 cw_status cw_part_grad_sum_clear(cw_part *part);
 cw_status cw_part_grad_sum_add(cw_part *part, float weight);
 cw_status cw_part_grad_sum_replace(cw_part *part, float scale);
-
-/* A second sum of the same kind, within the first: over the micro-batches of one client. A client's share of a step is
- * batch_sum_clear; backward and batch_sum_add(w_m) for each of its micro-batches m; batch_sum_replace(1); then
- * grad_sum_add(w_c) adds w_c * (sum over m of w_m * g_m) to the sum over clients. Neither touches the other. Memory of
- * the gradients' size is taken by the first clear. Statuses of all six: CW_ERR_INVALID (NULL, a part for inference, add
- * before any clear, replace before any add), CW_ERR_NO_MEMORY (clear). */
-cw_status cw_part_batch_sum_clear(cw_part *part);
-cw_status cw_part_batch_sum_add(cw_part *part, float weight);
-cw_status cw_part_batch_sum_replace(cw_part *part, float scale);
-
-/* Whether all gradients, or all weights and running statistics, are finite: one pass over them. A part for inference
- * has no gradients, and answers true. */
-bool cw_part_grads_finite(const cw_part *part);
-bool cw_part_weights_finite(const cw_part *part);
 
 /* Parameters and buffers as named tensors (safetensors). Export: *items (owned, free with cw_named_tensors_free).
  * Import: every parameter must be present with its shape; others are ignored (so a whole model's file loads into a

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 from .definition import Run, shortened
 from .outcomes import Group, Outcome, groups_of, mean, outcome_of, proofs_of
@@ -22,6 +23,13 @@ def markdown(table: Table) -> str:
     head = [name.rstrip(">") for name in table[0]]
     rule = ["---:" if name.endswith(">") else "---" for name in table[0]]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *table[1:]]) + "\n"
+
+
+def document(parts: list[str]) -> str:
+    """Parts one below the other; paragraphs in lines of at most 100 columns, headings and tables as they are."""
+    blocks = [block for part in parts if part for block in part.rstrip("\n").split("\n\n")]
+    return "\n\n".join(block if block.startswith(("#", "|")) else
+                       textwrap.fill(block, 100, break_long_words=False, break_on_hyphens=False) for block in blocks) + "\n"
 
 
 # ---- what tells the rows of a table apart ----
@@ -151,7 +159,7 @@ def show(plan: Plan) -> str:
         parts += [markdown(group_table(groups)), ABOUT_BYTES]
     parts += [proof_text(proof) for proof in proofs_of(plan)]
     parts += [text for text in (precisions(groups), study.notes, missing_text(plan)) if text]
-    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    return document(parts)
 
 
 def precisions(groups: list[Group]) -> str:
@@ -176,4 +184,4 @@ def measured_text(study, table: str, missing: int) -> str:
     parts = [f"# {study.title}" + (" (--quick: fewer cases)" if study.quick else ""),
              f"In the paper: {study.paper}." if study.paper else "", study.question, table, study.notes,
              f"{missing} cases are not yet measured: `cutwire study {study.name} list`." if missing else ""]
-    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
+    return document(parts)

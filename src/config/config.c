@@ -158,12 +158,47 @@ static cw_status set_option(cw_config *config, const option *o, const char *valu
     return set_number(config, o, value, err);
 }
 
-void cw_config_init(cw_config *config)
+void cwi_config_init(cw_config *config)
 {
     memset(config, 0, sizeof *config);
     for (size_t i = 0; i < CWI_COUNT(options); i++)
         (void)set_option(config, &options[i], options[i].public.value, NULL);
 }
+
+/* ---- a configuration's life ---- */
+
+cw_status cw_config_create(cw_config **out, cw_error *err)
+{
+    if (!out)
+        return cwi_fail(err, CW_ERR_INVALID, "nowhere to put the configuration");
+    *out = cwi_alloc(1, sizeof **out);
+    if (!*out)
+        return cwi_fail_memory(err, sizeof **out);
+    cwi_config_init(*out);
+    return CW_OK;
+}
+
+cw_status cw_config_copy(const cw_config *config, cw_config **out, cw_error *err)
+{
+    CWI_TRY(cw_config_create(out, err));
+    **out = *config;
+    return CW_OK;
+}
+
+void cw_config_destroy(cw_config **config)
+{
+    if (!config)
+        return;
+    cwi_free(*config);
+    *config = NULL;
+}
+
+void cw_config_reset(cw_config *config)
+{
+    cwi_config_init(config);
+}
+
+/* ---- one key ---- */
 
 static const option *find_option(const char *key)
 {
@@ -173,15 +208,68 @@ static const option *find_option(const char *key)
     return NULL;
 }
 
-cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err)
+static cw_status unknown_key(const char *key, cw_error *err)
 {
-    const option *known = find_option(key);
-    if (known)
-        return set_option(config, known, value, err);
     cwi_list list = {""};
     for (size_t i = 0; i < CWI_COUNT(options); i++)
         cwi_list_add(&list, options[i].public.key);
     return cwi_fail(err, CW_ERR_SPEC, "unknown key '%.40s'; known: %s", key, list.text);
+}
+
+cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err)
+{
+    const option *known = find_option(key);
+    return known ? set_option(config, known, value, err) : unknown_key(key, err);
+}
+
+const char *cw_config_string(const cw_config *config, const char *key)
+{
+    const option *known = find_option(key);
+    return known && known->type == T_STRING ? const_field_of(config, known) : NULL;
+}
+
+uint64_t cw_config_integer(const cw_config *config, const char *key)
+{
+    const option *known = find_option(key);
+    if (!known)
+        return 0;
+    const void *field = const_field_of(config, known);
+    switch (known->type) {
+    case T_INT:
+        return (uint64_t) * (const int *)field; /* none is below 0 */
+    case T_U64:
+        return *(const uint64_t *)field;
+    case T_BOOL:
+        return *(const bool *)field;
+    default:
+        return 0;
+    }
+}
+
+double cw_config_real(const cw_config *config, const char *key)
+{
+    const option *known = find_option(key);
+    return known && known->type == T_DOUBLE ? *(const double *)const_field_of(config, known) : 0.0;
+}
+
+cw_status cw_config_get(const cw_config *config, const char *key, char *text, size_t size, cw_error *err)
+{
+    const option *known = find_option(key);
+    int length;
+    if (!known)
+        return unknown_key(key, err);
+    if (known->type == T_STRING)
+        length = snprintf(text, size, "%s", cw_config_string(config, key));
+    else if (known->type == T_DOUBLE)
+        length = snprintf(text, size, "%.17g", cw_config_real(config, key));
+    else
+        length = snprintf(text, size, "%llu", (unsigned long long)cw_config_integer(config, key));
+    if ((size_t)length < size)
+        return CW_OK;
+    if (size > 0)
+        *text = '\0';
+    return cwi_fail(err, CW_ERR_TOO_SMALL, "%s: %d characters, there is room for %zu", key, length,
+                    size ? size - 1 : 0);
 }
 
 /* ---- JSON ---- */

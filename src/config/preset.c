@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "cutwire/config.h"
+#include "config/config.h"
 
 /* clang-format off */
 static const cw_preset presets[] = {

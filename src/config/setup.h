@@ -15,8 +15,8 @@
 
 #include "base/base.h"
 #include "config/classes.h"
+#include "config/config.h"
 #include "cutwire/codec.h"
-#include "cutwire/config.h"
 #include "cutwire/feed.h"
 #include "half/half_state.h"
 

@@ -100,8 +100,7 @@ static void free_param(cwi_param *p)
         dnnl_memory_destroy(p->plain_mem);
     cwi_free(p->value);
     cwi_free(p->grad);
-    for (int i = 0; i < CWI_SUMS; i++)
-        cwi_free(p->sums[i]);
+    cwi_free(p->sum);
 }
 
 void cwi_params_destroy(cwi_params *set)

@@ -13,7 +13,6 @@
 typedef enum cwi_role { CWI_WEIGHT, CWI_BIAS, CWI_RUNNING_MEAN, CWI_RUNNING_VAR, CWI_ROLES } cwi_role;
 
 /* Sums of gradients, one within the other: of a client's micro-batches, and of clients. */
-typedef enum cwi_sum { CWI_SUM_BATCHES, CWI_SUM_CLIENTS, CWI_SUMS } cwi_sum;
 
 typedef struct cwi_param cwi_param;
 
@@ -38,8 +37,8 @@ struct cwi_param {
     cwi_md home;   /* empty until settled */
     size_t stored; /* floats in the home layout, padding included */
     void *value, *grad;
-    float *sums[CWI_SUMS]; /* NULL: never asked for */
-    uint64_t version;      /* grows whenever the value changes */
+    float *sum;       /* NULL: never asked for */
+    uint64_t version; /* grows whenever the value changes */
     cwi_copy *copies;
     dnnl_primitive_t to_plain, from_plain; /* NULL when the home is canonical */
     dnnl_memory_t home_mem, plain_mem;

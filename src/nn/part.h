@@ -41,9 +41,9 @@ struct cw_part {
     cwi_params params;
     cwi_ticket *tickets;
     size_t ticket_count;
-    cwi_ticket *ticket;    /* the selected one */
-    uint64_t position;     /* training forwards begun */
-    bool summed[CWI_SUMS]; /* the gradient sums hold something */
+    cwi_ticket *ticket; /* the selected one */
+    uint64_t position;  /* training forwards begun */
+    bool summed;        /* the sum of gradients holds something */
     bool profiling;
     double seconds[CWI_WORKS];
 };

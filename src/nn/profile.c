@@ -73,8 +73,7 @@ size_t cw_part_memory(const cw_part *part)
     for (size_t i = 0; i < part->params.count; i++) {
         const cwi_param *p = &part->params.items[i];
         bytes += p->stored * sizeof(float) * (1 + (p->grad != NULL));
-        for (int s = 0; s < CWI_SUMS; s++)
-            bytes += p->sums[s] ? p->stored * sizeof(float) : 0;
+        bytes += p->sum ? p->stored * sizeof(float) : 0;
         for (const cwi_copy *c = p->copies; c; c = c->next)
             bytes += c->data != p->value ? cwi_md_bytes(&c->md) : 0;
     }

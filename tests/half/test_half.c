@@ -6,6 +6,7 @@ int own_half_main(int argc, char **argv);
 #undef main
 
 #include "base/base.h"
+#include "config/config.h"
 #include "half/half_state.h"
 
 #include "test.h"
@@ -32,7 +33,7 @@ static cw_config two_layers(void)
     if (!known)
         assert_ok_err(cw_model_register(&model, build_two_layers, NULL, &err), err);
     known = true;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     const char *const settings[][2] = {{"model", "two-layers"}, {"cut", "1"},           {"batch", "48"},
                                        {"epochs", "2"},         {"train-limit", "500"}, {"threads", "1"},
                                        {"lr", "0.05"},          {"uplink", "none"},     {"test-limit", "200"},

@@ -322,7 +322,7 @@ static void test_memory_of_tickets(void **state)
     cw_model_close(&model);
 }
 
-/* ---- sums within sums ---- */
+/* ---- sums ---- */
 
 static void gradients(cw_part *part, pass *p)
 {
@@ -330,44 +330,30 @@ static void gradients(cw_part *part, pass *p)
     go_back(part, 0, p, N, false);
 }
 
-/* Two clients of two micro-batches each: outer += w_c * (w_0 g_0 + w_1 g_1), in just these roundings. */
-static void test_sums_within_sums(void **state)
+/* Of two clients: w_0 g_0 + w_1 g_1, in just these roundings. */
+static void test_sums_are_weighted_in_order(void **state)
 {
     (void)state;
+    static const float weights[2] = {0.625f, 0.375f};
     cw_model *model = model_of(&nets[0]);
     cw_part *part = part_of(model, &nets[0], 1);
-    size_t size = cw_part_trainable_size(part), before = cw_part_memory(part);
-    static const float inner[2] = {0.75f, 0.25f}, outer[2] = {0.625f, 0.375f};
-    float *client = cwi_alloc(size, sizeof *client), *want = cwi_alloc(size, sizeof *want);
-    float *got = cwi_alloc(size, sizeof *got);
-    assert_status(cw_part_batch_sum_add(part, 1), CW_ERR_INVALID); /* never cleared */
-    assert_status(cw_part_batch_sum_replace(part, 1), CW_ERR_INVALID);
+    const size_t size = cw_part_trainable_size(part), before = cw_part_memory(part);
+    float *want = cwi_alloc(size, sizeof *want), *got = cwi_alloc(size, sizeof *got);
+    assert_status(cw_part_grad_sum_add(part, 1), CW_ERR_INVALID); /* never cleared */
     assert_ok(cw_part_grad_sum_clear(part));
+    assert_status(cw_part_grad_sum_replace(part, 1), CW_ERR_INVALID); /* nothing added */
     assert_true(cw_part_memory(part) >= before + size * sizeof(float));
-    before = cw_part_memory(part);
     for (size_t c = 0; c < 2; c++) {
-        assert_ok(cw_part_batch_sum_clear(part));
-        assert_status(cw_part_batch_sum_replace(part, 1), CW_ERR_INVALID); /* nothing added */
-        for (size_t m = 0; m < 2; m++) {
-            pass p = pass_for(part, &nets[0], 10 * c + m);
-            gradients(part, &p);
-            for (size_t i = 0; i < size; i++)
-                client[i] = m ? client[i] + inner[m] * p.grads[i] : inner[m] * p.grads[i];
-            assert_ok(cw_part_batch_sum_add(part, inner[m]));
-            pass_free(&p);
-        }
-        assert_ok(cw_part_batch_sum_replace(part, 1));
-        cw_part_export_grads(part, got);
-        assert_same_bits(got, client, size, "the sum over micro-batches");
-        assert_ok(cw_part_grad_sum_add(part, outer[c]));
+        pass p = pass_for(part, &nets[0], 10 * c);
+        gradients(part, &p);
+        assert_ok(cw_part_grad_sum_add(part, weights[c]));
         for (size_t i = 0; i < size; i++)
-            want[i] = c ? want[i] + outer[c] * client[i] : outer[c] * client[i];
+            want[i] = c ? want[i] + weights[c] * p.grads[i] : weights[c] * p.grads[i];
+        pass_free(&p);
     }
     assert_ok(cw_part_grad_sum_replace(part, 1));
     cw_part_export_grads(part, got);
     assert_same_bits(got, want, size, "the sum over clients");
-    assert_true(cw_part_memory(part) >= before + size * sizeof(float)); /* the inner sum's own, taken when asked for */
-    cwi_free(client);
     cwi_free(want);
     cwi_free(got);
     cw_part_destroy(&part);
@@ -386,27 +372,34 @@ static void test_a_sum_of_one_is_exact(void **state)
     p.grads[3] = -0.0f; /* 0 + -0 would be 0 */
     cw_part_import_grads(part, p.grads);
     assert_ok(cw_part_grad_sum_clear(part));
-    assert_ok(cw_part_batch_sum_clear(part));
-    assert_ok(cw_part_batch_sum_add(part, 1));
-    assert_ok(cw_part_batch_sum_replace(part, 1));
     assert_ok(cw_part_grad_sum_add(part, 1));
     assert_ok(cw_part_grad_sum_replace(part, 1));
     cw_part_export_grads(part, got);
-    assert_same_bits(got, p.grads, size, "a sum of one within a sum of one");
+    assert_same_bits(got, p.grads, size, "a sum of one");
     cwi_free(got);
     pass_free(&p);
     cw_part_destroy(&part);
     cw_part_options o = {.max_batch = 1, .inference = true};
     assert_ok(cw_part_create(model, 0, cw_model_layer_count(model), &o, &part, NULL));
-    assert_status(cw_part_batch_sum_clear(part), CW_ERR_INVALID);
-    assert_status(cw_part_batch_sum_clear(NULL), CW_ERR_INVALID);
-    assert_true(cw_part_grads_finite(part)); /* it has none */
-    assert_true(cw_part_weights_finite(part));
+    assert_status(cw_part_grad_sum_clear(part), CW_ERR_INVALID);
+    assert_status(cw_part_grad_sum_clear(NULL), CW_ERR_INVALID);
+    assert_true(cw_part_grad_peak(part) == 0); /* it has none */
+    assert_ok(cw_part_check_finite(part, NULL));
     cw_part_destroy(&part);
     cw_model_close(&model);
 }
 
 /* ---- finite or not ---- */
+
+static bool weights_finite(const cw_part *part)
+{
+    return cw_part_check_finite(part, NULL) == CW_OK;
+}
+
+static bool gradients_finite(const cw_part *part)
+{
+    return isfinite(cw_part_grad_peak(part));
+}
 
 static void check_finite(cw_part *part, bool (*finite)(const cw_part *), void (*put)(cw_part *, const float *),
                          void (*get)(const cw_part *, float *), size_t size)
@@ -438,10 +431,9 @@ static void test_what_is_not_finite_is_found(void **state)
     cw_model *model = model_of(&nets[0]);
     cw_part *part = part_of(model, &nets[0], 1);
     size_t size = cw_part_trainable_size(part);
-    check_finite(part, cw_part_weights_finite, cw_part_import_weights, cw_part_export_weights, size);
-    check_finite(part, cw_part_grads_finite, cw_part_import_grads, cw_part_export_grads, size);
-    check_finite(part, cw_part_weights_finite, cw_part_import_buffers, cw_part_export_buffers,
-                 cw_part_buffer_size(part));
+    check_finite(part, weights_finite, cw_part_import_weights, cw_part_export_weights, size);
+    check_finite(part, gradients_finite, cw_part_import_grads, cw_part_export_grads, size);
+    check_finite(part, weights_finite, cw_part_import_buffers, cw_part_export_buffers, cw_part_buffer_size(part));
     cw_part_destroy(&part);
     cw_model_close(&model);
 }
@@ -468,15 +460,15 @@ static void test_a_step_allocates_nothing(void **state)
     for (int step = 0; step < 6; step++) {
         if (step == 3)
             cwi_alloc_set_fault(counts, &allocations);
-        assert_ok(cw_part_batch_sum_clear(part));
+        assert_ok(cw_part_grad_sum_clear(part));
         for (size_t i = 0; i < TICKETS; i++)
             go_forward(part, i, &p[i], samples_of((i + (size_t)step) % TICKETS));
         for (size_t i = 0; i < TICKETS; i++) {
             go_back(part, i, &p[i], samples_of((i + (size_t)step) % TICKETS), true);
-            assert_ok(cw_part_batch_sum_add(part, 1));
+            assert_ok(cw_part_grad_sum_add(part, 1));
         }
-        assert_ok(cw_part_batch_sum_replace(part, 1));
-        assert_true(cw_part_grads_finite(part));
+        assert_ok(cw_part_grad_sum_replace(part, 1));
+        assert_true(isfinite(cw_part_grad_peak(part)));
     }
     cwi_alloc_set_fault(NULL, NULL);
     assert_int_equal(allocations, 0);
@@ -511,7 +503,7 @@ static void test_out_of_memory(void **state)
         cwi_alloc_set_fault(fails, &c);
         cw_status s = cw_part_create(model, 0, cw_model_layer_count(model), &o, &part, &err);
         if (s == CW_OK)
-            s = cw_part_batch_sum_clear(part);
+            s = cw_part_grad_sum_clear(part);
         cwi_alloc_set_fault(NULL, NULL);
         done = s == CW_OK;
         assert_true(done || s == CW_ERR_NO_MEMORY);
@@ -530,7 +522,7 @@ int main(void)
         cmocka_unit_test(test_bad_tickets),
         cmocka_unit_test(test_divergence_stays_with_its_ticket),
         cmocka_unit_test(test_memory_of_tickets),
-        cmocka_unit_test(test_sums_within_sums),
+        cmocka_unit_test(test_sums_are_weighted_in_order),
         cmocka_unit_test(test_a_sum_of_one_is_exact),
         cmocka_unit_test(test_what_is_not_finite_is_found),
         cmocka_unit_test(test_a_step_allocates_nothing),

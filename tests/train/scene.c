@@ -38,7 +38,7 @@ static void *honest_main(void *arg)
     honest_arg a = *(honest_arg *)arg;
     free(arg);
     cw_config local;
-    cw_config_init(&local);
+    cwi_config_init(&local);
     local.threads = 1;
     local.loader_threads = 0;
     if (a.s->own_data[a.i]) {

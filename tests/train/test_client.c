@@ -46,7 +46,7 @@ static scene *open_scene(const char *name, double timeout)
     snprintf(endpoint, sizeof endpoint, "inproc://%s", name);
     assert_ok_err(cw_net_listen(endpoint, NULL, &s->server, &s->err), s->err);
     assert_ok_err(cw_net_connect(endpoint, NULL, &s->end, &s->err), s->err);
-    cw_config_init(&local);
+    cwi_config_init(&local);
     local.threads = 1;
     local.loader_threads = 0;
     local.timeout = timeout;

@@ -1,6 +1,8 @@
 /* test_config.c - configuration keys from text and JSON, and what bad ones get. */
 #include "config/setup.h"
 #include "cutwire/train.h"
+
+#include "config/config.h"
 #include "test.h"
 
 static void defaults_are_within_their_own_rules(void **state)
@@ -8,7 +10,7 @@ static void defaults_are_within_their_own_rules(void **state)
     (void)state;
     cw_config config;
     cw_error err;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_string_equal(config.data, "fashion-mnist");
     assert_string_equal(config.uplink, "ec:err=0.15");
     for (size_t i = 0; i < cw_config_option_count(); i++) {
@@ -24,8 +26,8 @@ static void json_round_trip_keeps_every_key(void **state)
     cw_config a, b;
     char *json, *again;
     cw_error err;
-    cw_config_init(&a);
-    cw_config_init(&b);
+    cwi_config_init(&a);
+    cwi_config_init(&b);
     assert_ok(cw_config_set(&a, "lr", "0.30000000000000004", NULL));
     assert_ok(cw_config_set(&a, "seed", "18446744073709551615", NULL));
     assert_ok(cw_config_set(&a, "flip", NULL, NULL));
@@ -44,7 +46,7 @@ static void shared_json_leaves_local_keys_at_home(void **state)
     (void)state;
     cw_config config;
     char *json;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_ok(cw_config_to_json(&config, true, &json, NULL));
     assert_non_null(strstr(json, "\"uplink\""));
     assert_null(strstr(json, "\"out\""));
@@ -58,7 +60,7 @@ static void a_server_sets_shared_keys_only(void **state)
     (void)state;
     cw_config config, before;
     cw_error err;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     before = config;
     for (size_t i = 0; i < cw_config_option_count(); i++) {
         const cw_config_option *o = cw_config_option_at(i);
@@ -97,7 +99,7 @@ static void presets_are_within_the_rules_and_leave_other_keys(void **state)
         const cw_preset *p = cw_preset_at(i);
         cw_config config;
         cw_error err;
-        cw_config_init(&config);
+        cwi_config_init(&config);
         config.seed = 77;
         assert_ok_err(cw_config_apply_preset(&config, p->name, &err), err);
         assert_int_equal(config.seed, 77);
@@ -128,7 +130,7 @@ static void gradients_are_masked_where_it_helps(void **state)
         cw_config config;
         cwi_setup setup;
         cw_error err;
-        cw_config_init(&config);
+        cwi_config_init(&config);
         assert_ok(cw_config_set(&config, "sample", "1x28x28", NULL));
         assert_ok(cw_config_set(&config, "classes", "10", NULL));
         assert_ok(cw_config_set(&config, "activation", cases[i].activation, NULL));
@@ -152,7 +154,7 @@ static void an_automatic_precision_is_decided_by_the_setup(void **state)
     cw_error err;
     cw_precision decided;
     char *json, pair[40];
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_string_equal(config.precision, "fp32"); /* only presets ask for more */
     assert_ok(cw_config_set(&config, "sample", "1x28x28", NULL));
     assert_ok(cw_config_set(&config, "classes", "10", NULL));
@@ -184,7 +186,7 @@ static void the_papers_presets_are_the_papers(void **state)
     for (size_t i = 0; i < CWI_COUNT(paper); i++) {
         cw_config config;
         cw_schedule schedule;
-        cw_config_init(&config);
+        cwi_config_init(&config);
         assert_ok(cw_config_apply_preset(&config, paper[i].name, NULL));
         assert_string_equal(config.model, paper[i].model);
         assert_true(config.epochs == paper[i].epochs && config.weight_decay == paper[i].weight_decay);
@@ -203,7 +205,7 @@ static void an_unknown_preset_is_answered_with_the_known(void **state)
     (void)state;
     cw_config config;
     cw_error err = {0};
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_status(cw_config_apply_preset(&config, "paper", &err), CW_ERR_SPEC);
     for (size_t i = 0; i < cw_preset_count(); i++)
         assert_non_null(strstr(err.message, cw_preset_at(i)->name));
@@ -216,7 +218,7 @@ static void an_unknown_key_is_answered_with_the_known(void **state)
     cw_config config;
     cw_error err = {0};
     char word[64];
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_status(cw_config_set(&config, "colour", "1", &err), CW_ERR_SPEC);
     for (size_t i = 0; i < cw_config_option_count(); i++) {
         snprintf(word, sizeof word, i ? ", %s" : " %s", cw_config_option_at(i)->key);
@@ -231,8 +233,8 @@ static void json_is_valid_whatever_a_path_is(void **state)
     cw_config a, b;
     char *json;
     cw_error err;
-    cw_config_init(&a);
-    cw_config_init(&b);
+    cwi_config_init(&a);
+    cwi_config_init(&b);
     assert_ok(cw_config_set(&a, "out", "a\xff\n\xc3\xa4\xc3", NULL));
     assert_ok(cw_config_set(&a, "overwrite", NULL, NULL));
     assert_ok_err(cw_config_to_json(&a, false, &json, &err), err);
@@ -247,7 +249,7 @@ static void refused(const char *key, const char *value, const char *word)
 {
     cw_config config;
     cw_error err = {0};
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_status(cw_config_set(&config, key, value, &err), CW_ERR_SPEC);
     if (!strstr(err.message, word))
         fail_msg("'%s' does not say '%s'", err.message, word);
@@ -289,7 +291,7 @@ static void bad_json_is_refused(void **state)
     for (size_t i = 0; i < CWI_COUNT(bad); i++) {
         cw_config config;
         cw_error err = {0};
-        cw_config_init(&config);
+        cwi_config_init(&config);
         assert_status(cw_config_from_json(&config, bad[i], strlen(bad[i]), &err), CW_ERR_SPEC);
         assert_true(*err.message);
     }
@@ -311,7 +313,7 @@ static void what_does_not_fit_together_is_refused(void **state)
     for (size_t i = 0; i < CWI_COUNT(bad); i++) {
         cw_config config;
         cw_error err = {0};
-        cw_config_init(&config);
+        cwi_config_init(&config);
         if (strcmp(bad[i][0], "data") != 0) { /* then no data set is needed */
             assert_ok(cw_config_set(&config, "sample", "1x28x28", NULL));
             assert_ok(cw_config_set(&config, "classes", "10", NULL));
@@ -327,7 +329,7 @@ static void a_rate_for_biases_wants_batch_norm(void **state)
     (void)state;
     cw_config config;
     cw_error err;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     static const char *const settings[][2] = {{"sample", "9"}, {"classes", "2"}, {"model", "mlp"}, {"cut", "shallow"}};
     for (size_t i = 0; i < CWI_COUNT(settings); i++)
         assert_ok(cw_config_set(&config, settings[i][0], settings[i][1], NULL));
@@ -337,9 +339,56 @@ static void a_rate_for_biases_wants_batch_norm(void **state)
     assert_non_null(strstr(err.message, "no batch norm"));
 }
 
+/* Through the public functions alone: what every key is, as it was set. */
+static void keys_are_asked_for_by_name(void **state)
+{
+    (void)state;
+    cw_config *config, *copy;
+    cw_error err;
+    char text[64];
+    assert_ok_err(cw_config_create(&config, &err), err);
+    assert_string_equal(cw_config_string(config, "model"), "cnn");
+    assert_string_equal(cw_config_string(config, "out"), "");
+    assert_int_equal(cw_config_integer(config, "epochs"), 3);
+    assert_true(cw_config_real(config, "lr") == 0.1);
+    assert_ok_err(cw_config_set(config, "seed", "18446744073709551615", &err), err);
+    assert_ok_err(cw_config_set(config, "flip", NULL, &err), err);
+    assert_ok_err(cw_config_set(config, "momentum", "0.3", &err), err);
+    assert_true(cw_config_integer(config, "seed") == UINT64_MAX && cw_config_integer(config, "flip") == 1);
+    /* Of another kind, or not there. */
+    assert_null(cw_config_string(config, "lr"));
+    assert_null(cw_config_string(config, "nothing"));
+    assert_true(cw_config_integer(config, "lr") == 0 && cw_config_real(config, "epochs") == 0);
+    /* As text, which can be set again. */
+    assert_ok_err(cw_config_copy(config, &copy, &err), err);
+    cw_config_reset(config);
+    assert_int_equal(cw_config_integer(config, "seed"), 1);
+    for (size_t i = 0; i < cw_config_option_count(); i++) {
+        const char *key = cw_config_option_at(i)->key;
+        char value[1100], again[1100];
+        assert_ok_err(cw_config_get(copy, key, value, sizeof value, &err), err);
+        assert_ok_err(cw_config_set(config, key, value, &err), err);
+        assert_ok_err(cw_config_get(config, key, again, sizeof again, &err), err);
+        assert_string_equal(value, again);
+    }
+    assert_true(cw_config_real(config, "momentum") == 0.3 && cw_config_integer(config, "seed") == UINT64_MAX);
+    assert_status(cw_config_get(config, "seed", text, 20, &err), CW_ERR_TOO_SMALL);
+    assert_string_equal(text, "");
+    assert_ok_err(cw_config_get(config, "seed", text, 21, &err), err);
+    assert_string_equal(text, "18446744073709551615");
+    assert_status(cw_config_get(config, "nothing", text, sizeof text, &err), CW_ERR_SPEC);
+    assert_non_null(strstr(err.message, "known: data, model"));
+    cw_config_destroy(&config);
+    cw_config_destroy(&copy);
+    cw_config_destroy(&copy);
+    cw_config_destroy(NULL);
+    assert_null(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_are_asked_for_by_name),
         cmocka_unit_test(defaults_are_within_their_own_rules),
         cmocka_unit_test(json_round_trip_keeps_every_key),
         cmocka_unit_test(shared_json_leaves_local_keys_at_home),

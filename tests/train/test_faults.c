@@ -78,7 +78,7 @@ static void a_client_of_another_model_says_so(void **state)
     cw_config local;
     cw_transport *t;
     cw_error err;
-    cw_config_init(&local);
+    cwi_config_init(&local);
     assert_ok_err(cw_net_connect(s->endpoint, NULL, &t, &err), err);
     assert_status(cw_join(&local, "vgg19", t, NULL, &err), CW_ERR_MISMATCH);
     assert_non_null(strstr(err.message, "cnn"));
@@ -314,7 +314,7 @@ static void a_client_does_not_wait_for_ever(void **state)
     cw_config local;
     cw_transport *server, *t;
     cw_error err;
-    cw_config_init(&local);
+    cwi_config_init(&local);
     local.join_timeout = 0.5;
     assert_ok(cw_net_listen("inproc://deaf", NULL, &server, &err));
     assert_ok(cw_net_connect("inproc://deaf", NULL, &t, &err));

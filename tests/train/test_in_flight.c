@@ -101,7 +101,7 @@ static void a_run_goes_on_with_its_micro_batches(void **state)
     first.epochs = 1;
     assert_ok_err(cw_train_inproc(&whole, NULL, &a, &err), err);
     assert_ok_err(cw_train_inproc(&first, NULL, &b, &err), err);
-    cw_config_init(&second);
+    cwi_config_init(&second);
     assert_ok_err(cw_config_from_run(&second, first.out, &err), err);
     assert_int_equal(second.in_flight, 3);
     second.epochs = 2;
@@ -116,7 +116,7 @@ static void absurd_numbers_are_refused(void **state)
     (void)state;
     cw_config config;
     cw_error err;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     assert_int_equal(config.in_flight, 1);
     assert_status(cw_config_set(&config, "in-flight", "0", &err), CW_ERR_SPEC);
     assert_status(cw_config_set(&config, "in-flight", "65", &err), CW_ERR_SPEC);

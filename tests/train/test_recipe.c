@@ -83,7 +83,7 @@ static cw_status serve(const cw_config *server, const char *dir, joining *j, cw_
 {
     pthread_t thread;
     cw_transport *transport;
-    cw_config_init(&j->config);
+    cwi_config_init(&j->config);
     j->config.threads = 1;
     j->config.own_data = true;
     snprintf(j->config.data_dir, sizeof j->config.data_dir, "%s", dir);
@@ -161,7 +161,7 @@ static void a_resumed_run_keeps_its_vocabulary(void **state)
     assert_ok_err(cw_train_unsplit(&config, NULL, &result, &err), err);
     char *before = recipe_of_run(&config);
     write_texts("kept", other);
-    cw_config_init(&again);
+    cwi_config_init(&again);
     assert_ok_err(cw_config_from_run(&again, config.out, &err), err);
     snprintf(again.resume, sizeof again.resume, "%s", config.out);
     snprintf(again.out, sizeof again.out, "%s", config.out);
@@ -198,7 +198,7 @@ static void a_welcome_brings_the_recipe_byte_by_byte(void **state)
     cwi_free(setup.recipe);
     setup.recipe = cwi_strdup("cutwire-recipe 1 tokens 8\n\xff\xfe\ncaf\xc3\n"); /* words cut within a letter */
     assert_ok_err(cwi_welcome_write(&setup, &blob, &size, &err), err);
-    cw_config_init(&got);
+    cwi_config_init(&got);
     assert_ok_err(cwi_welcome_read(blob, size, &got, &required, &recipe, &classes, &err), err);
     assert_string_equal(recipe, setup.recipe);
     assert_string_equal(got.model, "textcnn");

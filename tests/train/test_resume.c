@@ -37,7 +37,7 @@ static void resume_from(cw_config *config, const char *folder)
     cw_error err;
     char copy[512];
     snprintf(copy, sizeof copy, "%s", folder);
-    cw_config_init(config);
+    cwi_config_init(config);
     assert_ok_err(cw_config_from_run(config, copy, &err), err);
     snprintf(config->resume, sizeof config->resume, "%s", copy);
     snprintf(config->out, sizeof config->out, "%s", copy);
@@ -346,7 +346,7 @@ static void killed_runs_resume(train_fn train, const char *name, int clients, co
     pid_t pid = begin_life(train, &killed, 1);
     assert_true(wait_for_new(&killed, pid, (const char *const[2]){"metrics.jsonl", "metrics.jsonl"}, none, 120));
     end_life(pid);
-    cw_config_init(&again);
+    cwi_config_init(&again);
     assert_status(cw_config_from_run(&again, killed.out, &err), CW_ERR_NOT_FOUND); /* none, and not a broken one */
     for (int life = 1; life < LIVES; life++) {
         const struct stat old = look_at(&killed, "checkpoint.safetensors");
@@ -435,7 +435,7 @@ static void what_is_no_checkpoint_is_refused(void **state)
     cw_config config = tiny_config(1, "none", "none"), again;
     cw_result result;
     cw_error err;
-    cw_config_init(&again);
+    cwi_config_init(&again);
     assert_true(cw_config_from_run(&again, "test-runs/nowhere", &err) != CW_OK);
     assert_non_null(strstr(err.message, "nowhere"));
     config.epochs = 1;

@@ -64,7 +64,7 @@ void require_data(void)
 cw_config small_config(int clients, const char *uplink, const char *downlink)
 {
     cw_config config;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     snprintf(config.data, sizeof config.data, "%s", first_samples);
     snprintf(config.uplink, sizeof config.uplink, "%s", uplink);
     snprintf(config.downlink, sizeof config.downlink, "%s", downlink);
@@ -122,7 +122,7 @@ cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *e
     client_thread clients[MAX_CLIENTS];
     cw_transport *transport;
     cw_config local;
-    cw_config_init(&local);
+    cwi_config_init(&local);
     local.threads = config->threads;
     local.loader_threads = 1;
     const char *folder = strchr(config->data, ':'); /* which clients are not told */

@@ -4,6 +4,8 @@
 
 #include "cutwire/train.h"
 
+#include "config/config.h"
+
 /* Exits with 77 (skipped) when the data set is not on this machine. Else small_config trains on a copy of its first
  * samples, which is read in no time. */
 void require_data(void);

@@ -351,3 +351,15 @@ int cli_group_run(const cli_group *g, int argc, char **argv)
             return g->subs[i].run(argc - 1, argv + 1);
     return unknown_sub(g, argv[1]);
 }
+
+int cli_with_config(int (*run)(cw_config *config, int argc, char **argv), int argc, char **argv)
+{
+    cw_config *config;
+    cw_error err;
+    const cw_status status = cw_config_create(&config, &err);
+    if (status != CW_OK)
+        return cli_fail_error("configuration", status, &err);
+    const int code = run(config, argc, argv);
+    cw_config_destroy(&config);
+    return code;
+}

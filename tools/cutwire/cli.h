@@ -45,6 +45,9 @@ typedef struct cli_command {
     cw_config *config; /* unless CLI_KEYS_NONE */
 } cli_command;
 
+/* Runs a command with a configuration at its defaults. Its exit code. */
+int cli_with_config(int (*run)(cw_config *config, int argc, char **argv), int argc, char **argv);
+
 /* Reads argv[1..]. Positional arguments are collected in args (room for max_args) and counted in *arg_count (NULL when
  * max_args is 0). CLI_GO_ON, or the exit code of a command that is already done (--help, a manual page, a usage error).
  * Of an option given twice the last counts; names are not abbreviated; what follows "--" is no option. */

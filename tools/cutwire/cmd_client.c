@@ -11,10 +11,8 @@ static const char client_examples[] =
     "  cutwire client --connect tcp://192.0.2.7:5555 --key device-1.key --server-key server.key.pub\n"
     "      encrypted, by keys that `cutwire keygen` makes\n";
 
-int cmd_client(int argc, char **argv)
+static int run_client(cw_config *config, int argc, char **argv)
 {
-    cw_config config;
-    cw_config_init(&config);
     const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL;
     bool quiet = false;
     const cli_option options[] = {
@@ -32,7 +30,7 @@ int cmd_client(int argc, char **argv)
         .options = options,
         .option_count = sizeof options / sizeof options[0],
         .keys = CLI_KEYS_CLIENT,
-        .config = &config,
+        .config = config,
     };
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code != CLI_GO_ON)
@@ -47,16 +45,22 @@ int cmd_client(int argc, char **argv)
         hooks.event = NULL;
     cw_error err = {0};
     cw_transport *transport;
-    const cw_net_options net = {
-        .allow_plaintext = config.allow_plaintext, .secret_key = keys.own, .server_key = keys.others};
+    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
+                                .secret_key = keys.own,
+                                .server_key = keys.others};
     cw_status status = cw_net_connect(connect, &net, &transport, &err);
     cli_keys_close(&keys);
     if (status != CW_OK)
         return cli_fail_error("client", status, &err);
-    status = cw_join(&config, model, transport, &hooks, &err);
+    status = cw_join(config, model, transport, &hooks, &err);
     cw_transport_close(&transport, 2000);
     cli_progress_clear(&out.progress);
     if (status == CW_ERR_CANCELLED)
         return cli_fail(CLI_OK, "client: left the run, as asked");
     return status == CW_OK ? CLI_OK : cli_fail_error("client", status, &err);
+}
+
+int cmd_client(int argc, char **argv)
+{
+    return cli_with_config(run_client, argc, argv);
 }

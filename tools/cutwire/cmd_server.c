@@ -26,10 +26,29 @@ static void make_room(int clients)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int cmd_server(int argc, char **argv)
+/* Closes the keys when they are no longer needed. */
+static cw_status listen_and_serve(const cw_config *config, const char *listen, cli_keyring *keys, const cw_hooks *hooks,
+                                  cw_result *result, cw_error *err)
 {
-    cw_config config;
-    cw_config_init(&config);
+    const int clients = (int)cw_config_integer(config, "clients");
+    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
+                                .secret_key = keys->own,
+                                .client_keys = keys->others,
+                                .client_key_count = keys->other_count};
+    cw_transport *transport;
+    make_room(clients);
+    cw_status status = cw_net_listen(listen, &net, &transport, err);
+    cli_keys_close(keys);
+    if (status != CW_OK)
+        return status;
+    fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), clients);
+    status = cw_serve(config, transport, hooks, result, err);
+    cw_transport_close(&transport, 2000);
+    return status;
+}
+
+static int run_server(cw_config *config, int argc, char **argv)
+{
     const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL;
     bool json = false, quiet = false;
     const cli_option options[] = {
@@ -50,7 +69,7 @@ int cmd_server(int argc, char **argv)
         .options = options,
         .option_count = sizeof options / sizeof options[0],
         .keys = CLI_KEYS_ALL,
-        .config = &config,
+        .config = config,
     };
     int code = train_parse(&command, &preset, argc, argv);
     if (code == CLI_GO_ON)
@@ -65,22 +84,15 @@ int cmd_server(int argc, char **argv)
     cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_result result = {0};
     cw_error err = {0};
-    cw_transport *transport;
-    const cw_net_options net = {.allow_plaintext = config.allow_plaintext,
-                                .secret_key = keys.own,
-                                .client_keys = keys.others,
-                                .client_key_count = keys.other_count};
-    make_room(config.clients);
-    cw_status status = cw_net_listen(listen, &net, &transport, &err);
-    cli_keys_close(&keys);
-    if (status != CW_OK)
-        return cli_fail_error("server", status, &err);
-    fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), config.clients);
-    status = cw_serve(&config, transport, &hooks, &result, &err);
-    cw_transport_close(&transport, 2000);
+    const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &result, &err);
     if (status != CW_OK) {
         cli_progress_clear(&out.progress);
         return cli_fail_error("server", status, &err);
     }
-    return train_output_finish(&out, &config, "server", &result);
+    return train_output_finish(&out, config, "server", &result);
+}
+
+int cmd_server(int argc, char **argv)
+{
+    return cli_with_config(run_server, argc, argv);
 }

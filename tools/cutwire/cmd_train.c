@@ -26,10 +26,14 @@ static const char examples[] =
 
 /* Engine threads of a process that shares the machine: oneDNN's spin while they wait for each other, so more of them
  * than processors cost several times the work itself. */
-static int shared_threads(int clients)
+static void share_processors(cw_config *config)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    return processors > clients + 1 ? (int)(processors / (clients + 1)) : 1;
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN), sharing = (long)cw_config_integer(config, "clients") + 1;
+    char threads[24];
+    if (cw_config_integer(config, "threads") > 0)
+        return;
+    snprintf(threads, sizeof threads, "%ld", processors > sharing ? processors / sharing : 1);
+    (void)cw_config_set(config, "threads", threads, NULL);
 }
 
 static cw_status train_processes(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err)
@@ -53,10 +57,8 @@ static cw_status train_processes(const cw_config *config, const cw_hooks *hooks,
     return status;
 }
 
-int cmd_train(int argc, char **argv)
+static int run_train(cw_config *config, int argc, char **argv)
 {
-    cw_config config;
-    cw_config_init(&config);
     const char *preset = NULL;
     bool local = false, split = false, processes = false, json = false, quiet = false;
     const cli_option options[] = {
@@ -76,7 +78,7 @@ int cmd_train(int argc, char **argv)
         .options = options,
         .option_count = sizeof options / sizeof options[0],
         .keys = CLI_KEYS_ALL,
-        .config = &config,
+        .config = config,
     };
     int code = train_parse(&command, &preset, argc, argv);
     if (code != CLI_GO_ON)
@@ -87,18 +89,23 @@ int cmd_train(int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     const char *mode = local ? "unsplit" : processes ? "processes" : "split";
-    if (processes && config.threads == 0)
-        config.threads = shared_threads(config.clients);
+    if (processes)
+        share_processors(config);
     train_output out;
     cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
     cw_result result = {0};
     cw_error err = {0};
     cw_status status = (local       ? cw_train_unsplit
                         : processes ? train_processes
-                                    : cw_train_inproc)(&config, &hooks, &result, &err);
+                                    : cw_train_inproc)(config, &hooks, &result, &err);
     if (status != CW_OK) {
         cli_progress_clear(&out.progress);
         return cli_fail_error("train", status, &err);
     }
-    return train_output_finish(&out, &config, mode, &result);
+    return train_output_finish(&out, config, mode, &result);
+}
+
+int cmd_train(int argc, char **argv)
+{
+    return cli_with_config(run_train, argc, argv);
 }

@@ -17,24 +17,25 @@ static int pid_count;
 
 static void run_client(const cw_config *config, const char *endpoint, pid_t parent)
 {
-    char threads[16], loaders[16], timeout[32], join_timeout[32];
-    snprintf(threads, sizeof threads, "%d", config->threads);
-    snprintf(loaders, sizeof loaders, "%d", config->loader_threads);
-    snprintf(timeout, sizeof timeout, "%.17g", config->timeout);
-    snprintf(join_timeout, sizeof join_timeout, "%.17g", config->join_timeout);
+    char threads[32], loaders[32], timeout[32], join_timeout[32];
+    cw_config_get(config, "threads", threads, sizeof threads, NULL);
+    cw_config_get(config, "loader-threads", loaders, sizeof loaders, NULL);
+    cw_config_get(config, "timeout", timeout, sizeof timeout, NULL);
+    cw_config_get(config, "join-timeout", join_timeout, sizeof join_timeout, NULL);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(CLI_FAILURE); /* it died before it could be watched */
-    const char *colon = strchr(config->data, ':');
-    const char *dir = *config->data_dir ? config->data_dir : colon ? colon + 1 : "";
+    const char *colon = strchr(cw_config_string(config, "data"), ':'), *dir = cw_config_string(config, "data-dir");
+    if (!*dir && colon)
+        dir = colon + 1;
     /* clang-format off */
     char *argv[] = {"cutwire", "client", "--connect", (char *)(uintptr_t)endpoint, "--threads", threads,
                     "--loader-threads", loaders, "--timeout", timeout, "--join-timeout", join_timeout, "--quiet",
                     NULL, NULL, NULL, NULL};
     /* clang-format on */
     size_t count = 13;
-    if (config->own_data)
+    if (cw_config_integer(config, "own-data"))
         argv[count++] = "--own-data";
     if (*dir) {
         argv[count++] = "--data-dir";
@@ -47,8 +48,9 @@ static void run_client(const cw_config *config, const char *endpoint, pid_t pare
 bool processes_start(const cw_config *config, const char *endpoint)
 {
     pid_t parent = getpid();
-    pids = calloc((size_t)config->clients, sizeof *pids);
-    for (int i = 0; pids && i < config->clients; i++) {
+    const int clients = (int)cw_config_integer(config, "clients");
+    pids = calloc((size_t)clients, sizeof *pids);
+    for (int i = 0; pids && i < clients; i++) {
         fflush(NULL);
         pid_t pid = fork();
         if (pid == 0)

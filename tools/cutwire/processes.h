@@ -4,9 +4,9 @@
 
 #include "cli.h"
 
-/* Starts config->clients copies of this program as `cutwire client` connected to endpoint. They end with this process,
- * whatever ends it, and a ctrl-C at the terminal reaches this process only. Returns false, with a message printed, when
- * one cannot be started. */
+/* Starts as many copies as there are clients of this program as `cutwire client` connected to endpoint. They end with
+ * this process, whatever ends it, and a ctrl-C at the terminal reaches this process only. Returns false, with a message
+ * printed, when one cannot be started. */
 bool processes_start(const cw_config *config, const char *endpoint);
 /* Waits for all of them, at most `seconds`, then ends those that are left. Returns how many failed. */
 int processes_wait(double seconds);

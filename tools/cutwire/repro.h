@@ -35,9 +35,9 @@ void repro_key_options(repro_keys *keys, cli_option *table);
  * holds. CW_ERR_SPEC. */
 cw_status repro_keys_for_run(const repro_keys *keys, cw_config *config, cw_error *err);
 /* The configuration of the training run of figure `name` (for messages), with its folder in `out`; a run that is there
- * is refused unless `overwrite`. CLI_GO_ON, or an exit code. */
+ * is refused unless `overwrite`. CLI_GO_ON with *config the caller's, or an exit code. */
 int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, bool overwrite,
-                    cw_config *config);
+                    cw_config **config);
 #define REPRO_OVERWRITE_OPTION(value)                                                                                  \
     {                                                                                                                  \
         "overwrite", NULL, "replace the network that an earlier one left in --out (CSV and pictures always are)",      \
@@ -47,7 +47,7 @@ int repro_configure(const char *name, const repro_keys *keys, int epochs, const 
 /* ---- feature maps of a trained network ---- */
 
 typedef struct repro_net {
-    cw_config config;
+    cw_config *config;
     cw_model *model;
     cw_tensor_set weights;
     char folder[512]; /* of the run */
@@ -55,10 +55,10 @@ typedef struct repro_net {
     double test_accuracy;
 } repro_net;
 
-/* Trains the network of config unsplit into config->out, or when `run` is not NULL opens the one an earlier run left in
- * that folder, used as `keys` say. Progress of the training goes to the terminal. CLI_GO_ON, or the exit code after
- * saying why not; *net is to be closed in both cases. */
-int repro_net_prepare(const char *name, const cw_config *config, const repro_keys *keys, const char *run, bool json,
+/* Trains the network of config (taken over in any case) unsplit into its folder, or when `run` is not NULL opens the
+ * one an earlier run left in that folder, used as `keys` say. Progress of the training goes to the terminal. CLI_GO_ON,
+ * or the exit code after saying why not; *net is to be closed in both cases. */
+int repro_net_prepare(const char *name, cw_config *config, const repro_keys *keys, const char *run, bool json,
                       bool quiet, repro_net *net);
 void repro_net_close(repro_net *net);
 /* The first batch of the training (CW_TRAIN, augmented as in training) or the test split; to be closed in any case. */

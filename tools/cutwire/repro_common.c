@@ -117,20 +117,36 @@ static int refuse_earlier(const char *name, const char *run)
                     name, run, run);
 }
 
+static cw_status configure(const repro_keys *keys, int epochs, const char *out, bool overwrite, cw_config *config,
+                           cw_error *err)
+{
+    char epochs_text[16], run[600];
+    snprintf(epochs_text, sizeof epochs_text, "%d", epochs);
+    snprintf(run, sizeof run, "%s/run", out);
+    const char *const settings[][2] = {
+        {"epochs", epochs_text}, {"batch", "128"}, {"out", run}, {"overwrite", overwrite ? "1" : "0"}};
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings && status == CW_OK; i++)
+        status = cw_config_set(config, settings[i][0], settings[i][1], err);
+    for (size_t i = 0; i < REPRO_KEYS && status == CW_OK; i++)
+        status = keys->value[i] ? cw_config_set(config, keys_offered[i], keys->value[i], err) : CW_OK;
+    return status;
+}
+
 int repro_configure(const char *name, const repro_keys *keys, int epochs, const char *out, bool overwrite,
-                    cw_config *config)
+                    cw_config **config)
 {
     cw_error err;
-    cw_config_init(config);
-    config->epochs = epochs;
-    config->batch = 128;
-    for (size_t i = 0; i < REPRO_KEYS; i++)
-        if (keys->value[i] && cw_config_set(config, keys_offered[i], keys->value[i], &err) != CW_OK)
-            return cli_fail(CLI_USAGE, "%s: --%s", name, err.message);
-    if ((size_t)snprintf(config->out, sizeof config->out, "%s/run", out) >= sizeof config->out)
-        return cli_fail(CLI_USAGE, "%s: --out: longer than %zu characters", name, sizeof config->out - 5);
-    config->overwrite = overwrite;
-    return overwrite ? CLI_GO_ON : refuse_earlier(name, config->out);
+    if (cw_config_create(config, &err) != CW_OK)
+        return cli_fail(CLI_FAILURE, "%s: %s", name, err.message);
+    int code = CLI_GO_ON;
+    if (configure(keys, epochs, out, overwrite, *config, &err) != CW_OK)
+        code = cli_fail(CLI_USAGE, "%s: --%s", name, err.message);
+    else if (!overwrite)
+        code = refuse_earlier(name, cw_config_string(*config, "out"));
+    if (code != CLI_GO_ON)
+        cw_config_destroy(config);
+    return code;
 }
 
 /* ---- files ---- */

@@ -108,7 +108,7 @@ static int show(const repro_net *net, const options *o, const figure2_map *maps,
     cw_status status = figure2_csv(maps, count, o->out, &err);
     if (status != CW_OK)
         return cli_fail_error("repro figure2", status, &err);
-    bool plotted = figure2_plot(maps, count, &net->config, o->out);
+    bool plotted = figure2_plot(maps, count, net->config, o->out);
     if (!o->json) {
         figure2_print(maps, count);
         printf("\nnetwork: %s (again with --run %s)\nmeasurements: %s/figure2.csv\n", net->folder, net->folder, o->out);
@@ -116,9 +116,10 @@ static int show(const repro_net *net, const options *o, const figure2_map *maps,
             printf("pictures: %s/figure2-train.png, figure2-eval.png and the same as .svg\n", o->out);
         return CLI_OK;
     }
-    return cli_print_json(json_pack("{s:o,s:s,s:o,s:o,s:b,s:o}", "data", cli_json_text(net->config.data), "model",
-                                    net->config.model, "run", cli_json_text(net->folder), "out", cli_json_text(o->out),
-                                    "plotted", plotted, "maps", figure2_json(maps, count)));
+    return cli_print_json(json_pack("{s:o,s:s,s:o,s:o,s:b,s:o}", "data",
+                                    cli_json_text(cw_config_string(net->config, "data")), "model",
+                                    cw_config_string(net->config, "model"), "run", cli_json_text(net->folder), "out",
+                                    cli_json_text(o->out), "plotted", plotted, "maps", figure2_json(maps, count)));
 }
 
 static int measure_and_show(const repro_net *net, const options *o)
@@ -142,13 +143,13 @@ int repro_figure2(int argc, char **argv)
 {
     options o = {.out = "figure2", .cuts = "shallow,medium,deep", .samples = 256};
     int code = parse(&o, argc, argv);
-    cw_config config;
+    cw_config *config = NULL;
     if (code == CLI_GO_ON)
         code = repro_configure("repro figure2", &o.keys, 2, o.out, o.overwrite || o.run, &config);
     if (code != CLI_GO_ON)
         return code;
     repro_net net;
-    code = repro_net_prepare("repro figure2", &config, &o.keys, o.run, o.json, o.quiet, &net);
+    code = repro_net_prepare("repro figure2", config, &o.keys, o.run, o.json, o.quiet, &net);
     if (code == CLI_GO_ON && !cli_release_signals())
         code = cli_fail(CLI_FAILURE, "repro figure2: stopped: nothing was measured");
     if (code == CLI_GO_ON)

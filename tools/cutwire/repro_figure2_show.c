@@ -127,7 +127,8 @@ static void write_script(FILE *f, const figure2_map *maps, size_t count, cw_mode
         fprintf(f,
                 "set multiplot layout %zu,%zu title \"Error of the decoded feature map:%s%.32s on %.64s, %s\\n \" "
                 "font ',%d' noenhanced\nset ylabel 'relative 2-norm error'\n",
-                rows, columns, narrow ? "\\n" : " ", config->model, config->data,
+                rows, columns, narrow ? "\\n" : " ", cw_config_string(config, "model"),
+                cw_config_string(config, "data"),
                 mode == CW_TRAIN ? "a training batch" : "a test batch in evaluation mode", narrow ? 11 : 14);
         write_panels(f, maps, count, mode);
         fputs("unset multiplot\nunset output\n", f);

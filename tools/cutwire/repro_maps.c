@@ -25,7 +25,7 @@ static cw_status read_config(const char *run, cw_config *config, cw_error *err)
     json_object_del(object, "mode"); /* the run's, not a key of the configuration */
     char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
-    cw_config_init(config);
+    cw_config_reset(config);
     cw_status status = text ? cw_config_from_json(config, text, strlen(text), err) : CW_ERR_NO_MEMORY;
     free(text);
     return status;
@@ -42,37 +42,40 @@ static cw_status train(const cw_config *config, const cw_hooks *hooks, repro_net
 
 static cw_status open_split(const cw_config *config, cw_split split, cw_dataset **ds, cw_error *err)
 {
-    char spec[sizeof config->data + sizeof config->data_dir + 2];
-    if (*config->data_dir)
-        snprintf(spec, sizeof spec, "%.*s:%s", (int)strcspn(config->data, ":"), config->data, config->data_dir);
+    const char *data = cw_config_string(config, "data"), *folder = cw_config_string(config, "data-dir");
+    char spec[600];
+    if (*folder)
+        snprintf(spec, sizeof spec, "%.*s:%s", (int)strcspn(data, ":"), data, folder);
     else
-        snprintf(spec, sizeof spec, "%s", config->data);
+        snprintf(spec, sizeof spec, "%s", data);
     return cw_dataset_open(spec, split, ds, err);
 }
 
 static cw_status open_model(repro_net *net, cw_error *err)
 {
     cw_dataset *ds;
-    cw_status status = open_split(&net->config, CW_SPLIT_TEST, &ds, err);
+    cw_status status = open_split(net->config, CW_SPLIT_TEST, &ds, err);
     if (status != CW_OK)
         return status;
     const cw_dataset_info *info = cw_dataset_get_info(ds);
-    const cw_model_options options = {
-        .sample = info->sample, .classes = info->classes, .activation = net->config.activation, .input = info->input};
-    status = cw_model_open(net->config.model, &options, &net->model, err);
+    const cw_model_options options = {.sample = info->sample,
+                                      .classes = info->classes,
+                                      .activation = cw_config_string(net->config, "activation"),
+                                      .input = info->input};
+    status = cw_model_open(cw_config_string(net->config, "model"), &options, &net->model, err);
     cw_dataset_close(&ds);
     return status;
 }
 
-static cw_status open_net(const cw_config *config, const repro_keys *keys, const char *run, const cw_hooks *hooks,
+static cw_status open_net(cw_config *config, const repro_keys *keys, const char *run, const cw_hooks *hooks,
                           repro_net *net, cw_error *err)
 {
     memset(net, 0, sizeof *net);
-    net->config = *config;
-    snprintf(net->folder, sizeof net->folder, "%s", run ? run : config->out);
-    cw_status status = run ? read_config(run, &net->config, err) : train(config, hooks, net, err);
+    net->config = config;
+    snprintf(net->folder, sizeof net->folder, "%s", run ? run : cw_config_string(config, "out"));
+    cw_status status = run ? read_config(run, config, err) : train(config, hooks, net, err);
     if (status == CW_OK && run)
-        status = repro_keys_for_run(keys, &net->config, err);
+        status = repro_keys_for_run(keys, config, err);
     if (status != CW_OK || net->stopped)
         return status;
     char path[600];
@@ -81,7 +84,7 @@ static cw_status open_net(const cw_config *config, const repro_keys *keys, const
     return status == CW_OK ? open_model(net, err) : status;
 }
 
-int repro_net_prepare(const char *name, const cw_config *config, const repro_keys *keys, const char *run, bool json,
+int repro_net_prepare(const char *name, cw_config *config, const repro_keys *keys, const char *run, bool json,
                       bool quiet, repro_net *net)
 {
     train_output out;
@@ -96,6 +99,7 @@ int repro_net_prepare(const char *name, const cw_config *config, const repro_key
 
 void repro_net_close(repro_net *net)
 {
+    cw_config_destroy(&net->config);
     cw_model_close(&net->model);
     cw_tensor_set_free(&net->weights);
 }
@@ -104,15 +108,15 @@ void repro_net_close(repro_net *net)
 
 cw_status repro_batch_open(const repro_net *net, cw_mode mode, size_t size, repro_batch *out, cw_error *err)
 {
-    const cw_config *c = &net->config;
+    const cw_config *c = net->config;
     memset(out, 0, sizeof *out);
     cw_status status = open_split(c, mode == CW_TRAIN ? CW_SPLIT_TRAIN : CW_SPLIT_TEST, &out->ds, err);
     if (status != CW_OK)
         return status;
-    cw_loader_options options = {.batch = size, .seed = c->seed, .shuffle = true};
+    cw_loader_options options = {.batch = size, .seed = cw_config_integer(c, "seed"), .shuffle = true};
     if (mode == CW_TRAIN) {
-        options.flip = c->flip;
-        options.crop_pad = c->crop_pad;
+        options.flip = cw_config_integer(c, "flip");
+        options.crop_pad = (int)cw_config_integer(c, "crop-pad");
     }
     status = cw_loader_create(out->ds, NULL, 0, &options, &out->loader, err);
     if (status == CW_OK)
@@ -130,12 +134,12 @@ cw_status repro_part(const repro_net *net, size_t first, size_t last, cw_mode mo
                      cw_error *err)
 {
     cw_part_options options = {.max_batch = n,
-                               .seed = net->config.seed,
-                               .threads = net->config.threads,
+                               .seed = cw_config_integer(net->config, "seed"),
+                               .threads = (int)cw_config_integer(net->config, "threads"),
                                .inference = mode == CW_EVAL,
                                .input_grad = mode == CW_TRAIN && first > 0};
     *out = NULL;
-    cw_status status = cw_precision_parse(net->config.precision, &options.precision, err);
+    cw_status status = cw_precision_parse(cw_config_string(net->config, "precision"), &options.precision, err);
     if (status == CW_OK)
         status = cw_part_create(net->model, first, last, &options, out, err);
     if (status == CW_OK)

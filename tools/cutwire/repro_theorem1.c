@@ -110,12 +110,13 @@ static int show(const repro_net *net, const cw_cut *cut, const options *o, const
         status = theorem1_csv(rows, count, o->out, &err);
     if (status != CW_OK)
         return cli_fail_error("repro theorem1", status, &err);
-    bool plotted = theorem1_plot(rows, count, &net->config, cut, o->out);
+    bool plotted = theorem1_plot(rows, count, net->config, cut, o->out);
     if (o->json)
-        return cli_print_json(json_pack("{s:o,s:s,s:i,s:i,s:o,s:o,s:b,s:o}", "data", cli_json_text(net->config.data),
-                                        "model", net->config.model, "cut", cut->number, "samples", o->samples, "run",
-                                        cli_json_text(net->folder), "out", cli_json_text(o->out), "plotted", plotted,
-                                        "rows", theorem1_json(rows, count)));
+        return cli_print_json(json_pack("{s:o,s:s,s:i,s:i,s:o,s:o,s:b,s:o}", "data",
+                                        cli_json_text(cw_config_string(net->config, "data")), "model",
+                                        cw_config_string(net->config, "model"), "cut", cut->number, "samples",
+                                        o->samples, "run", cli_json_text(net->folder), "out", cli_json_text(o->out),
+                                        "plotted", plotted, "rows", theorem1_json(rows, count)));
     theorem1_print(rows, count);
     printf("\nnetwork: %s (again with --run %s)\nmeasurements: %s/theorem1.csv\n", net->folder, net->folder, o->out);
     if (plotted)
@@ -142,13 +143,13 @@ int repro_theorem1(int argc, char **argv)
 {
     options o = {.out = "theorem1", .cut = "shallow", .samples = 128, .seeds = 256};
     int code = parse(&o, argc, argv);
-    cw_config config;
+    cw_config *config = NULL;
     if (code == CLI_GO_ON)
         code = repro_configure("repro theorem1", &o.keys, 1, o.out, o.overwrite || o.run, &config);
     if (code != CLI_GO_ON)
         return code;
     repro_net net;
-    code = repro_net_prepare("repro theorem1", &config, &o.keys, o.run, o.json, o.quiet, &net);
+    code = repro_net_prepare("repro theorem1", config, &o.keys, o.run, o.json, o.quiet, &net);
     if (code == CLI_GO_ON)
         code = measure_and_show(&net, &o);
     repro_net_close(&net);

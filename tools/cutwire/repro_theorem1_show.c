@@ -131,7 +131,7 @@ static void write_script(FILE *f, const theorem1_row *rows, size_t count, const 
                 "set multiplot layout 1,2 title \"Mean gradient over a codec's seeds: %.32s on %.64s, cut %d "
                 "(dotted: what no bias would give)\" font ',14' noenhanced\nset key at graph 0.5, graph -0.17 top "
                 "center noenhanced samplen 2 spacing 1.1\n",
-                config->model, config->data, cut->number);
+                cw_config_string(config, "model"), cw_config_string(config, "data"), cut->number);
         for (size_t half = 0; half < 2; half++) {
             fprintf(f, "set title \"gradient of the %s's half\"\n", half_names[half]);
             write_curves(f, rows, count, half);

@@ -68,19 +68,20 @@ static json_t *summary(const cw_config *c, const char *mode, const cw_result *re
     const cw_epoch_report *r = &result->last;
     const bool tested = r->test_samples > 0;
     json_t *o = json_pack("{s:s,s:o,s:s,s:s,s:s,s:i,s:i,s:b,s:o,s:o,s:o,s:f,s:f}", "mode", mode, "data",
-                          cli_json_text(c->data), "model", c->model, "precision", cw_precision_name(result->precision),
-                          "cut", c->cut, "clients", c->clients, "epochs", result->epochs_done, "stopped",
+                          cli_json_text(cw_config_string(c, "data")), "model", cw_config_string(c, "model"),
+                          "precision", cw_precision_name(result->precision), "cut", cw_config_string(c, "cut"),
+                          "clients", (int)cw_config_integer(c, "clients"), "epochs", result->epochs_done, "stopped",
                           result->stopped, "test_accuracy", tested ? cli_json_number(r->test_accuracy) : json_null(),
                           "test_loss", tested ? cli_json_number(r->test_loss) : json_null(), "train_loss",
                           cli_json_number(r->train_loss), "train_accuracy", r->train_accuracy, "seconds", r->seconds);
     json_t *bytes = json_pack(
-        "{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "uplink", c->uplink, "downlink", c->downlink,
-        "uplink_bytes", (json_int_t)r->up.socket, "downlink_bytes", (json_int_t)r->down.socket, "uplink_payload_bytes",
-        (json_int_t)r->up.payload, "uplink_raw_bytes", (json_int_t)r->up.raw, "downlink_payload_bytes",
-        (json_int_t)r->down.payload, "downlink_raw_bytes", (json_int_t)r->down.raw, "eval_uplink_payload_bytes",
-        (json_int_t)r->up.eval_payload, "uplink_weights_bytes", (json_int_t)r->up.weights, "downlink_weights_bytes",
-        (json_int_t)r->down.weights, "uplink_ratio", ratio(r->up.raw + r->up.eval_raw, r->up.socket), "downlink_ratio",
-        ratio(r->down.raw, r->down.socket));
+        "{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f}", "uplink", cw_config_string(c, "uplink"), "downlink",
+        cw_config_string(c, "downlink"), "uplink_bytes", (json_int_t)r->up.socket, "downlink_bytes",
+        (json_int_t)r->down.socket, "uplink_payload_bytes", (json_int_t)r->up.payload, "uplink_raw_bytes",
+        (json_int_t)r->up.raw, "downlink_payload_bytes", (json_int_t)r->down.payload, "downlink_raw_bytes",
+        (json_int_t)r->down.raw, "eval_uplink_payload_bytes", (json_int_t)r->up.eval_payload, "uplink_weights_bytes",
+        (json_int_t)r->up.weights, "downlink_weights_bytes", (json_int_t)r->down.weights, "uplink_ratio",
+        ratio(r->up.raw + r->up.eval_raw, r->up.socket), "downlink_ratio", ratio(r->down.raw, r->down.socket));
     json_object_update(o, bytes);
     json_decref(bytes);
     json_object_set_new(o, "out", cli_json_text(result->out));
@@ -90,19 +91,20 @@ static json_t *summary(const cw_config *c, const char *mode, const cw_result *re
 static void print_summary(const cw_config *c, const char *mode, const cw_result *result)
 {
     const cw_epoch_report *r = &result->last;
+    const char *eval_uplink = cw_config_string(c, "eval-uplink");
     char a[32], b[32];
-    printf("%s, %s on %s: ", mode, c->model, c->data);
+    printf("%s, %s on %s: ", mode, cw_config_string(c, "model"), cw_config_string(c, "data"));
     if (r->test_samples)
         printf("test accuracy %.2f%%, test loss %.4f", 100 * r->test_accuracy, r->test_loss);
     else
         printf("train loss %.4f, not tested", r->train_loss);
     printf(", %d epochs in %s\n", result->epochs_done, cli_duration(r->seconds, a, sizeof a));
     if (r->up.socket) {
-        printf("uplink   %s%s%s: %s at the socket for %s of fp32, ratio %.2f\n", c->uplink,
-               *c->eval_uplink ? ", tests " : "", c->eval_uplink, cli_bytes((double)r->up.socket, a, sizeof a),
+        printf("uplink   %s%s%s: %s at the socket for %s of fp32, ratio %.2f\n", cw_config_string(c, "uplink"),
+               *eval_uplink ? ", tests " : "", eval_uplink, cli_bytes((double)r->up.socket, a, sizeof a),
                cli_bytes((double)(r->up.raw + r->up.eval_raw), b, sizeof b),
                ratio(r->up.raw + r->up.eval_raw, r->up.socket));
-        printf("downlink %s: %s at the socket for %s of fp32, ratio %.2f\n", c->downlink,
+        printf("downlink %s: %s at the socket for %s of fp32, ratio %.2f\n", cw_config_string(c, "downlink"),
                cli_bytes((double)r->down.socket, a, sizeof a), cli_bytes((double)r->down.raw, b, sizeof b),
                ratio(r->down.raw, r->down.socket));
     }
@@ -115,7 +117,7 @@ int train_output_finish(train_output *out, const cw_config *config, const char *
     cli_progress_clear(&out->progress);
     if (result->stopped)
         fprintf(stderr, "stopped after %d of %d epochs; what was reached is saved\n", result->epochs_done,
-                config->epochs);
+                (int)cw_config_integer(config, "epochs"));
     if (out->json)
         return cli_print_json(summary(config, mode, result));
     print_summary(config, mode, result);
@@ -124,11 +126,12 @@ int train_output_finish(train_output *out, const cw_config *config, const char *
 
 static void default_folder(cw_config *config, const char *name)
 {
-    char stamp[32];
+    char stamp[32], folder[200];
     time_t now = time(NULL);
     struct tm local;
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", localtime_r(&now, &local));
-    snprintf(config->out, sizeof config->out, "runs/%s-%s-%s-%d", stamp, config->model, name, (int)getpid());
+    snprintf(folder, sizeof folder, "runs/%s-%s-%s-%d", stamp, cw_config_string(config, "model"), name, (int)getpid());
+    (void)cw_config_set(config, "out", folder, NULL);
 }
 
 static int list_presets(void)
@@ -145,18 +148,23 @@ static int load_base(const cli_command *command, const char *preset)
 {
     cw_config *config = command->config;
     cw_error err;
-    char folder[sizeof config->resume];
-    memcpy(folder, config->resume, sizeof folder);
-    cw_config_init(config);
+    char folder[512];
+    if (cw_config_get(config, "resume", folder, sizeof folder, &err) != CW_OK)
+        return cli_fail_error(command->name, err.status, &err);
+    cw_config_reset(config);
     if (!*folder) {
         cw_status status = cw_config_apply_preset(config, preset, &err);
         return status == CW_OK ? CLI_GO_ON : cli_fail_error(command->name, status, &err);
     }
     cw_status status = cw_config_from_run(config, folder, &err);
-    if (status != CW_OK)
-        return cli_fail_error("--resume", status, &err);
-    memcpy(config->out, folder, sizeof folder);
-    return CLI_GO_ON;
+    if (status == CW_OK)
+        status = cw_config_set(config, "out", folder, &err);
+    return status == CW_OK ? CLI_GO_ON : cli_fail_error("--resume", status, &err);
+}
+
+static bool is_set(const cw_config *config, const char *key)
+{
+    return *cw_config_string(config, key) != '\0';
 }
 
 int train_parse(const cli_command *command, const char **preset, int argc, char **argv)
@@ -167,28 +175,28 @@ int train_parse(const cli_command *command, const char **preset, int argc, char 
         return code;
     if (*preset && strcmp(*preset, "list") == 0)
         return list_presets();
-    if (*preset && *config->resume)
+    if (*preset && is_set(config, "resume"))
         return cli_fail(CLI_USAGE, "%s: --preset and --resume exclude each other: a run goes on with its own settings",
                         command->name);
-    if (*config->weights && *config->resume)
+    if (is_set(config, "weights") && is_set(config, "resume"))
         return cli_fail(CLI_USAGE, "%s: --weights and --resume exclude each other: a run goes on with its own weights",
                         command->name);
-    if (*config->recipe && *config->resume)
+    if (is_set(config, "recipe") && is_set(config, "resume"))
         return cli_fail(CLI_USAGE, "%s: --recipe and --resume exclude each other: a run goes on with its own recipe",
                         command->name);
-    if (*preset || *config->resume) {
+    if (*preset || is_set(config, "resume")) {
         code = load_base(command, *preset);
         if (code == CLI_GO_ON)
             code = cli_parse(command, argc, argv, NULL, NULL);
     }
-    if (!*config->out)
+    if (!is_set(config, "out"))
         default_folder(config, command->name);
     return code;
 }
 
 int train_take_mode(const cli_command *command, bool split_asked, bool *local)
 {
-    const char *folder = command->config->resume;
+    const char *folder = cw_config_string(command->config, "resume");
     if (!*folder)
         return CLI_GO_ON;
     bool split;

@@ -35,7 +35,7 @@ def halves():
 
 
 def optimizer(half):
-    return torch.optim.SGD(half.parameters(), 0.05, momentum=0.9)
+    return torch.optim.SGD(half.parameters(), 0.02, momentum=0.9)
 
 
 def images(folder, split):

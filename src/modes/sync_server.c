@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "modes/batch_room.h"
 #include "modes/sync.h"
 
 typedef enum sync_stage {
@@ -58,20 +59,13 @@ typedef struct sync_server {
     float *now;            /* those after it */
     uint8_t *coded_update; /* the averaged gradient as it is sent */
     size_t coded_capacity;
-    float *x, *dx; /* one batch of smashed data, and its gradient */
-    uint8_t *sent; /* with --mask-gradient: 0 where the activations' codes are */
-    int32_t *labels;
-    size_t room, label_room;                                 /* elements that these have memory for */
-    cw_shape shape;                                          /* of the batch at hand */
+    cwi_batch_room batch;
     cw_status (*then)(struct sync_server *s, cw_error *err); /* what waits for a client's state */
     size_t giver;                                            /* that client */
     bool averaged;                                           /* it is to take the averaged buffers first */
     cw_epoch_report totals;
     uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
 } sync_server;
-
-/* Of one batch where the cut has no fixed shape: 1 GiB of floats. */
-enum { OPEN_ELEMENTS_MAX = 1 << 28 };
 
 typedef struct round_rule {
     cw_msg_type wants;
@@ -82,32 +76,6 @@ typedef struct round_rule {
 static const round_rule *rule_of(sync_stage stage);
 
 /* ---- life ---- */
-
-/* Room for smashed data of so many elements; what was in it is lost. */
-static cw_status make_room(sync_server *s, size_t elements, cw_error *err)
-{
-    const bool masked = s->setup->mask_gradient;
-    if (s->x && elements <= s->room)
-        return CW_OK;
-    cwi_free(s->x);
-    cwi_free(s->dx);
-    cwi_free(s->sent);
-    s->x = cwi_alloc(elements, sizeof(float));
-    s->dx = cwi_alloc(elements, sizeof(float));
-    s->sent = masked ? cwi_alloc(elements, 1) : NULL;
-    s->room = elements;
-    return s->x && s->dx && (!masked || s->sent) ? CW_OK : cwi_fail_memory(err, elements * 2 * sizeof(float));
-}
-
-static cw_status make_label_room(sync_server *s, size_t samples, cw_error *err)
-{
-    if (s->labels && samples <= s->label_room)
-        return CW_OK;
-    cwi_free(s->labels);
-    s->labels = cwi_alloc(samples, sizeof(int32_t));
-    s->label_room = samples;
-    return s->labels ? CW_OK : cwi_fail_memory(err, samples * sizeof(int32_t));
-}
 
 /* Vectors of the clients' half, once its size is known. */
 static cw_status make_vectors(sync_server *s, cw_error *err)
@@ -127,10 +95,7 @@ static cw_status make_vectors(sync_server *s, cw_error *err)
 
 static cw_status allocate(sync_server *s, cw_error *err)
 {
-    const size_t batch = (size_t)s->setup->config.batch, buffers = cw_half_buffer_count(s->server->half);
-    size_t elements;
-    if (!cwi_mul_size(batch, s->setup->smashed_count, &elements))
-        return cwi_fail(err, CW_ERR_INVALID, "batch %zu is too large for this cut", batch);
+    const size_t buffers = cw_half_buffer_count(s->server->half);
     s->clients = cwi_calloc(s->count, sizeof *s->clients);
     s->weights = cwi_calloc(s->count, sizeof(float));
     s->statistics = cwi_calloc(buffers, sizeof(float));
@@ -138,8 +103,7 @@ static cw_status allocate(sync_server *s, cw_error *err)
     if (!s->clients || !s->weights || !s->statistics || !s->now)
         return cwi_fail_memory(err, buffers * 2 * sizeof(float));
     CWI_TRY(make_vectors(s, err));
-    CWI_TRY(make_room(s, elements, err));
-    return make_label_room(s, batch, err);
+    return cwi_batch_room_open(&s->batch, s->setup, err);
 }
 
 static void take_start(sync_server *s, const cw_server *server)
@@ -183,8 +147,8 @@ void cwi_sync_close_server(void *state)
     cwi_barrier_close(&s->barrier);
     cwi_labels_close(&s->names);
     cwi_micro_sums_close(&s->micro);
-    void *const own[] = {s->clients, s->weights, s->average,      s->flat, s->statistics, s->now,
-                         s->x,       s->dx,      s->coded_update, s->sent, s->labels};
+    cwi_batch_room_close(&s->batch);
+    void *const own[] = {s->clients, s->weights, s->average, s->flat, s->statistics, s->now, s->coded_update};
     for (size_t i = 0; i < CWI_COUNT(own); i++)
         cwi_free(own[i]);
     cwi_free(s);
@@ -262,22 +226,9 @@ static cw_encode_args encode_args(const sync_server *s, cwi_flow flow, size_t cl
                             .threads = cwi_engine_threads(&s->setup->config)};
 }
 
-/* The batch at hand, at `data`. */
-static cw_tensor smashed(const sync_server *s, float *data)
-{
-    return cw_tensor_view(CW_F32, &s->shape, data);
-}
-
-static size_t smashed_elements(const sync_server *s)
-{
-    size_t elements = 0;
-    (void)cw_shape_count(&s->shape, &elements);
-    return elements;
-}
-
 static uint64_t raw_bytes(const sync_server *s)
 {
-    return smashed_elements(s) * sizeof(float);
+    return cwi_batch_elements(&s->batch) * sizeof(float);
 }
 
 /* ---- training: activations ---- */
@@ -296,36 +247,6 @@ static cw_status begin_step(sync_server *s, cw_error *err)
     return cwi_half_sum_clear(s->server->half, err);
 }
 
-/* The shape that a payload has where the cut has none of its own. Few bytes may stand for many elements: there is a
- * bound. */
-static cw_status take_open_shape(sync_server *s, const cw_msg *msg, cw_error *err)
-{
-    cw_payload_info info;
-    CWI_TRY(cw_payload_inspect(msg->blob, msg->blob_size, &info, err));
-    if (info.shape.ndim < 1 || info.shape.dim[0] != (int64_t)msg->samples || info.elements > OPEN_ELEMENTS_MAX)
-        return cwi_fail(err, CW_ERR_PROTOCOL,
-                        "activations of %zu elements for %llu samples: the first dimension is "
-                        "theirs, and at most %d elements are taken",
-                        info.elements, (unsigned long long)msg->samples, OPEN_ELEMENTS_MAX);
-    s->shape = info.shape;
-    return make_room(s, info.elements, err);
-}
-
-static cw_status take_shape(sync_server *s, const cw_msg *msg, cw_error *err)
-{
-    const uint64_t most = (uint64_t)s->setup->config.batch;
-    if (!s->setup->cut.smashed.ndim)
-        return take_open_shape(s, msg, err);
-    if (msg->samples < 1 || (msg->samples > most && !s->setup->client_state))
-        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples, this run has at most %llu",
-                        (unsigned long long)msg->samples, (unsigned long long)most);
-    s->shape = cwi_setup_smashed(s->setup, s->x, msg->samples).shape;
-    if (msg->samples > OPEN_ELEMENTS_MAX / s->setup->smashed_count)
-        return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples is too large for this cut",
-                        (unsigned long long)msg->samples);
-    return make_room(s, smashed_elements(s), err);
-}
-
 static cw_status take_targets(sync_server *s, size_t client, const cw_msg *msg, cw_targets *targets, cw_error *err)
 {
     *targets = (cw_targets){0};
@@ -336,9 +257,9 @@ static cw_status take_targets(sync_server *s, size_t client, const cw_msg *msg, 
     }
     if (!msg->label_width)
         return CW_OK;
-    CWI_TRY(make_label_room(s, (size_t)msg->samples, err));
-    targets->labels = s->labels;
-    return cwi_labels_take(&s->names, client, msg, s->labels, err);
+    CWI_TRY(cwi_batch_room_labels(&s->batch, (size_t)msg->samples, err));
+    targets->labels = s->batch.labels;
+    return cwi_labels_take(&s->names, client, msg, s->batch.labels, err);
 }
 
 /* Decodes a batch and runs this half forward and through the loss. */
@@ -346,24 +267,14 @@ static cw_status run_batch(sync_server *s, size_t client, const cw_msg *msg, cw_
                            cw_error *err)
 {
     cw_targets targets;
-    CWI_TRY(take_shape(s, msg, err));
+    CWI_TRY(cwi_batch_room_take(&s->batch, msg, err));
     CWI_TRY(take_targets(s, client, msg, &targets, err));
-    cw_tensor x = smashed(s, s->x);
-    call->shape = s->shape;
-    const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config), .sent = s->sent};
+    cw_tensor x = cwi_batch_tensor(&s->batch, s->batch.x);
+    call->shape = s->batch.shape;
+    const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config), .sent = s->batch.sent};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
-    CWI_TRY(cw_half_forward(s->server->half, call, s->x, NULL, err));
+    CWI_TRY(cw_half_forward(s->server->half, call, s->batch.x, NULL, err));
     return cw_half_loss(s->server->half, call, &targets, loss, err);
-}
-
-/* Behind a ReLU the client has no use for the gradient where its activation is 0, and this is where the server knows of
- * it. An activation that the codec made 0 counts as one that is: the gradient is that of the network with the codec's
- * dead zone in it. */
-static void mask_gradient(const sync_server *s)
-{
-    const size_t elements = smashed_elements(s);
-    for (size_t i = 0; i < elements; i++)
-        s->dx[i] = s->sent[i] ? s->dx[i] : 0;
 }
 
 static cw_status send_gradient(sync_server *s, size_t client, uint32_t ticket, const cw_loss *loss, size_t n,
@@ -373,9 +284,9 @@ static cw_status send_gradient(sync_server *s, size_t client, uint32_t ticket, c
     msg.ticket = ticket;
     msg.loss = loss->mean * (double)n;
     msg.correct = loss->correct;
-    const cw_tensor dx = smashed(s, s->dx);
+    const cw_tensor dx = cwi_batch_tensor(&s->batch, s->batch.dx);
     cw_encode_args args = encode_args(s, CWI_FLOW_DOWNLINK, client, ticket);
-    args.support = s->sent;
+    args.support = s->batch.sent;
     size_t payload;
     const cw_status status = cwi_outbox_send_tensor(&s->session->box, s->session->members[client].peer, &msg,
                                                     s->setup->down, &dx, &args, &payload, err);
@@ -413,10 +324,10 @@ static cw_status train_on_batch(sync_server *s, size_t client, const cw_msg *msg
     call.position = cwi_part_position(client, s->epoch, batches_of(s, client, s->clients[client].samples), s->step,
                                       msg->ticket, s->tickets);
     CWI_TRY(run_batch(s, client, msg, &call, loss, err));
-    CWI_TRY(cw_half_backward(s->server->half, &call, NULL, s->dx, err));
+    CWI_TRY(cw_half_backward(s->server->half, &call, NULL, s->batch.dx, err));
     CWI_TRY(check_batch(s, err));
     if (s->setup->mask_gradient)
-        mask_gradient(s);
+        cwi_batch_mask(&s->batch);
     CWI_TRY(send_gradient(s, client, msg->ticket, loss, call.n, err));
     return add_gradient(s, client, call.n, err);
 }

@@ -123,7 +123,7 @@ static bool describe(const cw_codec *codec, const cw_tensor *in, unsigned thread
 
 static size_t header_size(const cwi_family *family, const cw_shape *shape)
 {
-    return cwi_header_size(family, family->key_count, shape);
+    return cwi_header_size(family, cwi_payload_keys(family), shape);
 }
 
 static bool payload_bound(const cw_codec *codec, const cwi_input *in, size_t *size)

@@ -22,6 +22,7 @@ static const cwi_key keys[CWI_EC_KEYS] = {
     [CWI_EC_ROUND] = {.name = "round", .type = CWI_KEY_CHOICE, .choices = "nearest|stochastic"},
     [CWI_EC_SCOPE] = {.name = "scope", .type = CWI_KEY_CHOICE, .choices = CWI_SCOPE_CHOICES},
     [CWI_EC_LAYOUT] = {.name = "layout", .type = CWI_KEY_CHOICE, .choices = CWI_ORDER_CHOICES},
+    [CWI_EC_EFFORT] = {.name = "effort", .type = CWI_KEY_CHOICE, .choices = "best|fast"},
 };
 
 static void normalize(cwi_value *v)
@@ -313,7 +314,7 @@ static void dequantize_classes(const uint8_t *symbols, const uint8_t *classes, s
 
 static void add_offsets(const parts *p, size_t first, size_t n, float *out)
 {
-    cwi_add_offsets(p->offset, p->channels, p->plane, first, n, 1, out);
+    cwi_add_offsets(p->offset, p->channels, p->plane, first, n, 1, out, out);
     for (size_t i = 0; i < n; i++)
         out[i] = CWI_MAX(CWI_MIN(out[i], FLT_MAX), -FLT_MAX);
 }
@@ -513,7 +514,7 @@ const cwi_family cwi_family_ec = {
     .info = {.name = "ec",
              .summary = "uniform quantization coded in the context of the neighbours: to an error, a size or a step",
              .keys = "err=[0,1) bpe=[0,64) bytes=[0,2^48) step=[0,4096) round=nearest|stochastic "
-                     "scope=" CWI_SCOPE_CHOICES " layout=" CWI_ORDER_CHOICES},
+                     "scope=" CWI_SCOPE_CHOICES " layout=" CWI_ORDER_CHOICES " effort=best|fast"},
     .id = 8,
     .traits = {.keeps_zero = true, .takes_support = true},
     .refine_traits = refine_traits,
@@ -521,6 +522,7 @@ const cwi_family cwi_family_ec = {
     .key_count = CWI_EC_KEYS,
     .version = 2,
     .first_keys = CWI_EC_FIRST_KEYS,
+    .payload_keys = CWI_EC_PAYLOAD_KEYS,
     .either = CWI_EC_ERR,
     .other = CWI_EC_STEP,
     .normalize = normalize,

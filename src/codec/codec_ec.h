@@ -10,10 +10,21 @@
 #include "codec/order.h"
 #include "codec/profile.h"
 
-enum { CWI_EC_ERR, CWI_EC_BPE, CWI_EC_BYTES, CWI_EC_STEP, CWI_EC_ROUND, CWI_EC_SCOPE, CWI_EC_LAYOUT, CWI_EC_KEYS };
 enum {
-    CWI_EC_FIRST_KEYS = CWI_EC_LAYOUT, /* of version 1 */
-    CWI_EC_FIRST_PREFIX = 4,           /* likewise */
+    CWI_EC_ERR,
+    CWI_EC_BPE,
+    CWI_EC_BYTES,
+    CWI_EC_STEP,
+    CWI_EC_ROUND,
+    CWI_EC_SCOPE,
+    CWI_EC_LAYOUT,
+    CWI_EC_EFFORT,
+    CWI_EC_KEYS
+};
+enum {
+    CWI_EC_FIRST_KEYS = CWI_EC_LAYOUT,   /* of version 1 */
+    CWI_EC_PAYLOAD_KEYS = CWI_EC_EFFORT, /* of version 2: what follows is the encoder's own business */
+    CWI_EC_FIRST_PREFIX = 4,             /* likewise */
     CWI_EC_PREFIX = 8,
     CWI_EC_AT_ORDER = 2, /* in it: a byte, and the width, two */
     CWI_EC_AT_ABOUT = 3, /* zero, and 16 times the order of its tails */

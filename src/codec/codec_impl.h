@@ -110,8 +110,10 @@ static inline size_t cwi_sink_step(const cwi_sink *s)
 float *cwi_sink_at(const cwi_sink *s, size_t first, float *chunk);
 void cwi_sink_put(const cwi_sink *s, size_t first, size_t n, const float *x);
 
-/* Adds to n elements from `first` on, whose channels follow each other, what `offset` has for each of them. */
-void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign, float *x);
+/* Adds to n elements from `first` on, whose channels follow each other, what `offset` has for each of them; `out` may
+ * be `x`. */
+void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign,
+                     const float *x, float *out);
 
 /* ---- threads (parallel.c) ---- */
 
@@ -191,6 +193,9 @@ typedef struct cwi_input {
     unsigned threads;
 } cwi_input;
 
+/* Keys of a family that its payloads hold. */
+size_t cwi_payload_keys(const cwi_family *family);
+
 struct cwi_family {
     cw_codec_family info;
     uint8_t id;             /* in payloads; never reused */
@@ -198,8 +203,9 @@ struct cwi_family {
     void (*refine_traits)(const cwi_value *values, cw_codec_traits *traits); /* NULL: nothing */
     const cwi_key *keys;
     size_t key_count;
-    unsigned version;  /* of its payloads */
-    size_t first_keys; /* how many it had in version 1 */
+    unsigned version;    /* of its payloads */
+    size_t first_keys;   /* how many it had in version 1 */
+    size_t payload_keys; /* how many are in payloads, or 0: all of them */
     /* Two real keys of which one at least has to be 0; twice the same one: none. */
     unsigned either, other;
     /* Brings values that can be written in several ways to one; may be NULL. */

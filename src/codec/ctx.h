@@ -103,6 +103,7 @@ typedef struct cwi_ctx_moment {
 typedef struct cwi_ctx_moments {
     cwi_ctx_moment of[CWI_CTX_CLASSES][CWI_SYMBOLS];
     uint64_t elements; /* in the sample, of all symbols */
+    uint64_t weight;   /* of these */
 } cwi_ctx_moments;
 
 static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *more)
@@ -113,8 +114,8 @@ static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *
 }
 
 /* Magnitudes of elements [first, first + n), n <= CWI_CTX_WIDTH, below 4, times CWI_CTX_ONE, or whatever else moments
- * are wanted of; called from several threads. False where they are not to be counted. */
-typedef bool cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+ * are wanted of; called from several threads. Returns what each of them counts, below 2^16: with 0 not at all. */
+typedef unsigned cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
 
 /* ---- encoding ---- */
 
@@ -127,11 +128,13 @@ typedef struct cwi_ctx_encoder {
     uint8_t *work;                  /* cwi_ctx_work_size() bytes, 64-byte aligned */
     const cwi_ctx_tables *given;    /* NULL, or what is taken as it is, and not written: it knows all symbols */
     bool smooth;                    /* tables are to know all symbols in all contexts */
+    bool quick;                     /* weights are not to take long */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
     unsigned classed; /* moments are of symbols below this one */
     bool whole;       /* and of all elements, not a sample */
+    bool dense;       /* a larger sample, which tells of all by itself */
     /* set by cwi_ctx_plan, and but for the tables' model by cwi_ctx_try */
     cwi_ctx_tables tables;
     cwi_ctx_moments moments; /* by the contexts before tables were chosen: of no use with CWI_CTX_PLAIN */
@@ -178,8 +181,9 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d);
 
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
 
-/* Chooses mode and weights for these symbols; `work` has cwi_ctx_fit_size() bytes. */
-void cwi_ctx_fit(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *symbols, uint8_t *work,
+/* Chooses mode and weights for these symbols, or `quick` nearly as good ones in a fraction of the time; `work` has
+ * cwi_ctx_fit_size() bytes. */
+void cwi_ctx_fit(const cwi_ctx_shape *s, const cwi_kernels *k, bool quick, const uint8_t *symbols, uint8_t *work,
                  cwi_ctx_tables *t);
 size_t cwi_ctx_fit_size(const cwi_ctx_shape *s);
 /* The bits that the weights take. */

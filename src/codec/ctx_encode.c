@@ -24,12 +24,13 @@ enum { COUNTS = 4 };
 /* The sample that moments are taken of. */
 enum {
     SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
+    SAMPLE_DENSE = 1 << 18,
     SAMPLE_TRIED = 1 << 14, /* the same where a part of the sections is tried */
     SPARSEST = 64,          /* one element in this many of the tensor, at least */
     SHORTEST = 16,          /* elements of a lane that are taken together */
 };
 
-enum { TRIED = 4 /* of so many sections one is tried */ };
+enum { TRIED = 4 /* of so many sections, or groups of a single one, one is tried */ };
 
 static size_t stream_bound(const cwi_ctx_shape *s)
 {
@@ -128,6 +129,7 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
 typedef struct counting {
     const cwi_ctx_encoder *e;
     size_t each; /* of so many sections one is counted; where that is not all of them, for its moments alone */
+    bool groups; /* of groups, not of sections */
 } counting;
 
 static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positions, unsigned used,
@@ -156,17 +158,19 @@ static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const ui
                      cwi_ctx_moments m[COUNTS])
 {
     uint16_t magnitude[CWI_CTX_WIDTH];
-    if (!e->magnitudes(e->of, first, n, magnitude))
+    const uint64_t weight = e->magnitudes(e->of, first, n, magnitude);
+    if (weight == 0)
         return;
     for (size_t i = 0; i < n; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
         if (*symbols >= e->classed)
             continue;
         cwi_ctx_moment *at = &m[i % COUNTS].of[*contexts / (CWI_CONTEXTS / CWI_CTX_CLASSES)][*symbols];
-        at->count++;
-        at->sum += magnitude[i];
-        at->square += (uint32_t)magnitude[i] * magnitude[i];
+        at->count += weight;
+        at->sum += weight * magnitude[i];
+        at->square += weight * ((uint32_t)magnitude[i] * magnitude[i]);
     }
     m[0].elements += n;
+    m[0].weight += weight * n;
 }
 
 /* Of so many elements of the sections that are counted one is in the sample. */
@@ -174,8 +178,10 @@ static size_t sparsity(const counting *c)
 {
     if (c->e->whole)
         return 1;
-    const size_t most = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 16, (size_t)2 * SAMPLE_LEAST));
-    const size_t least = c->each > 1 ? (size_t)SAMPLE_TRIED : most;
+    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 16, (size_t)2 * SAMPLE_LEAST));
+    const size_t most = c->e->dense ? SAMPLE_DENSE : some;
+    const size_t tried = c->e->dense ? (size_t)SAMPLE_DENSE / TRIED : (size_t)SAMPLE_TRIED;
+    const size_t least = c->each > 1 ? tried : most;
     return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / least, (size_t)1), SPARSEST / c->each);
 }
 
@@ -233,11 +239,12 @@ static void count_block(void *ctx, unsigned worker, size_t block)
     const cwi_ctx_shape *s = &e->shape;
     const scratch w = scratch_of(e, worker);
     for (size_t section = block * s->block_sections; section < section_end(s, block); section++) {
-        if (section % c->each)
+        if (section % c->each && !c->groups)
             continue;
         fetch_section(e, &w, section);
         for (size_t g = 0; g < s->groups; g++)
-            count_group(c, &w, section, g);
+            if (!c->groups || scatter(section, g, 0) % c->each == 0)
+                count_group(c, &w, section, g);
     }
 }
 
@@ -263,6 +270,7 @@ static void total_moments(cwi_ctx_encoder *e, size_t workers)
             for (unsigned v = 0; v < e->classed; v++)
                 cwi_ctx_moment_add(&e->moments.of[c][v], &more->of[c][v]);
         e->moments.elements += more->elements;
+        e->moments.weight += more->weight;
     }
 }
 
@@ -281,14 +289,14 @@ static void fit(cwi_ctx_encoder *e)
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
     if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
-        cwi_ctx_fit(s, e->kernels, e->symbols, e->work + sets_size(s), &e->tables);
+        cwi_ctx_fit(s, e->kernels, e->quick, e->symbols, e->work + sets_size(s), &e->tables);
 }
 
-/* In every `each`-th section. */
+/* In every `each`-th section, or as many groups of a single one. */
 static void count_sections(cwi_ctx_encoder *e, size_t each)
 {
     const size_t workers = workers_of(e);
-    counting c = {.e = e, .each = each};
+    counting c = {.e = e, .each = each, .groups = each > 1 && e->shape.sections == 1};
     for (size_t w = 0; w < workers; w++) {
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
         memset(scratch_of(e, w).moments, 0, COUNTS * sizeof(cwi_ctx_moments));

@@ -10,10 +10,12 @@
 #include "codec/ctx.h"
 
 enum {
-    POSITIONS = 2048,             /* of each channel in the sample, or more by less than a row */
-    LEAST_POSITIONS = 512,        /* where there are so many */
-    WORK = 128,                   /* products for each element of the tensor, by which the sample is limited, too */
-    CANDIDATES = 128,             /* earlier channels that are looked at */
+    POSITIONS = 2048,      /* of each channel in the sample, or more by less than a row */
+    LEAST_POSITIONS = 512, /* where there are so many */
+    WORK = 128,            /* products for each element of the tensor, by which the sample is limited, too */
+    CANDIDATES = 128,      /* earlier channels that are looked at */
+    QUICK_POSITIONS = 768, /* the same two where time matters more */
+    QUICK_CANDIDATES = 96,
     SHORTLIST = 2 * CWI_CTX_REFS, /* and at more closely */
     REFER_LEAST = 256,            /* elements of a channel */
     WEIGHT_ONE = 64,              /* a weight of 1 in whole numbers, where a residual is made */
@@ -48,6 +50,7 @@ typedef struct fit {
     float *spread;                   /* of each channel 1 / (n square - sum^2), or 0 */
     int32_t (*products)[CANDIDATES]; /* of each channel with its candidates */
     size_t *row, *above; /* where each row of channel 0 begins, and the one above it, or any where none is */
+    size_t candidates;   /* earlier channels that are looked at */
     bool refers;         /* whether channels may be predicted from others */
     uint8_t *sample;     /* [pitch] of each channel where they are, else of the channel at hand */
     uint8_t *known;      /* [TARGET][pitch] ones, and the neighbours of the channel at hand */
@@ -118,7 +121,7 @@ size_t cwi_ctx_fit_size(const cwi_ctx_shape *s)
     return places_in(s).all;
 }
 
-static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *symbols, uint8_t *work,
+static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, bool quick, const uint8_t *symbols, uint8_t *work,
                   cwi_ctx_tables *t)
 {
     const places p = places_in(s);
@@ -128,7 +131,8 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, const uint8_t *s
     f->kernels = k;
     f->symbols = symbols;
     f->tables = t;
-    f->rows = sample_rows(s);
+    f->rows = quick ? CWI_MIN(sample_rows(s), (QUICK_POSITIONS + s->width - 1) / s->width) : sample_rows(s);
+    f->candidates = quick ? QUICK_CANDIDATES : CANDIDATES;
     f->n = f->rows * s->width;
     f->pitch = padded(f->n);
     f->refers = may_refer(s);
@@ -433,9 +437,9 @@ static void take_residual(const fit *f, size_t channel, const regression *r)
     }
 }
 
-static size_t first_candidate(size_t channel)
+static size_t first_candidate(const fit *f, size_t channel)
 {
-    return channel > CANDIDATES ? channel - CANDIDATES : 0;
+    return channel > f->candidates ? channel - f->candidates : 0;
 }
 
 /* A score that at least SHORTLIST candidates reach, or all that have any: the least of the best ones of as many parts.
@@ -462,7 +466,7 @@ static void subtract_mean(const fit *f, size_t first, size_t candidates, int32_t
 /* The earlier channels that correlate most with the residual, best first; returns how many. */
 static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIST])
 {
-    const size_t first = first_candidate(channel), candidates = channel - first;
+    const size_t first = first_candidate(f, channel), candidates = channel - first;
     int32_t both[CANDIDATES];
     float score[CANDIDATES] = {0}, best[SHORTLIST];
     uint8_t worth[CANDIDATES];
@@ -498,7 +502,7 @@ static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIS
 static double product_of(const fit *f, size_t a, size_t b)
 {
     const size_t later = CWI_MAX(a, b), earlier = CWI_MIN(a, b);
-    return a == b ? (double)f->square[a] : f->products[later][earlier - first_candidate(later)];
+    return a == b ? (double)f->square[a] : f->products[later][earlier - first_candidate(f, later)];
 }
 
 static void measure_shortlist(const fit *f, size_t channel, const size_t *channels, unsigned count, moments m)
@@ -534,7 +538,7 @@ static unsigned best_of_shortlist(const regression *r)
  * moments. */
 static void add_references(const fit *f, size_t channel, moments m, regression *r, size_t channels[SHORTLIST])
 {
-    const size_t first = first_candidate(channel);
+    const size_t first = first_candidate(f, channel);
     products(f, sample_of(f, channel), sample_of(f, first), channel - first, f->products[channel]);
     take_residual(f, channel, r);
     const unsigned count = shortlist(f, channel, channels);
@@ -659,10 +663,10 @@ static void fit_channel(fit *f, size_t channel)
     put_set(f, &r, channels, &f->tables->sets[channel]);
 }
 
-void cwi_ctx_fit(const cwi_ctx_shape *shape, const cwi_kernels *k, const uint8_t *symbols, uint8_t *work,
+void cwi_ctx_fit(const cwi_ctx_shape *shape, const cwi_kernels *k, bool quick, const uint8_t *symbols, uint8_t *work,
                  cwi_ctx_tables *t)
 {
-    fit *f = begin(shape, k, symbols, work, t);
+    fit *f = begin(shape, k, quick, symbols, work, t);
     choose_rows(f);
     take_sample(f);
     classify(f);

@@ -21,6 +21,13 @@ bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool 
 /* Of all elements where there is one segment (in large tensors of some lines, where these tell of all), else of a
  * sample; for steps whose relative error is about `error`, or 0 where that is not known. */
 void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats);
+/* The same of some lines, whatever these hold: for a first idea of a step. One segment. */
+void cwi_ec_sample_roughly(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats);
+/* Whether elements that are not nearly 0 are so common that a sample has many of them. */
+bool cwi_ec_is_filled(const cwi_ec_stats *stats);
+/* What an element of a segment counts, so that errors are of the tensor's whole energy: top (its rms / most)^2, which
+ * is 1 on average over segments. */
+void cwi_ec_weigh(const cwi_layout *l, const double *rms, double *most, double *top);
 /* The relative 2-norm error (squared, as a part of 1) that step * rms makes, and where `level` is not NULL the mean
  * magnitude of symbols 0 .. 7 in steps. Stochastic: the expected error, and no means. */
 double cwi_ec_error(const cwi_ec_stats *stats, double step, bool stochastic, float level[8]);

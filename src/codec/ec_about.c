@@ -79,10 +79,24 @@ const uint8_t *cwi_about_levels_get(const uint8_t *in, size_t size, bool classes
 
 /* ---- tails ---- */
 
+enum { PIECE = 64 };
+
 #define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Whether any of 64 symbols is one: in a form that compilers make vectors of. */
+static bool any_tail(const uint8_t *symbols, unsigned zero)
+{
+    const uint8_t first = zero > 0, count = (uint8_t)(CWI_ABOUT_TOP - first);
+    uint8_t any = 0;
+    for (size_t i = 0; i < PIECE; i++)
+        any |= (uint8_t)(symbols[i] - first) >= count;
+    return any;
+}
 
 bool cwi_about_next(const uint8_t *symbols, size_t n, unsigned zero, size_t *i)
 {
+    while (n - *i >= PIECE && !any_tail(symbols + *i, zero))
+        *i += PIECE;
     const uint64_t low = zero ? EIGHT(0x10) : 0;
     for (uint64_t eight; n - *i >= sizeof eight; *i += sizeof eight) {
         memcpy(&eight, symbols + *i, sizeof eight);

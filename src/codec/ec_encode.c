@@ -91,6 +91,7 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     uint8_t *at = job->work + rounded(job->elements);
     e->symbols = job->work;
     e->stochastic = v[CWI_EC_ROUND].whole;
+    e->fast = v[CWI_EC_EFFORT].whole;
     e->noise = cwi_rng_make(job->seed, CWI_STREAM_CODEC, 0, 0).key;
     e->rms = (double *)(void *)at;
     at += rounded(e->layout.segments * sizeof(double));
@@ -98,6 +99,7 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->stats->doubtful = false; /* nor anything else, until a sample is wanted */
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.support = job->support;
+    e->ctx.quick = e->fast;
     at += rounded(sizeof(cwi_ec_stats));
     e->bins = (uint32_t *)(void *)at;
     at += rounded(CWI_ABOUT_BINS * sizeof *e->bins);
@@ -318,19 +320,12 @@ static void clear_offsets(cwi_ec_encoding *e)
     cwi_ec_measure(&e->job->source, &e->layout, e->rms, &e->is_signed);
 }
 
-/* Those that are good at about this step, in units of the tensor; the source subtracts them from now on. Returns what
- * they save. */
-static double set_offsets(cwi_ec_encoding *e, double rms, double step)
+/* The source subtracts those that were found; `rms` is without them. */
+static void use_offsets(cwi_ec_encoding *e, double rms)
 {
     cwi_encode_job *job = e->job;
     const size_t channels = cwi_offsets_channels(&e->shape);
     float *offset = (float *)(void *)(e->offset + channels);
-    job->source.offset = NULL;
-    const double saved = cwi_offsets_find(&job->source, &e->shape, step, e->offset, &e->unit);
-    if (saved < OFFSETS_WORTH) {
-        clear_offsets(e);
-        return 0;
-    }
     for (size_t i = 0; i < channels; i++)
         offset[i] = (float)e->offset[i] * e->unit;
     e->offsets = channels;
@@ -339,6 +334,18 @@ static double set_offsets(cwi_ec_encoding *e, double rms, double step)
     job->source.plane = e->layout.elements / channels / (size_t)e->shape.dim[0];
     cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
     e->larger = e->rms[0] > 0 ? rms / e->rms[0] : 1;
+}
+
+/* Those that are good at about this step, in units of the tensor. Returns what they save. */
+static double set_offsets(cwi_ec_encoding *e, double rms, double step)
+{
+    e->job->source.offset = NULL;
+    const double saved = cwi_offsets_find(&e->job->source, &e->shape, step, e->offset, &e->unit);
+    if (saved < OFFSETS_WORTH) {
+        clear_offsets(e);
+        return 0;
+    }
+    use_offsets(e, rms);
     return saved;
 }
 
@@ -353,7 +360,7 @@ static double find_offsets(cwi_ec_encoding *e)
         saved = set_offsets(e, rms, step);
         if (saved == 0 || error == 0)
             break;
-        cwi_ec_sample(&e->job->source, &e->layout, e->rms, error * e->larger, e->stats);
+        cwi_ec_sample_roughly(&e->job->source, &e->layout, e->rms, e->stats);
         const double better = cwi_ec_step_for(e->stats, CWI_MIN(error * e->larger, 0.98), false) * e->rms[0];
         if (better < 1.3 * step)
             break;
@@ -378,18 +385,17 @@ static double begin_plan(cwi_ec_encoding *e, bool *freely)
         const double error = cwi_ec_expected_error(e->job->codec->value) * e->larger;
         cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->stats);
     }
+    cwi_ec_weigh(&e->layout, e->rms, &e->loudest, &e->loudest_weight);
     if (e->may_be_about)
         cwi_about_sample(&e->job->source, &e->layout, e->rms, e->bins);
     e->fitted = 0;
     return cwi_ec_first_step(e, freely);
 }
 
-/* Plans what is asked for, and returns its step. */
-static double plan_as_asked(cwi_ec_encoding *e)
+/* Plans what is asked for, and returns its step; `step` is a first one. */
+static double plan_from(cwi_ec_encoding *e, double step, bool freely)
 {
-    bool freely;
     const double error = e->job->codec->value[CWI_EC_ERR].real;
-    double step = begin_plan(e, &freely);
     if (e->ctx.magnitudes && !freely && error > 0 && (e->about || !e->stats->doubtful))
         step = cwi_ec_plan_for_error(e, error * e->larger, step);
     else if (e->cap == SIZE_MAX)
@@ -399,12 +405,18 @@ static double plan_as_asked(cwi_ec_encoding *e)
     return step;
 }
 
-/* One plan's bits an element, as they would be at the error that is expected. */
-static double bits_as_expected(cwi_ec_encoding *e)
+static double plan_as_asked(cwi_ec_encoding *e)
 {
     bool freely;
     const double step = begin_plan(e, &freely);
-    const double bits = 8.0 * (double)cwi_ec_plan(e, step) / (double)e->layout.elements;
+    return plan_from(e, step, freely);
+}
+
+/* The bits an element of one plan, as they would be at the error that is expected. */
+static double bits_as_expected(cwi_ec_encoding *e, double *step, bool *freely)
+{
+    *step = begin_plan(e, freely);
+    const double bits = 8.0 * (double)cwi_ec_plan(e, *step) / (double)e->layout.elements;
     const double expected = cwi_ec_expected_error(e->job->codec->value);
     const double error = cwi_ec_planned_error(e) / e->larger / CWI_MAX(expected, 1e-3);
     /* Measured on maps: what half the error costs. */
@@ -418,13 +430,18 @@ double cwi_ec_plan_asked(cwi_ec_encoding *e)
         e->ctx.magnitudes = cwi_ec_magnitudes;
         e->ctx.of = e;
     }
-    const double saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
-    if (saved == 0 || saved > OFFSETS_SURE || e->cap < SIZE_MAX)
+    const double rms = e->layout.segments ? e->rms[0] : 0,
+                 saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
+    if (saved == 0 || saved > OFFSETS_SURE || e->fast || e->cap < SIZE_MAX)
         return plan_as_asked(e);
-    const double with = bits_as_expected(e);
+    bool freely;
+    double step;
     clear_offsets(e);
-    if (bits_as_expected(e) > with)
-        find_offsets(e);
+    const double without = bits_as_expected(e, &step, &freely);
+    use_offsets(e, rms);
+    if (bits_as_expected(e, &step, &freely) < without)
+        return plan_from(e, step, freely);
+    clear_offsets(e);
     return plan_as_asked(e);
 }
 
@@ -492,11 +509,12 @@ static cw_status encode_alone(cwi_encode_job *job)
     const cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
     cwi_order_id other = {.name = id.name, .width = id.width};
     const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
-    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC &&
-        !sized_alone) /* features side by side, or one sample after the other */
+    const bool fast = v[CWI_EC_EFFORT].whole;
+    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && !sized_alone &&
+        !fast) /* features side by side, or one sample after the other */
         return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
     const bool few = cwi_order_for_few(&other, job->shape, job->elements, per_sample);
-    if (sized_alone || !few) /* whichever takes less is mostly nearer at the same size */
+    if (sized_alone || fast || !few) /* whichever takes less is mostly nearer at the same size */
         return encode_as(job, few ? other : id);
     return encode_shorter(job, id, other);
 }

@@ -26,23 +26,37 @@ static void magnitudes_of(const float *x, size_t n, const cwi_ec_quant *q, uint1
 static void places_of(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
                       uint16_t *out)
 {
+    const float pre = q->pre, scale = q->scale, beyond = CWI_ABOUT_FAR;
     for (size_t i = 0; i < n; i++) {
-        const float v = x[i] * q->pre * q->scale;
-        const float k = cwi_about_is_tail(symbols[i], zero) ? floorf(v + 0.5f) : (float)((int)symbols[i] - (int)zero);
-        const float place = v - k + 0.5f;
-        out[i] = (uint16_t)(CWI_MAX(CWI_MIN(place, 1.0f), 0.0f) * CWI_CTX_ONE);
+        const float v = x[i] * pre * scale;
+        float place = v - (float)((int)symbols[i] - (int)zero) + 0.5f;
+        const float near = CWI_MAX(CWI_MIN(place, beyond), -beyond), part = near - (float)(int)near;
+        if (cwi_about_is_tail(symbols[i], zero))
+            place = part < 0 ? part + 1 : part;
+        out[i] = (uint16_t)(int)(CWI_MAX(CWI_MIN(place, 1.0f), 0.0f) * CWI_CTX_ONE);
     }
 }
 
-bool cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
+/* As its energy goes, in whole numbers; 1 where there is one segment. */
+static unsigned weight_of(const cwi_ec_encoding *e, size_t segment)
+{
+    enum { ONE = 8, MOST = 1 << 15 };
+    if (e->layout.segments == 1)
+        return 1;
+    const double part = e->loudest > 0 ? e->rms[segment] / e->loudest : 0;
+    return (unsigned)CWI_MIN(ONE * e->loudest_weight * part * part + 0.5, (double)MOST);
+}
+
+unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
 {
     const cwi_ec_encoding *e = of;
     float chunk[CWI_CHUNK];
+    const unsigned weight = weight_of(e, cwi_ec_segment_of(e, first));
     while (n > 0) {
         const size_t segment = cwi_ec_segment_of(e, first), here = CWI_MIN(n, (segment + 1) * e->layout.length - first);
         const cwi_ec_quant q = cwi_ec_quant_of(e, segment);
         if (q.scale == 0)
-            return false;
+            return 0;
         const float *x = cwi_source_get(&e->job->source, first, here, chunk);
         if (e->about)
             places_of(x, e->symbols + first, here, &q, e->zero, out);
@@ -52,7 +66,7 @@ bool cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
         out += here;
         n -= here;
     }
-    return true;
+    return weight;
 }
 
 /* What is left of the squares of elements that come back as their mean, or with `at_zero` as 0. */
@@ -86,7 +100,7 @@ static void weigh_classes(cwi_ec_encoding *e, bool tried)
     const bool sampled = ctx->moments.elements < ctx->shape.elements;
     double saved = 0, plain = 0;
     e->classes = false;
-    if (!ctx->magnitudes || e->stats->doubtful || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.elements == 0)
+    if (!ctx->magnitudes || e->stats->doubtful || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.weight == 0)
         return;
     for (unsigned s = 0; s < CWI_CTX_CLASSED; s++) {
         const cwi_ctx_moment all = of_all_classes(&ctx->moments, s);
@@ -99,7 +113,7 @@ static void weigh_classes(cwi_ec_encoding *e, bool tried)
         }
     }
     const double large = cwi_ec_error_from(e->stats, e->step, false, CWI_CTX_CLASSED, NULL);
-    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.elements);
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)ctx->moments.weight);
     const double small = sampled ? cwi_ec_error(e->stats, e->step, false, NULL) - large : plain * unit;
     if (sampled && !tried && fabs(plain * unit - small) > 0.1 * small)
         return; /* most of the error is in few places, which the sample has too many or too few of */
@@ -188,7 +202,7 @@ static void weigh_about(cwi_ec_encoding *e)
     cwi_about_levels_clear(&e->own);
     e->classes = false;
     e->error = cwi_ec_error(e->stats, e->step, false, NULL);
-    if (!e->ctx.magnitudes || m->elements == 0)
+    if (!e->ctx.magnitudes || m->weight == 0)
         return;
     const double plain = spread_of_magnitudes(e);
     /* Measured on maps: an element takes 0.4 bits more where the error is to be half as large. */
@@ -202,8 +216,8 @@ static void weigh_about(cwi_ec_encoding *e)
             choose_own(e, s, price, &left);
     }
     e->classes = e->own.count > 0;
-    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->elements);
-    e->error = e->ctx.whole || plain <= 0 ? left * unit : e->error * left / plain;
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->weight);
+    e->error = e->ctx.whole || e->ctx.dense || plain <= 0 ? left * unit : e->error * left / plain;
 }
 
 /* The error with a profile's levels. */
@@ -213,7 +227,7 @@ static void weigh_given(cwi_ec_encoding *e)
     const cwi_about_levels *l = &e->profile->levels;
     e->classes = e->profile->classes;
     e->error = cwi_ec_error(e->stats, e->step, false, NULL);
-    if (m->elements == 0)
+    if (m->weight == 0)
         return;
     double left = 0;
     for (unsigned s = 0; s < CWI_SYMBOLS; s++)
@@ -226,8 +240,8 @@ static void weigh_given(cwi_ec_encoding *e)
                         : (double)of->square - 2 * level * (double)of->sum + level * level * (double)of->count;
         }
     const double plain = spread_of_magnitudes(e);
-    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->elements);
-    e->error = e->ctx.whole || plain <= 0 ? left * unit : e->error * left / plain;
+    const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->weight);
+    e->error = e->ctx.whole || e->ctx.dense || plain <= 0 ? left * unit : e->error * left / plain;
 }
 
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol)

@@ -14,8 +14,10 @@ typedef struct cwi_ec_encoding {
     bool is_signed, stochastic;
     const cw_profile *profile; /* or NULL */
     bool learns;               /* one: symbols are about a zero */
+    bool fast;                 /* what takes long and saves little is left out */
     uint64_t noise;            /* key */
     double *rms;
+    double loudest, loudest_weight; /* cwi_ec_weigh() */
     cwi_ec_stats *stats;
     size_t offsets; /* channels that have them, or 0 */
     int32_t *offset;
@@ -71,7 +73,7 @@ void cwi_ec_set_levels(cwi_ec_encoding *e);
 /* ---- levels (ec_levels.c) ---- */
 
 /* A cwi_ctx_magnitudes of a cwi_ec_encoding. */
-bool cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
 /* Which levels the plan at hand should have, and which error it has then. `tried`: on a part alone. */
 void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried);
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol);

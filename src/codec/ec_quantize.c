@@ -6,6 +6,8 @@
 #include "codec/bits.h"
 #include "codec/ec_plan.h"
 
+enum { DENSE_FROM = 1 << 19 }; /* elements from which on a large sample is as good as all of them */
+
 /* ---- quantizing ---- */
 
 float cwi_ec_step_of(const cwi_ec_encoding *e, size_t segment)
@@ -130,7 +132,9 @@ void cwi_ec_quantize_all(cwi_ec_encoding *e, double step)
     e->fitted_zero = e->zero;
     e->ctx.tables.zero = e->zero;
     e->ctx.classed = e->about ? CWI_SYMBOLS : CWI_CTX_CLASSED;
-    e->ctx.whole = e->stats->doubtful;
+    e->ctx.dense =
+        e->stats->doubtful && e->layout.segments == 1 && e->layout.elements > DENSE_FROM && cwi_ec_is_filled(e->stats);
+    e->ctx.whole = e->stats->doubtful && !e->ctx.dense;
 }
 
 /* ---- what the step does to the tensor itself: for where its statistics are doubtful ---- */
@@ -142,39 +146,42 @@ typedef struct sums {
     double rest, energy; /* in squared steps */
 } sums;
 
-static void add_element(const cwi_ec_encoding *e, const cwi_ec_quant *q, float x, double v, size_t i, sums *t)
+static void add_element(const cwi_ec_encoding *e, const cwi_ec_quant *q, float x, double v, double weight, size_t i,
+                        sums *t)
 {
     const unsigned s = e->symbols[i];
-    t->energy += v * v;
+    t->energy += weight * v * v;
     if (e->stochastic ? v >= CWI_EC_ESCAPE : s == CWI_EC_ESCAPED)
         return;
     if (e->stochastic) { /* on average, so that the step does not depend on the noise */
-        t->rest += (v - floor(v)) * (1 - (v - floor(v)));
+        t->rest += weight * (v - floor(v)) * (1 - (v - floor(v)));
     } else if (s < CWI_EC_EXACT) {
-        t->count[s]++;
-        t->sum[s] += v;
-        t->square[s] += v * v;
+        t->count[s] += weight;
+        t->sum[s] += weight * v;
+        t->square[s] += weight * v * v;
     } else {
         const double off = v - cwi_ec_code(q, x, i);
-        t->rest += off * off;
+        t->rest += weight * off * off;
     }
 }
 
-/* The relative error (squared) of the present step and symbols, and with rounding to nearest the levels. Segments count
- * alike, as in cwi_ec_stats. */
+/* The relative error (squared) of the present step and symbols, and with rounding to nearest the levels. Of the whole
+ * energy, as in cwi_ec_stats. */
 static double confirm(cwi_ec_encoding *e)
 {
     float chunk[CWI_CHUNK];
     const size_t length = e->layout.length;
     sums t = {.energy = 0};
+    double most, top;
+    cwi_ec_weigh(&e->layout, e->rms, &most, &top);
     for (size_t s = 0; s < e->layout.segments; s++) {
-        const double step = (double)cwi_ec_step_of(e, s);
+        const double step = (double)cwi_ec_step_of(e, s), part = most > 0 ? e->rms[s] / most : 0;
         const cwi_ec_quant q = cwi_ec_quant_of(e, s);
         for (size_t done = 0; done < length && step > 0; done += CWI_CHUNK) {
             const size_t first = s * length + done, n = CWI_MIN((size_t)CWI_CHUNK, length - done);
             const float *x = cwi_source_get(&e->job->source, first, n, chunk);
             for (size_t i = 0; i < n; i++)
-                add_element(e, &q, x[i], fabs((double)x[i]) / step, first + i, &t);
+                add_element(e, &q, x[i], fabs((double)x[i]) / step, top * part * part, first + i, &t);
         }
     }
     double error = t.rest;

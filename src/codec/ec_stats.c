@@ -9,6 +9,7 @@ enum {
     LINE = 16,       /* the same of a sample of one segment: of each few lines one is taken */
     LINES_MOST = 8,  /* of so many, at most */
     FULL = 1 << 19,  /* elements that are all binned */
+    ROUGH = 1 << 16, /* the same for a first idea */
     BATCH = 1 << 13, /* elements of the sample that are binned at a time */
     BIN_SHIFT = 17,
     SPIKE = 16 /* times its neighbours */
@@ -116,18 +117,30 @@ static void bin(const cwi_source *s, const cwi_layout *l, double rms, size_t eac
 
 /* ---- several segments: a sample ---- */
 
-/* Magnitudes of elements whose segment's root mean square is 1 / per; sums in place of means. */
-static void add(cwi_ec_stats *stats, const float *x, size_t n, double per)
+/* Magnitudes of elements whose segment's root mean square is 1 / per, and which count `weight` each; sums in place of
+ * means. */
+static void add(cwi_ec_stats *stats, const float *x, size_t n, double per, double weight)
 {
     const uint32_t least = key_of(0x1p-16);
     for (size_t i = 0; i < n; i++) {
         const double u = fabs((double)x[i]) * per;
         const uint32_t key = key_of(u);
         const size_t at = CWI_MIN((key > least ? key - least : 0) >> BIN_SHIFT, (uint32_t)CWI_EC_BINS - 1);
-        stats->count[at]++;
-        stats->mean[at] += u;
-        stats->square[at] += u * u;
+        stats->count[at] += weight;
+        stats->mean[at] += weight * u;
+        stats->square[at] += weight * u * u;
     }
+}
+
+void cwi_ec_weigh(const cwi_layout *l, const double *rms, double *most, double *top)
+{
+    double sum = 0;
+    *most = 0;
+    for (size_t i = 0; i < l->segments; i++)
+        *most = CWI_MAX(*most, rms[i]);
+    for (size_t i = 0; i<l->segments && * most> 0; i++)
+        sum += (rms[i] / *most) * (rms[i] / *most);
+    *top = sum > 0 ? (double)l->segments / sum : 0;
 }
 
 static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
@@ -137,6 +150,8 @@ static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
     const size_t runs = (l->elements + RUN - 1) / RUN, wanted = CWI_MAX(runs / 8, (size_t)CWI_EC_SAMPLE / RUN);
     const size_t stride = CWI_MAX(runs / wanted, (size_t)1);
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, l->elements, 0);
+    double most, top;
+    cwi_ec_weigh(l, rms, &most, &top);
     for (size_t i = 0; i < runs; i += stride) {
         /* at random, so that it does not keep step with rows or channels */
         const size_t first = CWI_MIN(i + (size_t)(cwi_rng_at(&r, i) % stride), runs - 1) * RUN;
@@ -144,14 +159,16 @@ static void sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
         const float *x = cwi_source_get(s, first, n, chunk);
         for (size_t k = 0; k < n;) {
             const size_t segment = (first + k) / l->length, m = CWI_MIN(n - k, (segment + 1) * l->length - first - k);
-            add(stats, x + k, m, rms[segment] > 0 ? 1 / rms[segment] : 0.0);
-            expected += rms[segment] > 0 ? (double)m : 0;
+            const double part = most > 0 ? rms[segment] / most : 0, weight = top * part * part;
+            if (weight > 0)
+                add(stats, x + k, m, 1 / rms[segment], weight);
+            expected += weight * (double)m;
             k += m;
         }
     }
     for (size_t b = 0; b < CWI_EC_BINS; b++) {
         stats->energy += stats->square[b];
-        stats->mean[b] /= CWI_MAX(stats->count[b], 1.0);
+        stats->mean[b] = stats->count[b] > 0 ? stats->mean[b] / stats->count[b] : 0;
     }
     stats->doubtful = stats->energy < 0.5 * expected;
 }
@@ -203,6 +220,28 @@ void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
     if (!one)
         sample(s, l, rms, stats);
     stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !one);
+}
+
+void cwi_ec_sample_roughly(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+    const bool one = l->segments == 1 && rms[0] > least_binned;
+    if (one)
+        bin(s, l, rms[0], CWI_MAX(l->elements / ROUGH, (size_t)1), stats);
+    else
+        sample(s, l, rms, stats);
+}
+
+bool cwi_ec_is_filled(const cwi_ec_stats *s)
+{
+    enum { PART = 32 };
+    const double small = 0.1; /* of the root mean square */
+    double all = 0, filled = 0;
+    for (size_t b = 0; b < CWI_EC_BINS; b++) {
+        all += s->count[b];
+        filled += s->mean[b] > small ? s->count[b] : 0;
+    }
+    return filled > all / PART;
 }
 
 /* ---- errors ---- */

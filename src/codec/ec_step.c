@@ -177,9 +177,9 @@ static void aim_again(const cwi_ec_encoding *e, aiming *a)
 /* A first step, found on a part of the tensor, which gives the weights, too; `plain` where levels do not pay there. */
 static void try_parts(cwi_ec_encoding *e, aiming *a, double plain)
 {
-    enum { TIMES = 2 };
+    const int times = e->fast ? 1 : 2;
     double tried = 0;
-    for (int i = 0; i < TIMES && fabs(a->step - tried) > 0.05 * tried; i++) {
+    for (int i = 0; i < times && fabs(a->step - tried) > 0.05 * tried; i++) {
         tried = a->step;
         try_step(e, tried);
         aim_again(e, a);
@@ -197,26 +197,30 @@ static void try_parts(cwi_ec_encoding *e, aiming *a, double plain)
 double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain)
 {
     const int tries = e->layout.elements < CWI_CTX_BLOCK ? 9 : 5; /* where they are cheap */
-    enum { FINER = 60 };
-    aiming a = {.aim = 0.999 * error, .exponent = 0.8};
+    enum { FINER = 60, GROUPS_LEAST = 32 };
+    aiming a = {.aim = (e->stats->doubtful ? 0.997 : 0.999) * error, .exponent = 0.8};
     const double most = 1.004 * a.aim;
-    double fine = plain;
+    double fine = plain, coarse = INFINITY; /* steps known to do, and not to do */
     bool paid = true;
     /* as it is on many maps, of magnitudes and of signed numbers */
     a.step = (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;
-    if (e->ctx.shape.sections > 1)
+    if (e->ctx.shape.sections > 1 || (e->ctx.shape.groups >= GROUPS_LEAST && e->layout.elements >= CWI_CTX_BLOCK))
         try_parts(e, &a, plain);
     for (int i = 0; i < tries; i++) {
         cwi_ec_plan(e, a.step);
         const double now = cwi_ec_planned_error(e);
         if (a.step == fine && (!(e->classes || e->about) || !paid))
             return a.step;
-        if ((e->classes || e->about) && now > 0.988 * a.aim && now < most)
+        if ((e->classes || e->about) && now > (e->fast ? 0.97 : 0.988) * a.aim && now < most)
             return a.step;
         if (now < most)
             fine = CWI_MAX(fine, a.step);
+        else
+            coarse = CWI_MIN(coarse, a.step);
         paid &= e->classes || e->about;
         aim_again(e, &a);
+        if (i > 0 && isfinite(coarse) && fine < coarse && (a.step <= fine || a.step >= coarse))
+            a.step = sqrt(fine * coarse); /* the error leaps: where between */
         a.step = paid ? a.step : fine;
     }
     if (cwi_ec_planned_error(e) > most)

@@ -28,7 +28,7 @@ size_t cwi_header_size(const cwi_family *family, size_t keys, const cw_shape *sh
 void cwi_header_put(const cw_codec *codec, cw_dtype dtype, const cw_shape *shape, size_t body_size, uint8_t *out)
 {
     const cwi_family *family = codec->family;
-    const size_t size = cwi_header_size(family, family->key_count, shape);
+    const size_t size = cwi_header_size(family, cwi_payload_keys(family), shape);
     memset(out, 0, size);
     memcpy(out, magic, sizeof magic);
     cwi_put_le(out + AT_VERSION, family->version, 2);
@@ -36,7 +36,7 @@ void cwi_header_put(const cw_codec *codec, cw_dtype dtype, const cw_shape *shape
     out[AT_CODEC] = family->id;
     out[AT_DTYPE] = (uint8_t)dtype;
     out[AT_NDIM] = (uint8_t)shape->ndim;
-    out[AT_PARAMS] = (uint8_t)cwi_params_size(family, family->key_count);
+    out[AT_PARAMS] = (uint8_t)cwi_params_size(family, cwi_payload_keys(family));
     cwi_put_le(out + AT_BODY, body_size, 8);
     for (int i = 0; i < shape->ndim; i++)
         cwi_put_le(out + AT_DIMS + 8 * i, (uint64_t)shape->dim[i], 8);
@@ -112,7 +112,7 @@ static cw_status parse_family(const uint8_t *src, cwi_payload *p, size_t *keys, 
         return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION,
                            "payload format version %u of codec %s, this library knows versions up to %u", p->version,
                            p->family->info.name, p->family->version);
-    *keys = p->version < p->family->version ? p->family->first_keys : p->family->key_count;
+    *keys = p->version < p->family->version ? p->family->first_keys : cwi_payload_keys(p->family);
     if (src[AT_PARAMS] != cwi_params_size(p->family, *keys))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, AT_PARAMS,
                            "%u bytes of parameters for codec %s, this library knows %zu: the payload may come from a "

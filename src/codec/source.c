@@ -27,25 +27,28 @@ const float *cwi_source_get(const cwi_source *s, size_t first, size_t n, float *
 {
     if (s->dtype == CW_F32 && !s->offset)
         return (const float *)(const void *)s->data + first;
-    if (s->dtype == CW_F32)
-        memcpy(chunk, s->data + 4 * first, 4 * n);
-    else
+    const float *x = (const float *)(const void *)s->data + first;
+    if (s->dtype != CW_F32) {
         s->kernels->from_bf16(s->data + 2 * first, n, chunk);
+        x = chunk;
+    }
     if (s->offset)
-        cwi_add_offsets(s->offset, s->channels, s->plane, first, n, -1, chunk);
+        cwi_add_offsets(s->offset, s->channels, s->plane, first, n, -1, x, chunk);
     return chunk;
 }
 
 /* In GNU C's vectors, or not at all. */
-void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign, float *x)
+void cwi_add_offsets(const float *offset, size_t channels, size_t plane, size_t first, size_t n, float sign,
+                     const float *x, float *out)
 {
     size_t channel = first / plane % channels, left = plane - first % plane;
     while (n > 0) {
         const size_t m = CWI_MIN(n, left);
         const float more = sign * offset[channel];
         for (size_t i = 0; i < m; i++)
-            x[i] += more;
+            out[i] = x[i] + more;
         x += m;
+        out += m;
         n -= m;
         left = plane;
         channel = channel + 1 < channels ? channel + 1 : 0;

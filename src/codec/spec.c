@@ -301,9 +301,14 @@ size_t cwi_params_size(const cwi_family *family, size_t keys)
     return size;
 }
 
+size_t cwi_payload_keys(const cwi_family *family)
+{
+    return family->payload_keys ? family->payload_keys : family->key_count;
+}
+
 void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out)
 {
-    for (size_t i = 0; i < family->key_count; i++) {
+    for (size_t i = 0; i < cwi_payload_keys(family); i++) {
         uint64_t bits = values[i].whole;
         if (family->keys[i].type == CWI_KEY_REAL)
             memcpy(&bits, &values[i].real, sizeof bits);

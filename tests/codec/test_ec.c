@@ -27,29 +27,18 @@ static cw_tensor tensor_of(float *x)
     return cw_tensor_view(CW_F32, &shape, x);
 }
 
-/* The relative error, where runs of `length` elements count alike. */
-static double mean_error(const char *spec, const cw_tensor *t, size_t n, size_t length, size_t *size)
+/* The relative error. */
+static double error_of(const char *spec, const cw_tensor *t, size_t n, size_t *size)
 {
-    const float *x = t->data;
-    float *y = cwi_alloc(n + 1, sizeof *y), *zeros = cwi_calloc(length + 1, sizeof *zeros);
-    double sum = 0, runs = 0;
+    float *y = cwi_alloc(n + 1, sizeof *y), *zeros = cwi_calloc(n + 1, sizeof *zeros);
     packed p = encode(spec, t);
     decode_floats(&p, t, y);
-    for (size_t i = 0; i < n; i += length) {
-        const double all = l2_distance(x + i, zeros, length);
-        sum += all > 0 ? pow(l2_distance(x + i, y + i, length) / all, 2) : 0;
-        runs += all > 0;
-    }
+    const double error = l2_distance(t->data, y, n) / l2_distance(t->data, zeros, n);
     *size = p.size;
     free(p.bytes);
     cwi_free(y);
     cwi_free(zeros);
-    return sqrt(sum / runs);
-}
-
-static double error_of(const char *spec, const cw_tensor *t, size_t n, size_t *size)
-{
-    return mean_error(spec, t, n, n, size);
+    return error;
 }
 
 static void errors_are_met(void **state)
@@ -67,7 +56,7 @@ static void errors_are_met(void **state)
                 char spec[80];
                 size_t size;
                 snprintf(spec, sizeof spec, "ec:err=%g%s", targets[i], more[m]);
-                const double error = mean_error(spec, &t, ELEMENTS, m == 1 ? ELEMENTS / N : ELEMENTS, &size);
+                const double error = error_of(spec, &t, ELEMENTS, &size);
                 const double few = kind & 2 ? 0.88 : 1; /* hardly any elements have most of the energy */
                 if (error > most[m] * targets[i] || error < few * least[m] * targets[i])
                     fail_msg("%s, map %d: the error is %g", spec, kind, error);
@@ -366,7 +355,7 @@ static void errors_are_met_on_few_values(void **state)
                 const double target = targets[i / CWI_COUNT(more)];
                 snprintf(spec, sizeof spec, "ec:err=%g%s", target, more[kind_of]);
                 size_t size;
-                const double error = mean_error(spec, &t, FEW, kind_of == 1 ? 128 : FEW, &size);
+                const double error = error_of(spec, &t, FEW, &size);
                 if (error > slack[kind_of] * target)
                     fail_msg("%s, kind %d times %g: the error is %g", spec, kind, scales[c], error);
             }

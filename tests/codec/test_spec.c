@@ -23,11 +23,11 @@ static void specs_have_a_canonical_form(void **state)
     check_canonical("ms:r=9.5e-1,scope=sample,values=bf16,recon=centroid",
                     "ms:r=0.95,b=2,round=nearest,recon=centroid,values=bf16,scope=sample,entropy=none");
     check_canonical("ms:r=0.95875", "ms:r=0.95875,b=2,round=nearest,recon=edge,values=fp32,scope=tensor,entropy=none");
-    check_canonical("ec", "ec:err=0.25,bpe=0,bytes=0,step=0,round=nearest,scope=tensor,layout=auto");
+    check_canonical("ec", "ec:err=0.25,bpe=0,bytes=0,step=0,round=nearest,scope=tensor,layout=auto,effort=best");
     check_canonical("ec:bytes=20000,scope=sample",
-                    "ec:err=0,bpe=0,bytes=2e+04,step=0,round=nearest,scope=sample,layout=auto");
+                    "ec:err=0,bpe=0,bytes=2e+04,step=0,round=nearest,scope=sample,layout=auto,effort=best");
     check_canonical("ec:err=0,step=2,layout=nlc",
-                    "ec:err=0,bpe=0,bytes=0,step=2,round=nearest,scope=tensor,layout=nlc");
+                    "ec:err=0,bpe=0,bytes=0,step=2,round=nearest,scope=tensor,layout=nlc,effort=best");
     check_canonical("sp", "sp:r=0.95875,values=fp32,scope=tensor");
     check_canonical("rt:r=0.95875,alpha=10,seed=1", "rt:r=0.95875,alpha=0.1,values=fp32,seed=1");
     check_canonical("rt:alpha=0.3,seed=18446744073709551615",

@@ -15,7 +15,7 @@ static const char examples[] =
     "      another codec, and the whole network's answers beside it\n"
     "  cutwire infer --connect tcp://192.0.2.7:5556 --run runs/mine --key device.key --server-key server.key.pub "
     "x.npy\n"
-    "      samples from a file, over an encrypted link; each answer is printed, the 3 likeliest classes\n";
+    "      a photo, over an encrypted link; each answer is printed, the 3 likeliest classes\n";
 
 enum { IN_FLIGHT_MAX = 256, BATCH_MAX = 1024 };
 
@@ -303,7 +303,7 @@ int cmd_infer(int argc, char **argv)
         .args = "[FILE...]",
         .summary =
             "Runs the layers before the cut here, sends what comes out to a server (cutwire serve), and shows its "
-            "answers.\nSamples are .npy files, or the test samples of a data set.",
+            "answers.\nSamples are photos (JPEG, PNG), folders of them, .npy files, or the test samples of a data set.",
         .examples = examples,
         .options = table,
         .option_count = sizeof table / sizeof table[0],

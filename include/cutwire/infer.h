@@ -74,11 +74,14 @@ typedef struct cw_samples cw_samples;
 
 /* Zero-initialize. Either files, or test samples of a data set. */
 typedef struct cw_samples_options {
-    const char *const *files; /* .npy arrays of one sample or several, fp32 as the network takes them */
-    size_t file_count;        /* 0: the data set */
-    const char *data;         /* NAME[:DIR]; NULL: the run's */
-    const char *data_dir;     /* NULL: DIR, or the usual places */
-    size_t limit;             /* samples; 0: all files, or as many test samples as the run tests on */
+    /* .npy arrays of one sample or several, fp32 as the network takes them; JPEG and PNG files, and folders of them,
+     * for networks of images, normalized and cropped as the test split of the run's data set. The strings are the
+     * caller's */
+    const char *const *files;
+    size_t file_count;    /* 0: the data set */
+    const char *data;     /* NAME[:DIR]; NULL: the run's */
+    const char *data_dir; /* NULL: DIR, or the usual places */
+    size_t limit;         /* samples; 0: all files, or as many test samples as the run tests on */
 } cw_samples_options;
 
 /* What one call of cw_samples_next gives; the samples' until the next call. */
@@ -95,7 +98,7 @@ typedef struct cw_sample_batch {
 cw_status cw_samples_open(cw_network *network, const cw_samples_options *options, cw_samples **out, cw_error *err);
 void cw_samples_close(cw_samples **samples);
 /* Up to max_batch samples of the network's, of one file. CW_END after the last. CW_ERR_MISMATCH, CW_ERR_NONFINITE (a
- * file's values), and the errors of reading. */
+ * file's values), CW_ERR_UNSUPPORTED (a photo where samples are none), and the errors of reading. */
 cw_status cw_samples_next(cw_samples *samples, cw_sample_batch *batch, cw_error *err);
 /* Whole files are counted when they are read: the number of test samples, or 0. */
 size_t cw_samples_count(const cw_samples *samples);

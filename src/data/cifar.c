@@ -75,14 +75,15 @@ static bool probe_10(const char *dir, cw_split split)
 }
 
 /* Means and deviations are of the training split's pixels. */
+static const cwi_normal normal_10 = {
+    3, {0.49139968f, 0.48215841f, 0.44653091f}, {0.24703223f, 0.24348513f, 0.26158784f}};
+
 static cw_status open_10(const char *dir, cw_split split, cw_dataset *ds, cw_error *err)
 {
-    static const float mean[3] = {0.49139968f, 0.48215841f, 0.44653091f};
-    static const float std[3] = {0.24703223f, 0.24348513f, 0.26158784f};
     ds->info.classes = 10;
     ds->info.class_names = names_10;
-    memcpy(ds->info.mean, mean, sizeof mean);
-    memcpy(ds->info.std, std, sizeof std);
+    memcpy(ds->info.mean, normal_10.mean, sizeof normal_10.mean);
+    memcpy(ds->info.std, normal_10.std, sizeof normal_10.std);
     const layout l = {split == CW_SPLIT_TRAIN ? train_10 : test_10, 10000, 1};
     return load_split(dir, &l, ds, err);
 }
@@ -95,6 +96,7 @@ const cwi_format cwi_format_cifar_10 = {
     .probe = probe_10,
     .wants = {"data_batch_1.bin", "test_batch.bin"},
     .open = open_10,
+    .normal = &normal_10,
 };
 
 /* ---- CIFAR-100 ---- */
@@ -124,14 +126,15 @@ static bool probe_100(const char *dir, cw_split split)
     return has(dir, split == CW_SPLIT_TRAIN ? train_100[0] : test_100[0]);
 }
 
+static const cwi_normal normal_100 = {
+    3, {0.50707516f, 0.48654887f, 0.44091784f}, {0.26733429f, 0.25643846f, 0.27615047f}};
+
 static cw_status open_100(const char *dir, cw_split split, cw_dataset *ds, cw_error *err)
 {
-    static const float mean[3] = {0.50707516f, 0.48654887f, 0.44091784f};
-    static const float std[3] = {0.26733429f, 0.25643846f, 0.27615047f};
     ds->info.classes = 100;
     ds->info.class_names = names_100;
-    memcpy(ds->info.mean, mean, sizeof mean);
-    memcpy(ds->info.std, std, sizeof std);
+    memcpy(ds->info.mean, normal_100.mean, sizeof normal_100.mean);
+    memcpy(ds->info.std, normal_100.std, sizeof normal_100.std);
     const layout l = {split == CW_SPLIT_TRAIN ? train_100 : test_100, split == CW_SPLIT_TRAIN ? 50000 : 10000, 2};
     return load_split(dir, &l, ds, err);
 }
@@ -144,4 +147,5 @@ const cwi_format cwi_format_cifar_100 = {
     .probe = probe_100,
     .wants = {"train.bin", "test.bin"},
     .open = open_100,
+    .normal = &normal_100,
 };

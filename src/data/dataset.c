@@ -107,15 +107,22 @@ static cw_status parse_size(const char *spec, const char *at, const char *end, w
     return CW_OK;
 }
 
+const cwi_format *cwi_format_of(const char *spec)
+{
+    const size_t n = strcspn(spec, "@:");
+    for (size_t i = 0; i < CWI_COUNT(formats); i++)
+        if (strlen(formats[i]->known.name) == n && memcmp(formats[i]->known.name, spec, n) == 0)
+            return formats[i];
+    return NULL;
+}
+
 /* NAME[@SIZE][:DIR] */
 static cw_status parse_spec(const char *spec, wanted *w, cw_error *err)
 {
     const char *end = spec + strcspn(spec, ":"), *at = spec + strcspn(spec, "@:");
     size_t n = (size_t)(at - spec);
     *w = (wanted){.dir = *end ? end + 1 : NULL};
-    for (size_t i = 0; i < CWI_COUNT(formats) && !w->format; i++)
-        if (strlen(formats[i]->known.name) == n && memcmp(formats[i]->known.name, spec, n) == 0)
-            w->format = formats[i];
+    w->format = cwi_format_of(spec);
     if (!w->format)
         return fail_unknown(spec, n, err);
     if (w->dir && !*w->dir)

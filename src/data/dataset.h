@@ -44,15 +44,22 @@ struct cw_dataset {
     const char *given_recipe; /* while opening: to be used in place of learning from the training split; or NULL */
 };
 
+/* By which pixels scaled to [0,1] are normalized, channel by channel. */
+typedef struct cwi_normal {
+    int channels;
+    float mean[4], std[4];
+} cwi_normal;
+
 typedef struct cwi_format {
     cw_dataset_known known;
     const char *folders[3];           /* under $CUTWIRE_DATA and the cache; NULL-terminated */
     const char *const *system_places; /* NULL-terminated list of absolute folders; NULL: none */
     /* Whether dir seems to hold this set (its first file exists). */
     bool (*probe)(const char *dir, cw_split split);
-    const char *wants[2]; /* by split: what probe looks for, for the error message */
-    bool sizable;         /* takes NAME@SIZE */
-    bool own;             /* for the user's own files, which nobody can fetch again */
+    const char *wants[2];     /* by split: what probe looks for, for the error message */
+    bool sizable;             /* takes NAME@SIZE */
+    const cwi_normal *normal; /* of images; else NULL */
+    bool own;                 /* for the user's own files, which nobody can fetch again */
     /* Fills the zeroed *ds; on failure what was allocated into it is freed by the caller. */
     cw_status (*open)(const char *dir, cw_split split, cw_dataset *ds, cw_error *err);
 } cwi_format;
@@ -62,6 +69,9 @@ extern const cwi_format cwi_format_fashion_mnist, cwi_format_cifar_10, cwi_forma
 
 /* Adds a sentence to what the user is told of this split (info.note). */
 void cwi_dataset_note(cw_dataset *ds, const char *fmt, ...) CWI_PRINTF(2, 3);
+
+/* As opening has it; NULL: no set has that name. NAME[@SIZE][:DIR]. */
+const cwi_format *cwi_format_of(const char *spec);
 
 /* ---- images in memory ---- */
 

@@ -9,7 +9,7 @@ static const char *const class_names[] = {"T-shirt/top", "Trouser", "Pullover", 
                                           "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
 
 /* Of the training split's pixels. */
-static const float train_mean = 0.28604060f, train_std = 0.35302424f;
+static const cwi_normal normal = {1, {0.28604060f}, {0.35302424f}};
 
 /* The gzipped file, else the plain one; false when neither is there. */
 static bool find_file(const char *dir, cw_split split, const char *kind, char *path, size_t size)
@@ -67,8 +67,8 @@ static cw_status open_split(const char *dir, cw_split split, cw_dataset *ds, cw_
     ds->ops = &cwi_pixel_ops;
     ds->info.classes = (int)CWI_COUNT(class_names);
     ds->info.class_names = class_names;
-    ds->info.mean[0] = train_mean;
-    ds->info.std[0] = train_std;
+    ds->info.mean[0] = normal.mean[0];
+    ds->info.std[0] = normal.std[0];
     if (!find_file(dir, split, "images-idx3", path, sizeof path))
         return cwi_fail(err, CW_ERR_NOT_FOUND, "%s holds no images", dir);
     CWI_TRY(load_images(path, ds, err));
@@ -89,4 +89,5 @@ const cwi_format cwi_format_fashion_mnist = {
     .probe = probe,
     .wants = {"train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"},
     .open = open_split,
+    .normal = &normal,
 };

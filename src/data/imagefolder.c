@@ -170,9 +170,10 @@ static void close_folder(void *impl)
 
 static const cwi_dataset_ops folder_ops;
 
+static const cwi_normal normal = {3, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}; /* ImageNet's */
+
 static cw_status open_split(const char *dir, cw_split split, cw_dataset *ds, cw_error *err)
 {
-    static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f}; /* ImageNet's */
     char path[PATH_SIZE];
     folder *f = cwi_calloc(1, sizeof *f);
     if (!f)
@@ -192,8 +193,8 @@ static cw_status open_split(const char *dir, cw_split split, cw_dataset *ds, cw_
     ds->info.count = f->file.count;
     ds->info.classes = (int)f->class.count;
     ds->info.class_names = (const char *const *)f->class.items;
-    memcpy(ds->info.mean, mean, sizeof mean);
-    memcpy(ds->info.std, std, sizeof std);
+    memcpy(ds->info.mean, normal.mean, sizeof normal.mean);
+    memcpy(ds->info.std, normal.std, sizeof normal.std);
     return CW_OK;
 }
 
@@ -254,13 +255,6 @@ static void random_crop(cwi_rng *rng, size_t width, size_t height, size_t n, cwi
     *y = crop_axis((height - h) / 2, h, n);
 }
 
-/* The shorter edge resized to 256/224 of n, and the n x n in the middle of that. */
-static cwi_axis centre_axis(size_t length, size_t shorter, size_t n)
-{
-    double step = (double)shorter / (double)((n * 256 + 112) / 224);
-    return (cwi_axis){.first = ((double)length - step * (double)n) / 2, .step = step, .low = 0, .high = length};
-}
-
 static cw_status make_sample(const cw_dataset *ds, const char *path, cwi_augment *a, worker *w, float *x, cw_error *err)
 {
     uint8_t *bytes;
@@ -271,8 +265,8 @@ static cw_status make_sample(const cw_dataset *ds, const char *path, cwi_augment
     cw_bytes_free(bytes);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "%s", path);
-    cwi_axis ax = centre_axis(d->width, CWI_MIN(d->width, d->height), n);
-    cwi_axis ay = centre_axis(d->height, CWI_MIN(d->width, d->height), n);
+    cwi_axis ax = cwi_axis_centre(d->width, CWI_MIN(d->width, d->height), n);
+    cwi_axis ay = cwi_axis_centre(d->height, CWI_MIN(d->width, d->height), n);
     if (a->resized_crop)
         random_crop(&a->rng, d->width, d->height, n, &ax, &ay);
     return cwi_resample(&w->resampler, d->rgb, d->width, &ax, &ay, n, a->flip, ds->info.mean, ds->info.std, x, err);
@@ -301,6 +295,7 @@ const cwi_format cwi_format_imagenette = {
     .probe = probe,
     .wants = {"train/", "val/ (or valid/, validation/, test/)"},
     .open = open_split,
+    .normal = &normal,
     .sizable = true,
 };
 
@@ -312,6 +307,7 @@ const cwi_format cwi_format_imagefolder = {
     .probe = probe,
     .wants = {"train/", "val/ (or valid/, validation/, test/)"},
     .open = open_split,
+    .normal = &normal,
     .own = true,
     .sizable = true,
 };

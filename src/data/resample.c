@@ -86,6 +86,12 @@ static void resize_column(const cwi_resampler *r, size_t first_row, size_t i, si
     }
 }
 
+cwi_axis cwi_axis_centre(size_t length, size_t shorter, size_t n)
+{
+    double step = (double)shorter / (double)((n * 256 + 112) / 224);
+    return (cwi_axis){.first = ((double)length - step * (double)n) / 2, .step = step, .low = 0, .high = length};
+}
+
 cw_status cwi_resample(cwi_resampler *r, const uint8_t *rgb, size_t width, const cwi_axis *x, const cwi_axis *y,
                        size_t n, bool flip, const float mean[3], const float std[3], float *out, cw_error *err)
 {

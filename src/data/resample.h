@@ -11,6 +11,9 @@ typedef struct cwi_axis {
     size_t low, high;
 } cwi_axis;
 
+/* Of an edge of `length`: the shorter edge resized to 256/224 of n, and the n in the middle of that. */
+cwi_axis cwi_axis_centre(size_t length, size_t shorter, size_t n);
+
 /* Buffers, reused from image to image; belongs to one thread. */
 typedef struct cwi_resampler {
     float *rows; /* the source rows that matter, already resized horizontally */

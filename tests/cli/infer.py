@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import struct
+import zlib
 
 from cli_run import Folder, Process, last_object, run, skip_without_fashion
 
@@ -107,10 +108,43 @@ def from_files(endpoint):
     npy("bad.npy", [float("nan")] + [0.0] * 783, 1, 28, 28)
     with open("text.npy", "w") as f:
         f.write("not an array")
+    photos(ask)
     assert "1x28x28" in run(*ask, "other.npy", code=1)
     assert "NaN" in run(*ask, "bad.npy", code=1)
     assert "text.npy" in run(*ask, "one.npy", "text.npy", "--json", code=1)
     assert "absent.npy" in run(*ask, "absent.npy", code=1)
+
+
+def png(name, width, height, grey):
+    """A grey PNG; grey(x, y)."""
+    rows = b"".join(b"\0" + bytes(grey(x, y) for x in range(width)) for y in range(height))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    with open(name, "wb") as f:
+        f.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) +
+                chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def photos(ask):
+    """A photo of the right size is what the data set would make of its pixels; others are resized."""
+    def grey(x, y):
+        return (x * 9 + y * 5) % 256 if 6 < x < 22 else 0
+
+    os.makedirs("photos/more")
+    png("photos/b.png", 28, 28, grey)
+    png("photos/more/a.png", 56, 56, lambda x, y: grey(x // 2, y // 2))
+    npy("same.npy", [(grey(x, y) / 255 - 0.28604060) / 0.35302424 for y in range(28) for x in range(28)], 1, 28, 28)
+    printed = run(*ask, "--uplink", "none", "photos", "same.npy").splitlines()
+    answers = [line.split(": ")[1] for line in printed[:3]]
+    assert printed[0].startswith("photos/b.png 1: ") and printed[1].startswith("photos/more/a.png 1: "), printed
+    assert answers[0] == answers[2] and answers[1].count("%") == 3, printed
+    with open("torn.jpg", "wb") as f:
+        f.write(b"\xff\xd8\xff\xe0 no more")
+    assert "torn.jpg" in run(*ask, "torn.jpg", code=1)
+    os.makedirs("empty")
+    assert "no images" in run(*ask, "empty", code=1)
 
 
 def refused(endpoint):

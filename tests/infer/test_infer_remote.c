@@ -489,6 +489,38 @@ static cw_msg request(uint32_t number, int64_t n, int64_t width, uint8_t *payloa
                     .blob_size = encode(zeros, n, width, payload, room)};
 }
 
+/* The which-th message that no honest client sends, and what is said of it; NULL: there are no more. */
+static const char *hostile(int which, cw_msg *m, uint8_t *payload, size_t room)
+{
+    *m = request(1, 1, which == 0 ? CUT + 1 : CUT, payload, room);
+    switch (which) {
+    case 0:
+        return "is due";
+    case 1:
+        m->samples = 3;
+        return "is due";
+    case 2:
+        m->samples = 5;
+        return "at most 4";
+    case 3:
+        m->top = OUT + 1;
+        return "likeliest";
+    case 4:
+        payload[m->blob_size - 1] ^= 1; /* behind the payload's header: found when it is decoded */
+        return "checksum";
+    case 5:
+        m->blob_size = 3;
+        return "ends";
+    case 6:
+        *m = (cw_msg){.type = CW_MSG_BEGIN, .phase = CW_PHASE_TRAIN};
+        return "it sent BEGIN";
+    case 7:
+        return "more than 2 requests"; /* of three */
+    default:
+        return NULL;
+    }
+}
+
 /* Each is told what is wrong and is out; the honest client beside them has all its answers. */
 static void what_breaks_the_protocol_is_out(void **state)
 {
@@ -497,54 +529,44 @@ static void what_breaks_the_protocol_is_out(void **state)
     scene *s = open_scene(*state, &(cw_answerer_options){.max_batch = 4, .credit = 2, .max_wait = 0.2});
     cw_remote *r = connect_to(s, head, (cw_remote_options){0});
     uint8_t payload[1024];
-    for (int which = 0; which < 8; which++) {
+    const char *words;
+    cw_msg m;
+    for (int which = 0; (words = hostile(which, &m, payload, sizeof payload)); which++) {
         actor a;
-        const char *words;
-        actor_join(&a, *state);
-        cw_msg m = request(1, 1, CUT, payload, sizeof payload);
-        switch (which) {
-        case 0:
-            m = request(1, 1, CUT + 1, payload, sizeof payload);
-            words = "is due";
-            break;
-        case 1:
-            m.samples = 3;
-            words = "is due";
-            break;
-        case 2:
-            m.samples = 5;
-            words = "at most 4";
-            break;
-        case 3:
-            m.top = OUT + 1;
-            words = "likeliest";
-            break;
-        case 4:
-            payload[m.blob_size - 1] ^= 1; /* behind the payload's header: found when it is decoded */
-            words = "checksum";
-            break;
-        case 5:
-            m.blob_size = 3;
-            words = "ends";
-            break;
-        case 6:
-            m = (cw_msg){.type = CW_MSG_BEGIN, .phase = CW_PHASE_TRAIN};
-            words = "it sent BEGIN";
-            break;
-        default: /* a flood */
-            actor_send(&a, m);
-            actor_send(&a, m);
-            words = "more than 2 requests";
-        }
-        actor_send(&a, m);
-        actor_await(&a, CW_MSG_ERROR);
         char text[400];
+        actor_join(&a, *state);
+        for (int times = which == 7 ? 3 : 1; times > 0; times--)
+            actor_send(&a, m);
+        actor_await(&a, CW_MSG_ERROR);
         snprintf(text, sizeof text, "%.*s", (int)a.msg.blob_size, (const char *)a.msg.blob);
         assert_words(text, words);
         actor_close(&a);
         ask(r, &h, (uint64_t)which, 2);
     }
     cw_remote_close(&r);
+    close_scene(s);
+    cw_half_destroy(&head);
+}
+
+/* What waits for a client that reads nothing is bounded. */
+static void who_reads_nothing_is_out(void **state)
+{
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene(*state, &(cw_answerer_options){.max_batch = 4});
+    cw_remote *r = connect_to(s, head, (cw_remote_options){0});
+    actor a;
+    actor_join(&a, *state);
+    for (size_t i = 0; i < 30000; i++)
+        actor_send(&a, (cw_msg){.type = CW_MSG_PING});
+    ask(r, &h, 1, 4);
+    cw_remote_close(&r);
+    s->stop = 1;
+    pthread_join(s->thread, NULL);
+    assert_words(s->log, "does not read");
+    s->stop = 0;
+    assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
+    actor_close(&a);
     close_scene(s);
     cw_half_destroy(&head);
 }
@@ -705,6 +727,7 @@ int main(void)
         AT(what_is_not_finite_harms_its_sender_alone),
         AT(a_full_server_says_so_at_once),
         AT(what_breaks_the_protocol_is_out),
+        AT(who_reads_nothing_is_out),
         AT(nan_in_a_payload),
         AT(a_silent_client_is_forgotten),
         cmocka_unit_test(a_server_that_comes_back_is_asked_again),

@@ -15,7 +15,7 @@ static const char examples[] =
     "      another codec, and the whole network's answers beside it\n"
     "  cutwire infer --connect tcp://192.0.2.7:5556 --run runs/mine --key device.key --server-key server.key.pub "
     "x.npy\n"
-    "      samples from a file, over an encrypted link; each answer is printed, the 3 likeliest classes\n";
+    "      a photo, over an encrypted link; each answer is printed, the 3 likeliest classes\n";
 
 enum { IN_FLIGHT_MAX = 256, BATCH_MAX = 1024 };
 
@@ -269,53 +269,56 @@ static int check(infer_options *o)
     return CLI_GO_ON;
 }
 
-int cmd_infer(int argc, char **argv)
+static int parse(infer_options *o, int argc, char **argv)
 {
-    infer_options o = {
-        .connect = "tcp://127.0.0.1:5556", .batch = 1, .in_flight = 4, .top = 3, .deadline = 30, .join_timeout = 10};
     const cli_option table[] = {
-        {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5556]", CLI_STRING, &o.connect},
-        {"run", "DIR", "the trained run's folder", CLI_STRING, &o.run},
-        {"head", "FILE", "in place of --run: the layers before the cut (cutwire models export)", CLI_STRING, &o.head},
-        {"cut", "N", "where the network is cut, as at the server [the run's]", CLI_STRING, &o.cut},
+        {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5556]", CLI_STRING, &o->connect},
+        {"run", "DIR", "the trained run's folder", CLI_STRING, &o->run},
+        {"head", "FILE", "in place of --run: the layers before the cut (cutwire models export)", CLI_STRING, &o->head},
+        {"cut", "N", "where the network is cut, as at the server [the run's]", CLI_STRING, &o->cut},
         {"uplink", "SPEC", "codec of the activations [the one that the server proposes: its run's]", CLI_STRING,
-         &o.uplink},
-        {"data", "NAME[:DIR]", "data set with the test samples [the run's]", CLI_STRING, &o.data},
-        {"data-dir", "DIR", "where it lies on this machine", CLI_STRING, &o.data_dir},
+         &o->uplink},
+        {"data", "NAME[:DIR]", "data set with the test samples [the run's]", CLI_STRING, &o->data},
+        {"data-dir", "DIR", "where it lies on this machine", CLI_STRING, &o->data_dir},
         {"test-limit", "N", "use at most N samples [all files; of a data set as many as the run tests on]", CLI_INT,
-         &o.limit},
-        {"batch", "N", "samples of a request [1]", CLI_INT, &o.batch},
-        {"in-flight", "N", "requests on their way at once, as far as the server lets [4]", CLI_INT, &o.in_flight},
-        {"top", "K", "ask for the K likeliest classes [3]", CLI_INT, &o.top},
-        {"local", NULL, "run the whole network here beside it, and compare", CLI_FLAG, &o.local},
-        {"print", NULL, "print each answer (with files: always)", CLI_FLAG, &o.print},
-        {"deadline", "SECONDS", "a request without an answer for so long has failed [30]", CLI_DOUBLE, &o.deadline},
-        {"join-timeout", "SECONDS", "how long to wait for the server [10]", CLI_DOUBLE, &o.join_timeout},
-        {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &o.key},
-        {"server-key", "FILE", "the server's public key", CLI_STRING, &o.server_key},
-        {"allow-plaintext", NULL, "let unencrypted traffic leave this machine", CLI_FLAG, &o.plaintext},
-        {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o.threads},
-        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &o.json},
-        {"quiet", NULL, "no progress", CLI_FLAG, &o.quiet},
+         &o->limit},
+        {"batch", "N", "samples of a request [1]", CLI_INT, &o->batch},
+        {"in-flight", "N", "requests on their way at once, as far as the server lets [4]", CLI_INT, &o->in_flight},
+        {"top", "K", "ask for the K likeliest classes [3]", CLI_INT, &o->top},
+        {"local", NULL, "run the whole network here beside it, and compare", CLI_FLAG, &o->local},
+        {"print", NULL, "print each answer (with files: always)", CLI_FLAG, &o->print},
+        {"deadline", "SECONDS", "a request without an answer for so long has failed [30]", CLI_DOUBLE, &o->deadline},
+        {"join-timeout", "SECONDS", "how long to wait for the server [10]", CLI_DOUBLE, &o->join_timeout},
+        {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &o->key},
+        {"server-key", "FILE", "the server's public key", CLI_STRING, &o->server_key},
+        {"allow-plaintext", NULL, "let unencrypted traffic leave this machine", CLI_FLAG, &o->plaintext},
+        {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o->threads},
+        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &o->json},
+        {"quiet", NULL, "no progress", CLI_FLAG, &o->quiet},
     };
     const cli_command command = {
         .name = "infer",
         .args = "[FILE...]",
         .summary =
             "Runs the layers before the cut here, sends what comes out to a server (cutwire serve), and shows its "
-            "answers.\nSamples are .npy files, or the test samples of a data set.",
+            "answers.\nSamples are photos (JPEG, PNG), folders of them, .npy files, or the test samples of a data set.",
         .examples = examples,
         .options = table,
         .option_count = sizeof table / sizeof table[0],
-        .max_args = sizeof o.files / sizeof o.files[0],
+        .max_args = sizeof o->files / sizeof o->files[0],
     };
-    int code = cli_parse(&command, argc, argv, o.files, &o.file_count);
-    if (code == CLI_GO_ON)
-        code = check(&o);
-    if (code != CLI_GO_ON)
-        return code;
+    const int code = cli_parse(&command, argc, argv, o->files, &o->file_count);
+    return code == CLI_GO_ON ? check(o) : code;
+}
+
+int cmd_infer(int argc, char **argv)
+{
+    infer_options o = {
+        .connect = "tcp://127.0.0.1:5556", .batch = 1, .in_flight = 4, .top = 3, .deadline = 30, .join_timeout = 10};
     cli_keyring keys;
-    code = cli_keys_open(&keys, o.key, o.server_key, "infer", "server-key");
+    int code = parse(&o, argc, argv);
+    if (code == CLI_GO_ON)
+        code = cli_keys_open(&keys, o.key, o.server_key, "infer", "server-key");
     if (code != CLI_GO_ON)
         return code;
     cli_catch_signals();

@@ -125,29 +125,27 @@ static int check(serve_options *o)
     return CLI_GO_ON;
 }
 
-int cmd_serve(int argc, char **argv)
+static int parse(serve_options *o, int argc, char **argv)
 {
-    serve_options o = {
-        .listen = "tcp://127.0.0.1:5556", .max_batch = 64, .max_clients = 64, .credit = 8, .timeout = 60};
     const cli_option table[] = {
-        {"run", "DIR", "the trained run's folder", CLI_STRING, &o.run},
-        {"tail", "FILE", "in place of --run: the layers after the cut (cutwire models export)", CLI_STRING, &o.tail},
-        {"cut", "N", "where the network is cut: a number or an alias [the run's]", CLI_STRING, &o.cut},
+        {"run", "DIR", "the trained run's folder", CLI_STRING, &o->run},
+        {"tail", "FILE", "in place of --run: the layers after the cut (cutwire models export)", CLI_STRING, &o->tail},
+        {"cut", "N", "where the network is cut: a number or an alias [the run's]", CLI_STRING, &o->cut},
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5556]; port * takes a free one", CLI_STRING,
-         &o.listen},
-        {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &o.key},
-        {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &o.client_keys},
-        {"allow-plaintext", NULL, "let unencrypted traffic leave this machine", CLI_FLAG, &o.plaintext},
-        {"max-batch", "N", "samples that are answered together, of one client or several [64]", CLI_INT, &o.max_batch},
-        {"max-wait", "MS", "milliseconds that a request may wait for others [0]", CLI_DOUBLE, &o.max_wait},
-        {"max-clients", "N", "clients at once; further ones are refused [64]", CLI_INT, &o.max_clients},
-        {"credit", "N", "requests that a client may have on their way [8]", CLI_INT, &o.credit},
+         &o->listen},
+        {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &o->key},
+        {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &o->client_keys},
+        {"allow-plaintext", NULL, "let unencrypted traffic leave this machine", CLI_FLAG, &o->plaintext},
+        {"max-batch", "N", "samples that are answered together, of one client or several [64]", CLI_INT, &o->max_batch},
+        {"max-wait", "MS", "milliseconds that a request may wait for others [0]", CLI_DOUBLE, &o->max_wait},
+        {"max-clients", "N", "clients at once; further ones are refused [64]", CLI_INT, &o->max_clients},
+        {"credit", "N", "requests that a client may have on their way [8]", CLI_INT, &o->credit},
         {"max-queue", "N", "samples that may wait in all; further requests are refused; 0: 16 times max-batch [0]",
-         CLI_INT, &o.max_queue},
-        {"timeout", "SECONDS", "forget a client that has said nothing for so long [60]", CLI_DOUBLE, &o.timeout},
-        {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o.threads},
-        {"json", NULL, "print the totals as one JSON object", CLI_FLAG, &o.json},
-        {"quiet", NULL, "do not say who comes and goes", CLI_FLAG, &o.quiet},
+         CLI_INT, &o->max_queue},
+        {"timeout", "SECONDS", "forget a client that has said nothing for so long [60]", CLI_DOUBLE, &o->timeout},
+        {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o->threads},
+        {"json", NULL, "print the totals as one JSON object", CLI_FLAG, &o->json},
+        {"quiet", NULL, "do not say who comes and goes", CLI_FLAG, &o->quiet},
     };
     const cli_command command = {
         .name = "serve",
@@ -159,13 +157,18 @@ int cmd_serve(int argc, char **argv)
         .options = table,
         .option_count = sizeof table / sizeof table[0],
     };
-    int code = cli_parse(&command, argc, argv, NULL, NULL);
-    if (code == CLI_GO_ON)
-        code = check(&o);
-    if (code != CLI_GO_ON)
-        return code;
+    const int code = cli_parse(&command, argc, argv, NULL, NULL);
+    return code == CLI_GO_ON ? check(o) : code;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    serve_options o = {
+        .listen = "tcp://127.0.0.1:5556", .max_batch = 64, .max_clients = 64, .credit = 8, .timeout = 60};
     cli_keyring keys;
-    code = cli_keys_open(&keys, o.key, o.client_keys, "serve", "client-keys");
+    int code = parse(&o, argc, argv);
+    if (code == CLI_GO_ON)
+        code = cli_keys_open(&keys, o.key, o.client_keys, "serve", "client-keys");
     if (code != CLI_GO_ON)
         return code;
     make_room(o.max_clients);

@@ -135,7 +135,7 @@ static cw_status open_setup(cw_network *n, const cw_network_options *options, cw
     cwi_required required;
     if (!run || run->dtype != CW_U8 || run->shape.ndim != 1)
         return cwi_fail(err, CW_ERR_CORRUPT, "%s is missing: it is no file of `cutwire models export`", run_tensor);
-    cw_config_init(&config);
+    cwi_config_init(&config);
     CWI_TRY(cwi_welcome_read(run->data, (size_t)run->shape.dim[0], &config, &required, &recipe, &classes, err));
     config.threads = options->threads;
     const cw_status status = cwi_setup_open_with(&config, recipe, NULL, NULL, &n->setup, err);

@@ -171,7 +171,7 @@ static void describe(cw_network *n)
 static cw_status open_run(cw_network *n, const char *folder, const cw_network_options *options, cw_error *err)
 {
     cw_config config;
-    cw_config_init(&config);
+    cwi_config_init(&config);
     CWI_TRY(check_folder(folder, err));
     CWI_TRY(read_settings(folder, &config, err));
     CWI_TRY(settle(&config, folder, options, err));

@@ -64,16 +64,16 @@ static void open_stage(stage *s)
                                               {"classes", "3"},         {"clients", "2"},     {"epochs", "1"},
                                               {"uplink", "none"},       {"downlink", "none"}, {"update", "none"},
                                               {"schedule", "constant"}, {"threads", "1"}};
-    cw_config config;
+    cw_config *config;
     cw_error err;
     memset(s, 0, sizeof *s);
-    cw_config_init(&config);
+    assert_ok_err(cw_config_create(&config, &err), err);
     for (size_t i = 0; i < CWI_COUNT(settings); i++)
-        assert_ok_err(cw_config_set(&config, settings[i][0], settings[i][1], &err), err);
+        assert_ok_err(cw_config_set(config, settings[i][0], settings[i][1], &err), err);
     s->half = open_half();
     assert_ok_err(cw_net_listen("inproc://remote", NULL, &s->listening, &err), err);
-    assert_ok_err(cw_server_create(&config, s->listening, &(cw_server_options){.half = s->half}, &s->server, &err),
-                  err);
+    assert_ok_err(cw_server_create(config, s->listening, &(cw_server_options){.half = s->half}, &s->server, &err), err);
+    cw_config_destroy(&config);
 }
 
 static void close_stage(stage *s)

@@ -4,16 +4,17 @@ The state machines are those of libcutwire (cutwire/train.h). What plugs in here
 """
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Union
 
 from . import _lib
 
-#: cutwire/net.h, config.h, record.h, half.h, feed.h and train.h, as far as they are used here. A cw_config is plain data
-#: of C's own, which no field of is touched here; the room is larger than any of its versions.
+#: cutwire/net.h, config.h, record.h, half.h, feed.h and train.h, as far as they are used here.
 NETWORK = """
-typedef struct { char opaque[65536]; } cw_config;
-void cw_config_init(cw_config *config);
+typedef struct cw_config cw_config;
+cw_status cw_config_create(cw_config **out, cw_error *err);
+void cw_config_destroy(cw_config **config);
 cw_status cw_config_set(cw_config *config, const char *key, const char *value, cw_error *err);
 
 typedef struct cw_transport cw_transport;
@@ -177,12 +178,17 @@ def sizes_of(shape: Any) -> List[int]:
     return [int(shape.dim[i]) for i in range(shape.ndim)]
 
 
+def _destroy_config(destroy: Any, config: Any) -> None:
+    destroy(ffi.new("cw_config **", config))
+
+
 class Config:
     """A cw_config, set by the keys of the option table (docs/reference/configuration.md)."""
 
     def __init__(self, settings: Mapping[str, Setting]) -> None:
-        self.c = ffi.new("cw_config *")
-        lib().cw_config_init(self.c)
+        box, err = ffi.new("cw_config **"), ffi.new("cw_error *")
+        check(lib().cw_config_create(box, err), err)
+        self.c = ffi.gc(box[0], functools.partial(_destroy_config, lib().cw_config_destroy))
         for key, value in settings.items():
             self.set(key, value)
 

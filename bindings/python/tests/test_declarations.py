@@ -26,7 +26,7 @@ def structs():
         importlib.import_module(module)
     for name in _lib.ffi.list_types()[0]:
         kind = _lib.ffi.typeof(name)
-        if kind.kind == "struct" and kind.fields and kind.fields[0][0] != "opaque":
+        if kind.kind == "struct" and kind.fields:  # else opaque
             yield name, kind
 
 

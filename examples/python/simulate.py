@@ -26,7 +26,7 @@ def options():
     p.add_argument("--down", default="ec:step=4.5,round=stochastic,scope=sample", help="codec of the gradients")
     p.add_argument("--after", default="5", help="cut after this layer of the network below")
     p.add_argument("--epochs", type=int, default=2)
-    p.add_argument("--limit", type=int, default=20000, help="training samples")
+    p.add_argument("--limit", type=int, default=12000, help="training samples")
     p.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="the folder (Debian: dataset-fashion-mnist)")
     return p.parse_args()
 

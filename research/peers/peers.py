@@ -3,7 +3,7 @@
 
     make python && PYTHONPATH=build/python /usr/bin/python3 research/peers/peers.py
 
-trains what research/results/peers.csv does not have yet, and writes peers.md beside it. The network and the data are those
+trains what research/results/peers.csv does not have yet, and writes the table beside it. The network and the data are those
 of examples/python/simulate.py: Fashion-MNIST, cut behind a ReLU and a max pooling, on one thread. Bytes are those of
 training: payloads alone, as all of these codecs need labels and heads of messages on top.
 """
@@ -86,7 +86,7 @@ def table(rows, epochs, samples):
     seeds = sorted({r["seed"] for r in rows})
     base = {r["seed"]: float(r["accuracy"]) for r in rows if r["codec"] == "none"}
     yield "# Other systems' codecs beside ours\n"
-    yield (f"Fashion-MNIST, {samples} samples, {epochs} epochs, seeds {', '.join(seeds)}; the network of\n"
+    yield (f"Fashion-MNIST, {samples} samples, {epochs} epochs, seed {', '.join(seeds)}; the network of\n"
            "`examples/python/simulate.py`, cut behind a ReLU and a max pooling. Both directions go through the codec.\n"
            "`research/peers/peers.py` made this; what each codec is stands in `research/peers/peer_codecs.py`.\n")
     yield "| whose | codec | accuracy, % | beside none, points | times fewer bytes up | down | both |"

@@ -120,7 +120,8 @@ def load(name: str) -> Any:
 
 def text(chars: Any) -> str:
     """A C string; the library's texts are UTF-8, what a hostile payload holds need not be."""
-    return ffi.string(chars).decode("utf-8", "replace")
+    found: str = ffi.string(chars).decode("utf-8", "replace")
+    return found
 
 
 def status_name(status: int) -> str:

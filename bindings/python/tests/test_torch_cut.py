@@ -304,11 +304,11 @@ def test_distributed_data_parallel():
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     context = torch.multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
+    results = context.Queue()
     processes = [context.Process(target=in_ddp, args=(rank, port, results)) for rank in range(2)]
     for p in processes:
         p.start()
-    got = sorted((results.get() for _ in processes), key=lambda r: r[0])
+    got = sorted((results.get(timeout=300) for _ in processes), key=lambda r: r[0])
     for p in processes:
         p.join(60)
         assert p.exitcode == 0

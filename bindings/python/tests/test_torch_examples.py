@@ -42,7 +42,7 @@ def test_simulate(tmp_path):
     folder = data("/usr/share/datasets/fashion-mnist", CACHE / "fashion-mnist")
     said = run("simulate.py", "--data", folder, "--limit", 2000, "--epochs", 1, cwd=tmp_path)
     without, with_cut = accuracies(said)
-    assert without > 50 and with_cut > 50
+    assert without > 40 and with_cut > 25  # 32 batches: chance is 10
     assert all(ratio > 5 for ratio in times_fewer(said)), said
 
 
@@ -54,13 +54,13 @@ def test_client_and_server(tmp_path):
 
 def test_transformer(tmp_path):
     folder = data(CACHE / "ag-news", CACHE / "ag-news-10k")
-    said = run("transformer.py", "--data", folder, "--limit", 600, "--epochs", 2, cwd=tmp_path)
-    assert len(accuracies(said)) == 4 and all(ratio > 2 for ratio in times_fewer(said)), said
+    said = run("transformer.py", "--data", folder, "--limit", 256, "--epochs", 1, cwd=tmp_path)
+    assert len(accuracies(said)) == 2 and all(ratio > 2 for ratio in times_fewer(said)), said
 
 
 def test_photos(tmp_path):
     folder = data(CACHE / "imagenette-224")
-    small = ("photos.py", "--data", folder, "--limit", 64, "--size", 64, "--epochs", 1)
+    small = ("photos.py", "--data", folder, "--limit", 40, "--size", 64, "--epochs", 1)
     said = run(*small, "--save", "learned.pth", cwd=tmp_path)
     assert all(ratio > 3 for ratio in times_fewer(said)), said
     learned = torch.load(tmp_path / "learned.pth")

@@ -395,6 +395,14 @@ static cw_status check_profile(const cwi_decode_job *job)
     return CW_OK;
 }
 
+static cw_status check_support(const cwi_decode_job *job)
+{
+    if (!(job->payload->body[0] & CWI_EC_SUPPORT) || job->support)
+        return CW_OK;
+    return cwi_fail_at(job->err, CW_ERR_MISMATCH, job->payload->header_size,
+                       "the payload was encoded with a support, which is not in it: decoding it takes the same one");
+}
+
 static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
 {
     const cwi_payload *p = job->payload;
@@ -413,10 +421,7 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
         offset = job->profile->offset;
     }
     parts rest = parts_of(p, shape, offset);
-    if (has_support && !job->support)
-        return cwi_fail_at(
-            job->err, CW_ERR_MISMATCH, p->header_size,
-            "the payload was encoded with a support, which is not in it: decoding it takes the same one");
+    CWI_TRY(check_support(job));
     cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at};
     cwi_ec_ctx_shape(order_in(p), shape, p->elements, &d.shape);
     d.size = cwi_ctx_size(&d.shape, has_profile(p), at, (size_t)(p->body + p->body_size - at));

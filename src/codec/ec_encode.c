@@ -527,7 +527,8 @@ static bool took_as_learned(const cwi_encode_job *job)
     return (double)job->size <= learned + FIXED;
 }
 
-/* With a profile, or where that is longer than it should be, without, whatever is shorter. */
+/* With a profile or without, whatever is shorter; with effort=fast the latter only where the former is longer than it
+ * should be. */
 static cw_status encode_by_profile(cwi_encode_job *job)
 {
     const bool per_sample = job->codec->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
@@ -537,7 +538,7 @@ static cw_status encode_by_profile(cwi_encode_job *job)
     const bool fits = status == CW_OK;
     if (status != CW_OK && status != CW_ERR_TOO_SMALL)
         return status;
-    if (fits && took_as_learned(job))
+    if (fits && job->codec->value[CWI_EC_EFFORT].whole && took_as_learned(job))
         return CW_OK;
     cwi_encode_job alone = *job;
     alone.profile = NULL;

@@ -41,10 +41,9 @@ static void *honest_main(void *arg)
     cwi_config_init(&local);
     local.threads = 1;
     local.loader_threads = 0;
-    if (a.s->own_data[a.i]) {
-        local.own_data = true;
-        snprintf(local.data_dir, sizeof local.data_dir, "%s", a.s->own_data[a.i]);
-    }
+    const char *own = a.s->own_data[a.i], *shared = strchr(a.s->config.data, ':'); /* which clients are not told */
+    local.own_data = own != NULL;
+    snprintf(local.data_dir, sizeof local.data_dir, "%s", own ? own : shared ? shared + 1 : "");
     cw_transport *t;
     a.s->honest_status[a.i] = cw_net_connect(a.s->endpoint, NULL, &t, &a.s->honest_err[a.i]);
     if (a.s->honest_status[a.i] != CW_OK)

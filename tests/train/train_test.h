@@ -7,7 +7,7 @@
 #include "config/config.h"
 
 /* Exits with 77 (skipped) when the data set is not on this machine. Else small_config trains on a copy of its first
- * samples, which is read in no time. */
+ * 2000 and 400 samples, which is read in no time. */
 void require_data(void);
 
 /* A run of seconds: 500 training and 200 test images, 2 epochs, one engine thread. */

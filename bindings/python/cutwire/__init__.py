@@ -10,12 +10,12 @@
 
 Thread-safety: everything here may be called by any number of threads at once; the GIL is released while C works.
 """
-from ._codec import Codec, Family, PayloadInfo, Traits, codecs, cpu_variant, decode, inspect, library_version
+from ._codec import Codec, Family, PayloadInfo, Profile, Traits, codecs, cpu_variant, decode, inspect, library_version
 from ._lib import Error
 from ._version import __version__
 
-__all__ = ["Codec", "Error", "Family", "PayloadInfo", "Traits", "__version__", "codecs", "cpu_variant", "decode",
-           "inspect", "library_version"]
+__all__ = ["Codec", "Error", "Family", "PayloadInfo", "Profile", "Traits", "__version__", "codecs", "cpu_variant",
+           "decode", "inspect", "library_version"]
 
 
 def _register() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 
@@ -49,6 +49,7 @@ class PayloadInfo:
     payload_bytes: int
     version: int  #: of the payload's format
     checksum: int  #: CRC-32C, as stored
+    profile: int = 0  #: hash of the profile that decoding takes, or 0
 
 
 class _Room:
@@ -100,7 +101,8 @@ class _Call:
         if self.payload.array.size > _KEPT:
             self.payload, self.prepared = _Room(), None
 
-    def set_tensor(self, tensor: Any, view: _tensors.View) -> Any:
+    @staticmethod
+    def set_tensor(tensor: Any, view: _tensors.View) -> Any:
         if len(view.shape) > _lib.MAX_DIMS:
             raise Error(f"a tensor of {len(view.shape)} dimensions, at most {_lib.MAX_DIMS} are taken")
         tensor.dtype = view.dtype
@@ -220,7 +222,7 @@ class Codec:
         return Traits(t.lossless, t.keeps_zero, t.takes_support, t.unbiased)
 
     def encode(self, x: Any, *, seed: int = 0, threads: int = 1, support: Any = None, evaluate: bool = False,
-               out: Optional[Any] = None) -> Any:
+               profile: Optional[Profile] = None, out: Optional[Any] = None) -> Any:
         """The payload of a tensor, as bytes; with `out` as a memoryview of the bytes that were filled there.
 
         x         numpy or torch, of at most 8 dimensions, any strides, fp32, fp16 or bf16; dimension 0 is the sample.
@@ -230,10 +232,13 @@ class Codec:
         support   uint8 or bool, as many elements as x: where it is 0 the element is 0, and who decodes knows that. `ec`
                   does not code such elements, other codecs make no use of it
         evaluate  the deterministic form of codecs that sample while training (`rt`)
+        profile   what was learned of tensors like this one: `ec` takes it where the payload gets shorter, which then
+                  decodes with it alone
         out       a writable contiguous buffer; bound(x) bytes are always enough
 
         Raises TypeError for what is no float tensor, and Error: CW_ERR_NONFINITE (offset: the first such element),
-        CW_ERR_TOO_SMALL (out), CW_ERR_INVALID (a layout that the tensor cannot have, or too many dimensions).
+        CW_ERR_TOO_SMALL (out), CW_ERR_INVALID (a layout that the tensor cannot have, too many dimensions, or a profile
+        beside round=stochastic), CW_ERR_MISMATCH (a profile of tensors of another shape).
         """
         view = _tensors.of(x)
         flags = None if support is None else _tensors.flags(support, view.count, "support")
@@ -244,6 +249,7 @@ class Codec:
             args.seed = _check_int("seed", seed, _SEEDS)
             args.evaluate = bool(evaluate)
             args.support = _address(flags)
+            args.profile = _c_profile(profile)
             return self._encode_into(call, out) if out is not None else self._encode(call)
         finally:
             _calls.put_back(call)
@@ -312,6 +318,86 @@ def _destroy(destroy: Any, codec: Any) -> None:
     destroy(ffi.new("cw_codec **", codec))
 
 
+class Profile:
+    """What `ec` has learned of earlier tensors of one cut, so that a single sample costs about what one of a batch does.
+
+        profile = Profile.train(codec, [earlier])       # a few hundred samples like those to come
+        blob = codec.encode(x, profile=profile)
+        y = cutwire.decode(blob, profile=profile)       # elsewhere: Profile(profile.data), sent once
+
+    Immutable: any number of threads may use one at once.
+
+    Raises TypeError for what is no bytes, Error: CW_ERR_TRUNCATED, CW_ERR_MAGIC, CW_ERR_VERSION, CW_ERR_CHECKSUM,
+    CW_ERR_CORRUPT, CW_ERR_NO_MEMORY.
+    """
+
+    def __init__(self, data: Any) -> None:
+        out, err = ffi.new("cw_profile **"), ffi.new("cw_error *")
+        with _bytes_of(data) as src:
+            status = _C.cw_profile_create(src, len(src), out, err)
+        if status:
+            raise _lib.failure(status, err)
+        self._keep(out[0])
+
+    def _keep(self, profile: Any) -> None:
+        self._profile = ffi.gc(profile, functools.partial(_destroy_profile, _C.cw_profile_destroy))
+
+    @classmethod
+    def train(cls, codec: Codec, tensors: Sequence[Any]) -> Profile:
+        """Learns one for an `ec` codec with err or step and round=nearest.
+
+        tensors  numpy or torch floats of 2 to 5 dimensions, of one shape but for dimension 0
+
+        Raises TypeError for what is no float tensor, Error: CW_ERR_INVALID (another codec, or tensors that do not go
+        together), CW_ERR_NONFINITE, CW_ERR_NO_MEMORY.
+        """
+        views = [_tensors.of(x) for x in tensors]
+        structs = [_Call.set_tensor(ffi.new("cw_tensor *"), view) for view in views]
+        out, err = ffi.new("cw_profile **"), ffi.new("cw_error *")
+        status = _C.cw_profile_train(codec._codec, ffi.new("cw_tensor *[]", structs), len(structs), out, err)
+        if status:
+            raise _lib.failure(status, err)
+        profile = cls.__new__(cls)
+        profile._keep(out[0])
+        return profile
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes, to keep or to send."""
+        size = ffi.new("size_t *")
+        bytes_ = _C.cw_profile_bytes(self._profile, size)
+        return bytes(ffi.buffer(bytes_, size[0]))
+
+    @property
+    def hash(self) -> int:
+        """By which payloads name it; never 0."""
+        return int(_C.cw_profile_hash(self._profile))
+
+    def __repr__(self) -> str:
+        return f"Profile({self.hash:016x})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.data == other.data if isinstance(other, Profile) else NotImplemented
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.data,)
+
+
+def _destroy_profile(destroy: Any, profile: Any) -> None:
+    destroy(ffi.new("cw_profile **", profile))
+
+
+def _c_profile(profile: Optional[Profile]) -> Any:
+    if profile is None:
+        return ffi.NULL
+    if not isinstance(profile, Profile):
+        raise TypeError(f"profile: a cutwire.Profile, not {type(profile).__name__}")
+    return profile._profile
+
+
 def inspect(blob: Any) -> PayloadInfo:
     """What a payload says of itself: checked for consistency, but for the checksum and the body.
 
@@ -323,7 +409,7 @@ def inspect(blob: Any) -> PayloadInfo:
         with _bytes_of(blob) as src:
             i = call.inspect(src)
         return PayloadInfo(_lib.text(i.codec), _DTYPES.get(i.dtype, str(i.dtype)), _shape(i), i.elements,
-                           i.header_bytes, i.payload_bytes, i.version, i.checksum)
+                           i.header_bytes, i.payload_bytes, i.version, i.checksum, i.profile)
     finally:
         _calls.put_back(call)
 
@@ -340,7 +426,8 @@ def _empty(shape: Tuple[int, ...], dtype: int) -> numpy.ndarray:
         raise Error(f"no memory for a tensor of {sizes}", "CW_ERR_NO_MEMORY", _lib.ERR_NO_MEMORY) from e
 
 
-def decode(blob: Any, out: Optional[Any] = None, *, threads: int = 1, support: Any = None, sent: Any = None) -> Any:
+def decode(blob: Any, out: Optional[Any] = None, *, threads: int = 1, support: Any = None, sent: Any = None,
+           profile: Optional[Profile] = None) -> Any:
     """The tensor that a payload holds, as fp32 of numpy; or `out`, filled.
 
     blob     contiguous bytes. Nothing is trusted: whatever they are, there comes an exception or a tensor
@@ -349,19 +436,21 @@ def decode(blob: Any, out: Optional[Any] = None, *, threads: int = 1, support: A
     support  the one that the payload was encoded with, if it was
     sent     uint8 or bool, as many elements: filled with 0 where an element decodes to 0 (with `ec` where its code is 0),
              else with 1
+    profile  the one that the payload names (PayloadInfo.profile), if it names one
 
     Raises TypeError, and Error with code and offset: those of inspect(), CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape, dtype,
-    or no support where it takes one), CW_ERR_NO_MEMORY.
+    no support where it takes one, no profile or another one than it names), CW_ERR_NO_MEMORY.
     """
-    return _decode(blob, out, threads, support, sent, _empty)
+    return _decode(blob, out, threads, support, sent, profile, _empty)
 
 
-def _decode(blob: Any, out: Any, threads: int, support: Any, sent: Any, make: Any) -> Any:
+def _decode(blob: Any, out: Any, threads: int, support: Any, sent: Any, profile: Optional[Profile], make: Any) -> Any:
     """The same; `make` gives a tensor of a shape and dtype where there is no `out`."""
     threads = _check_int("threads", threads, _THREADS)
     call = _calls.take()
     try:
         with _bytes_of(blob) as src:
+            call.decode.profile = _c_profile(profile)
             return _decode_with(call, src, out, threads, support, sent, make)
     finally:
         _calls.put_back(call)

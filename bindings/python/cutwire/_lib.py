@@ -42,6 +42,12 @@ size_t cw_codec_family_count(void);
 const cw_codec_family *cw_codec_family_at(size_t i);
 
 typedef struct cw_profile cw_profile;
+cw_status cw_profile_create(const void *bytes, size_t size, cw_profile **out, cw_error *err);
+cw_status cw_profile_train(const cw_codec *codec, const cw_tensor *const *tensors, size_t count, cw_profile **out,
+                           cw_error *err);
+void cw_profile_destroy(cw_profile **profile);
+const void *cw_profile_bytes(const cw_profile *profile, size_t *size);
+uint64_t cw_profile_hash(const cw_profile *profile);
 typedef struct {
     uint64_t seed;
     _Bool evaluate;

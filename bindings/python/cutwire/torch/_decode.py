@@ -20,12 +20,13 @@ def _empty(shape: Tuple[int, ...], dtype: int, pinned: bool = False) -> torch.Te
 
 
 def decode(blob: Any, out: Optional[torch.Tensor] = None, *, device: Union[None, str, torch.device] = None,
-           threads: int = 1, support: Any = None, sent: Any = None) -> torch.Tensor:
+           threads: int = 1, support: Any = None, sent: Any = None,
+           profile: Optional[_codec.Profile] = None) -> torch.Tensor:
     """The tensor that a payload holds: fp32, or bf16 if that was encoded; on `device`, by default the CPU.
 
     out      a contiguous CPU tensor to be filled; other arguments and exceptions are those of cutwire.decode
     """
     to_gpu = device is not None and torch.device(device).type == "cuda" and torch.cuda.is_available()
     make = functools.partial(_empty, pinned=True) if to_gpu else _empty
-    tensor: torch.Tensor = _codec._decode(blob, out, threads, support, sent, make)
+    tensor: torch.Tensor = _codec._decode(blob, out, threads, support, sent, profile, make)
     return tensor if device is None else tensor.to(device)

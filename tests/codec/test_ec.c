@@ -145,7 +145,7 @@ static void errors_are_met_on_odd_maps(void **state)
 static void errors_are_met_where_few_elements_matter(void **state)
 {
     (void)state;
-    enum { MANY = (1 << 21) + 40 };
+    enum { MANY = (1 << 20) + 40 }; /* so many that some lines alone are looked at first */
     static const size_t few[] = {1, 3, 64, 8192};
     float *x = cwi_alloc(MANY, sizeof *x);
     const cw_shape shape = cw_shape_of(1, (int64_t[]){MANY});
@@ -347,7 +347,7 @@ static void errors_are_met_on_few_values(void **state)
     const cw_shape shape = cw_shape_of(2, (int64_t[]){64, 128});
     cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
     for (int kind = 0; kind < 10; kind++)
-        for (size_t c = 0; c < CWI_COUNT(scales); c++) {
+        for (size_t c = (size_t)kind % 2; c < CWI_COUNT(scales); c += 2) {
             few_values(kind, scales[c], x);
             for (size_t i = 0; i < CWI_COUNT(targets) * CWI_COUNT(more); i++) {
                 char spec[80];
@@ -598,7 +598,7 @@ static void an_impossible_budget_is_refused(void **state)
 static void stochastic_rounding_is_unbiased(void **state)
 {
     (void)state;
-    enum { SEEDS = 400 };
+    enum { SEEDS = 100 };
     static const char *const specs[] = {"ec:step=2,round=stochastic", "ec:step=1,round=stochastic,scope=sample",
                                         "ec:err=0.3,round=stochastic", "ec:err=0.2,round=stochastic,scope=sample"};
     float *x = map_of(true, true, 9), *y = cwi_alloc(ELEMENTS, sizeof *y);
@@ -618,7 +618,7 @@ static void stochastic_rounding_is_unbiased(void **state)
         for (size_t i = 0; i < ELEMENTS; i++)
             average += (mean[i] - (double)x[i]) * (mean[i] - (double)x[i]);
         const double gain = once / sqrt(average);
-        if (gain < 18 || gain > 22)
+        if (gain < 9 || gain > 11)
             fail_msg("%s: the mean of %d is %g times as near as one, not %g", specs[s], SEEDS, gain, sqrt(SEEDS));
     }
     cwi_free(x);

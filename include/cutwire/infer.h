@@ -68,6 +68,11 @@ cw_status cw_network_tail(cw_network *network, cw_half **out, cw_error *err);
  * a whole one. CW_ERR_INVALID, CW_ERR_IO, CW_ERR_NO_MEMORY. */
 cw_status cw_network_export(const cw_network *network, const char *head_path, const char *tail_path, cw_error *err);
 
+/* The number that names trained weights (head_print, tail_print): a hash of each tensor's name, dtype, shape and
+ * values, summed, so that their order does not matter. Counters of batches (NAME.num_batches_tracked) are none of it.
+ * It is no protection against forgery. */
+uint64_t cw_weights_print(const cw_named_tensor *items, size_t count);
+
 /* ---- samples for it ---- */
 
 typedef struct cw_samples cw_samples;
@@ -162,7 +167,9 @@ typedef struct cw_answerer_options {
     const char *model;   /* without a network: its name, the cut's number, */
     int cut;
     const char *const *class_names; /* names of its outputs, or NULL, */
-    uint64_t head_print;            /* and of the weights that clients must have; 0: any */
+    uint64_t head_print;            /* of the weights that clients must have; 0: any, */
+    uint64_t tail_print;            /* of its own; 0: computed from the tail, where it shows weights, */
+    const char *uplink;             /* and the codec that it proposes; NULL: ec:err=0.1 */
     size_t max_batch;               /* samples that are answered together, of one client or several; 0: 64 */
     double max_wait;                /* seconds that a request may wait for others, to be answered together; 0: none */
     size_t max_clients;             /* at once; 0: 64 */
@@ -270,6 +277,15 @@ cw_status cw_remote_submit(cw_remote *remote, const float *x, size_t n, uint64_t
  * came by the deadline; CW_ERR_INVALID: no such ticket; what the server says of this request (CW_ERR_NONFINITE; it is
  * full: CW_ERR_CLOSED) or of this client. */
 cw_status cw_remote_wait(cw_remote *remote, uint64_t ticket, cw_answer *answer, cw_error *err);
+
+/* For a loop of one's own: takes in what has come, and names the oldest request that has ended (answered, refused, or
+ * beyond its deadline), whose cw_remote_wait then returns at once; *ticket is 0 where none has. It does not wait, but
+ * for 0.05 s while there is no connection. To be called at least every 0.1 s while requests are on their way. A failure
+ * is for good, and of every request: what cw_remote_wait would return. */
+cw_status cw_remote_poll(cw_remote *remote, uint64_t *ticket, cw_error *err);
+/* A descriptor for poll(2), POLLIN, as cw_transport_poll_fd has it: cw_remote_poll comes before each wait, also after
+ * cw_remote_submit. Another one after each new connection. -1: there is none now. */
+int cw_remote_poll_fd(const cw_remote *remote);
 
 #ifdef __cplusplus
 }

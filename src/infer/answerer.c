@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "infer/fingerprint.h"
 #include "infer/greeting.h"
 #include "infer/network.h"
 #include "net/transport.h"
@@ -477,14 +478,30 @@ static cw_status greet_by_network(cw_answerer *a, cw_error *err)
     return info->class_names ? cwi_classes_copy(info->class_names, (size_t)info->classes, &g->classes, err) : CW_OK;
 }
 
+/* A proposal that no client could take is this server's mistake. */
+static cw_status check_uplink(const char *spec, cw_error *err)
+{
+    cw_codec *codec;
+    cw_status status = cw_codec_create(spec, &codec, err);
+    if (status == CW_OK && strlen(spec) >= sizeof((cwi_greeting *)0)->uplink)
+        status = cwi_fail(err, CW_ERR_SPEC, "too long");
+    cw_codec_destroy(&codec);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "uplink");
+}
+
 static cw_status greet_by_options(cw_answerer *a, cw_error *err)
 {
     const cw_answerer_options *o = &a->options;
     cwi_greeting *g = &a->greeting;
+    if (o->uplink)
+        CWI_TRY(check_uplink(o->uplink, err));
     snprintf(g->model, sizeof g->model, "%s", o->model ? o->model : "own");
-    snprintf(g->uplink, sizeof g->uplink, "ec:err=0.1");
+    snprintf(g->uplink, sizeof g->uplink, "%s", o->uplink ? o->uplink : "ec:err=0.1");
     g->cut = o->cut;
     g->head_print = o->head_print;
+    g->tail_print = o->tail_print;
+    if (!o->tail_print)
+        CWI_TRY(cwi_half_print(o->tail, &g->tail_print, err));
     return o->class_names ? cwi_classes_copy(o->class_names, g->outputs, &g->classes, err) : CW_OK;
 }
 

@@ -226,18 +226,27 @@ class Keys:
         return self.c if self.count else ffi.NULL
 
 
+class NetOptions:
+    """A cw_net_options, `c`, with its keys."""
+
+    def __init__(self, *, secret_key: Any = None, server_key: Any = None, client_keys: Any = None,
+                 allow_plaintext: bool = False) -> None:
+        secret, server, clients = Keys(SECRET, secret_key), Keys(PUBLIC, server_key), Keys(PUBLIC, client_keys)
+        self._keys = (secret, server, clients)
+        self.c = ffi.new("cw_net_options *", {
+            "allow_plaintext": allow_plaintext, "secret_key": secret.first, "server_key": server.first,
+            "client_keys": clients.first, "client_key_count": clients.count})
+
+
 class Transport:
     """One end of the network; closed by close()."""
 
-    def __init__(self, endpoint: str, listen: bool, *, secret_key: Any = None, server_key: Any = None,
-                 client_keys: Any = None, allow_plaintext: bool = False) -> None:
-        secret, server, clients = Keys(SECRET, secret_key), Keys(PUBLIC, server_key), Keys(PUBLIC, client_keys)
-        options = ffi.new("cw_net_options *", {
-            "allow_plaintext": allow_plaintext, "secret_key": secret.first, "server_key": server.first,
-            "client_keys": clients.first, "client_key_count": clients.count})
+    def __init__(self, endpoint: str, listen: bool, **options: Any) -> None:
+        """options: of NetOptions"""
         self._box, err = ffi.new("cw_transport **"), ffi.new("cw_error *")
         opened = lib().cw_net_listen if listen else lib().cw_net_connect
-        check(opened(endpoint.encode(), options, self._box, err), err)
+        net = NetOptions(**options)
+        check(opened(endpoint.encode(), net.c, self._box, err), err)
         self._frame, self._err = ffi.new("cw_frame *"), err
 
     @property

@@ -12,6 +12,7 @@
 #include "infer/greeting.h"
 #include "infer/network.h"
 #include "net/transport.h"
+#include "record/report.h"
 #include "session/session.h"
 
 enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
@@ -46,12 +47,11 @@ struct cw_answerer {
 
 /* ---- telling ---- */
 
-static void log_sentence(void *run, const char *sentence)
+static void log_notice(void *run, const cwi_notice *n)
 {
-    const cw_hooks *hooks = ((cw_answerer *)run)->options.hooks;
-    const cw_event event = {.kind = CW_EVENT_LOG, .text = sentence};
-    if (hooks && hooks->event)
-        hooks->event(hooks->ctx, &event);
+    const cw_event event = {.text = n->text, .name = n->name, .level = n->warning ? CW_LOG_WARN : CW_LOG_INFO};
+    cwi_hooks_notice(((cw_answerer *)run)->options.hooks, &event, n->member == SIZE_MAX ? -1 : (int)n->member,
+                     n->about.address, n->about.key);
 }
 
 static void count_latency(cw_answerer *a, double seconds)
@@ -216,7 +216,7 @@ static const cwi_work work = {.admit = admit,
                               .lost = lost,
                               .owes = owes,
                               .finished = finished,
-                              .log = log_sentence};
+                              .log = log_notice};
 
 /* ---- answers go out ---- */
 

@@ -81,6 +81,10 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
 cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, size_t client, uint32_t ticket);
 /* Of the batch at hand, uncoded. */
 uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
+/* Bytes at the socket so far, with those of before the run went on. */
+void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
+/* What logs and pages tell of the server now; good until the next call. */
+const cw_server_status *cwi_sync_status(cwi_sync_server *s);
 
 /* ---- a step ---- */
 

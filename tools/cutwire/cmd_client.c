@@ -13,14 +13,17 @@ static const char client_examples[] =
 
 static int run_client(cw_config *config, int argc, char **argv)
 {
-    const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL;
+    const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL, *file = NULL;
     bool quiet = false;
+    cli_log log = {CLI_LOG_DEFAULTS};
     const cli_option options[] = {
         {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5555]", CLI_STRING, &connect},
         {"model", "NAME", "refuse a server that trains another model", CLI_STRING, &model},
         {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &key},
         {"server-key", "FILE", "the server's public key", CLI_STRING, &server_key},
         {"quiet", NULL, "say nothing but errors", CLI_FLAG, &quiet},
+        CLI_CONFIG_OPTION(&file),
+        CLI_LOG_OPTIONS(&log),
     };
     const cli_command command = {
         .name = "client",
@@ -33,6 +36,8 @@ static int run_client(cw_config *config, int argc, char **argv)
         .config = config,
     };
     int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code == CLI_GO_ON)
+        code = cli_log_open(&log, "client");
     if (code != CLI_GO_ON)
         return code;
     cli_keyring keys;
@@ -40,7 +45,7 @@ static int run_client(cw_config *config, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, false, quiet, "client: ");
+    cw_hooks hooks = train_output_hooks(&out, &log, false, quiet, "client: ");
     if (quiet)
         hooks.event = NULL;
     cw_error err = {0};
@@ -57,7 +62,7 @@ static int run_client(cw_config *config, int argc, char **argv)
     cli_progress_clear(&out.progress);
     if (status == CW_ERR_CANCELLED)
         return cli_fail(CLI_OK, "client: left the run, as asked");
-    return status == CW_OK ? CLI_OK : cli_fail_error("client", status, &err);
+    return status == CW_OK ? CLI_OK : train_output_failure(&out, status, &err);
 }
 
 int cmd_client(int argc, char **argv)

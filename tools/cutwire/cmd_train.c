@@ -59,7 +59,8 @@ static cw_status train_processes(const cw_config *config, const cw_hooks *hooks,
 
 static int run_train(cw_config *config, int argc, char **argv)
 {
-    const char *preset = NULL;
+    const char *preset = NULL, *file = NULL;
+    cli_log log = {CLI_LOG_DEFAULTS};
     bool local = false, split = false, processes = false, json = false, quiet = false;
     const cli_option options[] = {
         {"local", NULL, "train unsplit: the baseline", CLI_FLAG, &local},
@@ -67,6 +68,8 @@ static int run_train(cw_config *config, int argc, char **argv)
          &split},
         {"processes", NULL, "train split over TCP, every client in its own process", CLI_FLAG, &processes},
         TRAIN_PRESET_OPTION(&preset),
+        CLI_CONFIG_OPTION(&file),
+        CLI_LOG_OPTIONS(&log),
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
         {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
     };
@@ -86,22 +89,22 @@ static int run_train(cw_config *config, int argc, char **argv)
     if (local + split + processes > 1 && !(split && processes && !local))
         return cli_fail(CLI_USAGE, "train: --local, --split and --processes exclude each other: choose one");
     code = train_take_mode(&command, split || processes, &local);
+    if (code == CLI_GO_ON)
+        code = cli_log_open(&log, "train");
     if (code != CLI_GO_ON)
         return code;
     const char *mode = local ? "unsplit" : processes ? "processes" : "split";
     if (processes)
         share_processors(config);
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    cw_hooks hooks = train_output_hooks(&out, &log, json, quiet, "");
     cw_result result = {0};
     cw_error err = {0};
     cw_status status = (local       ? cw_train_unsplit
                         : processes ? train_processes
                                     : cw_train_inproc)(config, &hooks, &result, &err);
-    if (status != CW_OK) {
-        cli_progress_clear(&out.progress);
-        return cli_fail_error("train", status, &err);
-    }
+    if (status != CW_OK)
+        return train_output_failure(&out, status, &err);
     return train_output_finish(&out, config, mode, &result);
 }
 

@@ -88,7 +88,7 @@ typedef enum cw_event_kind {
     CW_EVENT_STEP,   /* epoch, step, steps, loss (running mean of the epoch); a server's: server */
     CW_EVENT_EVAL,   /* epoch, step, steps: evaluation batches done */
     CW_EVENT_EPOCH,  /* report */
-    CW_EVENT_STATUS, /* server: time has passed, some tenths of a second */
+    CW_EVENT_STATUS, /* server or answerer: some tenths of a second have passed */
 } cw_event_kind;
 
 typedef struct cw_event {
@@ -102,6 +102,7 @@ typedef struct cw_event {
     const char *name;               /* LOG: a word for programs (docs/guide/server.md has them); NULL: "note" */
     const cw_origin *origin;        /* LOG: of whom it tells; NULL: of nobody */
     const cw_server_status *server; /* NULL where there is none */
+    const struct cw_answerer_stats *answerer; /* STATUS of a server that answers requests (infer.h); else NULL */
 } cw_event;
 
 /* How a run talks to its caller; zero-initialize for silence. */

@@ -43,6 +43,7 @@ struct cw_answerer {
     size_t *order;        /* of one sample's outputs */
     cw_answerer_stats stats;
     uint64_t latency[BUCKETS];
+    double told; /* clock of the last STATUS event */
 };
 
 /* ---- telling ---- */
@@ -54,11 +55,27 @@ static void log_notice(void *run, const cwi_notice *n)
                      n->about.address, n->about.key);
 }
 
+/* Ticks come with each batch; five times a second it is told. */
+static void tell_status(void *run)
+{
+    static const double often = 0.2;
+    cw_answerer *a = run;
+    const cw_hooks *hooks = a->options.hooks;
+    const double now = cwi_seconds();
+    if (!hooks || !hooks->event || now - a->told < often)
+        return;
+    a->told = now;
+    const cw_answerer_stats stats = cw_answerer_get_stats(a);
+    const cw_event event = {.kind = CW_EVENT_STATUS, .answerer = &stats};
+    hooks->event(hooks->ctx, &event);
+}
+
 static void count_latency(cw_answerer *a, double seconds)
 {
     const double bucket = seconds > 1e-6 ? log(seconds * 1e6) / log(1.1) : 0;
     a->latency[bucket < BUCKETS - 1 ? (size_t)bucket : BUCKETS - 1]++;
     a->stats.slowest = CWI_MAX(a->stats.slowest, seconds);
+    a->stats.seconds += seconds;
 }
 
 static double percentile(const cw_answerer *a, double share)
@@ -216,7 +233,8 @@ static const cwi_work work = {.admit = admit,
                               .lost = lost,
                               .owes = owes,
                               .finished = finished,
-                              .log = log_notice};
+                              .log = log_notice,
+                              .time_passed = tell_status};
 
 /* ---- answers go out ---- */
 

@@ -11,19 +11,30 @@ static const char client_examples[] =
     "  cutwire client --connect tcp://192.0.2.7:5555 --key device-1.key --server-key server.key.pub\n"
     "      encrypted, by keys that `cutwire keygen` makes\n";
 
+/* Closes the keys when they are no longer needed. */
+static cw_status connect_to(const char *endpoint, const cw_config *config, cli_keyring *keys, cw_transport **transport,
+                            cw_error *err)
+{
+    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
+                                .secret_key = keys->own,
+                                .server_key = keys->others};
+    const cw_status status = cw_net_connect(endpoint, &net, transport, err);
+    cli_keys_close(keys);
+    return status;
+}
+
 static int run_client(cw_config *config, int argc, char **argv)
 {
-    const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL, *file = NULL;
-    bool quiet = false;
-    cli_log log = {CLI_LOG_DEFAULTS};
+    const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL;
+    train_telling how = TRAIN_TELLING;
     const cli_option options[] = {
         {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5555]", CLI_STRING, &connect},
         {"model", "NAME", "refuse a server that trains another model", CLI_STRING, &model},
         {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &key},
         {"server-key", "FILE", "the server's public key", CLI_STRING, &server_key},
-        {"quiet", NULL, "say nothing but errors", CLI_FLAG, &quiet},
-        CLI_CONFIG_OPTION(&file),
-        CLI_LOG_OPTIONS(&log),
+        {"quiet", NULL, "say nothing but errors", CLI_FLAG, &how.quiet},
+        CLI_CONFIG_OPTION(&how.config_file),
+        CLI_LOG_OPTIONS(&how.log),
     };
     const cli_command command = {
         .name = "client",
@@ -37,7 +48,7 @@ static int run_client(cw_config *config, int argc, char **argv)
     };
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code == CLI_GO_ON)
-        code = cli_log_open(&log, "client");
+        code = cli_log_open(&how.log, "client");
     if (code != CLI_GO_ON)
         return code;
     cli_keyring keys;
@@ -45,16 +56,12 @@ static int run_client(cw_config *config, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, &log, false, quiet, "client: ");
-    if (quiet)
+    cw_hooks hooks = train_output_hooks(&out, &how, "client: ");
+    if (how.quiet)
         hooks.event = NULL;
     cw_error err = {0};
     cw_transport *transport;
-    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
-                                .secret_key = keys.own,
-                                .server_key = keys.others};
-    cw_status status = cw_net_connect(connect, &net, &transport, &err);
-    cli_keys_close(&keys);
+    cw_status status = connect_to(connect, config, &keys, &transport, &err);
     if (status != CW_OK)
         return cli_fail_error("client", status, &err);
     status = cw_join(config, model, transport, &hooks, &err);

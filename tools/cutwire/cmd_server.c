@@ -50,19 +50,15 @@ static cw_status listen_and_serve(const cw_config *config, const char *listen, c
 
 static int run_server(cw_config *config, int argc, char **argv)
 {
-    const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL, *file = NULL;
-    bool json = false, quiet = false;
-    cli_log log = {CLI_LOG_DEFAULTS};
+    const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL;
+    train_telling how = TRAIN_TELLING;
     const cli_option options[] = {
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5555]; port * takes a free one", CLI_STRING,
          &listen},
         {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &key},
         {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &client_keys},
         TRAIN_PRESET_OPTION(&preset),
-        CLI_CONFIG_OPTION(&file),
-        CLI_LOG_OPTIONS(&log),
-        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
-        {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
+        TRAIN_TELLING_OPTIONS(&how),
     };
     const cli_command command = {
         .name = "server",
@@ -79,7 +75,7 @@ static int run_server(cw_config *config, int argc, char **argv)
     if (code == CLI_GO_ON)
         code = train_take_mode(&command, true, &(bool){false});
     if (code == CLI_GO_ON)
-        code = cli_log_open(&log, "server");
+        code = cli_log_open(&how.log, "server");
     if (code != CLI_GO_ON)
         return code;
     cli_keyring keys;
@@ -87,10 +83,10 @@ static int run_server(cw_config *config, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, &log, json, quiet, "");
+    cw_hooks hooks = train_output_hooks(&out, &how, "");
     cw_result result = {0};
     cw_error err = {0};
-    const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &log, &result, &err);
+    const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &how.log, &result, &err);
     if (status != CW_OK)
         return train_output_failure(&out, status, &err);
     return train_output_finish(&out, config, "server", &result);

@@ -59,13 +59,13 @@ int train_output_failure(train_output *out, cw_status status, const cw_error *er
     return cli_fail_error(out->log->role, status, err);
 }
 
-cw_hooks train_output_hooks(train_output *out, const cli_log *log, bool json, bool quiet, const char *prefix)
+cw_hooks train_output_hooks(train_output *out, const train_telling *how, const char *prefix)
 {
-    out->json = json;
-    out->quiet = quiet;
+    out->json = how->json;
+    out->quiet = how->quiet;
     out->prefix = prefix;
-    out->log = log;
-    cli_progress_start(&out->progress, quiet || log->structured || log->level > CW_LOG_INFO);
+    out->log = &how->log;
+    cli_progress_start(&out->progress, how->quiet || how->log.structured || how->log.level > CW_LOG_INFO);
     cli_catch_signals();
     return (cw_hooks){.ctx = out, .event = on_event, .stop = cli_stop()};
 }

@@ -5,6 +5,24 @@
 #include "cli_config.h"
 #include "cli_log.h"
 
+/* How a command that trains tells of it, by its options. */
+typedef struct train_telling {
+    bool json, quiet;
+    const char *config_file;
+    cli_log log;
+} train_telling;
+
+#define TRAIN_TELLING                                                                                                  \
+    {                                                                                                                  \
+        .log = { CLI_LOG_DEFAULTS }                                                                                    \
+    }
+#define TRAIN_TELLING_OPTIONS(t)                                                                                       \
+    CLI_CONFIG_OPTION(&(t)->config_file), CLI_LOG_OPTIONS(&(t)->log),                                                  \
+        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &(t)->json},                                   \
+    {                                                                                                                  \
+        "quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &(t)->quiet                                         \
+    }
+
 typedef struct train_output {
     cli_progress progress;
     bool json, quiet;
@@ -12,8 +30,8 @@ typedef struct train_output {
     const cli_log *log;
 } train_output;
 
-/* Hooks that print to standard error; `out` must outlive the run, the log likewise. */
-cw_hooks train_output_hooks(train_output *out, const cli_log *log, bool json, bool quiet, const char *prefix);
+/* Hooks that print to standard error; `out` must outlive the run, `how` (after cli_log_open) likewise. */
+cw_hooks train_output_hooks(train_output *out, const train_telling *how, const char *prefix);
 /* What a run's failure is told as. The exit code. */
 int train_output_failure(train_output *out, cw_status status, const cw_error *err);
 

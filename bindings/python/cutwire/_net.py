@@ -55,7 +55,7 @@ typedef struct {
     const cw_epoch_report *report;
     int level;
     const char *name;
-    const void *origin, *server;
+    const void *origin, *server, *answerer;
 } cw_event;
 typedef struct { void *ctx; void (*event)(void *ctx, const cw_event *event); volatile int *stop; } cw_hooks;
 

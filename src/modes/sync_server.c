@@ -231,6 +231,20 @@ static uint64_t raw_bytes(const sync_server *s)
     return cwi_batch_elements(&s->batch) * sizeof(float);
 }
 
+static void count_socket(const sync_server *s, cw_traffic *up, cw_traffic *down)
+{
+    const cw_net_stats stats = cw_transport_stats(s->session->box.transport);
+    up->socket = s->before_up + stats.bytes_received;
+    down->socket = s->before_down + stats.bytes_sent;
+}
+
+static const cw_server_status *status_of(sync_server *s)
+{
+    cw_epoch_report so_far = s->totals;
+    count_socket(s, &so_far.up, &so_far.down);
+    return cwi_server_status(s->server, &so_far);
+}
+
 /* ---- training: activations ---- */
 
 static cw_status begin_step(sync_server *s, cw_error *err)
@@ -242,6 +256,7 @@ static cw_status begin_step(sync_server *s, cw_error *err)
         s->expected += c->batch;
     }
     open_round(s, STAGE_ACTIVATIONS, OWING_MICRO_BATCHES);
+    cwi_watch_begin_step(&s->server->watch);
     if (s->tickets > 1)
         cwi_micro_sums_clear(&s->micro);
     return cwi_half_sum_clear(s->server->half, err);
@@ -346,6 +361,7 @@ static cw_status take_activation(sync_server *s, size_t client, const cw_msg *ms
         (void)cw_half_put(s->server->half, CW_HALF_BUFFER, s->statistics, NULL);
         return status;
     }
+    cwi_watch_batch_taken(&s->server->watch, client, loss.mean);
     s->actual += n;
     s->totals.up.payload += msg->blob_size;
     s->totals.up.raw += raw_bytes(s);
@@ -371,7 +387,7 @@ static cw_status finish_activations(sync_server *s, cw_error *err)
     s->totals.lr = lr;
     CWI_TRY(cw_half_step(half, lr, err));
     cwi_report_step(&s->server->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
-                    s->sum_loss / (double)s->sum_samples);
+                    s->sum_loss / (double)s->sum_samples, status_of(s));
     s->expected = 0;
     for (size_t i = 0; i < s->count; i++)
         s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].batch : 0;
@@ -453,6 +469,7 @@ static cw_status finish_client_grads(sync_server *s, cw_error *err)
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
     }
     broadcast_update(s, s->coded_update, size);
+    cwi_watch_end_step(&s->server->watch);
     if (++s->step < s->goal)
         return begin_step(s, err);
     await_train_done(s);
@@ -595,13 +612,6 @@ static cw_status begin_phase(sync_server *s, cw_error *err)
     return CW_OK;
 }
 
-static void count_socket(const sync_server *s, cw_traffic *up, cw_traffic *down)
-{
-    const cw_net_stats stats = cw_transport_stats(s->session->box.transport);
-    up->socket = s->before_up + stats.bytes_received;
-    down->socket = s->before_down + stats.bytes_sent;
-}
-
 static cw_status save(sync_server *s, const cwi_progress *at, cw_error *err)
 {
     cw_half *const halves[] = {s->server->mirror, s->server->half};
@@ -682,7 +692,7 @@ static cw_status take_eval_batch(sync_server *s, size_t client, const cw_msg *ms
     reply.loss = loss.mean * (double)msg->samples;
     reply.correct = loss.correct;
     cwi_report_step(&s->server->report, CW_EVENT_EVAL, (int)s->epoch, msg->step + 1,
-                    batches_of(s, client, c->test_samples), 0);
+                    batches_of(s, client, c->test_samples), 0, NULL);
     return cwi_outbox_send(&s->session->box, s->session->members[client].peer, &reply, err);
 }
 
@@ -789,7 +799,10 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
     s->clients[member] = (client_work){.samples = msg->samples,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
-    return own ? describe_half(s, msg, err) : CW_OK;
+    if (own)
+        CWI_TRY(describe_half(s, msg, err));
+    cwi_watch_joined(&s->server->watch, member, msg->samples);
+    return CW_OK;
 }
 
 /* Whether the round wants this of the client, or it comes early: a client whose activations were taken sends its
@@ -815,8 +828,11 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
     if (s->stage == STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
         cwi_session_is_active(s->session, member) && cwi_barrier_owes(&s->barrier, member) && msg->epoch == s->epoch)
         return take_eval_batch(s, member, msg, err);
-    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame))
+    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame)) {
+        if (msg->type == CW_MSG_ACTIVATION)
+            cwi_watch_batch_came(&s->server->watch, member);
         return CW_OK;
+    }
     return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
                     cw_msg_name(msg->type), msg->epoch, msg->step);
 }
@@ -834,9 +850,8 @@ static void take_turn(sync_server *s, size_t client, cw_frame *frame)
         cwi_session_lose(s->session, client, status, err.message);
 }
 
-static cw_status advance(void *state, cw_error *err)
+static cw_status take_rounds(sync_server *s, cw_error *err)
 {
-    sync_server *s = state;
     while (rule_of(s->stage) && cwi_session_count(s->session, CWI_MEMBER_ACTIVE)) {
         size_t client;
         cw_frame frame;
@@ -849,9 +864,19 @@ static cw_status advance(void *state, cw_error *err)
     return CW_OK;
 }
 
+static cw_status advance(void *state, cw_error *err)
+{
+    sync_server *s = state;
+    cwi_watch_work_begins(&s->server->watch);
+    const cw_status status = take_rounds(s, err);
+    cwi_watch_work_ends(&s->server->watch);
+    return status;
+}
+
 static void lost(void *state, size_t member)
 {
     sync_server *s = state;
+    cwi_watch_lost(&s->server->watch, member);
     cwi_barrier_drop(&s->barrier, member);
     cwi_labels_forget(&s->names, s->server, member);
 }
@@ -861,14 +886,25 @@ static bool owes(const void *state, size_t member)
     return cwi_barrier_owes(&((const sync_server *)state)->barrier, member);
 }
 
+static void tell_status(void *state)
+{
+    sync_server *s = state;
+    const cw_event event = {.kind = CW_EVENT_STATUS, .epochs = s->server->report.epochs, .server = status_of(s)};
+    cwi_report_emit(&s->server->report, &event);
+}
+
 static bool finished(const void *state)
 {
     return ((const sync_server *)state)->stage == STAGE_FINISHED;
 }
 
-static void log_sentence(void *state, const char *sentence)
+static void log_notice(void *state, const cwi_notice *n)
 {
-    cwi_report_log(&((sync_server *)state)->server->report, "%s", sentence);
+    const cwi_report *report = &((sync_server *)state)->server->report;
+    const cw_event event = {
+        .text = n->text, .name = n->name, .level = n->warning ? CW_LOG_WARN : CW_LOG_INFO, .epochs = report->epochs};
+    cwi_hooks_notice(report->hooks, &event, n->member == SIZE_MAX ? -1 : (int)n->member, n->about.address,
+                     n->about.key);
 }
 
 const cwi_work cwi_sync_work = {
@@ -879,5 +915,6 @@ const cwi_work cwi_sync_work = {
     .lost = lost,
     .owes = owes,
     .finished = finished,
-    .log = log_sentence,
+    .log = log_notice,
+    .time_passed = tell_status,
 };

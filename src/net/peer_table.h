@@ -9,6 +9,7 @@
 #define CWI_PEER_TABLE_H
 
 #include "net/chunk.h"
+#include "net/transport.h"
 
 enum { CWI_ROUTING_ID_SIZE = 17, CWI_ROUTING_ID_MARK = 'c' };
 
@@ -19,6 +20,7 @@ typedef struct cwi_peer {
     uint64_t heard; /* the larger, the later */
     cwi_assembly in;
     uint32_t frames_out; /* numbers the frames sent to it, from 1; 0: none yet */
+    cwi_peer_about about;
 } cwi_peer;
 
 typedef struct cwi_peer_table cwi_peer_table;

@@ -3,7 +3,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cli_config.h"
 #include "cli_keys.h"
+#include "cli_log.h"
 #include "commands.h"
 
 static const char examples[] =
@@ -20,15 +22,15 @@ typedef struct serve_options {
     int max_batch, max_clients, credit, max_queue, threads;
     double max_wait, timeout; /* milliseconds; seconds */
     bool plaintext, json, quiet;
+    const char *file;
+    cli_log log;
 } serve_options;
 
 static void on_event(void *ctx, const cw_event *event)
 {
-    if (event->kind != CW_EVENT_LOG || ((const serve_options *)ctx)->quiet)
-        return;
-    fputs("serve: ", stderr);
-    cli_put_clean(stderr, event->text);
-    fputc('\n', stderr);
+    const serve_options *o = ctx;
+    if (!o->quiet)
+        cli_log_event(&o->log, "serve: ", event);
 }
 
 static void make_room(int clients)
@@ -78,8 +80,8 @@ static cw_status answer(const serve_options *o, cw_network *network, cw_transpor
     cw_status status = cw_answerer_create(&options, transport, &answerer, err);
     if (status != CW_OK)
         return status;
-    fprintf(stderr, "answering on %s: %s cut at %d, for %d clients\n", cw_transport_endpoint(transport), info->model,
-            info->cut, o->max_clients);
+    cli_log_say(&o->log, CW_LOG_INFO, "listening", "answering on %s: %s cut at %d, for %d clients",
+                cw_transport_endpoint(transport), info->model, info->cut, o->max_clients);
     status = cw_answer_clients(answerer, cli_stop(), err);
     *stats = cw_answerer_get_stats(answerer);
     cw_answerer_destroy(&answerer);
@@ -122,7 +124,7 @@ static int check(serve_options *o)
         return cli_fail(CLI_USAGE, "serve: --max-clients: %d is not from 1 to 65536", o->max_clients);
     if (o->credit < 1 || o->credit > 256)
         return cli_fail(CLI_USAGE, "serve: --credit: %d is not from 1 to 256", o->credit);
-    return CLI_GO_ON;
+    return cli_log_open(&o->log, "serve");
 }
 
 static int parse(serve_options *o, int argc, char **argv)
@@ -146,6 +148,8 @@ static int parse(serve_options *o, int argc, char **argv)
         {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o->threads},
         {"json", NULL, "print the totals as one JSON object", CLI_FLAG, &o->json},
         {"quiet", NULL, "do not say who comes and goes", CLI_FLAG, &o->quiet},
+        CLI_CONFIG_OPTION(&o->file),
+        CLI_LOG_OPTIONS(&o->log),
     };
     const cli_command command = {
         .name = "serve",
@@ -163,8 +167,12 @@ static int parse(serve_options *o, int argc, char **argv)
 
 int cmd_serve(int argc, char **argv)
 {
-    serve_options o = {
-        .listen = "tcp://127.0.0.1:5556", .max_batch = 64, .max_clients = 64, .credit = 8, .timeout = 60};
+    serve_options o = {.listen = "tcp://127.0.0.1:5556",
+                       .max_batch = 64,
+                       .max_clients = 64,
+                       .credit = 8,
+                       .timeout = 60,
+                       .log = {CLI_LOG_DEFAULTS}};
     cli_keyring keys;
     int code = parse(&o, argc, argv);
     if (code == CLI_GO_ON)

@@ -88,7 +88,11 @@ int repro_net_prepare(const char *name, cw_config *config, const repro_keys *key
                       bool quiet, repro_net *net)
 {
     train_output out;
-    const cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    train_telling how = TRAIN_TELLING;
+    how.json = json;
+    how.quiet = quiet;
+    (void)cli_log_open(&how.log, "repro");
+    const cw_hooks hooks = train_output_hooks(&out, &how, "");
     cw_error err = {.message = ""};
     cw_status status = open_net(config, keys, run, &hooks, net, &err);
     cli_progress_clear(&out.progress);

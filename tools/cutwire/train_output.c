@@ -24,12 +24,16 @@ static void on_event(void *ctx, const cw_event *e)
 {
     train_output *out = ctx;
     char label[64], note[64];
+    if (out->log->structured) {
+        cli_log_event(out->log, "", e);
+        return;
+    }
     switch (e->kind) {
+    case CW_EVENT_STATUS:
+        return;
     case CW_EVENT_LOG:
         cli_progress_clear(&out->progress);
-        fputs(out->prefix, stderr);
-        cli_put_clean(stderr, e->text);
-        fputc('\n', stderr);
+        cli_log_event(out->log, out->prefix, e);
         return;
     case CW_EVENT_STEP:
     case CW_EVENT_EVAL:
@@ -42,18 +46,26 @@ static void on_event(void *ctx, const cw_event *e)
         return;
     case CW_EVENT_EPOCH:
         cli_progress_clear(&out->progress);
-        if (!out->quiet)
+        if (!out->quiet && out->log->level <= CW_LOG_INFO)
             print_epoch(e, out->prefix);
         return;
     }
 }
 
-cw_hooks train_output_hooks(train_output *out, bool json, bool quiet, const char *prefix)
+int train_output_failure(train_output *out, cw_status status, const cw_error *err)
 {
-    out->json = json;
-    out->quiet = quiet;
+    cli_progress_clear(&out->progress);
+    cli_log_failure(out->log, status, err);
+    return cli_fail_error(out->log->role, status, err);
+}
+
+cw_hooks train_output_hooks(train_output *out, const train_telling *how, const char *prefix)
+{
+    out->json = how->json;
+    out->quiet = how->quiet;
     out->prefix = prefix;
-    cli_progress_start(&out->progress, quiet);
+    out->log = &how->log;
+    cli_progress_start(&out->progress, how->quiet || how->log.structured || how->log.level > CW_LOG_INFO);
     cli_catch_signals();
     return (cw_hooks){.ctx = out, .event = on_event, .stop = cli_stop()};
 }

@@ -134,8 +134,8 @@ static void await_train_done(cwi_sync_server *s)
         s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].samples : 0;
 }
 
-/* Everyone applies the averaged gradient, `update` as sent; without one (every contributor was lost) everyone just
- * moves on. */
+/* Everyone applies the averaged gradient, `update` as sent. Without one a client applies its own, where it has sent one
+ * (cwi_keeps_own_gradient()); else (every contributor was lost) everyone just moves on. */
 static void broadcast_update(cwi_sync_server *s, const uint8_t *update, size_t size)
 {
     cw_msg msg = cwi_sync_message(s, 0, CW_MSG_UPDATE);
@@ -226,7 +226,8 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
     cw_half *mirror = s->server->mirror;
     if (s->actual) {
         cwi_sync_scale_average(s, cw_half_weight_count(mirror));
-        CWI_TRY(code_update(s, &size, err));
+        if (!cwi_keeps_own_gradient(s->setup, s->count)) /* else the average is what the client has sent */
+            CWI_TRY(code_update(s, &size, err));
         CWI_TRY(cw_half_put(mirror, CW_HALF_GRADIENT, s->average, err));
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
     }

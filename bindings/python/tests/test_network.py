@@ -143,17 +143,20 @@ def test_a_loader_that_shuffles_gives_the_same_batches():
     same(reference.state_dict(), model.state_dict())
 
 
-def test_a_cut_is_the_network_with_its_codecs():
+@pytest.mark.parametrize("update", ["none", "ec:step=1,round=stochastic"])
+def test_a_cut_is_the_network_with_its_codecs(update):
     codecs = {"up": "ec:err=0.15", "down": "ec:step=4.5,round=stochastic,scope=sample"}
     one, model = network(), network()
     head, tail = cwt.split(one, after="2")
     cut = cwt.Cut(**codecs, mask_gradient=True)
     both, optimizer, losses = nn.Sequential(head, cut, tail), sgd(one), []
+    gradients = cwt.compress_gradients(head, update, optimizer=optimizer)
     for epoch in range(2):
         cut.set_epoch(epoch)
+        gradients.set_epoch(epoch)
         losses += plain_loop(both, optimizer, F.cross_entropy, batches(), 1)
     head, tail = cwt.split(model, after="2")
-    server = cwt.Server(tail, sgd(tail), F.cross_entropy, epochs=2, update="none", mask_gradient=True, **codecs)
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, epochs=2, update=update, mask_gradient=True, **codecs)
     history = good(run(server, [(cwt.Client(head, sgd(head), server.endpoint, behind_relu=True), batches())]))
     assert [h["train_loss"] for h in history] == losses
     same(one.state_dict(), model.state_dict())

@@ -56,7 +56,8 @@ static int run_client(cw_config *config, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, &how, "client: ");
+    cw_hooks hooks;
+    (void)train_output_open(&out, &how, "client: ", NULL, &hooks); /* a client has no page */
     if (how.quiet)
         hooks.event = NULL;
     cw_error err = {0};

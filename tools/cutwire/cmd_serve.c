@@ -7,6 +7,7 @@
 #include "cli_keys.h"
 #include "cli_log.h"
 #include "commands.h"
+#include "live.h"
 
 static const char examples[] =
     "  cutwire serve --run runs/mine --listen tcp://127.0.0.1:5556\n"
@@ -24,11 +25,14 @@ typedef struct serve_options {
     bool plaintext, json, quiet;
     const char *file;
     cli_log log;
+    live_options http;
+    live_page *page;
 } serve_options;
 
 static void on_event(void *ctx, const cw_event *event)
 {
     const serve_options *o = ctx;
+    live_event(o->page, event);
     if (!o->quiet)
         cli_log_event(&o->log, "serve: ", event);
 }
@@ -88,7 +92,20 @@ static cw_status answer(const serve_options *o, cw_network *network, cw_transpor
     return status;
 }
 
-static int serve(const serve_options *o, const cli_keyring *keys)
+static int fail(const serve_options *o, cw_status status, const cw_error *err)
+{
+    cli_log_failure(&o->log, status, err);
+    return cli_fail_error("serve", status, err);
+}
+
+static int open_page(serve_options *o, const cw_network_info *info)
+{
+    json_t *about =
+        json_pack("{s:s,s:s,s:o}", "model", info->model, "mode", "inference", "cut", json_sprintf("%d", info->cut));
+    return live_start(&o->page, &o->http, &o->log, o->run, about);
+}
+
+static int serve(serve_options *o, const cli_keyring *keys)
 {
     const cw_net_options net = {.allow_plaintext = o->plaintext,
                                 .max_frame = 256u << 20,
@@ -103,11 +120,13 @@ static int serve(const serve_options *o, const cli_keyring *keys)
     cw_status status = cw_network_open(o->run, &options, &network, &err);
     if (status == CW_OK)
         status = cw_net_listen(o->listen, &net, &transport, &err);
-    if (status == CW_OK)
+    int code = status == CW_OK ? open_page(o, cw_network_get_info(network)) : CLI_GO_ON;
+    if (status == CW_OK && code == CLI_GO_ON)
         status = answer(o, network, transport, &stats, &err);
     cw_transport_close(&transport, 2000);
-    const int code =
-        status == CW_OK ? print_stats(o, cw_network_get_info(network), &stats) : cli_fail_error("serve", status, &err);
+    live_stop(&o->page, status == CW_OK);
+    if (code == CLI_GO_ON)
+        code = status == CW_OK ? print_stats(o, cw_network_get_info(network), &stats) : fail(o, status, &err);
     cw_network_close(&network);
     return code;
 }
@@ -150,6 +169,7 @@ static int parse(serve_options *o, int argc, char **argv)
         {"quiet", NULL, "do not say who comes and goes", CLI_FLAG, &o->quiet},
         CLI_CONFIG_OPTION(&o->file),
         CLI_LOG_OPTIONS(&o->log),
+        LIVE_OPTIONS(&o->http),
     };
     const cli_command command = {
         .name = "serve",

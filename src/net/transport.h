@@ -18,10 +18,21 @@ typedef struct cwi_refusal {
     uint64_t more; /* others since the last one that was told, of which nothing is kept */
 } cwi_refusal;
 
+/* What is known of the connection to a peer. */
+typedef struct cwi_link_state {
+    bool keeps;          /* frames survive a connection that breaks */
+    bool broken;         /* it is, */
+    double since;        /* by the clock */
+    uint64_t moved;      /* bytes of frames that have crossed it, both ways */
+    uint64_t generation; /* clients: how often the server has begun anew, and knows nothing of us */
+} cwi_link_state;
+
 typedef struct cwi_transport_ops {
     cw_status (*send)(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);
     cw_status (*recv)(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
     void (*drop)(cw_transport *t, cw_peer peer);
+    /* NULL: connections do not break. */
+    bool (*link)(cw_transport *t, cw_peer peer, cwi_link_state *out);
     int (*poll_fd)(cw_transport *t);
     void (*close)(cw_transport *t, int linger_ms); /* frees t, but not its endpoint */
     /* Optional, of servers. False: no such peer; nobody was refused since the last call. */
@@ -45,6 +56,13 @@ struct cw_transport {
 static inline uint64_t cwi_queue_limit(const cw_net_options *options)
 {
     return 2 * (uint64_t)options->max_frame;
+}
+
+/* False: there is no such peer, and *out is empty. A client's peer is 0. */
+static inline bool cwi_transport_link(cw_transport *t, cw_peer peer, cwi_link_state *out)
+{
+    *out = (cwi_link_state){0};
+    return t->ops->link ? t->ops->link(t, peer, out) : true;
 }
 
 /* What a server whose frames are known needs instead. A lone frame may wait whatever its size. */

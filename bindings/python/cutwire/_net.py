@@ -32,7 +32,9 @@ void cw_transport_close(cw_transport **t, int linger_ms);
 const char *cw_transport_endpoint(const cw_transport *t);
 typedef struct { uint64_t peer; const uint8_t *bytes; size_t size; void *owner; } cw_frame;
 cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
-typedef struct { uint64_t frames_sent, frames_received, bytes_sent, bytes_received; } cw_net_stats;
+typedef struct {
+    uint64_t frames_sent, frames_received, bytes_sent, bytes_received, extra_sent, extra_received, resumed;
+} cw_net_stats;
 cw_net_stats cw_transport_stats(const cw_transport *t);
 cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err);
 cw_status cw_net_read_keys_of(const char *path, int kind, cw_key **keys, size_t *count, cw_error *err);

@@ -65,6 +65,12 @@ static inline bool cwi_is_coded(const cw_codec *codec)
     return !cw_codec_get_traits(codec).lossless;
 }
 
+/* Whether the only client of `clients` is not sent the averaged gradient: it is the client's own, as that was coded. */
+static inline bool cwi_keeps_own_gradient(const cwi_setup *setup, size_t clients)
+{
+    return clients == 1 && cwi_is_coded(setup->update);
+}
+
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */
 cw_status cwi_setup_shared_json(const cwi_setup *setup, char **json, cw_error *err);
 

@@ -10,7 +10,7 @@
 #include "config/setup.h"
 
 /* What a client must be able to do, beyond mode and settings. */
-static const char *const known[] = {"masked-support", "micro-batches", "client-state", "any-targets"};
+static const char *const known[] = {"masked-support", "micro-batches", "client-state", "any-targets", "own-gradient"};
 
 static json_t *requirements(const cwi_setup *setup)
 {
@@ -24,6 +24,8 @@ static json_t *requirements(const cwi_setup *setup)
         json_array_append_new(list, json_string("client-state"));
     if (setup->any_targets)
         json_array_append_new(list, json_string("any-targets"));
+    if (cwi_keeps_own_gradient(setup, (size_t)setup->config.clients))
+        json_array_append_new(list, json_string("own-gradient"));
     return list;
 }
 

@@ -32,7 +32,8 @@ typedef struct sync_client {
     cw_shape open;       /* of the last batch, where the half's outputs have no fixed shape; else ndim 0 */
     uint8_t *support;    /* NULL, or as many, where the downlink's codec makes use of it: where the server found
                             activations, and sends gradients */
-    float *flat;         /* room for the half's gradients or buffers */
+    float *flat;         /* room for the half's gradients or buffers; between CLIENT_GRAD and UPDATE an only client's
+                            gradient as the server got it */
     float *sum;          /* of its gradients over micro-batches; NULL with one ticket */
 } sync_client;
 
@@ -255,15 +256,30 @@ static cw_status train_on(sync_client *c, cw_error *err)
     return exhausted ? CW_OK : send_batch(c, err);
 }
 
+/* Whether UPDATE leaves out the gradient, being this client's own. */
+static bool keeps_own(const sync_client *c)
+{
+    return cwi_keeps_own_gradient(c->setup, c->client->guest.members);
+}
+
+/* Into c->flat. */
+static cw_status decode_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
+{
+    cw_tensor gradient = cwi_half_vector(c->client->half, c->flat);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config)};
+    return cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
+}
+
 /* Of the whole batch: its mean over the samples of all micro-batches. */
 static cw_status send_gradient(sync_client *c, double loss, cw_error *err)
 {
-    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss);
+    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss, NULL);
     cw_msg msg = message(c, CW_MSG_CLIENT_GRAD);
     msg.samples = c->batch_n;
     c->waiting = WAITING_UPDATE;
     const cw_tensor gradient = cwi_half_vector(c->client->half, c->parts > 1 ? c->sum : c->flat);
-    return send_tensor(c, &msg, CWI_FLOW_CLIENT_GRAD, c->setup->update, &gradient, err);
+    CWI_TRY(send_tensor(c, &msg, CWI_FLOW_CLIENT_GRAD, c->setup->update, &gradient, err));
+    return keeps_own(c) ? decode_gradient(c, &msg, err) : CW_OK;
 }
 
 static cw_status on_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
@@ -283,14 +299,14 @@ static cw_status on_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
     return send_gradient(c, msg->loss / (double)call->n, err);
 }
 
-/* An UPDATE without a gradient, and perhaps some steps ahead, means that nobody had a batch left. */
+/* An UPDATE without a gradient means this client's own, where it has sent one and is the only one; else, and perhaps
+ * some steps ahead, that nobody had a batch left. */
 static cw_status on_update(sync_client *c, const cw_msg *msg, cw_error *err)
 {
     cw_half *half = c->client->half;
-    if (msg->blob_size) {
-        cw_tensor gradient = cwi_half_vector(half, c->flat);
-        const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config)};
-        const cw_status status = cw_decode(msg->blob, msg->blob_size, &gradient, &args, err);
+    const bool own = !msg->blob_size && keeps_own(c) && msg->step == c->step && c->step < c->client->train.batches;
+    if (msg->blob_size || own) {
+        const cw_status status = own ? CW_OK : decode_gradient(c, msg, err);
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "UPDATE");
         CWI_TRY(cw_half_put(half, CW_HALF_GRADIENT, c->flat, err));
@@ -323,7 +339,7 @@ static cw_status evaluate_on(sync_client *c, cw_error *err)
 static cw_status on_result(sync_client *c, cw_error *err)
 {
     c->step++;
-    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0);
+    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0, NULL);
     return evaluate_on(c, err);
 }
 

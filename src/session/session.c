@@ -77,11 +77,19 @@ static bool is_first(const cwi_session *s)
     return s->options.learn && !s->begun && !cwi_session_count(s, CWI_MEMBER_READY);
 }
 
-static void say(cwi_session *s, const char *what, const char *why)
+static void tell(cwi_session *s, cwi_notice notice, cw_peer peer)
+{
+    (void)cwi_transport_about(s->box.transport, peer, &notice.about);
+    s->work->log(s->run, &notice);
+}
+
+/* That a client is lost, or a peer (member SIZE_MAX) was refused. */
+static void warn(cwi_session *s, const char *name, size_t member, cw_peer peer, const char *what, const char *why)
 {
     char sentence[sizeof((cw_error *)0)->message + 60];
     snprintf(sentence, sizeof sentence, "%s: %s", what, why);
-    s->work->log(s->run, sentence);
+    s->refused += member == SIZE_MAX;
+    tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, peer);
 }
 
 /* Tells a peer what is wrong and hears no more of it. */
@@ -101,7 +109,7 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
     const bool was_active = m->state == CWI_MEMBER_ACTIVE; /* those who fail to join must not prolong the wait */
     char who[40];
     snprintf(who, sizeof who, "client %zu is out", member + 1);
-    say(s, who, why);
+    warn(s, "client_lost", member, m->peer, who, why);
     refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
     *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
     if (is_first(s))
@@ -135,7 +143,7 @@ static size_t place_for(const cwi_session *s, uint64_t token)
 
 static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const char *why)
 {
-    say(s, "refused a client", why);
+    warn(s, "client_refused", SIZE_MAX, peer, "refused a client", why);
     refuse(s, peer, SIZE_MAX, status, why);
 }
 
@@ -185,7 +193,7 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
         snprintf(samples, sizeof samples, " with %llu samples", (unsigned long long)msg->samples);
     snprintf(sentence, sizeof sentence, "client %zu joined%s (%zu of %zu)", member + 1, samples, ready,
              s->options.members);
-    s->work->log(s->run, sentence);
+    tell(s, (cwi_notice){.name = "client_joined", .text = sentence, .member = member}, s->members[member].peer);
     return CW_OK;
 }
 
@@ -237,7 +245,7 @@ static bool handle(cwi_session *s, cw_frame *frame)
     }
     if (member == SIZE_MAX) {
         const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
-        say(s, "refused a peer", why);
+        warn(s, "peer_refused", SIZE_MAX, frame->peer, "refused a peer", why);
         refuse(s, frame->peer, SIZE_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
         return false;
     }
@@ -291,8 +299,26 @@ cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
     return go_on(s, began, err);
 }
 
+/* Those whom the transport has turned away before they could say anything. */
+static void tell_refusals(cwi_session *s)
+{
+    cwi_refusal refusal;
+    while (cwi_transport_refused(s->box.transport, &refusal)) {
+        char sentence[160], more[60] = "";
+        if (refusal.more)
+            snprintf(more, sizeof more, ", and %llu more", (unsigned long long)refusal.more);
+        snprintf(sentence, sizeof sentence, "refused a handshake: its key is not on the list%s", more);
+        cwi_notice notice = {.warning = true, .name = "handshake_refused", .text = sentence, .member = SIZE_MAX};
+        snprintf(notice.about.address, sizeof notice.about.address, "%s", refusal.address);
+        snprintf(notice.about.key, sizeof notice.about.key, "%s", refusal.key);
+        s->refused += 1 + refusal.more;
+        s->work->log(s->run, &notice);
+    }
+}
+
 cw_status cwi_session_tick(cwi_session *s, cw_error *err)
 {
+    tell_refusals(s);
     const double now = cwi_seconds(), limit = s->options.timeout;
     for (size_t i = 0; i < s->options.members; i++) {
         const cwi_member *m = &s->members[i];
@@ -303,6 +329,8 @@ cw_status cwi_session_tick(cwi_session *s, cw_error *err)
             cwi_session_lose(s, i, CW_ERR_TIMEOUT, why);
         }
     }
+    if (s->work->time_passed)
+        s->work->time_passed(s->run);
     return go_on(s, now, err);
 }
 

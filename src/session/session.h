@@ -6,6 +6,7 @@
 #ifndef CWI_SESSION_H
 #define CWI_SESSION_H
 
+#include "net/transport.h"
 #include "session/outbox.h"
 
 typedef enum cwi_member_state {
@@ -25,6 +26,15 @@ typedef struct cwi_member {
 
 typedef struct cwi_session cwi_session;
 
+/* Something that an operator wants to know. */
+typedef struct cwi_notice {
+    bool warning;     /* a client is lost, or was refused */
+    const char *name; /* a word for programs */
+    const char *text; /* a sentence */
+    size_t member;    /* of whom; SIZE_MAX: a peer without a place */
+    cwi_peer_about about;
+} cwi_notice;
+
 /* What the members of a session work on. `run` is the mode's own. */
 typedef struct cwi_work {
     /* What a READY or JOIN says is right. A failure is the member's fault: it is refused. */
@@ -41,7 +51,8 @@ typedef struct cwi_work {
     /* Whether the work waits for this member. */
     bool (*owes)(const void *run, size_t member);
     bool (*finished)(const void *run);
-    void (*log)(void *run, const char *sentence);
+    void (*log)(void *run, const cwi_notice *notice);
+    void (*time_passed)(void *run); /* NULL: it does not care */
 } cwi_work;
 
 typedef struct cwi_session_options {
@@ -64,6 +75,7 @@ struct cwi_session {
     bool begun;
     cw_status lost_status; /* why the last member was lost */
     char lost_reason[400];
+    uint64_t refused;   /* peers that were turned away */
     double alone_since; /* clock since when no member is active, or joining began */
 };
 

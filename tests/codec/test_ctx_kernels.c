@@ -109,7 +109,8 @@ static void random_coding(coding *c)
     random_model(&c->model, 2 + (unsigned)cwi_rng_below(&rng, CWI_SYMBOLS - 1));
     random_mix(&c->mix);
     c->width = 1 + cwi_rng_below(&rng, 80);
-    c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, CWI_LANES);
+    static const unsigned most_used[] = {4, CWI_LANES / 2, CWI_LANES};
+    c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, most_used[cwi_rng_below(&rng, 3)]);
     c->has_support = cwi_rng_below(&rng, 3) == 0;
     random_bytes(c->support, c->width * CWI_LANES, 1 + (unsigned)cwi_rng_below(&rng, 8));
     for (unsigned r = 0; r < CWI_CTX_REFS; r++)
@@ -198,10 +199,13 @@ static bool decode_with(const cwi_kernels *k, const coding *c, const cwi_ctx_lan
     cwi_ctx_lanes l = *encoded;
     l.get = memcpy(place(2, length, length & 2, 0x44), encoded->put, length);
     l.end = l.get + length;
+    static uint8_t contexts[ARENA];
     uint8_t *row = place(3, size, length & 4, 0x55);
-    if (!k->ctx.decode(&l, &c->mix, c->acc, row, c->width))
+    if (!k->ctx.decode(&l, &c->mix, c->acc, row, c->width, length & 1 ? contexts : NULL))
         return false;
     if (missing == 0) {
+        for (size_t i = 0; length & 1 && i < size; i++)
+            assert_true(i % CWI_LANES >= c->used || contexts[i] == c->contexts[i]);
         assert_same_bytes(k, "decode", (pattern)0, c->width, row, c->row, size);
         assert_ptr_equal(l.get, l.end);
         for (unsigned i = 0; i < CWI_LANES; i++)
@@ -324,6 +328,20 @@ static void check_symbols(const cwi_kernels *k, pattern p, size_t n, const float
     assert_true(!w.short_of && w.next == got + size);
 }
 
+/* Of finite elements alone. */
+static void check_places(const cwi_kernels *k, pattern p, size_t n, const float *x, const uint8_t *symbols,
+                         const cwi_ec_quant *q, unsigned zero)
+{
+    static float finite[MOST];
+    static uint16_t want[MOST];
+    uint16_t *got = place(2, n * sizeof *got, n & 1, 0x55);
+    for (size_t i = 0; i < n; i++)
+        finite[i] = isfinite(x[i]) ? x[i] : 0;
+    scalar.ec.places(finite, symbols, n, q, zero, want);
+    k->ec.places(finite, symbols, n, q, zero, got);
+    assert_same_bytes(k, "ec places", p, n, got, want, n * sizeof *got);
+}
+
 static void check_about(const cwi_kernels *k, pattern p, size_t n, bool at_end)
 {
     static uint8_t want[MOST];
@@ -336,6 +354,7 @@ static void check_about(const cwi_kernels *k, pattern p, size_t n, bool at_end)
         scalar.ec.quantize_about(x, n, &q, want);
         k->ec.quantize_about(x, n, &q, got);
         assert_same_bytes(k, "ec quantize about a zero", p, n, got, want, n);
+        check_places(k, p, n, x, want, &from, zero);
     }
 }
 

@@ -299,6 +299,34 @@ static void the_client_halfs_gradients_are_coded_both_ways(void **state)
     assert_true(b.last.up.payload == a.last.up.payload && b.last.down.payload == a.last.down.payload);
 }
 
+/* The average over one client is what that client has sent: nothing of it comes back, and both apply the same. */
+static void an_only_client_applies_its_own_gradient(void **state)
+{
+    (void)state;
+    cw_config plain = tiny_config(1, "none", "none"), fine, coarse, tcp;
+    cw_result a, b, c, d;
+    cw_error err;
+    plain.lr = 0.005; /* at which a little noise stays little */
+    fine = plain;
+    snprintf(fine.update, sizeof fine.update, "ec:step=0.001,round=stochastic");
+    coarse = fine;
+    snprintf(coarse.update, sizeof coarse.update, "ec:step=1,round=stochastic");
+    tcp = coarse;
+    use_folder(&coarse, "own-inproc");
+    use_folder(&tcp, "own-tcp");
+    assert_ok_err(cw_train_inproc(&plain, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&fine, NULL, &b, &err), err);
+    assert_ok_err(cw_train_inproc(&coarse, NULL, &c, &err), err);
+    assert_ok_err(train_over_tcp(&tcp, &d, &err), err);
+    /* A client that did not apply it, or a server, would be elsewhere after the first steps. */
+    assert_true(fabs(b.last.train_loss - a.last.train_loss) < 0.01 * a.last.train_loss);
+    assert_true(fabs(b.last.test_loss - a.last.test_loss) < 0.05 * a.last.test_loss);
+    assert_true(c.last.up.weights < b.last.up.weights / 2 && c.last.down.weights == b.last.down.weights);
+    assert_true(b.last.down.weights < a.last.down.weights / 2);
+    assert_same_report(&c, &d);
+    assert_same_model(&coarse, &tcp);
+}
+
 /* A gradient of which the codec leaves nothing moves nothing, neither at the clients nor in the server's copy. */
 static void server_and_clients_apply_what_the_codec_left(void **state)
 {
@@ -409,6 +437,7 @@ int main(void)
         cmocka_unit_test(the_same_seed_gives_the_same_run_and_another_another),
         cmocka_unit_test(traffic_is_what_the_codec_promises),
         cmocka_unit_test(the_client_halfs_gradients_are_coded_both_ways),
+        cmocka_unit_test(an_only_client_applies_its_own_gradient),
         cmocka_unit_test(server_and_clients_apply_what_the_codec_left),
         cmocka_unit_test(a_gradient_is_one_sample_to_its_codec),
         cmocka_unit_test(precision_reaches_the_engine),

@@ -32,7 +32,9 @@ void cw_transport_close(cw_transport **t, int linger_ms);
 const char *cw_transport_endpoint(const cw_transport *t);
 typedef struct { uint64_t peer; const uint8_t *bytes; size_t size; void *owner; } cw_frame;
 cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
-typedef struct { uint64_t frames_sent, frames_received, bytes_sent, bytes_received; } cw_net_stats;
+typedef struct {
+    uint64_t frames_sent, frames_received, bytes_sent, bytes_received, extra_sent, extra_received, resumed;
+} cw_net_stats;
 cw_net_stats cw_transport_stats(const cw_transport *t);
 cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err);
 cw_status cw_net_read_keys_of(const char *path, int kind, cw_key **keys, size_t *count, cw_error *err);
@@ -53,6 +55,9 @@ typedef struct {
     size_t step, steps;
     double loss;
     const cw_epoch_report *report;
+    int level;
+    const char *name;
+    const void *origin, *server, *answerer;
 } cw_event;
 typedef struct { void *ctx; void (*event)(void *ctx, const cw_event *event); volatile int *stop; } cw_hooks;
 
@@ -142,7 +147,7 @@ ERR_PROTOCOL, ERR_TIMEOUT, ERR_CANCELLED, ERR_BACKEND = 15, 16, 18, 20  # cw_sta
 F16, U8, I32, I64 = 3, 4, 5, 6  # cw_dtype
 TRAIN, EVAL = 0, 1  # cw_mode, and cw_split
 WEIGHT, GRADIENT, BUFFER, STATE, FIXED = range(5)  # cw_half_kind
-LOG, STEP, EVALUATED, EPOCH = range(4)  # cw_event_kind
+LOG, STEP, EVALUATED, EPOCH, STATUS = range(5)  # cw_event_kind
 SECRET, PUBLIC = 1, 2  # cw_key_kind
 
 ffi = _lib.ffi

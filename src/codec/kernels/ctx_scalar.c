@@ -49,13 +49,15 @@ static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, const uin
     return true;
 }
 
-static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
+static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                   uint8_t *contexts)
 {
     const uint8_t *left = cwi_nothing;
-    uint8_t found[CWI_LANES];
+    uint8_t own[CWI_LANES];
     memset(row, 0, width * CWI_LANES);
     for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {
-        contexts_at(m, acc, left, found);
+        uint8_t *found = contexts ? contexts + x * CWI_LANES : own;
+        contexts_at(m, acc, left, CWI_LANES, found);
         if (!decode_position(c, found, c->support ? c->support + x * CWI_LANES : NULL, row))
             return false;
     }

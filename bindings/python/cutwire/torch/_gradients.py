@@ -16,7 +16,7 @@ from ._decode import decode
 
 class GradientCompression:
     """What compress_gradients gives. Called between backward() and the optimizer's step, it sends the gradients of the
-    module's parameters to the server and back: each becomes what decodes there."""
+    module's parameters to the server: each becomes what decodes there."""
 
     def __init__(self, module: torch.nn.Module, spec: Union[str, Codec], seed: int, client: Optional[int],
                  threads: Optional[int]) -> None:
@@ -31,7 +31,7 @@ class GradientCompression:
 
     @property
     def stats(self) -> Stats:
-        """Gradients up, what the server makes of them down: a copy."""
+        """Gradients up; nothing comes down, since the average over one client is what it has sent. A copy."""
         return dataclasses.replace(self._stats)
 
     def __call__(self) -> None:
@@ -41,9 +41,8 @@ class GradientCompression:
             return
         with torch.no_grad():
             flat = torch.cat([p.grad.detach().float().reshape(-1) for p in parameters]).reshape(1, 1, -1)
-            up = self._send(flat, _seeds.CLIENT_GRAD, "uplink", "the client half's gradient")
-            down = self._send(up, _seeds.UPDATE, "downlink", "the clients' averaged gradient")
-            self._put(parameters, down.to(flat.device))
+            sent = self._send(flat)
+            self._put(parameters, sent.to(flat.device))
         self._step += 1
 
     @staticmethod
@@ -52,29 +51,28 @@ class GradientCompression:
         for parameter, piece in zip(parameters, pieces):
             parameter.grad.copy_(piece.view_as(parameter))
 
-    def _send(self, x: torch.Tensor, flow: int, way: str, name: str) -> torch.Tensor:
+    def _send(self, x: torch.Tensor) -> torch.Tensor:
         begin = time.perf_counter()
         threads = torch.get_num_threads() if self.threads is None else self.threads
         client = _rank() if self.client is None else self.client
-        seed = _seeds.codec_seed(self.seed, flow, client if flow == _seeds.CLIENT_GRAD else 0, self._epoch, self._step)
+        seed = _seeds.codec_seed(self.seed, _seeds.CLIENT_GRAD, client, self._epoch, self._step)
         try:
             blob = self.codec.encode(x, seed=seed, threads=threads)
         except _lib.Error as e:
-            raise diverged(e, name) from e
+            raise diverged(e, "the client half's gradient") from e
         y = decode(blob, threads=threads)
-        stats = self._stats.__dict__
-        stats[f"{way}_bytes"] += len(blob)
-        stats[f"{way}_raw_bytes"] += 4 * x.numel()
-        stats["calls"] += 1
-        stats["seconds"] += time.perf_counter() - begin
+        self._stats.uplink_bytes += len(blob)
+        self._stats.uplink_raw_bytes += 4 * x.numel()
+        self._stats.calls += 1
+        self._stats.seconds += time.perf_counter() - begin
         return y
 
 
 def compress_gradients(module: torch.nn.Module, spec: Union[str, Codec] = "ec:step=0.125,round=stochastic", *,
                        optimizer: Optional[torch.optim.Optimizer] = None, seed: int = 1, client: Optional[int] = None,
                        threads: Optional[int] = None) -> GradientCompression:
-    """Sends the gradients of a client's half through a codec, up to the server and down again, as training over the
-    network does with one client.
+    """Sends the gradients of a client's half through a codec to the server, as training over the network does with one
+    client. Both then apply what decodes there.
 
         update = cwt.compress_gradients(head)
         ...

@@ -46,6 +46,7 @@ typedef struct cw_network_info {
     int cut, classes;
     const char *const *class_names;  /* `classes` of them, by label, or NULL */
     uint64_t head_print, tail_print; /* numbers that name the weights before and after the cut; 0: not known */
+    const cw_profile *profile;       /* of the maps at the cut (cw_network_learn_profile); NULL: none */
 } cw_network_info;
 
 /* From a file of cw_network_export; or from a run's folder: config.json, model.safetensors (where that is missing, the
@@ -67,6 +68,16 @@ cw_status cw_network_tail(cw_network *network, cw_half **out, cw_error *err);
  * server the tail. Both know the fingerprints of both. Either path may be NULL. Files are replaced. The network must be
  * a whole one. CW_ERR_INVALID, CW_ERR_IO, CW_ERR_NO_MEMORY. */
 cw_status cw_network_export(const cw_network *network, const char *head_path, const char *tail_path, cw_error *err);
+
+/* Learns a profile (codec.h) of the maps at the cut, of `samples` training samples (0: 256) of the run's data set
+ * (data_dir: where it lies; NULL: the usual places), for an ec codec (NULL: the run's uplink). The network has it from
+ * then on, and the run's folder keeps it, as cutN.profile: whoever opens the run at this cut has it, too, and so have
+ * tails that are exported from it. A server sends it to each client once. The network must be a run's. *bytes_alone and
+ * *bytes_with, if not NULL: the mean payload of one sample without and with it, over as many samples that it was not
+ * learned from. CW_ERR_SPEC, CW_ERR_INVALID (another codec, a network from a file), CW_ERR_IO, the errors of data
+ * sets. */
+cw_status cw_network_learn_profile(cw_network *network, const char *uplink, size_t samples, const char *data_dir,
+                                   double *bytes_alone, double *bytes_with, cw_error *err);
 
 /* The number that names trained weights (head_print, tail_print): a hash of each tensor's name, dtype, shape and
  * values, summed, so that their order does not matter. Counters of batches (NAME.num_batches_tracked) are none of it.
@@ -170,6 +181,7 @@ typedef struct cw_answerer_options {
     uint64_t head_print;            /* of the weights that clients must have; 0: any, */
     uint64_t tail_print;            /* of its own; 0: computed from the tail, where it shows weights, */
     const char *uplink;             /* and the codec that it proposes; NULL: ec:err=0.1 */
+    const cw_profile *profile;      /* of maps at the cut, sent to each client; NULL: the network's, or none */
     size_t max_batch;               /* samples that are answered together, of one client or several; 0: 64 */
     double max_wait;                /* seconds that a request may wait for others, to be answered together; 0: none */
     size_t max_clients;             /* at once; 0: 64 */

@@ -43,7 +43,8 @@ struct cw_answerer {
     size_t *order;        /* of one sample's outputs */
     cw_answerer_stats stats;
     uint64_t latency[BUCKETS];
-    double told; /* clock of the last STATUS event */
+    double told;   /* clock of the last STATUS event */
+    double looked; /* and of the last look for connections that are gone */
 };
 
 /* ---- telling ---- */
@@ -220,6 +221,23 @@ static bool owes(const void *run, size_t member)
     return true;
 }
 
+/* A client that is killed says nothing more; its connection ends with it. One that mends in time goes on. */
+static void lose_those_gone(cw_answerer *a)
+{
+    static const double gone = 1, every = 0.2; /* seconds */
+    const double now = cwi_seconds();
+    if (now - a->looked < every)
+        return;
+    a->looked = now;
+    for (size_t i = 0; i < a->session.options.members; i++) {
+        const cwi_member *m = &a->session.members[i];
+        cwi_link_state link;
+        if (m->state != CWI_MEMBER_VACANT && cwi_transport_link(a->session.box.transport, m->peer, &link) &&
+            link.broken && now - link.since > gone)
+            cwi_session_lose(&a->session, i, CW_ERR_CLOSED, "its connection is gone");
+    }
+}
+
 static bool finished(const void *run)
 {
     (void)run;
@@ -305,7 +323,8 @@ static bool decode(cw_answerer *a, const waiting *w, float *x)
     cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
     memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
     cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
-    const cw_status status = cw_decode(w->payload, w->payload_size, &t, NULL, &err);
+    const cw_decode_args args = {.profile = a->greeting.profile};
+    const cw_status status = cw_decode(w->payload, w->payload_size, &t, &args, &err);
     if (status != CW_OK) {
         cwi_session_lose(&a->session, w->member, status, err.message);
         return false;
@@ -418,6 +437,7 @@ cw_status cw_answerer_tick(cw_answerer *a, double *next, cw_error *err)
 {
     static const double idle = 0.2;
     const double wait = a->options.max_wait;
+    lose_those_gone(a);
     CWI_TRY(cwi_session_tick(&a->session, err));
     if (a->count && (cw_answerer_is_full(a) || cwi_seconds() - a->queue[0].arrived >= wait))
         CWI_TRY(work_on_batch(a, err));
@@ -523,6 +543,15 @@ static cw_status greet_by_options(cw_answerer *a, cw_error *err)
     return o->class_names ? cwi_classes_copy(o->class_names, g->outputs, &g->classes, err) : CW_OK;
 }
 
+static cw_status copy_profile(cw_answerer *a, cw_error *err)
+{
+    const cw_answerer_options *o = &a->options;
+    const cw_profile *profile = o->profile ? o->profile : o->network ? o->network->info.profile : NULL;
+    size_t size;
+    const void *bytes = profile ? cw_profile_bytes(profile, &size) : NULL;
+    return bytes ? cw_profile_create(bytes, size, &a->greeting.profile, err) : CW_OK;
+}
+
 static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
 {
     cwi_greeting *g = &a->greeting;
@@ -535,6 +564,7 @@ static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
     if (g->smashed.ndim < 1 || g->outputs > CWI_OUTPUTS_MAX)
         return cwi_fail(err, CW_ERR_MISMATCH,
                         "answerer: a tail with an input of one shape, and at most %d outputs, is due", CWI_OUTPUTS_MAX);
+    CWI_TRY(copy_profile(a, err));
     return a->options.network ? greet_by_network(a, err) : greet_by_options(a, err);
 }
 

@@ -188,10 +188,17 @@ static cw_status keep_greeting(cw_remote *r, const cwi_greeting *g, cw_error *er
     return CW_OK;
 }
 
+static uint64_t profile_hash(const cwi_greeting *g)
+{
+    return g->profile ? cw_profile_hash(g->profile) : 0;
+}
+
+/* Requests under way were coded with the profile, too. */
 static bool is_like(const cwi_greeting *a, const cwi_greeting *b)
 {
-    return cwi_greeting_fingerprint(a) == cwi_greeting_fingerprint(b) && cw_shape_equal(&a->smashed, &b->smashed) &&
-           a->outputs == b->outputs && a->credit <= b->credit && a->max_samples <= b->max_samples;
+    return profile_hash(a) == profile_hash(b) && cwi_greeting_fingerprint(a) == cwi_greeting_fingerprint(b) &&
+           cw_shape_equal(&a->smashed, &b->smashed) && a->outputs == b->outputs && a->credit <= b->credit &&
+           a->max_samples <= b->max_samples;
 }
 
 static cw_status take_greeting(cw_remote *r, cwi_greeting *g, cw_error *err)
@@ -201,7 +208,8 @@ static cw_status take_greeting(cw_remote *r, cwi_greeting *g, cw_error *err)
     if (r->greeted)
         return is_like(&r->greeting, g)
                    ? CW_OK
-                   : cwi_fail(err, CW_ERR_MISMATCH, "the server came back with another model or smaller limits");
+                   : cwi_fail(err, CW_ERR_MISMATCH,
+                              "the server came back with another model or profile, or smaller limits");
     const cw_status status = keep_greeting(r, g, err);
     *g = (cwi_greeting){0}; /* it is the remote's now */
     return status;
@@ -425,13 +433,16 @@ static cw_status encode_request(cw_remote *r, request *q, const float *z, cw_err
     cw_shape shape = {.ndim = r->greeting.smashed.ndim + 1, .dim = {(int64_t)q->n}};
     memcpy(shape.dim + 1, r->greeting.smashed.dim, sizeof(int64_t) * (size_t)r->greeting.smashed.ndim);
     const cw_tensor in = cw_tensor_view(CW_F32, &shape, (void *)(uintptr_t)z); /* only read */
-    const cw_encode_args args = {.seed = q->ticket, .evaluate = true};
+    cw_encode_args args = {.seed = q->ticket, .evaluate = true, .profile = r->greeting.profile};
     const cw_msg msg = request_message(r, q);
     const size_t head = cw_msg_head_size(&msg), bound = cw_codec_bound(r->codec, &in);
     q->capacity = head + bound;
     q->frame = cwi_alloc(q->capacity, 1);
     if (!q->frame)
         return cwi_fail_memory(err, q->capacity);
+    if (args.profile && cw_encode(r->codec, &in, &args, q->frame + head, bound, &q->payload, err) == CW_OK)
+        return CW_OK;
+    args.profile = NULL; /* a codec or a shape that it is not for */
     return cw_encode(r->codec, &in, &args, q->frame + head, bound, &q->payload, err);
 }
 

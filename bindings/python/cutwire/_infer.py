@@ -21,6 +21,7 @@ typedef struct {
     const char *const *class_names;
     uint64_t head_print, tail_print;
     const char *uplink;
+    const cw_profile *profile;
     size_t max_batch;
     double max_wait;
     size_t max_clients, credit, max_queue;
@@ -32,7 +33,6 @@ typedef struct {
     size_t clients_now;
     double p50, p95, p99, slowest;
     cw_net_stats net;
-    double seconds;
     double seconds;
 } cw_answerer_stats;
 cw_status cw_answerer_create(const cw_answerer_options *options, cw_transport *transport, cw_answerer **out,

@@ -93,6 +93,20 @@ def test_likeliest_classes_and_a_codec():
             assert 0 < remote.stats["payload_bytes"] < 100 * 8 * 36 * 4 / 3
 
 
+def test_a_profile_is_sent_once():
+    head, tail = halves()
+    with torch.no_grad():
+        maps = head(images(64, 9))
+    profile, taken = cutwire.Profile.train(cutwire.Codec("ec:err=0.1"), [maps]), []
+    for given in (None, profile):
+        with cwt.serve(tail, SHAPE, profile=given) as service:
+            with cwt.Remote(head, service.endpoint, "ec:err=0.1") as remote, torch.no_grad():
+                answers = torch.cat([remote(x) for x in images(20, 3).split(1)])
+                assert (answers.argmax(1) == network()(images(20, 3)).argmax(1)).float().mean() > 0.7
+                taken.append(remote.stats["payload_bytes"])
+    assert taken[1] < 0.95 * taken[0], taken
+
+
 def test_inputs_of_several_parts_and_no_head():
     class Both(nn.Module):
         def forward(self, a, b=None):

@@ -22,6 +22,7 @@ from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Seque
 import torch
 
 from .. import _infer, _lib, _net
+from .._codec import Profile
 from . import _half
 from .network import Path, _Events
 
@@ -186,7 +187,8 @@ class Service:
 
 def serve(tail: torch.nn.Module, shape: Sequence[int], listen: str = "tcp://127.0.0.1:*", *, head: Weights = None,
           model: str = "own", cut: int = 0, up: Optional[str] = None, classes: Optional[Sequence[str]] = None,
-          max_batch: int = 64, max_wait: float = 0.0, max_clients: int = 64, credit: int = 8, max_queue: int = 0,
+          profile: Optional[Profile] = None, max_batch: int = 64, max_wait: float = 0.0, max_clients: int = 64,
+          credit: int = 8, max_queue: int = 0,
           timeout: float = 60, secret_key: Optional[Path] = None,
           client_keys: Union[None, Path, Sequence[Path]] = None, allow_plaintext: bool = False,
           log: Optional[Callable[[str], Any]] = None) -> Service:
@@ -200,6 +202,7 @@ def serve(tail: torch.nn.Module, shape: Sequence[int], listen: str = "tcp://127.
     model, cut     its name and the number of its cut, for people and for clients that ask for them
     up             the codec that is proposed to clients; None: "ec:err=0.1"
     classes        names of the outputs, as many as the tail has
+    profile        of maps at the cut (cutwire.Profile.train), sent to each client once: single samples then take less
     max_batch      samples that are answered together, of one client or several
     max_wait       seconds that a request may wait for others to be answered together with
     max_clients    at once; a further one is refused
@@ -230,7 +233,7 @@ def serve(tail: torch.nn.Module, shape: Sequence[int], listen: str = "tcp://127.
         raise
     options = {"cut": cut, "head_print": _print_of(head), "tail_print": _print_of(tail), "max_batch": max_batch,
                "max_wait": max_wait, "max_clients": max_clients, "credit": credit, "max_queue": max_queue,
-               "timeout": timeout}
+               "timeout": timeout, "profile": ffi.NULL if profile is None else profile._profile}
     try:
         return Service(half, transport, options, {"model": model, "uplink": up}, classes, log)
     except BaseException:

@@ -29,6 +29,8 @@ static const option options[] = {
     {{"init", "NAME", "how convolutions begin: kaiming, or dirac (identities; short schedules get further)", "kaiming", true, false}, T_STRING, FIELD(init), 0, 0},
     {{"precision", "NAME", "of the engine: fp32, bf16, or auto (bf16 where the server's CPU multiplies it, else fp32); a run keeps what auto came to", "fp32", true, false}, T_STRING, FIELD(precision), 0, 0},
     {{"cut", "N", "where the network is cut: a number, or shallow, medium, deep", "2", true, false}, T_STRING, FIELD(cut), 0, 0},
+    {{"bottleneck", "C[:K[/S]]", "narrow the cut: a convolution KxK of stride S to C channels before it and one back after it, trained with the network; @CUT behind it: at another cut", "", true, false}, T_STRING, FIELD(bottleneck), 0, 0},
+    {{"freeze", NULL, "train the bottleneck alone, on top of --weights", "0", true, false}, T_BOOL, FIELD(freeze), 0, 1},
     {{"uplink", "SPEC", "codec of the activations (clients to server)", "ec:err=0.15", true, false}, T_STRING, FIELD(uplink), 0, 0},
     {{"eval-uplink", "SPEC", "codec of the activations in evaluations, finer than --uplink perhaps; \"\": as --uplink", "", true, false}, T_STRING, FIELD(eval_uplink), 0, 0},
     {{"downlink", "SPEC", "codec of the gradients (server to clients)", "ec:step=4.5,round=stochastic,scope=sample", true, false}, T_STRING, FIELD(downlink), 0, 0},

@@ -12,6 +12,8 @@ struct cw_config {
     char init[16];
     char precision[8];     /* "fp32", "bf16", or "auto": decided by the machine of the server or of the unsplit run */
     char cut[32];          /* number or alias */
+    char bottleneck[48];   /* C[:K[/S]][@CUT], of the model at the cut; "": none */
+    bool freeze;           /* nothing else learns */
     char uplink[128];      /* codec specs */
     char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
     char downlink[128];

@@ -33,6 +33,7 @@ typedef struct {
     double p50, p95, p99, slowest;
     cw_net_stats net;
     double seconds;
+    double seconds;
 } cw_answerer_stats;
 cw_status cw_answerer_create(const cw_answerer_options *options, cw_transport *transport, cw_answerer **out,
                              cw_error *err);

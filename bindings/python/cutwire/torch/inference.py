@@ -129,8 +129,8 @@ class Service:
     @property
     def stats(self) -> Dict[str, Any]:
         """Totals: requests, samples, batches, refused, clients, clients_now, bytes_sent, bytes_received; and p50, p95,
-        p99, slowest, the seconds from a request's arrival to its answer. At most 0.3 s old; after close() those of the
-        end."""
+        p99, slowest, the seconds from a request's arrival to its answer, and their sum, seconds. At most 0.3 s old; after
+        close() those of the end."""
         return dict(self._stats)
 
     def _run(self) -> None:

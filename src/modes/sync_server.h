@@ -1,0 +1,120 @@
+/* sync_server.h - the server's side of mode sync, whose files build on each other in this order. Internal to the mode.
+ *
+ *     sync_rounds.c  messages, batches, whose frames a round wants
+ *     sync_step.c    a step: activations, gradients, the update of the clients' half
+ *     sync_state.c   the clients' half as a whole: statistics, STATE, GIVE_STATE
+ *     sync_epoch.c   phases, evaluation, reports, checkpoints
+ *     sync_server.c  life, the table of rounds, the session's work
+ *
+ * In a round's names `take` is one frame's work, and `finish` what follows when all have come.
+ */
+#ifndef CWI_SYNC_SERVER_H
+#define CWI_SYNC_SERVER_H
+
+#include "modes/batch_room.h"
+#include "modes/sync.h"
+
+typedef enum sync_stage {
+    STAGE_BEFORE, /* the first epoch */
+    STAGE_ACTIVATIONS,
+    STAGE_CLIENT_GRADS,
+    STAGE_TRAIN_DONE,
+    STAGE_EVAL_DONE,
+    STAGE_CLIENT_STATE, /* one client is to give what all are to have */
+    STAGE_FINISHED,
+} sync_stage;
+
+/* One client's work. */
+typedef struct client_work {
+    uint64_t samples, test_samples, batch_size;
+    bool synced;  /* has what the mirror has, where that is remote */
+    size_t batch; /* samples of its batch in the step under way */
+    double loss;  /* sums over the evaluation so far, kept apart so that their order never matters */
+    uint64_t correct, evaluated;
+} client_work;
+
+typedef struct cwi_sync_server {
+    cw_server *server;
+    cwi_session *session;
+    const cwi_setup *setup;
+    cwi_admission admission;
+    cwi_labels names;
+    client_work *clients;
+    size_t count, tickets;
+    cwi_barrier barrier;
+    sync_stage stage;
+    uint32_t epoch, step, steps;
+    uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
+    uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
+    cwi_progress from; /* where the next epoch begins: at its first step, but for a run that goes on within one */
+    double sum_loss;   /* of the epoch's training */
+    uint64_t sum_correct, sum_samples;
+    double phase_began;
+    cwi_micro_sums micro;  /* with several tickets */
+    float *weights;        /* of the clients' sums in it */
+    float *average;        /* client gradients or buffers */
+    float *flat;           /* one client's, as it sends them */
+    float *statistics;     /* this half's batch-norm statistics before the batch at hand, for when that is refused */
+    float *now;            /* those after it */
+    uint8_t *coded_update; /* the averaged gradient as it is sent */
+    size_t coded_capacity;
+    cwi_batch_room batch;
+    cw_status (*then)(struct cwi_sync_server *s, cw_error *err); /* what waits for a client's state */
+    size_t giver;                                                /* that client */
+    bool averaged;                                               /* it is to take the averaged buffers first */
+    cw_epoch_report totals;
+    uint64_t before_up, before_down; /* at the socket, before this process went on with the run */
+} cwi_sync_server;
+
+/* Which frames a round wants of each client. */
+typedef enum sync_owing { OWING_ALL, OWING_BATCHES, OWING_MICRO_BATCHES, OWING_NOTHING } sync_owing;
+
+/* ---- rounds ---- */
+
+cw_msg cwi_sync_message(const cwi_sync_server *s, size_t client, cw_msg_type type);
+/* The same to every active client. */
+void cwi_sync_broadcast(cwi_sync_server *s, cw_msg msg);
+/* Samples of a client in a step, and its batches in so many samples. */
+uint64_t cwi_sync_batch(const cwi_sync_server *s, size_t client, uint32_t step);
+uint32_t cwi_sync_batches(const cwi_sync_server *s, size_t client, uint64_t samples);
+void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing);
+cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, size_t client, uint32_t ticket);
+/* Of the batch at hand, uncoded. */
+uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
+/* All bytes so far, at the socket. */
+void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
+/* For who watches the run. */
+const cw_server_status *cwi_sync_status(cwi_sync_server *s);
+
+/* ---- a step ---- */
+
+cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err);
+/* Decodes a batch and runs the server's half forward and through the loss. */
+cw_status cwi_sync_run_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
+                             cw_error *err);
+cw_status cwi_sync_take_activation(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+cw_status cwi_sync_finish_activations(cwi_sync_server *s, cw_error *err);
+cw_status cwi_sync_take_client_grad(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err);
+/* What clients that were lost would have had in the average is made up for by the others. */
+void cwi_sync_scale_average(cwi_sync_server *s, size_t floats);
+
+/* ---- the clients' half as a whole ---- */
+
+cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err);
+/* Asks a client for its half, after the averaged buffers where there are such; `then` comes when it is here. */
+void cwi_sync_ask_for_state(cwi_sync_server *s, bool averaged, cw_status (*then)(cwi_sync_server *s, cw_error *err));
+cw_status cwi_sync_take_client_state(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+cw_status cwi_sync_finish_client_state(cwi_sync_server *s, cw_error *err);
+
+/* ---- epochs ---- */
+
+cw_status cwi_sync_begin_epoch(void *state, cw_error *err);
+cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err);
+cw_status cwi_sync_take_eval_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+cw_status cwi_sync_take_eval_done(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+/* Also of an epoch that is not evaluated: there test_samples stays 0. */
+cw_status cwi_sync_finish_epoch(cwi_sync_server *s, cw_error *err);
+
+#endif

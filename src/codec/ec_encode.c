@@ -97,6 +97,8 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     at += rounded(e->layout.segments * sizeof(double));
     e->stats = (cwi_ec_stats *)(void *)at;
     e->stats->doubtful = false; /* nor anything else, until a sample is wanted */
+    e->stats->bins = 0;
+    e->stats->energy = 0;
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.support = job->support;
     e->ctx.quick = e->fast;
@@ -392,13 +394,13 @@ static double begin_plan(cwi_ec_encoding *e, bool *freely)
     return cwi_ec_first_step(e, freely);
 }
 
-/* Plans what is asked for, and returns its step; `step` is a first one. */
-static double plan_from(cwi_ec_encoding *e, double step, bool freely)
+/* Plans what is asked for, and returns its step; `step` is a first one, maybe planned already. */
+static double plan_from(cwi_ec_encoding *e, double step, bool freely, bool planned)
 {
     const double error = e->job->codec->value[CWI_EC_ERR].real;
     if (e->ctx.magnitudes && !freely && error > 0 && (e->about || !e->stats->doubtful))
-        step = cwi_ec_plan_for_error(e, error * e->larger, step);
-    else if (e->cap == SIZE_MAX)
+        step = cwi_ec_plan_for_error(e, error * e->larger, step, planned);
+    else if (e->cap == SIZE_MAX && !planned)
         cwi_ec_plan(e, step);
     if (e->cap < SIZE_MAX)
         step = cwi_ec_fit(e, step, freely);
@@ -409,7 +411,7 @@ static double plan_as_asked(cwi_ec_encoding *e)
 {
     bool freely;
     const double step = begin_plan(e, &freely);
-    return plan_from(e, step, freely);
+    return plan_from(e, step, freely, false);
 }
 
 /* The bits an element of one plan, as they would be at the error that is expected. */
@@ -445,7 +447,7 @@ double cwi_ec_plan_asked(cwi_ec_encoding *e)
     const double without = bits_as_expected(e, &step, &freely);
     use_offsets(e, rms);
     if (bits_as_expected(e, &step, &freely) < without)
-        return plan_from(e, step, freely);
+        return plan_from(e, step, freely, true);
     clear_offsets(e);
     return plan_as_asked(e);
 }
@@ -515,6 +517,15 @@ static cw_status encode_shorter(cwi_encode_job *job, cwi_order_id one, cwi_order
     return encode_as(job, bits_of_other < bits_of_one ? other : one);
 }
 
+/* Bands so thin that what is lost at their edges may be more than what they gain. */
+static bool has_thin_bands(const cwi_encode_job *job, cwi_order_id id)
+{
+    enum { ROWS = 3, MOST = 1 << 17 };
+    cwi_order order;
+    return id.bands > 0 && job->elements <= MOST && cwi_ec_order(job->codec->value, id, job->shape, &order) &&
+           order.shape.dim[2] <= ROWS;
+}
+
 /* Without a profile. Where samples are few, channels that foretell each other nearly always take less. */
 static cw_status encode_alone(cwi_encode_job *job)
 {
@@ -527,9 +538,11 @@ static cw_status encode_alone(cwi_encode_job *job)
         /* features side by side, or one sample after the other */
         return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
     cwi_order_id few = {.name = id.name, .width = id.width};
-    if (cwi_order_for_few(&few, job->shape, job->elements, per_sample))
-        id = few;
-    return encode_as(job, id);
+    if (!cwi_order_for_few(&few, job->shape, job->elements, per_sample))
+        return encode_as(job, id);
+    if (!sized_alone && !v[CWI_EC_EFFORT].whole && has_thin_bands(job, few))
+        return encode_shorter(job, id, few);
+    return encode_as(job, few);
 }
 
 /* Whether it took what was to be expected, so that nothing else need be tried. */

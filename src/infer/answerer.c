@@ -591,6 +591,7 @@ static cw_status open_session(cw_answerer *a, cw_transport *transport, cw_error 
     const cwi_session_options options = {.members = a->options.max_clients,
                                          .timeout = a->options.timeout,
                                          .join_timeout = INFINITY,
+                                         .grace = a->options.timeout,
                                          .welcome = a->welcome,
                                          .welcome_size = size,
                                          .fingerprint = cwi_greeting_fingerprint(&a->greeting)};

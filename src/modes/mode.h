@@ -46,6 +46,9 @@ struct cw_client {
     cwi_feed train, test;
     const cw_feed *own_train, *own_test; /* the caller's, or NULL */
     char *class_names;                   /* READY's blob */
+    uint8_t *welcome;                    /* the last WELCOME's blob, and the place that it gave */
+    size_t welcome_size;
+    uint32_t place;
     const cwi_mode *mode;
     void *state; /* the mode's */
     bool owns_half;

@@ -11,13 +11,28 @@ static void broadcast_begin(cwi_sync_server *s, cw_phase phase)
     cwi_sync_broadcast(s, msg);
 }
 
+cw_status cwi_sync_let_in(cwi_sync_server *s, size_t client, cw_phase phase, cw_error *err)
+{
+    cwi_session_activate_one(s->session, client);
+    CWI_TRY(cwi_sync_send_state_to(s, client, err));
+    cw_msg msg = cwi_sync_message(s, client, CW_MSG_BEGIN);
+    msg.phase = phase;
+    msg.steps = s->goal;
+    if (cwi_session_is_active(s->session, client))
+        cwi_session_send(s->session, client, &msg);
+    return CW_OK;
+}
+
 static cw_status begin_training(cwi_sync_server *s, cw_error *err)
 {
     CWI_TRY(cwi_sync_send_state(s, err));
     broadcast_begin(s, CW_PHASE_TRAIN);
     for (size_t i = 0; i < s->count; i++)
         s->clients[i].synced = false;
-    return cwi_sync_begin_step(s, err);
+    if (s->step < s->steps)
+        return cwi_sync_begin_step(s, err);
+    cwi_sync_await_train_done(s); /* all were lost after the epoch's last step */
+    return CW_OK;
 }
 
 /* Begins the epoch's steps, or goes on with them. */

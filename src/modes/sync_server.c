@@ -137,6 +137,7 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
     CWI_TRY(cwi_labels_admit(&s->names, s->server, member, msg, err));
     const bool own = msg->type == CW_MSG_JOIN;
     s->clients[member] = (client_work){.samples = msg->samples,
+                                       .waited_for = s->clients[member].waited_for,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
     if (own)
@@ -213,12 +214,61 @@ static cw_status advance(void *state, cw_error *err)
     return status;
 }
 
+/* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE. */
+static void go_on_from_here(cwi_sync_server *s)
+{
+    const bool training = s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_CLIENT_GRADS;
+    if (cwi_session_count(s->session, CWI_MEMBER_ACTIVE) || cwi_half_is_remote(s->server->mirror))
+        return;
+    if (!training && s->stage != STAGE_TRAIN_DONE && s->stage != STAGE_EVAL_DONE)
+        return;
+    s->from = (cwi_progress){.loss = s->sum_loss, .correct = s->sum_correct, .samples = s->sum_samples};
+    if (s->stage == STAGE_ACTIVATIONS)
+        s->from = s->now_at;
+    s->from.step = s->stage == STAGE_EVAL_DONE ? s->steps : s->step + (s->stage == STAGE_CLIENT_GRADS);
+    s->from.train_seconds = s->stage == STAGE_EVAL_DONE ? s->totals.train_seconds : cwi_seconds() - s->phase_began;
+}
+
 static void lost(void *state, size_t member)
 {
     cwi_sync_server *s = state;
     cwi_watch_lost(&s->server->watch, member);
     cwi_barrier_drop(&s->barrier, member);
     cwi_labels_forget(&s->names, s->server, member);
+    s->clients[member].waited_for = false;
+    go_on_from_here(s);
+}
+
+/* It will be back: as long as none of what it owes in this round was taken, the round waits for all of it. */
+static void left(void *state, size_t member)
+{
+    cwi_sync_server *s = state;
+    const cwi_turn *t = &s->barrier.turns[member];
+    const uint32_t due = t->due;
+    const bool waits = t->taken == 0 && due > 0 && !cwi_half_is_remote(s->server->mirror) &&
+                       (s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_EVAL_DONE);
+    cwi_barrier_drop(&s->barrier, member);
+    if (waits)
+        cwi_barrier_owe(&s->barrier, member, due);
+    else
+        go_on_from_here(s);
+    s->clients[member].waited_for = waits;
+}
+
+static cw_status joined(void *state, size_t member, cw_error *err)
+{
+    cwi_sync_server *s = state;
+    client_work *c = &s->clients[member];
+    if (!c->waited_for)
+        return CW_OK; /* from the next step on */
+    c->waited_for = false;
+    if (s->stage == STAGE_EVAL_DONE)
+        return cwi_sync_let_in(s, member, CW_PHASE_EVAL, err);
+    c->batch = (size_t)cwi_sync_batch(s, member, s->step);
+    if (cwi_micro_count(c->batch, s->tickets) == s->barrier.turns[member].due)
+        return cwi_sync_let_in(s, member, CW_PHASE_TRAIN, err);
+    cwi_barrier_drop(&s->barrier, member); /* it has other data now */
+    return CW_OK;
 }
 
 static bool owes(const void *state, size_t member)
@@ -253,6 +303,8 @@ const cwi_work cwi_sync_work = {
     .advance = advance,
     .begin = cwi_sync_begin_epoch,
     .lost = lost,
+    .left = left,
+    .joined = joined,
     .owes = owes,
     .finished = finished,
     .log = log_notice,

@@ -29,6 +29,7 @@ typedef struct client_work {
     uint64_t samples, test_samples, batch_size;
     bool synced;  /* has what the mirror has, where that is remote */
     size_t batch; /* samples of its batch in the step under way */
+    bool waited_for; /* it has lost its memory, joins again, and the round waits for what it owes */
     double loss;  /* sums over the evaluation so far, kept apart so that their order never matters */
     uint64_t correct, evaluated;
 } client_work;
@@ -47,6 +48,7 @@ typedef struct cwi_sync_server {
     uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
     cwi_progress from; /* where the next epoch begins: at its first step, but for a run that goes on within one */
+    cwi_progress now_at; /* the step under way: the sums over those before it */
     double sum_loss;   /* of the epoch's training */
     uint64_t sum_correct, sum_samples;
     double phase_began;
@@ -89,6 +91,7 @@ const cw_server_status *cwi_sync_status(cwi_sync_server *s);
 /* ---- a step ---- */
 
 cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err);
+void cwi_sync_await_train_done(cwi_sync_server *s);
 /* Decodes a batch and runs the server's half forward and through the loss. */
 cw_status cwi_sync_run_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
                              cw_error *err);
@@ -103,12 +106,17 @@ void cwi_sync_scale_average(cwi_sync_server *s, size_t floats);
 
 cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
 cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err);
+/* STATE to this client alone. */
+cw_status cwi_sync_send_state_to(cwi_sync_server *s, size_t client, cw_error *err);
 /* Asks a client for its half, after the averaged buffers where there are such; `then` comes when it is here. */
 void cwi_sync_ask_for_state(cwi_sync_server *s, bool averaged, cw_status (*then)(cwi_sync_server *s, cw_error *err));
 cw_status cwi_sync_take_client_state(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
 cw_status cwi_sync_finish_client_state(cwi_sync_server *s, cw_error *err);
 
 /* ---- epochs ---- */
+
+/* A client that is ready takes part from here on: it gets STATE and BEGIN. */
+cw_status cwi_sync_let_in(cwi_sync_server *s, size_t client, cw_phase phase, cw_error *err);
 
 cw_status cwi_sync_begin_epoch(void *state, cw_error *err);
 cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err);

@@ -3,8 +3,19 @@
 
 /* ---- activations ---- */
 
+/* Who has become ready since the last step takes part from this one on. */
+static cw_status let_in_all(cwi_sync_server *s, cw_error *err)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->session->members[i].state == CWI_MEMBER_READY && !cwi_half_is_remote(s->server->mirror))
+            CWI_TRY(cwi_sync_let_in(s, i, CW_PHASE_TRAIN, err));
+    return CW_OK;
+}
+
 cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err)
 {
+    CWI_TRY(let_in_all(s, err));
+    s->now_at = (cwi_progress){.loss = s->sum_loss, .correct = s->sum_correct, .samples = s->sum_samples};
     s->expected = 0;
     for (size_t i = 0; i < s->count; i++) {
         client_work *c = &s->clients[i];
@@ -126,7 +137,7 @@ cw_status cwi_sync_take_activation(cwi_sync_server *s, size_t client, const cw_m
     return CW_OK;
 }
 
-static void await_train_done(cwi_sync_server *s)
+void cwi_sync_await_train_done(cwi_sync_server *s)
 {
     cwi_sync_open_round(s, STAGE_TRAIN_DONE, OWING_ALL);
     s->expected = 0;
@@ -152,7 +163,7 @@ static cw_status end_of_training_phase(cwi_sync_server *s)
     s->step = s->steps - 1;
     broadcast_update(s, NULL, 0);
     s->step = s->goal = s->steps;
-    await_train_done(s);
+    cwi_sync_await_train_done(s);
     return CW_OK;
 }
 
@@ -235,6 +246,6 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
     cwi_watch_end_step(&s->server->watch);
     if (++s->step < s->goal)
         return cwi_sync_begin_step(s, err);
-    await_train_done(s);
+    cwi_sync_await_train_done(s);
     return CW_OK;
 }

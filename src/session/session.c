@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/transport.h"
 #include "session/session.h"
 
 /* ---- life ---- */
@@ -40,6 +41,12 @@ void cwi_session_activate(cwi_session *s)
             s->members[i].state = CWI_MEMBER_ACTIVE;
 }
 
+void cwi_session_activate_one(cwi_session *s, size_t member)
+{
+    s->members[member].state = CWI_MEMBER_ACTIVE;
+    cwi_session_owes_from_now(s, member);
+}
+
 static size_t member_of_peer(const cwi_session *s, cw_peer peer)
 {
     for (size_t i = 0; i < s->options.members; i++)
@@ -50,7 +57,11 @@ static size_t member_of_peer(const cwi_session *s, cw_peer peer)
 
 void cwi_session_owes_from_now(cwi_session *s, size_t member)
 {
-    s->members[member].due_from = cwi_seconds();
+    cwi_member *m = &s->members[member];
+    cwi_link_state link;
+    (void)cwi_transport_link(s->box.transport, m->peer, &link);
+    m->due_from = cwi_seconds();
+    m->moved = link.moved;
 }
 
 /* ---- sending ---- */
@@ -92,6 +103,13 @@ static void warn(cwi_session *s, const char *name, size_t member, cw_peer peer, 
     tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, peer);
 }
 
+static void tell_of(cwi_session *s, size_t member, const char *name, const char *what)
+{
+    char sentence[160];
+    snprintf(sentence, sizeof sentence, "client %zu: %s", member + 1, what);
+    tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, s->members[member].peer);
+}
+
 /* Tells a peer what is wrong and hears no more of it. */
 static void refuse(cwi_session *s, cw_peer peer, size_t member, cw_status status, const char *why)
 {
@@ -123,16 +141,20 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
 
 /* ---- joining ---- */
 
-/* Its old place for a client that comes back, else the first that nobody had, else any vacant one. */
-static size_t place_for(const cwi_session *s, uint64_t token)
+/* Its old place for a client that comes back, by its token, or where this server has begun anew as it says itself; else
+ * the first that nobody had, else any vacant one. */
+static size_t place_for(const cwi_session *s, uint64_t token, uint32_t wish)
 {
     size_t fresh = SIZE_MAX, vacant = SIZE_MAX;
+    for (size_t i = 0; i < s->options.members; i++)
+        if (s->members[i].state == CWI_MEMBER_VACANT && token && s->members[i].token == token)
+            return i;
+    if (wish < s->options.members && s->members[wish].state == CWI_MEMBER_VACANT && !s->members[wish].token)
+        return wish;
     for (size_t i = 0; i < s->options.members; i++) {
         const cwi_member *m = &s->members[i];
         if (m->state != CWI_MEMBER_VACANT)
             continue;
-        if (m->token == token)
-            return i;
         if (!m->token && fresh == SIZE_MAX)
             fresh = i;
         if (vacant == SIZE_MAX)
@@ -147,6 +169,30 @@ static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const c
     refuse(s, peer, SIZE_MAX, status, why);
 }
 
+/* The place that a client with this token has now. */
+static size_t place_of(const cwi_session *s, uint64_t token)
+{
+    for (size_t i = 0; token && i < s->options.members; i++)
+        if (s->members[i].state != CWI_MEMBER_VACANT && s->members[i].token == token)
+            return i;
+    return SIZE_MAX;
+}
+
+/* It has lost its connection and its memory, or both: the place is its own, and what it was doing is not done. */
+static void leave_to_itself(cwi_session *s, size_t place)
+{
+    static const char why[] = "it came back by another connection";
+    cwi_member *m = &s->members[place];
+    const bool active = m->state == CWI_MEMBER_ACTIVE;
+    tell_of(s, place, "client_back", why);
+    refuse(s, m->peer, place, CW_ERR_CLOSED, why);
+    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    if (active && s->work->left)
+        s->work->left(s->run, place);
+    else
+        s->work->lost(s->run, place);
+}
+
 static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
 {
     char why[200];
@@ -157,14 +203,18 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_VERSION, why);
         return;
     }
-    const size_t place = place_for(s, msg->token);
+    const size_t old = place_of(s, msg->token);
+    if (old != SIZE_MAX)
+        leave_to_itself(s, old);
+    const size_t place = old != SIZE_MAX ? old : place_for(s, msg->token, msg->client);
     if (place == SIZE_MAX) {
         snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
     s->members[place] =
-        (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token, .due_from = cwi_seconds()};
+        (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
+    cwi_session_owes_from_now(s, place);
     cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
     welcome.clients = (uint32_t)s->options.members;
@@ -194,7 +244,7 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
     snprintf(sentence, sizeof sentence, "client %zu joined%s (%zu of %zu)", member + 1, samples, ready,
              s->options.members);
     tell(s, (cwi_notice){.name = "client_joined", .text = sentence, .member = member}, s->members[member].peer);
-    return CW_OK;
+    return s->begun && s->work->joined ? s->work->joined(s->run, member, err) : CW_OK;
 }
 
 /* The run begins when all are there; a run that lost everyone goes on with whoever comes back. */
@@ -316,19 +366,70 @@ static void tell_refusals(cwi_session *s)
     }
 }
 
+/* ---- the clock ---- */
+
+/* A frame that is on its way is no silence: so many bytes of it, or of what the member is to answer, buy a second. */
+enum { BYTES_A_SECOND = 1024 };
+
+/* Its connection is broken: the place of one that takes part is held for a while. */
+static void wait_for(cwi_session *s, size_t member, const cwi_link_state *link)
+{
+    cwi_member *m = &s->members[member];
+    const double grace = s->options.grace;
+    char why[120];
+    if (m->state != CWI_MEMBER_ACTIVE) {
+        cwi_session_lose(s, member, CW_ERR_CLOSED, "its connection broke before it took part");
+        return;
+    }
+    if (cwi_seconds() - link->since > grace) {
+        snprintf(why, sizeof why, "its connection broke, and it did not come back within %.0f s", grace);
+        cwi_session_lose(s, member, CW_ERR_CLOSED, why);
+        return;
+    }
+    if (!m->broken) {
+        snprintf(why, sizeof why, "its connection is broken; its place is held for %.0f s", grace);
+        tell_of(s, member, "client_broken", why);
+    }
+    m->broken = true;
+    cwi_session_owes_from_now(s, member);
+}
+
+static void check_silence(cwi_session *s, size_t member, const cwi_link_state *link)
+{
+    cwi_member *m = &s->members[member];
+    const double limit = s->options.timeout;
+    const bool owes =
+        m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, member));
+    if (m->broken) {
+        tell_of(s, member, "client_back", "it is back");
+        m->broken = false;
+        cwi_session_owes_from_now(s, member);
+    }
+    if (!owes || cwi_seconds() - m->due_from <= limit + (double)(link->moved - m->moved) / BYTES_A_SECOND)
+        return;
+    char why[100];
+    snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);
+    cwi_session_lose(s, member, CW_ERR_TIMEOUT, why);
+}
+
+static void check_member(cwi_session *s, size_t member)
+{
+    cwi_link_state link;
+    if (!cwi_transport_link(s->box.transport, s->members[member].peer, &link))
+        cwi_session_lose(s, member, CW_ERR_CLOSED, "its connection was closed");
+    else if (link.broken)
+        wait_for(s, member, &link);
+    else
+        check_silence(s, member, &link);
+}
+
 cw_status cwi_session_tick(cwi_session *s, cw_error *err)
 {
+    const double now = cwi_seconds();
     tell_refusals(s);
-    const double now = cwi_seconds(), limit = s->options.timeout;
-    for (size_t i = 0; i < s->options.members; i++) {
-        const cwi_member *m = &s->members[i];
-        const bool late = m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, i));
-        if (late && now - m->due_from > limit) {
-            char why[100];
-            snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);
-            cwi_session_lose(s, i, CW_ERR_TIMEOUT, why);
-        }
-    }
+    for (size_t i = 0; i < s->options.members; i++)
+        if (s->members[i].state != CWI_MEMBER_VACANT)
+            check_member(s, i);
     if (s->work->time_passed)
         s->work->time_passed(s->run);
     return go_on(s, now, err);

@@ -22,6 +22,8 @@ typedef struct cwi_member {
     cw_peer peer;
     uint64_t token;
     double due_from; /* clock since when it owes, later by what the server has computed since */
+    uint64_t moved;  /* bytes of frames that had crossed its link by then */
+    bool broken;     /* its connection is: its place is held */
 } cwi_member;
 
 typedef struct cwi_session cwi_session;
@@ -48,6 +50,12 @@ typedef struct cwi_work {
     cw_status (*begin)(void *run, cw_error *err);
     /* A member has gone; its place is vacant already. */
     void (*lost)(void *run, size_t member);
+    /* In place of that: an active member has come back by another connection, or as another process. It knows nothing
+     * of what it was doing, and is about to join again. NULL: `lost` it is. */
+    void (*left)(void *run, size_t member);
+    /* A member is ready after the work has begun: it may be made active at once, by cwi_session_activate_one. NULL: it
+     * waits. A failure is the member's: it is lost. */
+    cw_status (*joined)(void *run, size_t member, cw_error *err);
     /* Whether the work waits for this member. */
     bool (*owes)(const void *run, size_t member);
     bool (*finished)(const void *run);
@@ -59,6 +67,7 @@ typedef struct cwi_session_options {
     size_t members;
     double timeout;         /* seconds that a member may owe */
     double join_timeout;    /* seconds to wait for members */
+    double grace;           /* seconds for which the place of an active member is held whose connection broke */
     const uint8_t *welcome; /* WELCOME's blob; the caller's */
     size_t welcome_size;
     uint64_t fingerprint; /* WELCOME's, and every READY's */
@@ -99,6 +108,8 @@ static inline bool cwi_session_is_active(const cwi_session *s, size_t member)
 }
 /* Those who are ready become active. */
 void cwi_session_activate(cwi_session *s);
+/* That one does. */
+void cwi_session_activate_one(cwi_session *s, size_t member);
 /* A message of this type to that member, to be filled in. */
 cw_msg cwi_session_message(const cwi_session *s, size_t member, cw_msg_type type);
 /* Removes a member from the run, telling it why; the others go on. */

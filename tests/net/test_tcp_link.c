@@ -326,13 +326,15 @@ static void what_waits_goes_when_the_server_closes(void **state)
     (void)state;
     enum { SIZE = 200 << 20 };
     fixture f = connect_all(-1);
+    expect_silence(f.client, 1200); /* its acknowledgement has gone */
     send_zeros(f.server, f.peer, SIZE);
     send_text(f.server, f.peer, "goodbye");
     cw_transport_drop(f.server, f.peer);
     const uint64_t sent = cw_transport_stats(f.server).bytes_sent;
     cw_transport_close(&f.server, PATIENCE_MS);
     for (int i = 0; i < PATIENCE_MS && tcp_proxy_down(f.proxy) <= sent; i++) /* and the handshake */
-        poll(NULL, 0, 1); /* who writes to a closed connection loses what it has not read of it */
+        poll(NULL, 0, 1);
+    poll(NULL, 0, 500); /* who writes to a closed connection loses what it has not read of it */
     expect_zeros(f.client, SIZE);
     expect_text(f.client, "goodbye");
     close_all(&f);

@@ -61,11 +61,10 @@ static int run_client(cw_config *config, int argc, char **argv)
     if (how.quiet)
         hooks.event = NULL;
     cw_error err = {0};
-    cw_transport *transport;
+    cw_transport *transport = NULL;
     cw_status status = connect_to(connect, config, &keys, &transport, &err);
-    if (status != CW_OK)
-        return cli_fail_error("client", status, &err);
-    status = cw_join(config, model, transport, &hooks, &err);
+    if (status == CW_OK)
+        status = cw_join(config, model, transport, &hooks, &err);
     cw_transport_close(&transport, 2000);
     cli_progress_clear(&out.progress);
     if (status == CW_ERR_CANCELLED)

@@ -10,8 +10,8 @@
 #include <time.h>
 
 #include "live_http.h"
-#include "live_page.h"
 #include "live_state.h"
+#include "report_page.h"
 
 enum {
     CONNECTIONS = 64,
@@ -227,11 +227,22 @@ static enum MHD_Result follow(live_page *page, struct MHD_Connection *c)
 
 /* ---- requests ---- */
 
+/* With the numbers of now in it. */
+static enum MHD_Result send_page(live_page *page, struct MHD_Connection *c)
+{
+    size_t size;
+    char *html = report_page_make(rendered(page, &page->json, live_state_json), &size);
+    if (!html)
+        return MHD_NO;
+    const enum MHD_Result queued = reply(c, MHD_HTTP_OK, "text/html; charset=utf-8", html, size, NULL, NULL);
+    free(html);
+    return queued;
+}
+
 static enum MHD_Result answer(live_page *page, struct MHD_Connection *c, const char *path, bool head)
 {
     if (strcmp(path, "/") == 0)
-        return reply(c, MHD_HTTP_OK, "text/html; charset=utf-8", (const char *)live_page_html, live_page_html_size,
-                     NULL, NULL);
+        return send_page(page, c);
     if (strcmp(path, "/api") == 0)
         return say(c, "application/json; charset=utf-8", rendered(page, &page->json, live_state_json));
     if (strcmp(path, "/metrics") == 0)
@@ -299,10 +310,10 @@ static bool start_threads(live_page *page, const live_address *address)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
                            (address->socket.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0);
-    page->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, page, MHD_OPTION_SOCK_ADDR, (const struct sockaddr *)&address->socket,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
+    page->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, page, MHD_OPTION_SOCK_ADDR,
+                                    (const struct sockaddr *)&address->socket, MHD_OPTION_CONNECTION_LIMIT,
+                                    (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+                                    MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_END);
     bool good = page->daemon != NULL;
     if (good && pthread_create(&page->waker, NULL, wake_followers, page) != 0) {
         MHD_stop_daemon(page->daemon);

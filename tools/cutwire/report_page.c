@@ -64,21 +64,31 @@ static void put_page(FILE *out, const char *json)
     fwrite(at, 1, (size_t)(end - at), out);
 }
 
+char *report_page_make(const char *json, size_t *size)
+{
+    char *page = NULL;
+    FILE *out = open_memstream(&page, size);
+    if (!out)
+        return NULL;
+    put_page(out, json);
+    if (fclose(out) == 0)
+        return page;
+    free(page);
+    return NULL;
+}
+
 int report_page_write(const char *path, json_t *runs)
 {
     json_t *all = json_pack("{s:s,s:O}", "version", cw_version(), "runs", runs);
-    char *json = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL, *page = NULL;
+    char *json = all ? json_dumps(all, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     size_t size;
     json_decref(all);
-    FILE *out = json ? open_memstream(&page, &size) : NULL;
-    if (!out) {
-        free(json);
-        return cli_fail(CLI_FAILURE, "report: --html: out of memory");
-    }
-    put_page(out, json);
+    char *page = json ? report_page_make(json, &size) : NULL;
     free(json);
+    if (!page)
+        return cli_fail(CLI_FAILURE, "report: --html: out of memory");
     cw_error err;
-    cw_status status = fclose(out) == 0 ? cw_file_write(path, page, size, &err) : CW_ERR_NO_MEMORY;
+    const cw_status status = cw_file_write(path, page, size, &err);
     free(page);
     return status == CW_OK ? CLI_GO_ON : cli_fail_error("report: --html", status, &err);
 }

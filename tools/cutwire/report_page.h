@@ -1,4 +1,4 @@
-/* report_page.h - the page of finished runs: the live page, with their numbers in it. */
+/* report_page.h - the page (live_page.html) with numbers in it: of a live run, or of finished ones. */
 #ifndef CLI_REPORT_PAGE_H
 #define CLI_REPORT_PAGE_H
 
@@ -8,5 +8,7 @@
 int report_page_add(json_t *runs, const char *folder, const json_t *config);
 /* Likewise. */
 int report_page_write(const char *path, json_t *runs);
+/* The page with these data in it. The caller frees it; NULL: out of memory. */
+char *report_page_make(const char *json, size_t *size);
 
 #endif

@@ -64,16 +64,17 @@ static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, u
     return true;
 }
 
-static void to_lanes(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes)
+static void to_lanes(const uint8_t *planes, size_t stride, size_t count, size_t n, uint8_t *lanes)
 {
-    for (unsigned l = 0; l < CWI_LANES; l++, planes += stride)
+    memset(lanes, 0, n * CWI_LANES);
+    for (unsigned l = 0; l < count; l++, planes += stride)
         for (size_t i = 0; i < n; i++)
             lanes[i * CWI_LANES + l] = planes[i];
 }
 
-static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes)
+static void from_lanes(const uint8_t *lanes, size_t stride, size_t count, size_t n, uint8_t *planes)
 {
-    for (unsigned l = 0; l < CWI_LANES; l++, planes += stride)
+    for (unsigned l = 0; l < count; l++, planes += stride)
         for (size_t i = 0; i < n; i++)
             planes[i] = lanes[i * CWI_LANES + l];
 }

@@ -233,6 +233,8 @@ class Client:
     behind_relu   the head ends in a ReLU, and what follows that is 0 where it was 0: needed where the server masks
                   gradients
     timeout       seconds of silence after which the server is taken for dead; join_timeout: before it has answered
+    reconnect     seconds to wait for a server that is out of reach or begins anew; 0: not at all
+    identity      file that keeps who this client is, so that it gets its place back when it is started again
     secret_key    file with this client's key; server_key: file with the server's public one, or that
     threads       of codecs; None: torch.get_num_threads()
     log           called with sentences for people
@@ -240,12 +242,14 @@ class Client:
 
     def __init__(self, head: torch.nn.Module, optimizer: torch.optim.Optimizer, connect: str, *, scheduler: Any = None,
                  scheduler_every: str = "epoch", follow_lr: bool = False, behind_relu: bool = False,
-                 timeout: float = 120, join_timeout: float = 60, secret_key: Optional[Path] = None,
+                 timeout: float = 120, join_timeout: float = 60, reconnect: float = 0,
+                 identity: Optional[Path] = None, secret_key: Optional[Path] = None,
                  server_key: Optional[Path] = None, allow_plaintext: bool = False, threads: Optional[int] = None,
                  log: Optional[Callable[[str], Any]] = None) -> None:
         self._half = Head(head, optimizer, scheduler, scheduler_every, follow_lr)
         self._behind_relu = behind_relu
-        self._config = _net.Config({"timeout": timeout, "join-timeout": join_timeout,
+        self._config = _net.Config({"timeout": timeout, "join-timeout": join_timeout, "reconnect": reconnect,
+                                    "identity": os.fspath(identity) if identity else "",
                                     "threads": threads or torch.get_num_threads()})
         self._events = _Events(log, self._half)
         self._transport = _net.Transport(connect, False, secret_key=secret_key, server_key=server_key,

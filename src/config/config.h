@@ -45,6 +45,9 @@ struct cw_config {
     int test_limit;
     int max_samples; /* server: the most training or test samples that one client may announce; 0: the run's limit, else
                         as many as the server's own data set has, else 10 million */
+    double clip_norm; /* server: of each client's gradients; 0: none */
+    char screen[8];   /* server: "off", "warn", "drop": clients whose losses and gradients are far from the others' */
+    char average[16]; /* server: "mean", "trimmed", "median" */
     /* how this process works; each role has its own */
     int threads; /* of the engine; 0: one per processor */
     int loader_threads;

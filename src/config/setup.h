@@ -65,10 +65,11 @@ static inline bool cwi_is_coded(const cw_codec *codec)
     return !cw_codec_get_traits(codec).lossless;
 }
 
-/* Whether the only client of `clients` is not sent the averaged gradient: it is the client's own, as that was coded. */
+/* Whether the only client of `clients` is not sent the averaged gradient: it is the client's own, as that was coded, and
+ * not scaled down (--clip-norm). */
 static inline bool cwi_keeps_own_gradient(const cwi_setup *setup, size_t clients)
 {
-    return clients == 1 && cwi_is_coded(setup->update);
+    return clients == 1 && cwi_is_coded(setup->update) && setup->config.clip_norm == 0;
 }
 
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */

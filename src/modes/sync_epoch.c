@@ -92,7 +92,10 @@ cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err)
 {
     const bool averaged = s->actual > 0;
     if (averaged) {
-        cwi_sync_scale_average(s, cw_half_buffer_count(s->server->mirror));
+        if (s->guard.active)
+            cwi_sync_guard_finish_statistics(s);
+        else
+            cwi_sync_scale_average(s, cw_half_buffer_count(s->server->mirror));
         CWI_TRY(cw_half_put(s->server->mirror, CW_HALF_BUFFER, s->average, err));
     }
     if (!cwi_half_is_remote(s->server->mirror))

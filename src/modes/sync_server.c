@@ -78,6 +78,7 @@ cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err)
     CWI_TRY(cwi_barrier_open(&s->barrier, s->count, (uint32_t)s->tickets + 1, err));
     if (s->tickets > 1)
         CWI_TRY(cwi_micro_sums_open(&s->micro, s->count, server->half, err));
+    CWI_TRY(cwi_sync_guard_open(s, err));
     take_start(s, server);
     return CW_OK;
 }
@@ -91,6 +92,7 @@ void cwi_sync_close_server(void *state)
     cwi_labels_close(&s->names);
     cwi_micro_sums_close(&s->micro);
     cwi_batch_room_close(&s->batch);
+    cwi_guard_close(&s->guard);
     void *const own[] = {s->clients, s->weights, s->average, s->flat, s->statistics, s->now, s->coded_update};
     for (size_t i = 0; i < CWI_COUNT(own); i++)
         cwi_free(own[i]);
@@ -127,6 +129,7 @@ static cw_status describe_half(cwi_sync_server *s, const cw_msg *join, cw_error 
         return cwi_fail(err, CW_ERR_MISMATCH, "its half has %llu weights, the others' %zu",
                         (unsigned long long)join->weights, cw_half_weight_count(mirror));
     cwi_half_remote_describe(mirror, (size_t)join->weights, (size_t)join->buffers);
+    CWI_TRY(cwi_sync_guard_size(s, err));
     return make_vectors(s, err);
 }
 

@@ -1,6 +1,7 @@
 /* sync_server.h - the server's side of mode sync, whose files build on each other in this order. Internal to the mode.
  *
  *     sync_rounds.c  messages, batches, whose frames a round wants
+ *     sync_guard.c   what clients add to a step, kept apart and compared (--screen, --average, --clip-norm)
  *     sync_step.c    a step: activations, gradients, the update of the clients' half
  *     sync_state.c   the clients' half as a whole: statistics, STATE, GIVE_STATE
  *     sync_epoch.c   phases, evaluation, reports, checkpoints
@@ -12,6 +13,7 @@
 #define CWI_SYNC_SERVER_H
 
 #include "modes/batch_room.h"
+#include "modes/guard.h"
 #include "modes/sync.h"
 
 typedef enum sync_stage {
@@ -61,6 +63,7 @@ typedef struct cwi_sync_server {
     uint8_t *coded_update; /* the averaged gradient as it is sent */
     size_t coded_capacity;
     cwi_batch_room batch;
+    cwi_guard guard;
     cw_status (*then)(struct cwi_sync_server *s, cw_error *err); /* what waits for a client's state */
     size_t giver;                                                /* that client */
     bool averaged;                                               /* it is to take the averaged buffers first */
@@ -87,6 +90,22 @@ uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
 void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
 /* What logs and pages tell of the server now; good until the next call. */
 const cw_server_status *cwi_sync_status(cwi_sync_server *s);
+
+/* ---- where the guard is active ---- */
+
+cw_status cwi_sync_guard_open(cwi_sync_server *s, cw_error *err);
+/* Ballots for the clients' half, whose size is known by then. */
+cw_status cwi_sync_guard_size(cwi_sync_server *s, cw_error *err);
+cw_status cwi_sync_guard_begin_step(cwi_sync_server *s, cw_error *err);
+/* The server's half has the statistics that this client's batches of the step begin from. */
+cw_status cwi_sync_guard_begin_batch(cwi_sync_server *s, size_t client, cw_error *err);
+/* The half's gradient of n samples is the client's, as is what became of the statistics (s->now). */
+cw_status cwi_sync_guard_take_batch(cwi_sync_server *s, size_t client, size_t n, cw_error *err);
+/* The half gets the averages. */
+cw_status cwi_sync_guard_finish_batches(cwi_sync_server *s, cw_error *err);
+/* s->average becomes that of the clients' gradients, or of their statistics. */
+void cwi_sync_guard_finish_grads(cwi_sync_server *s);
+void cwi_sync_guard_finish_statistics(cwi_sync_server *s);
 
 /* ---- a step ---- */
 

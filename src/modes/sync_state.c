@@ -17,7 +17,10 @@ cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_m
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its batch-norm statistics");
     const uint64_t samples = s->clients[client].samples;
-    cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(samples, s->expected), s->actual == 0);
+    if (s->guard.active)
+        CWI_TRY(cwi_ballot_give(&s->guard.client_buffers, client, s->flat, 1, false, (double)samples, err));
+    else
+        cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(samples, s->expected), s->actual == 0);
     s->actual += samples;
     s->totals.up.weights += msg->blob_size;
     return CW_OK;

@@ -71,6 +71,13 @@ static inline void cwi_transport_limit_queue(cw_transport *t, uint64_t bytes)
     t->queue_limit = bytes;
 }
 
+/* The largest frame that either end has reason to send; never more than before. */
+static inline void cwi_transport_limit_frames(cw_transport *t, uint64_t bytes)
+{
+    if (bytes < t->options.max_frame)
+        t->options.max_frame = (uint32_t)bytes;
+}
+
 /* CW_ERR_TIMEOUT: a server drops a client for which so many bytes wait. */
 static inline cw_status cwi_fail_overflow(const cw_transport *t, uint64_t waiting, cw_error *err)
 {

@@ -34,6 +34,21 @@ static cw_status open_halves(cw_server *s, const cw_server_options *options, cw_
     return CW_OK;
 }
 
+/* The largest frame that a client may send, by the model: a batch with its labels, its half's gradient or statistics.
+ * What is larger comes from no honest one. Beside an unknown half of the clients nothing is known. */
+static uint64_t largest_incoming(const cw_server *s)
+{
+    enum { LABEL = 4, NAMES = 1 << 20 };
+    float somewhere;
+    const uint64_t batch = (uint64_t)s->setup.config.batch;
+    const cw_tensor x = cwi_setup_smashed(&s->setup, &somewhere, batch);
+    const cw_tensor update = cwi_half_vector(s->mirror, &somewhere);
+    uint64_t largest = CWI_MAX(cw_codec_bound(s->setup.up, &x), cw_codec_bound(s->setup.eval_up, &x));
+    largest = CWI_MAX(largest, cw_codec_bound(s->setup.update, &update));
+    largest = CWI_MAX(largest, cw_half_buffer_count(s->mirror) * sizeof(float));
+    return largest + batch * LABEL + NAMES;
+}
+
 /* What waits for a client that reads slowly, but reads: a few frames of the largest kind. */
 static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t welcome_size, cw_error *err)
 {
@@ -51,6 +66,8 @@ static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t
     if (s->setup.client_state)
         largest = CWI_MAX(largest, (size_t)UNKNOWN);
     cwi_transport_limit_queue(transport, (uint64_t)FRAMES * largest + SMALL_FRAMES);
+    if (s->setup.model && !s->setup.client_state && !s->setup.any_targets)
+        cwi_transport_limit_frames(transport, CWI_MAX(largest_incoming(s), (uint64_t)largest + SMALL_FRAMES));
     return CW_OK;
 }
 

@@ -229,6 +229,8 @@ static void add_server(json_t *live, const live_state *s)
     json_object_set_new(live, "link", rates_json(&s->rates));
     json_object_set_new(live, "clients", clients_json(s));
     json_object_set_new(live, "client_count", json_integer((json_int_t)v->count));
+    const char *screen = json_string_value(json_object_get(s->about, "screen"));
+    json_object_set_new(live, "screening", json_boolean(screen && strcmp(screen, "off") != 0));
     json_object_set_new(live, "refused", json_integer((json_int_t)v->refused));
 }
 

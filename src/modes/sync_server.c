@@ -138,6 +138,7 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
     const bool own = msg->type == CW_MSG_JOIN;
     s->clients[member] = (client_work){.samples = msg->samples,
                                        .waited_for = s->clients[member].waited_for,
+                                       .late = s->clients[member].late,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
     return own ? describe_half(s, msg, err) : CW_OK;
@@ -168,6 +169,8 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
         return cwi_sync_take_eval_batch(s, member, msg, err);
     if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame))
         return CW_OK;
+    if (cwi_sync_is_stale(s, member, msg))
+        return CW_OK;
     return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
                     cw_msg_name(msg->type), msg->epoch, msg->step);
 }
@@ -188,6 +191,7 @@ static void take_turn(cwi_sync_server *s, size_t client, cw_frame *frame)
 static cw_status advance(void *state, cw_error *err)
 {
     cwi_sync_server *s = state;
+    cwi_sync_check_deadline(s);
     while (rule_of(s->stage) && cwi_session_count(s->session, CWI_MEMBER_ACTIVE)) {
         size_t client;
         cw_frame frame;
@@ -200,7 +204,8 @@ static cw_status advance(void *state, cw_error *err)
     return CW_OK;
 }
 
-/* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE. */
+/* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE.
+ */
 static void go_on_from_here(cwi_sync_server *s)
 {
     const bool training = s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_CLIENT_GRADS;

@@ -143,6 +143,5 @@ cwi_control cwi_link_ack(cwi_link *l, uint64_t server)
 {
     l->owed = l->owed_frames = 0;
     l->owed_since = 0;
-    return (cwi_control){
-        .kind = CWI_CONTROL_ACK, .server = server, .expected = cwi_link_expected(l), .have = l->have};
+    return (cwi_control){.kind = CWI_CONTROL_ACK, .server = server, .expected = cwi_link_expected(l), .have = l->have};
 }

@@ -47,13 +47,13 @@ typedef struct cwi_kept_frame {
 
 /* One end of a link. Zero-initialize. */
 typedef struct cwi_link {
-    bool joined;       /* the other end knows control chunks */
-    bool broken;       /* its connection is known to be: frames are kept alone */
-    double since;      /* clock when it broke */
-    uint32_t taken;    /* number of the last frame that was taken; 0: none */
-    uint32_t have;     /* bytes of the one behind it */
+    bool joined;                                       /* the other end knows control chunks */
+    bool broken;                                       /* its connection is known to be: frames are kept alone */
+    double since;                                      /* clock when it broke */
+    uint32_t taken;                                    /* number of the last frame that was taken; 0: none */
+    uint32_t have;                                     /* bytes of the one behind it */
     uint64_t taken_bytes, released_bytes, given_bytes; /* in; out: frames that the other end has; and its next one */
-    uint64_t owed;     /* bytes taken since the last ACK */
+    uint64_t owed;                                     /* bytes taken since the last ACK */
     uint32_t owed_frames;
     double owed_since; /* clock of the first of them; 0: none; below: an ACK is due at once */
     cwi_kept_frame *first, *last;

@@ -18,10 +18,10 @@ typedef struct zmq_transport {
     cwi_doorkeeper *doorkeeper;
     cwi_gate *gate;
     cwi_backlog backlog;
-    double flushed;    /* clock of the last try */
-    double looked;     /* clock of the last look at all links */
+    double flushed;               /* clock of the last try */
+    double looked;                /* clock of the last look at all links */
     uint32_t ended, ended_before; /* connections that had ended by then, and by the look before */
-    cwi_peer server;   /* a client's only one */
+    cwi_peer server;              /* a client's only one */
     cwi_monitor monitor;
     uint32_t connected;      /* a client's connections that were seen to */
     uint32_t resumed_before; /* frames before this one were not sent behind the last RESUME */

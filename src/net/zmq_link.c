@@ -208,8 +208,8 @@ static void on_resume(zmq_transport *z, cwi_peer *peer, const cwi_control *c)
 {
     cwi_link *l = &peer->link;
     const bool ours = c->server == z->id || c->server == 0, heard = l->taken || peer->frames_out;
-    const bool known = !peer->dropped && l->joined && ours &&
-                       cwi_link_release(l, c->expected, 0, cwi_number_after(peer->frames_out));
+    const bool known =
+        !peer->dropped && l->joined && ours && cwi_link_release(l, c->expected, 0, cwi_number_after(peer->frames_out));
     const bool joins = !peer->dropped && !l->joined && c->server == 0;
     cwi_backlog_forget(&z->backlog, peer->name);
     give_up_begun(z, peer);

@@ -10,11 +10,11 @@
 typedef struct cwi_monitor {
     void *socket;
     bool encrypted;
-    bool succeeded; /* a handshake, ever */
-    int failures;   /* handshakes that make one doubt, before the first that succeeded */
-    uint32_t connected; /* connections so far */
+    bool succeeded;       /* a handshake, ever */
+    int failures;         /* handshakes that make one doubt, before the first that succeeded */
+    uint32_t connected;   /* connections so far */
     const char *hopeless; /* why connecting is; NULL: it is not */
-    bool up;            /* the last of them is not known to be broken */
+    bool up;              /* the last of them is not known to be broken */
 } cwi_monitor;
 
 /* Of a socket that does not connect yet. */

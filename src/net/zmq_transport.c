@@ -24,10 +24,10 @@ enum {
     BACKLOG = 1024,
     HWM_EXTRA = 64, /* messages that may wait at a client besides the queue limit of transport.h */
     SERVER_HWM =
-        4096,     /* at a server, for each client: 128 MiB that go out while the server works; the rest is backlog */
+        4096,       /* at a server, for each client: 128 MiB that go out while the server works; the rest is backlog */
     CLOSE_MS = 200, /* for which a client's last word may take at least */
-    LOOK_MS = 250, /* between two looks at the clock while nothing comes */
-    FLUSH_MS = 2, /* between two tries to hand over more of the backlog */
+    LOOK_MS = 250,  /* between two looks at the clock while nothing comes */
+    FLUSH_MS = 2,   /* between two tries to hand over more of the backlog */
     DROPPED_SECONDS = 10, /* for which what was sent to a peer before it was dropped may go on waiting */
 };
 
@@ -220,9 +220,9 @@ static cw_status send_to_client(zmq_transport *z, cw_peer name, const void *byte
     cwi_peer_answered(z->peers, peer);
     CWI_TRY(cwi_zmq_keep(z, peer, bytes, size, err));
     cwi_outgoing o = {.id = peer->id, .bytes = bytes, .size = size, .number = peer->frames_out};
-    int failed = peer->link.broken                         ? EHOSTUNREACH
+    int failed = peer->link.broken                     ? EHOSTUNREACH
                  : cwi_backlog_find(&z->backlog, name) ? EAGAIN
-                                                           : cwi_zmq_push_frame(z, &o);
+                                                       : cwi_zmq_push_frame(z, &o);
     if (failed == EHOSTUNREACH && peer->link.joined) { /* it goes when the client is back */
         cwi_zmq_broke(peer);
         failed = 0;

@@ -61,7 +61,8 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
     CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &size, err));
     const cwi_session_options options = {.members = (size_t)config->clients,
                                          .timeout = config->timeout,
-                                         .join_timeout = config->join_timeout > 0 ? config->join_timeout : (double)INFINITY,
+                                         .join_timeout =
+                                             config->join_timeout > 0 ? config->join_timeout : (double)INFINITY,
                                          .grace = config->grace,
                                          .welcome = s->welcome,
                                          .welcome_size = size,

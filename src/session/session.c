@@ -199,8 +199,7 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
-    s->members[place] =
-        (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
+    s->members[place] = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
     cwi_session_owes_from_now(s, place);
     cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);

@@ -179,6 +179,7 @@ typedef struct cw_answerer_stats {
     size_t clients_now;
     double p50, p95, p99, slowest; /* seconds; 0 before any answer; percentiles to 10% */
     cw_net_stats net;
+    double seconds; /* of all answers together */
 } cw_answerer_stats;
 
 /* The transport listens and stays the caller's. CW_ERR_INVALID, CW_ERR_MISMATCH (a tail that does not take what crosses

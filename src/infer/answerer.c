@@ -11,6 +11,7 @@
 #include "infer/greeting.h"
 #include "infer/network.h"
 #include "net/transport.h"
+#include "record/report.h"
 #include "session/session.h"
 
 enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
@@ -41,16 +42,31 @@ struct cw_answerer {
     size_t *order;        /* of one sample's outputs */
     cw_answerer_stats stats;
     uint64_t latency[BUCKETS];
+    double told; /* clock of the last STATUS event */
 };
 
 /* ---- telling ---- */
 
-static void log_sentence(void *run, const char *sentence)
+static void log_notice(void *run, const cwi_notice *n)
 {
-    const cw_hooks *hooks = ((cw_answerer *)run)->options.hooks;
-    const cw_event event = {.kind = CW_EVENT_LOG, .text = sentence};
-    if (hooks && hooks->event)
-        hooks->event(hooks->ctx, &event);
+    const cw_event event = {.text = n->text, .name = n->name, .level = n->warning ? CW_LOG_WARN : CW_LOG_INFO};
+    cwi_hooks_notice(((cw_answerer *)run)->options.hooks, &event, n->member == SIZE_MAX ? -1 : (int)n->member,
+                     n->about.address, n->about.key);
+}
+
+/* Ticks come with each batch; five times a second it is told. */
+static void tell_status(void *run)
+{
+    static const double often = 0.2;
+    cw_answerer *a = run;
+    const cw_hooks *hooks = a->options.hooks;
+    const double now = cwi_seconds();
+    if (!hooks || !hooks->event || now - a->told < often)
+        return;
+    a->told = now;
+    const cw_answerer_stats stats = cw_answerer_get_stats(a);
+    const cw_event event = {.kind = CW_EVENT_STATUS, .answerer = &stats};
+    hooks->event(hooks->ctx, &event);
 }
 
 static void count_latency(cw_answerer *a, double seconds)
@@ -58,6 +74,7 @@ static void count_latency(cw_answerer *a, double seconds)
     const double bucket = seconds > 1e-6 ? log(seconds * 1e6) / log(1.1) : 0;
     a->latency[bucket < BUCKETS - 1 ? (size_t)bucket : BUCKETS - 1]++;
     a->stats.slowest = CWI_MAX(a->stats.slowest, seconds);
+    a->stats.seconds += seconds;
 }
 
 static double percentile(const cw_answerer *a, double share)
@@ -215,7 +232,8 @@ static const cwi_work work = {.admit = admit,
                               .lost = lost,
                               .owes = owes,
                               .finished = finished,
-                              .log = log_sentence};
+                              .log = log_notice,
+                              .time_passed = tell_status};
 
 /* ---- answers go out ---- */
 

@@ -7,6 +7,7 @@
 #define CWI_MODE_H
 
 #include "record/report.h"
+#include "record/watch.h"
 #include "session/guest.h"
 #include "session/session.h"
 
@@ -30,6 +31,7 @@ struct cw_server {
     bool owns_half, owns_mirror; /* else they are the caller's */
     uint8_t *welcome;            /* WELCOME's blob */
     cwi_progress from;           /* where the run begins */
+    cwi_watch watch;             /* what it tells of itself */
 };
 
 /* A client's role. */
@@ -51,6 +53,9 @@ struct cw_client {
     void *state; /* the mode's */
     bool owns_half;
 };
+
+/* What its clients are at, as of now; the mode's traffic. Lives until the next call. */
+const cw_server_status *cwi_server_status(cw_server *server, const cw_epoch_report *totals);
 
 struct cwi_mode {
     const char *name, *summary;

@@ -259,7 +259,7 @@ static cw_status train_on(sync_client *c, cw_error *err)
 /* Of the whole batch: its mean over the samples of all micro-batches. */
 static cw_status send_gradient(sync_client *c, double loss, cw_error *err)
 {
-    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss);
+    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss, NULL);
     cw_msg msg = message(c, CW_MSG_CLIENT_GRAD);
     msg.samples = c->batch_n;
     c->waiting = WAITING_UPDATE;
@@ -341,7 +341,7 @@ static cw_status evaluate_on(sync_client *c, cw_error *err)
 static cw_status on_result(sync_client *c, cw_error *err)
 {
     c->step++;
-    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0);
+    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0, NULL);
     return evaluate_on(c, err);
 }
 

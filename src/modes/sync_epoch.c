@@ -46,13 +46,6 @@ static cw_status begin_phase(cwi_sync_server *s, cw_error *err)
     return CW_OK;
 }
 
-static void count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down)
-{
-    const cw_net_stats stats = cw_transport_stats(s->session->box.transport);
-    up->socket = s->before_up + stats.bytes_received;
-    down->socket = s->before_down + stats.bytes_sent;
-}
-
 static cw_status save(cwi_sync_server *s, const cwi_progress *at, cw_error *err)
 {
     cw_half *const halves[] = {s->server->mirror, s->server->half};
@@ -70,7 +63,7 @@ static cw_status save_within_epoch(cwi_sync_server *s, cw_error *err)
                        .seconds = cwi_seconds() - s->server->report.began,
                        .up = s->totals.up,
                        .down = s->totals.down};
-    count_socket(s, &at.up, &at.down);
+    cwi_sync_count_socket(s, &at.up, &at.down);
     return save(s, &at, err);
 }
 
@@ -131,7 +124,7 @@ cw_status cwi_sync_take_eval_batch(cwi_sync_server *s, size_t client, const cw_m
     reply.loss = loss.mean * (double)msg->samples;
     reply.correct = loss.correct;
     cwi_report_step(&s->server->report, CW_EVENT_EVAL, (int)s->epoch, msg->step + 1,
-                    cwi_sync_batches(s, client, c->test_samples), 0);
+                    cwi_sync_batches(s, client, c->test_samples), 0, NULL);
     return cwi_outbox_send(&s->session->box, s->session->members[client].peer, &reply, err);
 }
 
@@ -165,7 +158,7 @@ cw_status cwi_sync_finish_epoch(cwi_sync_server *s, cw_error *err)
     r->test_loss = samples ? loss / (double)samples : 0;
     r->test_accuracy = samples ? (double)correct / (double)samples : 0;
     r->clients = (int)cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
-    count_socket(s, &r->up, &r->down);
+    cwi_sync_count_socket(s, &r->up, &r->down);
     cwi_report_epoch(&s->server->report, r);
     CWI_TRY(save(s, &(cwi_progress){.epoch = r->epoch + 1}, err));
     if (++s->epoch < (uint32_t)s->setup->config.epochs)

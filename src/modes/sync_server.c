@@ -141,7 +141,10 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
                                        .late = s->clients[member].late,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
-    return own ? describe_half(s, msg, err) : CW_OK;
+    if (own)
+        CWI_TRY(describe_half(s, msg, err));
+    cwi_watch_joined(&s->server->watch, member, msg->samples);
+    return CW_OK;
 }
 
 /* Whether the round wants this of the client, or it comes early: a client whose activations were taken sends its
@@ -167,8 +170,11 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
     if (s->stage == STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
         cwi_session_is_active(s->session, member) && cwi_barrier_owes(&s->barrier, member) && msg->epoch == s->epoch)
         return cwi_sync_take_eval_batch(s, member, msg, err);
-    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame))
+    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame)) {
+        if (msg->type == CW_MSG_ACTIVATION)
+            cwi_watch_batch_came(&s->server->watch, member);
         return CW_OK;
+    }
     if (cwi_sync_is_stale(s, member, msg))
         return CW_OK;
     return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
@@ -188,9 +194,8 @@ static void take_turn(cwi_sync_server *s, size_t client, cw_frame *frame)
         cwi_session_lose(s->session, client, status, err.message);
 }
 
-static cw_status advance(void *state, cw_error *err)
+static cw_status take_rounds(cwi_sync_server *s, cw_error *err)
 {
-    cwi_sync_server *s = state;
     cwi_sync_check_deadline(s);
     while (rule_of(s->stage) && cwi_session_count(s->session, CWI_MEMBER_ACTIVE)) {
         size_t client;
@@ -202,6 +207,15 @@ static cw_status advance(void *state, cw_error *err)
         CWI_TRY(rule_of(s->stage)->finish(s, err));
     }
     return CW_OK;
+}
+
+static cw_status advance(void *state, cw_error *err)
+{
+    cwi_sync_server *s = state;
+    cwi_watch_work_begins(&s->server->watch);
+    const cw_status status = take_rounds(s, err);
+    cwi_watch_work_ends(&s->server->watch);
+    return status;
 }
 
 /* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE.
@@ -223,6 +237,7 @@ static void go_on_from_here(cwi_sync_server *s)
 static void lost(void *state, size_t member)
 {
     cwi_sync_server *s = state;
+    cwi_watch_lost(&s->server->watch, member);
     cwi_barrier_drop(&s->barrier, member);
     cwi_labels_forget(&s->names, s->server, member);
     s->clients[member].waited_for = false;
@@ -271,9 +286,20 @@ static bool finished(const void *state)
     return ((const cwi_sync_server *)state)->stage == STAGE_FINISHED;
 }
 
-static void log_sentence(void *state, const char *sentence)
+static void log_notice(void *state, const cwi_notice *n)
 {
-    cwi_report_log(&((cwi_sync_server *)state)->server->report, "%s", sentence);
+    const cwi_report *report = &((cwi_sync_server *)state)->server->report;
+    const cw_event event = {
+        .text = n->text, .name = n->name, .level = n->warning ? CW_LOG_WARN : CW_LOG_INFO, .epochs = report->epochs};
+    cwi_hooks_notice(report->hooks, &event, n->member == SIZE_MAX ? -1 : (int)n->member, n->about.address,
+                     n->about.key);
+}
+
+static void tell_status(void *state)
+{
+    cwi_sync_server *s = state;
+    const cw_event event = {.kind = CW_EVENT_STATUS, .epochs = s->server->report.epochs, .server = cwi_sync_status(s)};
+    cwi_report_emit(&s->server->report, &event);
 }
 
 const cwi_work cwi_sync_work = {
@@ -286,5 +312,6 @@ const cwi_work cwi_sync_work = {
     .joined = joined,
     .owes = owes,
     .finished = finished,
-    .log = log_sentence,
+    .log = log_notice,
+    .time_passed = tell_status,
 };

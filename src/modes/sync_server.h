@@ -87,6 +87,10 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
 cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, size_t client, uint32_t ticket);
 /* Of the batch at hand, uncoded. */
 uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
+/* All bytes so far, at the socket. */
+void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
+/* For who watches the run. */
+const cw_server_status *cwi_sync_status(cwi_sync_server *s);
 
 /* ---- a step ---- */
 

@@ -25,6 +25,7 @@ cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err)
         s->expected += c->batch;
     }
     cwi_sync_open_round(s, STAGE_ACTIVATIONS, OWING_MICRO_BATCHES);
+    cwi_watch_begin_step(&s->server->watch);
     if (s->tickets > 1)
         cwi_micro_sums_clear(&s->micro);
     return cwi_half_sum_clear(s->server->half, err);
@@ -128,6 +129,7 @@ cw_status cwi_sync_take_activation(cwi_sync_server *s, size_t client, const cw_m
         (void)cw_half_put(s->server->half, CW_HALF_BUFFER, s->statistics, NULL);
         return status;
     }
+    cwi_watch_batch_taken(&s->server->watch, client, loss.mean);
     s->actual += n;
     s->totals.up.payload += msg->blob_size;
     s->totals.up.raw += cwi_sync_raw_bytes(s);
@@ -181,7 +183,7 @@ cw_status cwi_sync_finish_activations(cwi_sync_server *s, cw_error *err)
     s->totals.lr = lr;
     CWI_TRY(cw_half_step(half, lr, err));
     cwi_report_step(&s->server->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
-                    s->sum_loss / (double)s->sum_samples);
+                    s->sum_loss / (double)s->sum_samples, cwi_sync_status(s));
     s->expected = 0;
     for (size_t i = 0; i < s->count; i++)
         s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].batch : 0;
@@ -242,6 +244,7 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
     }
     broadcast_update(s, s->coded_update, size);
+    cwi_watch_end_step(&s->server->watch);
     if (++s->step < s->goal)
         return cwi_sync_begin_step(s, err);
     cwi_sync_await_train_done(s);

@@ -9,6 +9,7 @@
 #define CWI_PEER_TABLE_H
 
 #include "net/link.h"
+#include "net/transport.h"
 
 enum { CWI_ROUTING_ID_SIZE = 17, CWI_ROUTING_ID_MARK = 'c' };
 
@@ -21,6 +22,7 @@ typedef struct cwi_peer {
     cwi_assembly in;
     uint32_t frames_out; /* number of the last frame sent to it; 0: none yet */
     cwi_link link;
+    cwi_peer_about about;
 } cwi_peer;
 
 typedef struct cwi_peer_table cwi_peer_table;

@@ -13,6 +13,18 @@ typedef struct cwi_link_state {
     uint64_t moved;      /* bytes of frames that have crossed it, both ways */
     uint64_t generation; /* clients: how often the server has begun anew, and knows nothing of us */
 } cwi_link_state;
+/* What a server knows of one of its clients. */
+typedef struct cwi_peer_about {
+    char address[48];        /* numeric; "": unknown, or within the process */
+    char key[41];            /* its public key in Z85; "": without encryption */
+    uint64_t received, sent; /* bytes of its frames, without the transport's own framing */
+} cwi_peer_about;
+
+/* A client that was turned away before it could send anything. */
+typedef struct cwi_refusal {
+    char address[48], key[41];
+    uint64_t more; /* others since the last one that was told, of which nothing is kept */
+} cwi_refusal;
 
 typedef struct cwi_transport_ops {
     cw_status (*send)(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);
@@ -22,6 +34,9 @@ typedef struct cwi_transport_ops {
     bool (*link)(cw_transport *t, cw_peer peer, cwi_link_state *out);
     int (*poll_fd)(cw_transport *t);
     void (*close)(cw_transport *t, int linger_ms); /* frees t, but not its endpoint */
+    /* Optional, of servers. False: no such peer; nobody was refused since the last call. */
+    bool (*about)(cw_transport *t, cw_peer peer, cwi_peer_about *about);
+    bool (*refused)(cw_transport *t, cwi_refusal *refusal);
 } cwi_transport_ops;
 
 struct cw_transport {
@@ -60,6 +75,17 @@ static inline cw_status cwi_fail_overflow(const cw_transport *t, uint64_t waitin
 {
     return cwi_fail(err, CW_ERR_TIMEOUT, "%s: this client does not read: %llu bytes wait for it, at most %llu may",
                     t->endpoint, (unsigned long long)waiting, (unsigned long long)t->queue_limit);
+}
+
+static inline bool cwi_transport_about(cw_transport *t, cw_peer peer, cwi_peer_about *about)
+{
+    *about = (cwi_peer_about){.received = 0};
+    return t->ops->about && t->ops->about(t, peer, about);
+}
+
+static inline bool cwi_transport_refused(cw_transport *t, cwi_refusal *refusal)
+{
+    return t->ops->refused && t->ops->refused(t, refusal);
 }
 
 /* A kind of transport: one file with one of these, and a line in net.c. */

@@ -232,6 +232,7 @@ static cw_status send_to_client(zmq_transport *z, cw_peer name, const void *byte
     if (failed)
         CWI_TRY(send_later(z, peer, &o, err));
     count_sent(z, size);
+    peer->about.sent += size;
     return CW_OK;
 }
 
@@ -296,6 +297,22 @@ static void drop(zmq_transport *z, cwi_peer *peer)
     cwi_assembly_reset(&peer->in);
 }
 
+/* A word that ZeroMQ knows of a message's connection. */
+static void take_word(zmq_msg_t *message, const char *property, char *word, size_t size)
+{
+    const char *text = zmq_msg_gets(message, property);
+    snprintf(word, size, "%s", text ? text : "");
+}
+
+/* Where a client's frame comes from; it may have moved. */
+static void note_origin(cwi_peer *peer, zmq_msg_t *message)
+{
+    if (peer->in.bytes)
+        return; /* within a frame */
+    take_word(message, "Peer-Address", peer->about.address, sizeof peer->about.address);
+    take_word(message, "User-Id", peer->about.key, sizeof peer->about.key);
+}
+
 /* What comes twice, or behind a gap, is not taken. */
 static cw_status take_chunk(zmq_transport *z, cwi_peer *peer, const uint8_t *chunk, size_t size, cw_frame *out,
                             cw_error *err)
@@ -339,6 +356,8 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     if (peer && peer->dropped && !cwi_zmq_take_control(z, peer, zmq_msg_data(&part), size))
         cwi_zmq_reset_dropped(z, peer);
     else if (peer && !peer->dropped) {
+        if (z->base.is_server)
+            note_origin(peer, &part);
         status = more ? cwi_fail(err, CW_ERR_PROTOCOL, "a message of several parts")
                       : take_chunk(z, peer, zmq_msg_data(&part), size, out, err);
         if (status != CW_OK && status != CW_END)
@@ -348,6 +367,7 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     CWI_TRY(skip_parts(z, more, err));
     if (status == CW_OK) {
         out->peer = peer->name;
+        peer->about.received += out->size;
         z->base.stats.frames_received++;
     }
     return status;
@@ -423,6 +443,19 @@ static void zmq_transport_drop(cw_transport *t, cw_peer name)
         drop(z, peer);
 }
 
+static bool zmq_transport_about(cw_transport *t, cw_peer name, cwi_peer_about *about)
+{
+    const cwi_peer *peer = t->is_server ? cwi_peer_find(self(t)->peers, name) : NULL;
+    if (peer)
+        *about = peer->about;
+    return peer != NULL;
+}
+
+static bool zmq_transport_refused(cw_transport *t, cwi_refusal *refusal)
+{
+    return cwi_doorkeeper_refused(self(t)->doorkeeper, refusal);
+}
+
 static int zmq_transport_poll_fd(cw_transport *t)
 {
     int fd = -1;
@@ -471,6 +504,8 @@ static const cwi_transport_ops zmq_ops = {
     .link = cwi_zmq_link_state,
     .poll_fd = zmq_transport_poll_fd,
     .close = zmq_transport_close,
+    .about = zmq_transport_about,
+    .refused = zmq_transport_refused,
 };
 
 static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)

@@ -66,6 +66,7 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
                                          .grace = config->grace,
                                          .welcome = s->welcome,
                                          .welcome_size = size,
+                                         .keys_are_identities = true,
                                          .learn = s->setup.client_state,
                                          .fingerprint = cw_half_fingerprint(s->mirror)};
     CWI_TRY(limit_queue(s, transport, size, err));
@@ -85,6 +86,7 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
     CWI_TRY(cwi_run_folder_check(config, err));
     CWI_TRY(cwi_setup_open_halves(config, options->half, options->client_half, &s->setup, err));
     cwi_report_open(&s->setup, options->hooks, &s->report);
+    CWI_TRY(cwi_watch_open(&s->watch, (size_t)s->setup.config.clients, err));
     CWI_TRY(open_halves(s, options, err));
     cw_half *const halves[] = {s->mirror, s->half};
     CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &s->from, err));
@@ -117,6 +119,7 @@ void cw_server_destroy(cw_server **server)
     if (s->mode)
         s->mode->close_server(s->state);
     cwi_session_close(&s->session);
+    cwi_watch_close(&s->watch);
     if (s->owns_half)
         cw_half_destroy(&s->half);
     if (s->owns_mirror)

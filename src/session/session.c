@@ -82,17 +82,41 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
 
 /* ---- refusing and losing ---- */
 
+/* Who had the place may take it again. */
+static void vacate(cwi_member *m)
+{
+    const cwi_member had = *m;
+    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = had.token};
+    memcpy(m->key, had.key, sizeof m->key);
+}
+
 /* Where the server knows no half like the members', the first of them says what it is. */
 static bool is_first(const cwi_session *s)
 {
     return s->options.learn && !s->begun && !cwi_session_count(s, CWI_MEMBER_READY);
 }
 
-static void say(cwi_session *s, const char *what, const char *why)
+static void tell(cwi_session *s, cwi_notice notice, cw_peer peer)
+{
+    (void)cwi_transport_about(s->box.transport, peer, &notice.about);
+    s->work->log(s->run, &notice);
+}
+
+/* That a client is lost, or a peer (member SIZE_MAX) was refused. */
+static void warn(cwi_session *s, const char *name, size_t member, cw_peer peer, const char *what, const char *why)
 {
     char sentence[sizeof((cw_error *)0)->message + 60];
     snprintf(sentence, sizeof sentence, "%s: %s", what, why);
-    s->work->log(s->run, sentence);
+    s->refused += member == SIZE_MAX;
+    tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, peer);
+}
+
+static void tell_of(cwi_session *s, size_t member, bool warning, const char *name, const char *what)
+{
+    char sentence[200];
+    snprintf(sentence, sizeof sentence, "client %zu: %s", member + 1, what);
+    tell(s, (cwi_notice){.warning = warning, .name = name, .text = sentence, .member = member},
+         s->members[member].peer);
 }
 
 /* Tells a peer what is wrong and hears no more of it. */
@@ -112,9 +136,9 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
     const bool was_active = m->state == CWI_MEMBER_ACTIVE; /* those who fail to join must not prolong the wait */
     char who[40];
     snprintf(who, sizeof who, "client %zu is out", member + 1);
-    say(s, who, why);
+    warn(s, "client_lost", member, m->peer, who, why);
     refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
-    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    vacate(m);
     if (is_first(s))
         s->options.fingerprint = 0;
     s->work->lost(s->run, member);
@@ -126,41 +150,59 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
 
 /* ---- joining ---- */
 
-/* Its old place for a client that comes back, by its token, or where this server has begun anew as it says itself; else
- * the first that nobody had, else any vacant one. */
-static size_t place_for(const cwi_session *s, uint64_t token, uint32_t wish)
+/* Who asks for a place. */
+typedef struct applicant {
+    uint64_t token;
+    uint32_t wish;   /* the place that it had, as it says itself */
+    const char *key; /* its public key; "": none counts */
+} applicant;
+
+/* Whether it is who has the place, or had it: by its key, or where there is none by its token. */
+static bool is_its_own(const cwi_member *m, const applicant *who)
+{
+    if (*who->key)
+        return strcmp(m->key, who->key) == 0;
+    return who->token && m->token == who->token;
+}
+
+static bool is_vacant(const cwi_member *m)
+{
+    return m->state == CWI_MEMBER_VACANT;
+}
+
+/* The place that it has now. */
+static size_t place_of(const cwi_session *s, const applicant *who)
+{
+    for (size_t i = 0; i < s->options.members; i++)
+        if (!is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
+            return i;
+    return SIZE_MAX;
+}
+
+/* Its old place for a client that comes back, or where this server has begun anew the one that it says it had; else the
+ * first that nobody had, else any vacant one. */
+static size_t place_for(const cwi_session *s, const applicant *who)
 {
     size_t fresh = SIZE_MAX, vacant = SIZE_MAX;
+    const uint32_t wish = who->wish;
     for (size_t i = 0; i < s->options.members; i++)
-        if (s->members[i].state == CWI_MEMBER_VACANT && token && s->members[i].token == token)
+        if (is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
             return i;
-    if (wish < s->options.members && s->members[wish].state == CWI_MEMBER_VACANT && !s->members[wish].token)
+    if (wish < s->options.members && is_vacant(&s->members[wish]) && !s->members[wish].token)
         return wish;
-    for (size_t i = 0; i < s->options.members; i++) {
-        const cwi_member *m = &s->members[i];
-        if (m->state != CWI_MEMBER_VACANT)
+    for (size_t i = s->options.members; i-- > 0;) {
+        if (!is_vacant(&s->members[i]))
             continue;
-        if (!m->token && fresh == SIZE_MAX)
-            fresh = i;
-        if (vacant == SIZE_MAX)
-            vacant = i;
+        vacant = i;
+        fresh = s->members[i].token ? fresh : i;
     }
     return fresh != SIZE_MAX ? fresh : vacant;
 }
 
 static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const char *why)
 {
-    say(s, "refused a client", why);
+    warn(s, "client_refused", SIZE_MAX, peer, "refused a client", why);
     refuse(s, peer, SIZE_MAX, status, why);
-}
-
-/* The place that a client with this token has now. */
-static size_t place_of(const cwi_session *s, uint64_t token)
-{
-    for (size_t i = 0; token && i < s->options.members; i++)
-        if (s->members[i].state != CWI_MEMBER_VACANT && s->members[i].token == token)
-            return i;
-    return SIZE_MAX;
 }
 
 /* It has lost its connection and its memory, or both: the place is its own, and what it was doing is not done. */
@@ -169,11 +211,9 @@ static void leave_to_itself(cwi_session *s, size_t place)
     static const char why[] = "it came back by another connection";
     cwi_member *m = &s->members[place];
     const bool active = m->state == CWI_MEMBER_ACTIVE;
-    char who[40];
-    snprintf(who, sizeof who, "client %zu", place + 1);
-    say(s, who, why);
+    tell_of(s, place, false, "client_again", why);
     refuse(s, m->peer, place, CW_ERR_CLOSED, why);
-    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    vacate(m);
     if (active && s->work->left)
         s->work->left(s->run, place);
     else
@@ -190,16 +230,21 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_VERSION, why);
         return;
     }
-    const size_t old = place_of(s, msg->token);
+    cwi_peer_about about = {.key = ""};
+    if (s->options.keys_are_identities)
+        (void)cwi_transport_about(s->box.transport, frame->peer, &about);
+    const applicant who = {.token = msg->token, .wish = msg->client, .key = about.key};
+    const size_t old = place_of(s, &who);
     if (old != SIZE_MAX)
         leave_to_itself(s, old);
-    const size_t place = old != SIZE_MAX ? old : place_for(s, msg->token, msg->client);
+    const size_t place = old != SIZE_MAX ? old : place_for(s, &who);
     if (place == SIZE_MAX) {
         snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
     s->members[place] = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
+    memcpy(s->members[place].key, about.key, sizeof s->members[place].key);
     cwi_session_owes_from_now(s, place);
     cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
@@ -229,7 +274,7 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
         snprintf(samples, sizeof samples, " with %llu samples", (unsigned long long)msg->samples);
     snprintf(sentence, sizeof sentence, "client %zu joined%s (%zu of %zu)", member + 1, samples, ready,
              s->options.members);
-    s->work->log(s->run, sentence);
+    tell(s, (cwi_notice){.name = "client_joined", .text = sentence, .member = member}, s->members[member].peer);
     return s->begun && s->work->joined ? s->work->joined(s->run, member, err) : CW_OK;
 }
 
@@ -281,7 +326,7 @@ static bool handle(cwi_session *s, cw_frame *frame)
     }
     if (member == SIZE_MAX) {
         const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
-        say(s, "refused a peer", why);
+        warn(s, "peer_refused", SIZE_MAX, frame->peer, "refused a peer", why);
         refuse(s, frame->peer, SIZE_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
         return false;
     }
@@ -340,13 +385,6 @@ cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
 /* A frame that is on its way is no silence: so many bytes of it, or of what the member is to answer, buy a second. */
 enum { BYTES_A_SECOND = 1024 };
 
-static void say_of(cwi_session *s, size_t member, const char *what)
-{
-    char who[40];
-    snprintf(who, sizeof who, "client %zu", member + 1);
-    say(s, who, what);
-}
-
 /* Its connection is broken: the place of one that takes part is held for a while. */
 static void wait_for(cwi_session *s, size_t member, const cwi_link_state *link)
 {
@@ -364,7 +402,7 @@ static void wait_for(cwi_session *s, size_t member, const cwi_link_state *link)
     }
     if (!m->broken) {
         snprintf(why, sizeof why, "its connection is broken; its place is held for %.0f s", grace);
-        say_of(s, member, why);
+        tell_of(s, member, true, "client_broken", why);
     }
     m->broken = true;
     cwi_session_owes_from_now(s, member);
@@ -377,7 +415,7 @@ static void check_silence(cwi_session *s, size_t member, const cwi_link_state *l
     const bool owes =
         m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, member));
     if (m->broken) {
-        say_of(s, member, "it is back");
+        tell_of(s, member, false, "client_back", "it is back");
         m->broken = false;
         cwi_session_owes_from_now(s, member);
     }
@@ -399,12 +437,32 @@ static void check_member(cwi_session *s, size_t member)
         check_silence(s, member, &link);
 }
 
+/* Those whom the transport has turned away before they could say anything. */
+static void tell_refusals(cwi_session *s)
+{
+    cwi_refusal refusal;
+    while (cwi_transport_refused(s->box.transport, &refusal)) {
+        char sentence[160], more[60] = "";
+        if (refusal.more)
+            snprintf(more, sizeof more, ", and %llu more", (unsigned long long)refusal.more);
+        snprintf(sentence, sizeof sentence, "refused a handshake: its key is not on the list%s", more);
+        cwi_notice notice = {.warning = true, .name = "handshake_refused", .text = sentence, .member = SIZE_MAX};
+        snprintf(notice.about.address, sizeof notice.about.address, "%s", refusal.address);
+        snprintf(notice.about.key, sizeof notice.about.key, "%s", refusal.key);
+        s->refused += 1 + refusal.more;
+        s->work->log(s->run, &notice);
+    }
+}
+
 cw_status cwi_session_tick(cwi_session *s, cw_error *err)
 {
+    tell_refusals(s);
     const double now = cwi_seconds();
     for (size_t i = 0; i < s->options.members; i++)
         if (s->members[i].state != CWI_MEMBER_VACANT)
             check_member(s, i);
+    if (s->work->time_passed)
+        s->work->time_passed(s->run);
     return go_on(s, now, err);
 }
 

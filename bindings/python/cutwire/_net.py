@@ -55,6 +55,9 @@ typedef struct {
     size_t step, steps;
     double loss;
     const cw_epoch_report *report;
+    int level;
+    const char *name;
+    const void *origin, *server, *answerer;
 } cw_event;
 typedef struct { void *ctx; void (*event)(void *ctx, const cw_event *event); volatile int *stop; } cw_hooks;
 
@@ -144,7 +147,7 @@ ERR_PROTOCOL, ERR_TIMEOUT, ERR_CANCELLED, ERR_BACKEND = 15, 16, 18, 20  # cw_sta
 F16, U8, I32, I64 = 3, 4, 5, 6  # cw_dtype
 TRAIN, EVAL = 0, 1  # cw_mode, and cw_split
 WEIGHT, GRADIENT, BUFFER, STATE, FIXED = range(5)  # cw_half_kind
-LOG, STEP, EVALUATED, EPOCH = range(4)  # cw_event_kind
+LOG, STEP, EVALUATED, EPOCH, STATUS = range(5)  # cw_event_kind
 SECRET, PUBLIC = 1, 2  # cw_key_kind
 
 ffi = _lib.ffi

@@ -68,6 +68,8 @@ static const option options[] = {
     {{"timeout", "SECONDS", "give up on a peer that owes an answer for so long", "120", false, true}, T_DOUBLE, FIELD(timeout), 0.1, 1e6},
     {{"join-timeout", "SECONDS", "how long to wait for clients, or for the server; 0: without end", "60", false, true}, T_DOUBLE, FIELD(join_timeout), 0, 1e6},
     {{"grace", "SECONDS", "server: how long the place of a client is held, and the others wait, when its connection breaks", "60", false, false}, T_DOUBLE, FIELD(grace), 0, 1e6},
+    {{"step-deadline", "SECONDS", "server: a step goes on without clients that are so late, where --quorum have done it; 0: all wait for all", "0", false, false}, T_DOUBLE, FIELD(step_deadline), 0, 1e6},
+    {{"quorum", "N", "server: clients that a step wants at least, however late they are", "1", false, false}, T_INT, FIELD(quorum), 1, 4096},
     {{"reconnect", "SECONDS", "client: how long to wait for a server that is out of reach or begins anew; 0: not at all", "600", false, true}, T_DOUBLE, FIELD(reconnect), 0, 1e6},
     {{"identity", "FILE", "client: keeps in this file who it is, so that it takes its place back when it is started again", "", false, true}, T_STRING, FIELD(identity), 0, 0},
     {{"allow-plaintext", NULL, "let unencrypted traffic leave this machine", "0", false, true}, T_BOOL, FIELD(allow_plaintext), 0, 1},

@@ -51,11 +51,13 @@ struct cw_config {
     /* how this process works; each role has its own */
     int threads; /* of the engine; 0: one per processor */
     int loader_threads;
-    double timeout;      /* seconds without a word from a peer that owes one */
-    double join_timeout; /* seconds to wait for clients to join (server) or for the server (client); 0: for ever */
-    double grace;        /* server: seconds for which a place is held whose connection broke */
-    double reconnect;    /* client: seconds to wait for a server out of reach, or that begins anew; 0: none */
-    char identity[256];  /* client: file with its token; "": a new one each time */
+    double timeout;       /* seconds without a word from a peer that owes one */
+    double join_timeout;  /* seconds to wait for clients to join (server) or for the server (client); 0: for ever */
+    double grace;         /* server: seconds for which a place is held whose connection broke */
+    double step_deadline; /* server: a step goes on without clients that are so many seconds late; 0: it never does */
+    int quorum;           /* server: clients that it wants at least */
+    double reconnect;     /* client: seconds to wait for a server out of reach, or that begins anew; 0: none */
+    char identity[256];   /* client: file with its token; "": a new one each time */
     bool allow_plaintext;
     bool own_data;      /* client: the whole local data set is its shard */
     char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */

@@ -67,6 +67,9 @@ struct cwi_mode {
     cw_status (*open_client)(cw_client *client, void **state, cw_error *err);
     void (*close_client)(void *state);
     cw_status (*take)(void *state, const cw_msg *msg, cw_error *err);
+    /* Whether it has put off work until no more frames are at hand, and that work. NULL: it never does. */
+    bool (*pending)(const void *state);
+    cw_status (*go_on)(void *state, cw_error *err);
     /* In place of all that: a run without a cut, in this process. */
     cw_status (*alone)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 };

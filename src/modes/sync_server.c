@@ -141,6 +141,7 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
     const bool own = msg->type == CW_MSG_JOIN;
     s->clients[member] = (client_work){.samples = msg->samples,
                                        .waited_for = s->clients[member].waited_for,
+                                       .late = s->clients[member].late,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
     if (own)
@@ -177,6 +178,8 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
             cwi_watch_batch_came(&s->server->watch, member);
         return CW_OK;
     }
+    if (cwi_sync_is_stale(s, member, msg))
+        return CW_OK;
     return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
                     cw_msg_name(msg->type), msg->epoch, msg->step);
 }
@@ -196,6 +199,7 @@ static void take_turn(cwi_sync_server *s, size_t client, cw_frame *frame)
 
 static cw_status take_rounds(cwi_sync_server *s, cw_error *err)
 {
+    cwi_sync_check_deadline(s);
     while (rule_of(s->stage) && cwi_session_count(s->session, CWI_MEMBER_ACTIVE)) {
         size_t client;
         cw_frame frame;
@@ -217,7 +221,8 @@ static cw_status advance(void *state, cw_error *err)
     return status;
 }
 
-/* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE. */
+/* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE.
+ */
 static void go_on_from_here(cwi_sync_server *s)
 {
     const bool training = s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_CLIENT_GRADS;

@@ -31,8 +31,12 @@ typedef struct client_work {
     uint64_t samples, test_samples, batch_size;
     bool synced;  /* has what the mirror has, where that is remote */
     size_t batch; /* samples of its batch in the step under way */
+    bool skipped; /* its work up to this step of this epoch came too late, or has not come yet, */
+    uint32_t skipped_epoch, skipped_step;
+    bool absent;     /* and nothing has come of it since */
+    uint32_t late;   /* steps of the run that went on without it */
     bool waited_for; /* it has lost its memory, joins again, and the round waits for what it owes */
-    double loss;  /* sums over the evaluation so far, kept apart so that their order never matters */
+    double loss;     /* sums over the evaluation so far, kept apart so that their order never matters */
     uint64_t correct, evaluated;
 } client_work;
 
@@ -49,9 +53,9 @@ typedef struct cwi_sync_server {
     uint32_t epoch, step, steps;
     uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
-    cwi_progress from; /* where the next epoch begins: at its first step, but for a run that goes on within one */
+    cwi_progress from;   /* where the next epoch begins: at its first step, but for a run that goes on within one */
     cwi_progress now_at; /* the step under way: the sums over those before it */
-    double sum_loss;   /* of the epoch's training */
+    double sum_loss;     /* of the epoch's training */
     uint64_t sum_correct, sum_samples;
     double phase_began;
     cwi_micro_sums micro;  /* with several tickets */
@@ -111,6 +115,12 @@ void cwi_sync_guard_finish_statistics(cwi_sync_server *s);
 
 cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err);
 void cwi_sync_await_train_done(cwi_sync_server *s);
+/* Where there is a deadline: the step goes on without those that are late. */
+void cwi_sync_check_deadline(cwi_sync_server *s);
+/* Who is not heard of is not waited for in the steps that follow. Whether it is such a one. */
+bool cwi_sync_leave_absent(cwi_sync_server *s, size_t client);
+/* What such a client sends of a step that has gone on without it. */
+bool cwi_sync_is_stale(cwi_sync_server *s, size_t client, const cw_msg *msg);
 /* Decodes a batch and runs the server's half forward and through the loss. */
 cw_status cwi_sync_run_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
                              cw_error *err);

@@ -20,6 +20,8 @@ cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err)
     for (size_t i = 0; i < s->count; i++) {
         client_work *c = &s->clients[i];
         c->batch = cwi_session_is_active(s->session, i) ? (size_t)cwi_sync_batch(s, i, s->step) : 0;
+        if (c->batch && cwi_sync_leave_absent(s, i))
+            c->batch = 0;
         s->expected += c->batch;
     }
     cwi_sync_open_round(s, STAGE_ACTIVATIONS, OWING_MICRO_BATCHES);

@@ -22,8 +22,9 @@ static cw_status parse(const char *path, const char *text, ssize_t size, uint64_
     for (size_t i = 0; good && i < DIGITS; i++)
         good = isxdigit((unsigned char)text[i]);
     *token = good ? strtoull(text, NULL, 16) : 0;
-    return *token ? CW_OK
-                  : cwi_fail(err, CW_ERR_CORRUPT, "%s is no client's identity: name a file that is not there yet", path);
+    return *token
+               ? CW_OK
+               : cwi_fail(err, CW_ERR_CORRUPT, "%s is no client's identity: name a file that is not there yet", path);
 }
 
 static cw_status read_token(const char *path, uint64_t *token, cw_error *err)

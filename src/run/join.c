@@ -59,6 +59,7 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
     c->has_setup = true;
     c->setup.client_state = required.client_state;
     c->setup.any_targets = required.any_targets;
+    c->setup.late_steps = required.late_steps;
     cwi_report_emulation(&c->report, &c->setup);
     cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
     c->setup.classes = classes;
@@ -225,10 +226,16 @@ cw_status cw_client_handle(cw_client *client, cw_frame *frame, cw_error *err)
     return status;
 }
 
+/* Whether it has put off work for frames that may have come already. */
+static bool is_pending(const cw_client *c)
+{
+    return c->state && c->mode->pending && c->mode->pending(c->state);
+}
+
 cw_status cw_client_tick(cw_client *client, double *next, cw_error *err)
 {
     if (next)
-        *next = CWI_TICK_SECONDS;
+        *next = is_pending(client) ? 0 : CWI_TICK_SECONDS;
     const bool broken = client->guest.broken, rejoins = client->guest.rejoins;
     const cw_status status = cwi_guest_tick(&client->guest, err);
     if (client->guest.broken && !broken && client->guest.reconnect > 0)
@@ -238,7 +245,7 @@ cw_status cw_client_tick(cw_client *client, double *next, cw_error *err)
         cwi_report_log(&client->report, "the server has begun anew: joining again");
     else if (broken && !client->guest.broken && client->guest.reconnect > 0)
         cwi_report_log(&client->report, "the server is back");
-    return status;
+    return status == CW_OK && is_pending(client) ? client->mode->go_on(client->state, err) : status;
 }
 
 void cw_client_leave(cw_client *client)
@@ -267,10 +274,12 @@ static cw_status run(cw_client *c, cw_transport *transport, cw_error *err)
             return CW_ERR_CANCELLED;
         }
         cw_frame frame;
-        const cw_status status = cw_transport_recv(transport, 500, &frame, err);
+        const cw_status status = cw_transport_recv(transport, is_pending(c) ? 0 : 500, &frame, err);
         if (status == CW_OK)
             CWI_TRY(cw_client_handle(c, &frame, err));
-        else if (status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
+        if (status == CW_OK && is_pending(c))
+            continue;
+        if (status != CW_OK && status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
             return status;
         CWI_TRY(cw_client_tick(c, NULL, err));
     }

@@ -78,10 +78,12 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
     CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &size, err));
     const cwi_session_options options = {.members = (size_t)config->clients,
                                          .timeout = config->timeout,
-                                         .join_timeout = config->join_timeout > 0 ? config->join_timeout : (double)INFINITY,
+                                         .join_timeout =
+                                             config->join_timeout > 0 ? config->join_timeout : (double)INFINITY,
                                          .grace = config->grace,
                                          .welcome = s->welcome,
                                          .welcome_size = size,
+                                         .keys_are_identities = true,
                                          .learn = s->setup.client_state,
                                          .fingerprint = cw_half_fingerprint(s->mirror)};
     CWI_TRY(limit_queue(s, transport, size, err));

@@ -28,10 +28,10 @@ typedef struct cwi_guest {
     uint64_t token, session;
     uint32_t index, members; /* this client's number, of how many */
     double heard, said;
-    uint64_t moved;      /* bytes of frames that have crossed the link */
-    uint64_t generation; /* how often the server has begun anew */
-    bool broken;         /* the connection is */
-    bool rejoins;        /* the server has begun anew, and has not let us in yet */
+    uint64_t moved;       /* bytes of frames that have crossed the link */
+    uint64_t generation;  /* how often the server has begun anew */
+    bool broken;          /* the connection is */
+    bool rejoins;         /* the server has begun anew, and has not let us in yet */
     char last_words[400]; /* the server's, at the end */
 } cwi_guest;
 

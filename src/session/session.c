@@ -82,6 +82,14 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
 
 /* ---- refusing and losing ---- */
 
+/* Who had the place may take it again. */
+static void vacate(cwi_member *m)
+{
+    const cwi_member had = *m;
+    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = had.token};
+    memcpy(m->key, had.key, sizeof m->key);
+}
+
 /* Where the server knows no half like the members', the first of them says what it is. */
 static bool is_first(const cwi_session *s)
 {
@@ -103,11 +111,12 @@ static void warn(cwi_session *s, const char *name, size_t member, cw_peer peer, 
     tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, peer);
 }
 
-static void tell_of(cwi_session *s, size_t member, const char *name, const char *what)
+static void tell_of(cwi_session *s, size_t member, bool warning, const char *name, const char *what)
 {
-    char sentence[160];
+    char sentence[200];
     snprintf(sentence, sizeof sentence, "client %zu: %s", member + 1, what);
-    tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, s->members[member].peer);
+    tell(s, (cwi_notice){.warning = warning, .name = name, .text = sentence, .member = member},
+         s->members[member].peer);
 }
 
 /* Tells a peer what is wrong and hears no more of it. */
@@ -129,7 +138,7 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
     snprintf(who, sizeof who, "client %zu is out", member + 1);
     warn(s, "client_lost", member, m->peer, who, why);
     refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
-    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    vacate(m);
     if (is_first(s))
         s->options.fingerprint = 0;
     s->work->lost(s->run, member);
@@ -141,24 +150,51 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
 
 /* ---- joining ---- */
 
-/* Its old place for a client that comes back, by its token, or where this server has begun anew as it says itself; else
- * the first that nobody had, else any vacant one. */
-static size_t place_for(const cwi_session *s, uint64_t token, uint32_t wish)
+/* Who asks for a place. */
+typedef struct applicant {
+    uint64_t token;
+    uint32_t wish;   /* the place that it had, as it says itself */
+    const char *key; /* its public key; "": none counts */
+} applicant;
+
+/* Whether it is who has the place, or had it: by its key, or where there is none by its token. */
+static bool is_its_own(const cwi_member *m, const applicant *who)
+{
+    if (*who->key)
+        return strcmp(m->key, who->key) == 0;
+    return who->token && m->token == who->token;
+}
+
+static bool is_vacant(const cwi_member *m)
+{
+    return m->state == CWI_MEMBER_VACANT;
+}
+
+/* The place that it has now. */
+static size_t place_of(const cwi_session *s, const applicant *who)
+{
+    for (size_t i = 0; i < s->options.members; i++)
+        if (!is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
+            return i;
+    return SIZE_MAX;
+}
+
+/* Its old place for a client that comes back, or where this server has begun anew the one that it says it had; else the
+ * first that nobody had, else any vacant one. */
+static size_t place_for(const cwi_session *s, const applicant *who)
 {
     size_t fresh = SIZE_MAX, vacant = SIZE_MAX;
+    const uint32_t wish = who->wish;
     for (size_t i = 0; i < s->options.members; i++)
-        if (s->members[i].state == CWI_MEMBER_VACANT && token && s->members[i].token == token)
+        if (is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
             return i;
-    if (wish < s->options.members && s->members[wish].state == CWI_MEMBER_VACANT && !s->members[wish].token)
+    if (wish < s->options.members && is_vacant(&s->members[wish]) && !s->members[wish].token)
         return wish;
-    for (size_t i = 0; i < s->options.members; i++) {
-        const cwi_member *m = &s->members[i];
-        if (m->state != CWI_MEMBER_VACANT)
+    for (size_t i = s->options.members; i-- > 0;) {
+        if (!is_vacant(&s->members[i]))
             continue;
-        if (!m->token && fresh == SIZE_MAX)
-            fresh = i;
-        if (vacant == SIZE_MAX)
-            vacant = i;
+        vacant = i;
+        fresh = s->members[i].token ? fresh : i;
     }
     return fresh != SIZE_MAX ? fresh : vacant;
 }
@@ -169,24 +205,15 @@ static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const c
     refuse(s, peer, SIZE_MAX, status, why);
 }
 
-/* The place that a client with this token has now. */
-static size_t place_of(const cwi_session *s, uint64_t token)
-{
-    for (size_t i = 0; token && i < s->options.members; i++)
-        if (s->members[i].state != CWI_MEMBER_VACANT && s->members[i].token == token)
-            return i;
-    return SIZE_MAX;
-}
-
 /* It has lost its connection and its memory, or both: the place is its own, and what it was doing is not done. */
 static void leave_to_itself(cwi_session *s, size_t place)
 {
     static const char why[] = "it came back by another connection";
     cwi_member *m = &s->members[place];
     const bool active = m->state == CWI_MEMBER_ACTIVE;
-    tell_of(s, place, "client_back", why);
+    tell_of(s, place, false, "client_again", why);
     refuse(s, m->peer, place, CW_ERR_CLOSED, why);
-    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    vacate(m);
     if (active && s->work->left)
         s->work->left(s->run, place);
     else
@@ -203,17 +230,21 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_VERSION, why);
         return;
     }
-    const size_t old = place_of(s, msg->token);
+    cwi_peer_about about = {.key = ""};
+    if (s->options.keys_are_identities)
+        (void)cwi_transport_about(s->box.transport, frame->peer, &about);
+    const applicant who = {.token = msg->token, .wish = msg->client, .key = about.key};
+    const size_t old = place_of(s, &who);
     if (old != SIZE_MAX)
         leave_to_itself(s, old);
-    const size_t place = old != SIZE_MAX ? old : place_for(s, msg->token, msg->client);
+    const size_t place = old != SIZE_MAX ? old : place_for(s, &who);
     if (place == SIZE_MAX) {
         snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
-    s->members[place] =
-        (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
+    s->members[place] = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
+    memcpy(s->members[place].key, about.key, sizeof s->members[place].key);
     cwi_session_owes_from_now(s, place);
     cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
@@ -349,23 +380,6 @@ cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
     return go_on(s, began, err);
 }
 
-/* Those whom the transport has turned away before they could say anything. */
-static void tell_refusals(cwi_session *s)
-{
-    cwi_refusal refusal;
-    while (cwi_transport_refused(s->box.transport, &refusal)) {
-        char sentence[160], more[60] = "";
-        if (refusal.more)
-            snprintf(more, sizeof more, ", and %llu more", (unsigned long long)refusal.more);
-        snprintf(sentence, sizeof sentence, "refused a handshake: its key is not on the list%s", more);
-        cwi_notice notice = {.warning = true, .name = "handshake_refused", .text = sentence, .member = SIZE_MAX};
-        snprintf(notice.about.address, sizeof notice.about.address, "%s", refusal.address);
-        snprintf(notice.about.key, sizeof notice.about.key, "%s", refusal.key);
-        s->refused += 1 + refusal.more;
-        s->work->log(s->run, &notice);
-    }
-}
-
 /* ---- the clock ---- */
 
 /* A frame that is on its way is no silence: so many bytes of it, or of what the member is to answer, buy a second. */
@@ -388,7 +402,7 @@ static void wait_for(cwi_session *s, size_t member, const cwi_link_state *link)
     }
     if (!m->broken) {
         snprintf(why, sizeof why, "its connection is broken; its place is held for %.0f s", grace);
-        tell_of(s, member, "client_broken", why);
+        tell_of(s, member, true, "client_broken", why);
     }
     m->broken = true;
     cwi_session_owes_from_now(s, member);
@@ -401,7 +415,7 @@ static void check_silence(cwi_session *s, size_t member, const cwi_link_state *l
     const bool owes =
         m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, member));
     if (m->broken) {
-        tell_of(s, member, "client_back", "it is back");
+        tell_of(s, member, false, "client_back", "it is back");
         m->broken = false;
         cwi_session_owes_from_now(s, member);
     }
@@ -423,10 +437,27 @@ static void check_member(cwi_session *s, size_t member)
         check_silence(s, member, &link);
 }
 
+/* Those whom the transport has turned away before they could say anything. */
+static void tell_refusals(cwi_session *s)
+{
+    cwi_refusal refusal;
+    while (cwi_transport_refused(s->box.transport, &refusal)) {
+        char sentence[160], more[60] = "";
+        if (refusal.more)
+            snprintf(more, sizeof more, ", and %llu more", (unsigned long long)refusal.more);
+        snprintf(sentence, sizeof sentence, "refused a handshake: its key is not on the list%s", more);
+        cwi_notice notice = {.warning = true, .name = "handshake_refused", .text = sentence, .member = SIZE_MAX};
+        snprintf(notice.about.address, sizeof notice.about.address, "%s", refusal.address);
+        snprintf(notice.about.key, sizeof notice.about.key, "%s", refusal.key);
+        s->refused += 1 + refusal.more;
+        s->work->log(s->run, &notice);
+    }
+}
+
 cw_status cwi_session_tick(cwi_session *s, cw_error *err)
 {
-    const double now = cwi_seconds();
     tell_refusals(s);
+    const double now = cwi_seconds();
     for (size_t i = 0; i < s->options.members; i++)
         if (s->members[i].state != CWI_MEMBER_VACANT)
             check_member(s, i);

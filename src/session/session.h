@@ -21,6 +21,7 @@ typedef struct cwi_member {
     cwi_member_state state;
     cw_peer peer;
     uint64_t token;
+    char key[41];    /* its public key, where that is who it is; "": none */
     double due_from; /* clock since when it owes, later by what the server has computed since */
     uint64_t moved;  /* bytes of frames that had crossed its link by then */
     bool broken;     /* its connection is: its place is held */
@@ -70,8 +71,9 @@ typedef struct cwi_session_options {
     double grace;           /* seconds for which the place of an active member is held whose connection broke */
     const uint8_t *welcome; /* WELCOME's blob; the caller's */
     size_t welcome_size;
-    uint64_t fingerprint; /* WELCOME's, and every READY's */
-    bool learn;           /* members say JOIN in place of READY; the first one's fingerprint is the session's */
+    uint64_t fingerprint;     /* WELCOME's, and every READY's */
+    bool keys_are_identities; /* where there are keys: each has one place, and is who has it */
+    bool learn;               /* members say JOIN in place of READY; the first one's fingerprint is the session's */
 } cwi_session_options;
 
 struct cwi_session {

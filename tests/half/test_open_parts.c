@@ -7,20 +7,20 @@
 #include "cutwire/cutwire.h"
 #include "test.h"
 
-enum { BATCH = 7, LAST = 4, STEPS = 5, MOST = BATCH * (3 + 2 * STEPS), PARTS = 3 };
+enum { BATCH = 7, LAST = 4, STEPS = 5, MOST = BATCH * (200 + 100 * STEPS), PARTS = 3 };
 
 /* ---- what is computed: element k of sample s in a step, 0 in places; its first element names the sample ---- */
 
 static size_t width_of(size_t step)
 {
-    return 3 + 2 * step;
+    return 200 + 100 * step;
 }
 
 static float smashed(size_t step, size_t s, size_t k)
 {
     if (k == 0)
         return (float)(1 + s + 100 * step);
-    return (s * 7 + k * 3 + step) % 5 < 2 ? 0 : (float)(1 + s + k);
+    return (s * 7 + k * 3 + step) % 5 < 2 ? 0 : (float)(1 + (s * 5 + k) % 11);
 }
 
 /* ---- the client: its half takes the samples of a call itself ---- */

@@ -24,6 +24,7 @@ typedef struct cw_feed_plan {
     int classes;            /* labels are below it */
     bool own_batches;       /* a feed may have another batch size than that (cw_feed.batch) */
     bool any_targets;       /* and tensors for targets (cw_batch.targets) */
+    size_t in_flight;       /* micro-batches that a training batch, its targets too, is cut into */
 } cw_feed_plan;
 
 /* Every function gets `ctx`; a failure ends this client's part. Zero-initialize: a feed without `next` is none. */

@@ -64,8 +64,8 @@ typedef struct cw_half_tensor {
 /* What an engine does. Every function gets the `ctx` of cw_half_create. A failure is any status but CW_OK, with a
  * sentence in err; it ends the run of this peer (CW_ERR_DIVERGED: what came in or out is not finite). */
 typedef struct cw_half_callbacks {
-    cw_shape in;      /* of one sample; ndim 0: x is whatever the feed gave (feed.h), or of a last half any shape that
-                         call->shape says, and batches are not cut */
+    cw_shape in;      /* of one sample; ndim 0: x is whatever the feed gave (feed.h), of which the half takes the
+                         samples [first, first + n) itself; or of a last half any shape that call->shape says */
     cw_shape out;     /* of one sample; ndim 0: as `output` says, batch by batch */
     size_t tickets;   /* forwards that may be open at once; 0: 1 */
     bool behind_relu; /* first half: its output comes out of a ReLU, and nothing before learns from where it is 0 */

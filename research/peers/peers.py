@@ -81,7 +81,7 @@ def write(path, rows):
 
 
 def table(rows, epochs, samples):
-    """Rows by codec; over seeds the mean accuracy, and how it lies beside that without a codec."""
+    """Rows by codec; over seeds the mean accuracy, how it lies beside that without a codec, and from where to where."""
     rows = [r for r in rows if int(r["epochs"]) == epochs and int(r["samples"]) == samples]
     seeds = sorted({r["seed"] for r in rows})
     base = {r["seed"]: float(r["accuracy"]) for r in rows if r["codec"] == "none"}
@@ -89,16 +89,17 @@ def table(rows, epochs, samples):
     yield (f"Fashion-MNIST, {samples} samples, {epochs} epochs, seed {', '.join(seeds)}; the network of\n"
            "`examples/python/simulate.py`, cut behind a ReLU and a max pooling. Both directions go through the codec.\n"
            "`research/peers/peers.py` made this; what each codec is stands in `research/peers/peer_codecs.py`.\n")
-    yield "| whose | codec | accuracy, % | beside none, points | times fewer bytes up | down | both |"
-    yield "|---|---|---:|---:|---:|---:|---:|"
+    yield "| whose | codec | accuracy, % | beside none, points | of each seed | times fewer bytes up | down | both |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|"
     for codec in dict.fromkeys(r["codec"] for r in rows):
         mine = [r for r in rows if r["codec"] == codec and r["seed"] in base]
         if not mine:
             continue
         accuracy = 100 * sum(float(r["accuracy"]) for r in mine) / len(mine)
-        lost = 100 * sum(float(r["accuracy"]) - base[r["seed"]] for r in mine) / len(mine)
+        beside = [100 * (float(r["accuracy"]) - base[r["seed"]]) for r in mine]
         up, down, raw = (sum(int(r[k]) for r in mine) for k in ("up", "down", "raw"))
-        yield (f"| {mine[0]['whose']} | {codec} | {accuracy:.2f} | {lost:+.2f} | {raw / up:.1f} | {raw / down:.1f} | "
+        yield (f"| {mine[0]['whose']} | {codec} | {accuracy:.2f} | {sum(beside) / len(beside):+.2f} | "
+               f"{', '.join(f'{lost:+.2f}' for lost in beside)} | {raw / up:.1f} | {raw / down:.1f} | "
                f"{2 * raw / (up + down):.1f} |")
 
 

@@ -49,7 +49,8 @@ static cw_status open_own(const cwi_setup *setup, cw_split split, size_t client,
                                .sample = setup->sample,
                                .classes = setup->config.classes,
                                .own_batches = setup->client_state,
-                               .any_targets = setup->any_targets};
+                               .any_targets = setup->any_targets,
+                               .in_flight = (size_t)setup->config.in_flight};
     if (own->next) {
         if (!own->open || !own->seek)
             return cwi_fail(err, CW_ERR_INVALID, "a feed needs open, seek and next");

@@ -48,8 +48,8 @@ static cw_status check_call(const cw_half *half, const cw_half_call *call, const
                         half->max_batch);
     if (call->ticket >= half->tickets)
         return cwi_fail(err, CW_ERR_INVALID, "%s: ticket %zu, this half has %zu", what, call->ticket, half->tickets);
-    if (call->first && !half->in_count)
-        return cwi_fail(err, CW_ERR_INVALID, "%s: batches of inputs without a shape cannot be cut", what);
+    if (call->first && !half->in_count && half->tickets == 1)
+        return cwi_fail(err, CW_ERR_INVALID, "%s: a half with one ticket cannot cut inputs without a shape", what);
     return CW_OK;
 }
 

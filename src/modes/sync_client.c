@@ -15,41 +15,50 @@ static const char *const waits_for[] = {"STATE or BEGIN", "GRADIENT", "UPDATE", 
 /* Evaluation batches that may be on their way: nothing is learned from them, so that no result depends on it. */
 enum { EVAL_IN_FLIGHT = 4 };
 
+/* A batch, or a micro-batch of it, on its way. */
+typedef struct sync_part {
+    cw_half_call call;
+    cw_shape open; /* of its smashed data, where the half's outputs have no fixed shape; else ndim 0 */
+    size_t at;     /* where these begin, in the room for a batch */
+} sync_part;
+
 typedef struct sync_client {
     cw_client *client;
     const cwi_setup *setup;
     sync_wait waiting;
     cw_phase phase;
     uint32_t epoch, step, steps;
-    size_t tickets;      /* micro-batches that a batch is cut into at most */
-    size_t batch_n;      /* samples of the batch that is under way, */
-    size_t parts;        /* the micro-batches that it is cut into, */
-    uint32_t ticket;     /* and which of them the next GRADIENT answers */
-    cw_half_call *calls; /* of each ticket */
-    bool pending;        /* where steps do not wait for the late: the next batch, once no UPDATE is at hand */
-    uint32_t asked;      /* evaluation batches sent; step: those answered */
-    float *smashed;      /* a batch of smashed data: activations up, gradients down */
-    size_t room;         /* its floats */
-    cw_shape open;       /* of the last batch, where the half's outputs have no fixed shape; else ndim 0 */
-    uint8_t *support;    /* NULL, or as many, where the downlink's codec makes use of it: where the server found
-                            activations, and sends gradients */
-    float *flat;         /* room for the half's gradients or buffers; between CLIENT_GRAD and UPDATE an only client's
-                            gradient as the server got it */
-    float *sum;          /* of its gradients over micro-batches; NULL with one ticket */
+    size_t tickets;   /* micro-batches that a batch is cut into at most */
+    size_t batch_n;   /* samples of the batch that is under way, */
+    size_t parts;     /* the micro-batches that it is cut into, */
+    uint32_t ticket;  /* and which of them the next GRADIENT answers */
+    sync_part *part;  /* of each ticket */
+    bool pending;     /* where steps do not wait for the late: the next batch, once no UPDATE is at hand */
+    uint32_t asked;   /* evaluation batches sent; step: those answered */
+    float *smashed;   /* a batch of smashed data: activations up, gradients down */
+    size_t room;      /* its floats */
+    uint8_t *support; /* NULL, or as many, where the downlink's codec makes use of it: where the server found
+                         activations, and sends gradients */
+    float *flat;      /* room for the half's gradients or buffers; between CLIENT_GRAD and UPDATE an only client's
+                         gradient as the server got it */
+    float *sum;       /* of its gradients over micro-batches; NULL with one ticket */
 } sync_client;
 
 /* ---- life ---- */
 
-/* Room for so much smashed data, and its support; what was in it is lost. */
+/* Room for so much smashed data, and its support. Of what was in it the support is kept. */
 static cw_status make_room(sync_client *c, size_t elements, cw_error *err)
 {
     const bool supported = c->setup->mask_gradient && cw_codec_get_traits(c->setup->down).takes_support;
     if (c->smashed && elements <= c->room)
         return CW_OK;
+    uint8_t *support = supported ? cwi_alloc(elements, 1) : NULL;
+    if (support && c->support)
+        memcpy(support, c->support, c->room);
     cwi_free(c->smashed);
     cwi_free(c->support);
     c->smashed = cwi_alloc(elements, sizeof(float));
-    c->support = supported ? cwi_alloc(elements, 1) : NULL;
+    c->support = support;
     c->room = elements;
     return c->smashed && (!supported || c->support) ? CW_OK : cwi_fail_memory(err, elements * sizeof(float));
 }
@@ -62,8 +71,8 @@ static cw_status allocate(sync_client *c, cw_error *err)
     CWI_TRY(make_room(c, batch * c->setup->smashed_count, err));
     c->flat = cwi_calloc(floats, sizeof(float));
     c->sum = c->tickets > 1 ? cwi_calloc(floats, sizeof(float)) : NULL;
-    c->calls = cwi_calloc(c->tickets, sizeof *c->calls);
-    if (!c->flat || !c->calls || (c->tickets > 1 && !c->sum))
+    c->part = cwi_calloc(c->tickets, sizeof *c->part);
+    if (!c->flat || !c->part || (c->tickets > 1 && !c->sum))
         return cwi_fail_memory(err, floats * sizeof(float));
     return CW_OK;
 }
@@ -88,7 +97,7 @@ void cwi_sync_close_client(void *state)
     cwi_free(c->support);
     cwi_free(c->flat);
     cwi_free(c->sum);
-    cwi_free(c->calls);
+    cwi_free(c->part);
     cwi_free(c);
 }
 
@@ -113,33 +122,41 @@ static cw_status send_tensor(sync_client *c, cw_msg *msg, cwi_flow flow, const c
     return cwi_encode_status(cwi_guest_send_tensor(&c->client->guest, msg, codec, x, &args, err), flow, err);
 }
 
-/* The smashed data of a call, in the room of its samples. */
-static cw_tensor smashed_of(const sync_client *c, const cw_half_call *call)
+/* The smashed data of a part, in their room. */
+static cw_tensor smashed_of(const sync_client *c, const sync_part *part)
 {
-    if (c->open.ndim)
-        return cw_tensor_view(CW_F32, &c->open, c->smashed);
-    return cwi_setup_smashed(c->setup, c->smashed + call->first * c->setup->smashed_count, call->n);
+    if (part->open.ndim)
+        return cw_tensor_view(CW_F32, &part->open, c->smashed + part->at);
+    return cwi_setup_smashed(c->setup, c->smashed + part->at, part->call.n);
 }
 
-static uint8_t *support_of(const sync_client *c, const cw_half_call *call)
+static uint8_t *support_of(const sync_client *c, const sync_part *part)
 {
-    return c->support ? c->support + call->first * c->setup->smashed_count : NULL;
+    return c->support ? c->support + part->at : NULL;
 }
 
 /* What the server gets of the activations that were just sent, into their place: they are not needed any more. */
-static cw_status find_support(sync_client *c, const cw_half_call *call, const cw_msg *activation, cw_error *err)
+static cw_status find_support(sync_client *c, const sync_part *part, const cw_msg *activation, cw_error *err)
 {
-    cw_tensor z = smashed_of(c, call);
-    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .sent = support_of(c, call)};
+    cw_tensor z = smashed_of(c, part);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .sent = support_of(c, part)};
     return cw_decode(activation->blob, activation->blob_size, &z, &args, err);
 }
 
+/* Where the smashed data of a part end. */
+static size_t end_of(const sync_part *part)
+{
+    size_t elements = 0;
+    (void)cw_shape_count(&part->open, &elements);
+    return part->at + elements;
+}
+
 /* A half whose outputs have no fixed shape has them in its own memory. */
-static cw_status run_open(sync_client *c, const cw_batch *batch, const cw_half_call *call, cw_tensor *z, cw_error *err)
+static cw_status run_open(sync_client *c, const cw_batch *batch, sync_part *part, cw_tensor *z, cw_error *err)
 {
     size_t elements;
-    CWI_TRY(cw_half_forward(c->client->half, call, batch->x, NULL, err));
-    CWI_TRY(cwi_half_output(c->client->half, call, z, err));
+    CWI_TRY(cw_half_forward(c->client->half, &part->call, batch->x, NULL, err));
+    CWI_TRY(cwi_half_output(c->client->half, &part->call, z, err));
     CWI_TRY(cw_shape_count(&z->shape, &elements));
     cw_shape sample = {.ndim = z->shape.ndim - 1};
     memcpy(sample.dim, z->shape.dim + 1, sizeof(int64_t) * (size_t)sample.ndim);
@@ -149,34 +166,48 @@ static cw_status run_open(sync_client *c, const cw_batch *batch, const cw_half_c
                         cw_shape_format(&sample, have, sizeof have),
                         cw_shape_format(&c->setup->cut.smashed, want, sizeof want));
     }
-    c->open = z->shape;
-    return make_room(c, elements, err);
+    part->open = z->shape;
+    part->at = part->call.ticket ? end_of(part - 1) : 0;
+    return make_room(c, part->at + elements, err);
 }
 
-static cw_status run_half(sync_client *c, const cw_batch *batch, const cw_half_call *call, cw_tensor *z, cw_error *err)
+static cw_status run_half(sync_client *c, const cw_batch *batch, sync_part *part, cw_tensor *z, cw_error *err)
 {
     if (!cw_half_out_shape(c->client->half).ndim)
-        return run_open(c, batch, call, z, err);
-    *z = smashed_of(c, call);
-    return cw_half_forward(c->client->half, call, batch->x, z->data, err);
+        return run_open(c, batch, part, z, err);
+    part->at = part->call.first * c->setup->smashed_count;
+    *z = smashed_of(c, part);
+    return cw_half_forward(c->client->half, &part->call, batch->x, z->data, err);
+}
+
+/* What the samples of a part are to become. */
+static void put_targets(cw_msg *msg, const cw_batch *batch, const sync_part *part)
+{
+    size_t elements;
+    msg->labels = batch->labels ? batch->labels + part->call.first : NULL;
+    msg->targets = batch->targets;
+    msg->targets_as = batch->targets_as;
+    const bool whole = part->call.n == batch->n || (uint64_t)batch->targets.shape.dim[0] != batch->n;
+    if (!msg->targets.dtype || whole || cw_shape_count(&msg->targets.shape, &elements) != CW_OK)
+        return; /* another number of samples than the batch's is refused where messages are made */
+    const size_t each = elements / batch->n * cw_dtype_size(msg->targets.dtype);
+    msg->targets.shape.dim[0] = (int64_t)part->call.n;
+    msg->targets.data = each ? (uint8_t *)msg->targets.data + part->call.first * each : msg->targets.data;
 }
 
 /* Runs the half on samples of a batch and sends the activations. */
-static cw_status send_activation(sync_client *c, const cw_batch *batch, const cw_half_call *call, uint32_t step,
-                                 cw_error *err)
+static cw_status send_activation(sync_client *c, const cw_batch *batch, sync_part *part, uint32_t step, cw_error *err)
 {
     cw_tensor z;
-    CWI_TRY(run_half(c, batch, call, &z, err));
+    const bool train = part->call.mode == CW_TRAIN;
+    CWI_TRY(run_half(c, batch, part, &z, err));
     cw_msg msg = message(c, CW_MSG_ACTIVATION);
     msg.step = step;
-    msg.ticket = call->mode == CW_TRAIN ? (uint32_t)call->ticket : 0;
-    msg.samples = call->n;
-    msg.labels = batch->labels ? batch->labels + call->first : NULL;
-    msg.targets = batch->targets;
-    msg.targets_as = batch->targets_as;
-    const bool train = call->mode == CW_TRAIN;
+    msg.ticket = train ? (uint32_t)part->call.ticket : 0;
+    msg.samples = part->call.n;
+    put_targets(&msg, batch, part);
     CWI_TRY(send_tensor(c, &msg, CWI_FLOW_UPLINK, train ? c->setup->up : c->setup->eval_up, &z, err));
-    return c->support && train ? find_support(c, call, &msg, err) : CW_OK;
+    return c->support && train ? find_support(c, part, &msg, err) : CW_OK;
 }
 
 static cw_status next_of(sync_client *c, cwi_feed *feed, cw_batch *batch, cw_error *err)
@@ -198,13 +229,13 @@ static cw_status send_batch(sync_client *c, cw_error *err)
     c->parts = cwi_micro_count(batch.n, c->tickets);
     c->ticket = 0;
     for (size_t i = 0; i < c->parts; i++) {
-        cw_half_call *call = &c->calls[i];
+        cw_half_call *call = &c->part[i].call;
         *call = (cw_half_call){
             .mode = CW_TRAIN,
             .ticket = i,
             .position = cwi_part_position(c->client->guest.index, c->epoch, feed->batches, c->step, i, c->tickets)};
         call->n = cwi_micro_batch(batch.n, i, c->parts, &call->first);
-        CWI_TRY(send_activation(c, &batch, call, c->step, err));
+        CWI_TRY(send_activation(c, &batch, &c->part[i], c->step, err));
     }
     return CW_OK;
 }
@@ -285,10 +316,11 @@ static cw_status send_gradient(sync_client *c, double loss, cw_error *err)
 
 static cw_status on_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
 {
-    const cw_half_call *call = &c->calls[c->ticket];
+    const sync_part *part = &c->part[c->ticket];
+    const cw_half_call *call = &part->call;
     cw_half *half = c->client->half;
-    cw_tensor dz = smashed_of(c, call);
-    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .support = support_of(c, call)};
+    cw_tensor dz = smashed_of(c, part);
+    const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .support = support_of(c, part)};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &dz, &args, err));
     CWI_TRY(cw_half_backward(half, call, dz.data, NULL, err));
     CWI_TRY(cw_half_get(half, CW_HALF_GRADIENT, c->flat, err));
@@ -347,8 +379,8 @@ static cw_status evaluate_on(sync_client *c, cw_error *err)
     while (c->asked < batches && c->asked - c->step < EVAL_IN_FLIGHT) {
         cw_batch batch;
         CWI_TRY(next_of(c, feed, &batch, err));
-        const cw_half_call call = {.mode = CW_EVAL, .n = batch.n};
-        CWI_TRY(send_activation(c, &batch, &call, c->asked, err));
+        sync_part whole = {.call = {.mode = CW_EVAL, .n = batch.n}};
+        CWI_TRY(send_activation(c, &batch, &whole, c->asked, err));
         c->asked++;
     }
     return CW_OK;

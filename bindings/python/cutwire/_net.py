@@ -98,6 +98,7 @@ typedef struct {
     cw_shape sample;
     int classes;
     _Bool own_batches, any_targets;
+    size_t in_flight;
 } cw_feed_plan;
 typedef struct {
     size_t n;

@@ -72,7 +72,7 @@ class Feed:
         self.failure: Optional[BaseException] = None
         self._batches: Iterator[Any] = iter(())
         self._at: Optional[Tuple[int, int]] = None  #: epoch and next batch
-        self._any_targets = False
+        self._any_targets, self._whole = False, True
         self._classes = 0
         self._kept: Any = None
         self._dummy = ffi.new("float[1]")
@@ -84,6 +84,7 @@ class Feed:
         self.c.batch = batch if samples else 0
         self._any_targets, self._classes = bool(plan.any_targets), plan.classes
         self.head.random.alone = plan.clients == 1
+        self._whole = not self.train or plan.in_flight == 1
         return samples
 
     def seek(self, epoch: int, batch: int) -> None:
@@ -109,6 +110,7 @@ class Feed:
         self._at = (self._at[0], self._at[1] + 1)
         self.head.inputs, targets = _pair(item)
         batch.n, batch.x = samples_of(item), self._dummy
+        self.head.samples = batch.n
         if targets is not None:
             several = _targets.are_several(targets)
             self._put_targets(batch, _targets.pack(targets, batch.n) if several else torch.as_tensor(targets), several)
@@ -128,7 +130,11 @@ class Feed:
             raise TypeError(f"targets of {what}: this server takes one label from 0 on for each sample")
         self._kept, batch.targets_as = _targets.encode_tensor(targets)
         if not packed and _targets.is_packed(self._kept):
+            packed = True
             self._kept, batch.targets_as = _targets.pack(targets, batch.n), _net.U8
+        if packed and not self._whole:
+            raise TypeError("targets of several tensors cannot be cut into micro-batches: this server would have to have "
+                            "in_flight=1")
         batch.targets = c_tensor(self._kept)
 
 

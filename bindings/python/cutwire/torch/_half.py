@@ -70,6 +70,18 @@ def _floats(pointer: Any, count: int) -> torch.Tensor:
     return torch.frombuffer(ffi.buffer(pointer, count * 4), dtype=torch.float32)
 
 
+def cut(x: Any, samples: int, first: int, n: int) -> Any:
+    """Samples [first, first + n) of the tensors of tuples, lists and dicts of any depth."""
+    if isinstance(x, torch.Tensor):
+        return x[first:first + n] if x.dim() and x.shape[0] == samples else x
+    if isinstance(x, dict):
+        return {k: cut(v, samples, first, n) for k, v in x.items()}
+    if isinstance(x, (tuple, list)):
+        parts = [cut(v, samples, first, n) for v in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    return x
+
+
 def call(module: torch.nn.Module, inputs: Any) -> Any:
     """A tuple's or list's items are the arguments, a dict's the keyword arguments."""
     if isinstance(inputs, dict):
@@ -79,6 +91,8 @@ def call(module: torch.nn.Module, inputs: Any) -> Any:
 
 class Half:
     """What both sides have: tensors, optimizer, schedule."""
+
+    tickets = 1  #: micro-batches whose way back may be due at once
 
     def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, every: str,
                  follow_lr: bool) -> None:
@@ -118,7 +132,7 @@ class Half:
         tensors = ffi.new("cw_half_tensor[]", [
             {"kind": e.kind, "name": n, "tensor": c_tensor(e.stage)} for e, n in zip(self.entries, names)])
         callbacks = ffi.new("cw_half_callbacks *", {
-            "tickets": 1, "behind_relu": behind_relu, "tensors": tensors, "tensor_count": len(self.entries),
+            "tickets": self.tickets, "behind_relu": behind_relu, "tensors": tensors, "tensor_count": len(self.entries),
             "forward": _forward, "loss": _loss if last else ffi.NULL, "backward": _backward, "step": _step,
             "fetch": _fetch, "store": _store, "output": ffi.NULL if last else _output, "any_targets": any_targets,
             "rate": _rate if last else ffi.NULL, "list_state": _list_state, "take_state": _take_state})
@@ -234,8 +248,9 @@ class Half:
 class Head(Half):
     """The layers before the cut. Inputs are what the feed took from the loader last."""
 
+    tickets = 64  # as many as there may be
     inputs: Any = None
-    z: Optional[torch.Tensor] = None
+    samples = 0  #: in them
     sent: Optional[torch.Tensor] = None
     random: _random.OfLoader
 
@@ -246,17 +261,25 @@ class Head(Half):
             raise TypeError("ReduceLROnPlateau waits for what only the server measures: give it to the server, and "
                             "follow_lr=True here")
         self.random = _random.OfLoader(self.device)
+        self.open_z: Dict[int, torch.Tensor] = {}  #: what has gone up, by its ticket, until its gradient comes
 
     def forward(self, c: Any, x: Any, y: Any) -> None:
         training = c.mode == _net.TRAIN
         self.set_mode(c.mode)
         with torch.set_grad_enabled(training):
-            z = call(self.module, moved(self.inputs, self.device))
+            z = call(self.module, moved(self._part(c.first, c.n), self.device))
         if not isinstance(z, torch.Tensor) or not z.is_floating_point() or z.dim() < 1:
             raise TypeError(f"the head gave {type(z).__name__}: one tensor of floats is to cross the cut, with the samples "
                             "in dimension 0")
-        self.z = z if training else None
+        if training:
+            self.open_z[c.ticket] = z
         self.sent = z.detach().to("cpu", torch.float32).contiguous()
+
+    def _part(self, first: int, n: int) -> Any:
+        """The inputs of a micro-batch: of tensors with the batch's samples in dimension 0 as many."""
+        if n == self.samples:
+            return self.inputs
+        return cut(self.inputs, self.samples, first, n)
 
     def output(self, c: Any, y: Any) -> None:
         assert self.sent is not None
@@ -264,7 +287,7 @@ class Head(Half):
         y.data = ffi.cast("void *", self.sent.data_ptr())
 
     def backward(self, c: Any, dy: Any, dx: Any) -> None:
-        z, self.z = self.z, None
+        z = self.open_z.pop(c.ticket, None)
         if z is None:
             raise RuntimeError("no forward is open")
         self.clear_gradients()

@@ -92,6 +92,8 @@ class Server:
     metric          metric(output, target): how many of the batch's samples are right; None: argmax of [n, classes]
                     against labels, and no accuracy for all else
     classes         labels at or above it are refused; None: any
+    in_flight       cut each batch into so many micro-batches, so that link, server and client work at once. Batch norm
+                    sees micro-batches then, and losses are means over them
     seed            of stochastic codecs
     out, resume     folder for the run's files, and of a run to go on with (its checkpoints: checkpoint_every epochs).
                     overwrite: replace the run in out
@@ -112,12 +114,12 @@ class Server:
                  listen: str = "tcp://127.0.0.1:*", clients: int = 1, epochs: int = 1, up: str = UP, down: str = DOWN,
                  update: str = UPDATE, *, eval_up: Optional[str] = None, mask_gradient: Union[None, bool] = None,
                  scheduler: Any = None, scheduler_every: str = "epoch", scheduler_metric: str = "test_loss",
-                 metric: Optional[Callable[..., Any]] = None, classes: Optional[int] = None, seed: int = 1,
-                 out: Optional[Path] = None,
-                 resume: Optional[Path] = None, overwrite: bool = False, checkpoint_every: int = 1, eval_every: int = 1,
-                 timeout: float = 120, join_timeout: float = 60, secret_key: Optional[Path] = None,
-                 client_keys: Union[None, Path, Sequence[Path]] = None, allow_plaintext: bool = False,
-                 threads: Optional[int] = None, config: Optional[Mapping[str, _net.Setting]] = None,
+                 metric: Optional[Callable[..., Any]] = None, classes: Optional[int] = None, in_flight: int = 1,
+                 seed: int = 1, out: Optional[Path] = None, resume: Optional[Path] = None, overwrite: bool = False,
+                 checkpoint_every: int = 1, eval_every: int = 1, timeout: float = 120, join_timeout: float = 60,
+                 secret_key: Optional[Path] = None, client_keys: Union[None, Path, Sequence[Path]] = None,
+                 allow_plaintext: bool = False, threads: Optional[int] = None,
+                 config: Optional[Mapping[str, _net.Setting]] = None,
                  log: Optional[Callable[[str], Any]] = None) -> None:
         if scheduler_metric not in MEASURED:
             raise ValueError(f"scheduler_metric: {scheduler_metric!r} is none of {', '.join(MEASURED)}")
@@ -127,8 +129,8 @@ class Server:
         settings: Dict[str, _net.Setting] = {
             "clients": clients, "epochs": epochs, "uplink": str(up), "downlink": str(down), "update": str(update),
             "eval-uplink": "" if eval_up is None else str(eval_up), "seed": seed, "checkpoint-every": checkpoint_every,
-            "eval-every": eval_every, "timeout": timeout, "join-timeout": join_timeout, "overwrite": overwrite,
-            "threads": threads or torch.get_num_threads()}
+            "eval-every": eval_every, "in-flight": in_flight, "timeout": timeout, "join-timeout": join_timeout,
+            "overwrite": overwrite, "threads": threads or torch.get_num_threads()}
         if self._own:
             settings.update({"model": "own", "data": "own", "sample": "1", "classes": classes or 100000,
                              "mask-gradient": "0"})

@@ -8,7 +8,7 @@
 
 #include "codec/payload.h"
 
-enum { AT_HEADER = 6, AT_BODY = 16, FIXED = 24, MAX_ELEMENTS = 1 << 20 }; /* docs/formats/payload.md */
+enum { AT_VERSION = 4, AT_HEADER = 6, AT_BODY = 16, FIXED = 24, MAX_ELEMENTS = 1 << 20 }; /* docs/formats/payload.md */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,7 +18,7 @@ static void repair(uint8_t *payload, size_t size)
         return;
     size_t header = (size_t)cwi_get_le(payload + AT_HEADER, 2);
     if (header <= size)
-        cwi_put_le(payload + AT_BODY, size - header, 8);
+        cwi_put_le(payload + AT_BODY, size - header, payload[AT_VERSION] == 1 ? 8 : 5);
     cwi_payload_seal(payload, size);
 }
 

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cutwire/codec.h"
+#include "codec/codec_ec.h"
+#include "codec/payload.h"
 
 enum { MAX_SPEC = 120, FLAG_BF16 = 1, FLAG_EVALUATE = 2, FLAG_CHANNELS = 4, FLAG_ROWS = 8, CHANNELS_SHIFT = 4 };
 
@@ -60,7 +61,9 @@ static size_t least_size(const trial *t)
 {
     const size_t samples = t->x.shape.ndim ? (size_t)t->x.shape.dim[0] : 1;
     const size_t segments = strstr(t->spec, "scope=sample") ? samples : 1;
-    return (t->n ? 121 + 4 * (segments - 1) : 104) + 8 * (size_t)t->x.shape.ndim - 8 * 4;
+    const size_t header = cwi_header_size(t->codec->family, t->codec->value, &t->x.shape);
+    return header + CWI_EC_LEAST_PREFIX + (t->n ? 4 * segments + 1 : 0) +
+           (t->x.shape.ndim == 3 ? CWI_EC_MORE_BYTES : 0);
 }
 
 /* Of codecs other than ec: what comes back lies within the largest magnitude. */
@@ -88,7 +91,8 @@ static void check_steps(const trial *t, const uint8_t *payload, size_t size, con
     const size_t length = strstr(t->spec, "scope=sample") && t->n ? t->n / (size_t)t->x.shape.dim[0] : t->n;
     for (size_t i = 0; i < t->n; i++) {
         float step;
-        memcpy(&step, payload + info.header_bytes + 8 + 4 * (i / length), sizeof step);
+        const uint8_t *body = payload + info.header_bytes;
+        memcpy(&step, body + cwi_ec_prefix(body[0]) + 4 * (i / length), sizeof step);
         const double x = (double)element(&t->x, i), off = fabs((double)y[i] - x);
         assert(step > 0 ? off <= 1.1 * (double)step + 0x1p-149 : y[i] == 0);
         /* what is within half a step of 0 comes back as what is expected there */

@@ -121,15 +121,15 @@ static bool describe(const cw_codec *codec, const cw_tensor *in, unsigned thread
     return true;
 }
 
-static size_t header_size(const cwi_family *family, const cw_shape *shape)
+static size_t header_size(const cw_codec *codec, const cw_shape *shape)
 {
-    return cwi_header_size(family, cwi_payload_keys(family), shape);
+    return cwi_header_size(codec->family, codec->value, shape);
 }
 
 static bool payload_bound(const cw_codec *codec, const cwi_input *in, size_t *size)
 {
     return codec->family->bound(in, size) &&
-           cwi_add_size(cwi_padded(*size, in->elements), header_size(codec->family, in->shape), size);
+           cwi_add_size(cwi_padded(*size, in->elements), header_size(codec, in->shape), size);
 }
 
 size_t cw_codec_bound(const cw_codec *codec, const cw_tensor *in)
@@ -183,7 +183,7 @@ cw_status cw_encode(const cw_codec *codec, const cw_tensor *in, const cw_encode_
     CWI_TRY(check_input(in, &elements, err));
     cwi_input input;
     describe(codec, in, thread_count(args->threads), &input);
-    const size_t header = header_size(codec->family, &in->shape);
+    const size_t header = header_size(codec, &in->shape);
     if (!payload_bound(codec, &input, &bound))
         return cwi_fail(err, CW_ERR_INVALID, "the tensor is too large for this codec");
     if (capacity < header)

@@ -3,9 +3,9 @@
  * Version 1: flags (1 byte), number of levels (1), 2 zeros | step of each segment | levels | levels of classes |
  * symbols (ctx.h) | signs | lower bits of large codes | escaped elements.
  *
- * Version 2: flags, number of levels, order, zero, width, bands (8 bytes in all) | steps | levels, or those about a
- * zero | offsets of channels (ec_offsets.c) | symbols | signs and lower bits, or tails (ec_about.c) | escaped elements.
- * docs/formats/payload.md has both byte by byte. */
+ * Version 2: flags, order and number of levels, where there are such zero, width and bands, profile | steps | levels,
+ * or those about a zero | offsets of channels (ec_offsets.c) | symbols | signs and lower bits, or tails (ec_about.c) |
+ * escaped elements. docs/formats/payload.md has both byte by byte. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -54,47 +54,78 @@ size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
     return 4 * (l->segments + levels) + (classes ? CWI_EC_CLASS_LEVELS : 0);
 }
 
-/* The same of a payload, from its first byte on. */
-static size_t prefix_of(const cwi_payload *p)
+/* What a body begins with. */
+typedef struct head {
+    unsigned flags, levels, zero, tails; /* tails: the order of their Golomb code */
+    cwi_order_id order;                  /* payloads of version 1 have none */
+    uint64_t profile;                    /* its hash, or 0 */
+    size_t steps;                        /* where they begin */
+    bool padded;                         /* what is to be 0 is */
+} head;
+
+static head head_v1(const uint8_t *b)
 {
-    return p->version == 1 ? CWI_EC_FIRST_PREFIX : CWI_EC_PREFIX;
+    return (head){
+        .flags = b[0], .levels = b[1], .steps = CWI_EC_FIRST_PREFIX, .padded = b[2] == 0 && b[3] == 0 && b[0] < 8};
 }
 
-static bool has_profile(const cwi_payload *p)
+static head head_v2(const uint8_t *b)
 {
-    return p->version > 1 && p->elements && p->body[CWI_EC_AT_MORE] & CWI_EC_PROFILE;
+    const uint8_t *at = b + CWI_EC_LEAST_PREFIX;
+    head h = {.flags = b[0], .levels = b[CWI_EC_AT_ORDER] >> 4, .steps = cwi_ec_prefix(b[0]), .padded = true};
+    h.order.name = (cwi_order_name)(b[CWI_EC_AT_ORDER] & 15);
+    h.order.narrow = h.flags & CWI_EC_NARROW;
+    if (h.flags & CWI_EC_ABOUT) {
+        h.zero = *at & 15;
+        h.tails = *at++ >> 4;
+    }
+    if (h.flags & CWI_EC_MORE) {
+        h.order.width = (unsigned)cwi_get_le(at, 2);
+        h.order.bands = at[2];
+        h.padded = h.order.width || h.order.bands;
+        at += CWI_EC_MORE_BYTES;
+    }
+    if (h.flags & CWI_EC_PROFILE)
+        h.profile = cwi_get_le(at, CWI_PROFILE_HASH);
+    return h;
+}
+
+/* Whether the body is long enough to have one. */
+static bool has_head(const cwi_payload *p)
+{
+    const size_t least = p->version == 1 ? CWI_EC_FIRST_PREFIX : CWI_EC_LEAST_PREFIX;
+    return p->body_size >= least && (p->version == 1 || p->body_size >= cwi_ec_prefix(p->body[0]));
+}
+
+static head head_of(const cwi_payload *p)
+{
+    return p->version == 1 ? head_v1(p->body) : head_v2(p->body);
 }
 
 static uint64_t profile_of(const cwi_payload *p)
 {
-    return has_profile(p) ? cwi_get_le(p->body + CWI_EC_PREFIX, CWI_PROFILE_HASH) : 0;
-}
-
-/* Where steps begin. */
-static size_t steps_at(const cwi_payload *p)
-{
-    return prefix_of(p) + (has_profile(p) ? CWI_PROFILE_HASH : 0);
+    return head_of(p).profile;
 }
 
 /* Where levels end. */
-static size_t levels_end(const cwi_payload *p, const cwi_layout *l)
+static size_t levels_end(const cwi_payload *p, const head *h, const cwi_layout *l)
 {
-    const unsigned flags = p->body[0];
-    const size_t plain = steps_at(p) + cwi_ec_fixed(l, p->body[1], flags & CWI_EC_CLASSES && !(flags & CWI_EC_ABOUT));
+    const bool about = h->flags & CWI_EC_ABOUT;
+    const size_t plain = h->steps + cwi_ec_fixed(l, h->levels, h->flags & CWI_EC_CLASSES && !about);
     cwi_about_levels levels;
-    if (!(flags & CWI_EC_ABOUT) || has_profile(p))
+    if (!about || h->profile)
         return plain;
     const uint8_t *end = plain > p->body_size ? NULL
                                               : cwi_about_levels_get(p->body + plain, p->body_size - plain,
-                                                                     flags & CWI_EC_CLASSES, &levels);
+                                                                     h->flags & CWI_EC_CLASSES, &levels);
     return end ? (size_t)(end - p->body) : SIZE_MAX;
 }
 
 /* Where offsets end, which is where symbols begin; SIZE_MAX when it is nowhere. */
-static size_t fixed_of(const cwi_payload *p, const cwi_layout *l, const cw_shape *shape, float *offset)
+static size_t fixed_of(const cwi_payload *p, const head *h, const cwi_layout *l, const cw_shape *shape, float *offset)
 {
-    const size_t at = levels_end(p, l), channels = cwi_offsets_channels(shape);
-    if (!(p->body[0] & CWI_EC_OFFSETS) || has_profile(p))
+    const size_t at = levels_end(p, h, l), channels = cwi_offsets_channels(shape);
+    if (!(h->flags & CWI_EC_OFFSETS) || h->profile)
         return at;
     if (at > p->body_size || channels == 0)
         return SIZE_MAX;
@@ -112,41 +143,34 @@ static float get_float(const uint8_t *in)
     return x;
 }
 
-/* Payloads of version 1 have none. */
-static cwi_order_id order_in(const cwi_payload *p)
+static bool order_of(const cwi_payload *p, const head *h, cwi_order *order)
 {
-    cwi_order_id id = {.name = CWI_ORDER_AUTO};
-    if (p->version > 1 && p->elements) {
-        id.name = (cwi_order_name)p->body[CWI_EC_AT_ORDER];
-        id.width = (unsigned)cwi_get_le(p->body + CWI_EC_AT_WIDTH, 2);
-        id.bands = p->body[CWI_EC_AT_BANDS];
-        id.narrow = p->body[CWI_EC_AT_MORE] & CWI_EC_NARROW;
-    }
-    return id;
+    return (h->order.name != CWI_ORDER_AUTO || p->version == 1 || p->elements == 0) &&
+           cwi_ec_order(p->value, h->order, &p->shape, order);
 }
 
-static bool order_of(const cwi_payload *p, cwi_order *order)
+static bool known_flags(const cwi_payload *p, const head *h)
 {
-    const cwi_order_id id = order_in(p);
-    return (id.name != CWI_ORDER_AUTO || p->version == 1 || p->elements == 0) &&
-           cwi_ec_order(p->value, id, &p->shape, order);
-}
-
-static bool known_flags(const cwi_payload *p)
-{
-    const uint8_t *b = p->body;
-    const bool about = b[0] & CWI_EC_ABOUT;
+    const bool about = h->flags & CWI_EC_ABOUT, nearest = !p->value[CWI_EC_ROUND].whole;
     unsigned known = CWI_EC_SIGNED | CWI_EC_SUPPORT;
-    if (!p->value[CWI_EC_ROUND].whole && !(b[0] & CWI_EC_SUPPORT))
-        known |= CWI_EC_CLASSES | (p->version > 1 ? CWI_EC_ABOUT | CWI_EC_OFFSETS : 0);
-    if (b[0] & ~known || b[1] > CWI_EC_EXACT - 1 || (about && (b[1] || b[0] & CWI_EC_SIGNED)))
+    if (nearest && !(h->flags & CWI_EC_SUPPORT))
+        known |= CWI_EC_CLASSES | CWI_EC_ABOUT | CWI_EC_OFFSETS;
+    if (p->version > 1)
+        known |= CWI_EC_NARROW | CWI_EC_MORE | (about ? CWI_EC_PROFILE : 0);
+    return !(h->flags & ~known) && h->padded && h->levels < CWI_EC_EXACT &&
+           !(about && (h->levels || h->flags & CWI_EC_SIGNED)) && h->zero < CWI_ABOUT_TOP &&
+           h->tails < CWI_ABOUT_ORDERS && !(h->flags & CWI_EC_PROFILE && (h->profile == 0 || p->elements == 0));
+}
+
+/* Whether the symbols can be where they are said to begin. */
+static bool has_symbols(const cwi_payload *p, const head *h, const cwi_ctx_shape *shape, size_t at)
+{
+    if (at > p->body_size)
         return false;
-    if (p->version == 1)
-        return !b[CWI_EC_AT_ORDER] && !b[CWI_EC_AT_ABOUT];
-    if (!about && b[CWI_EC_AT_ABOUT])
-        return false;
-    return (b[CWI_EC_AT_ABOUT] & 15) < CWI_ABOUT_TOP && b[CWI_EC_AT_ABOUT] >> 4 < CWI_ABOUT_ORDERS &&
-           !(b[CWI_EC_AT_MORE] & ~(CWI_EC_NARROW | CWI_EC_PROFILE)) && (about || !(b[CWI_EC_AT_MORE] & CWI_EC_PROFILE));
+    if (p->elements == 0)
+        return p->body_size == h->steps;
+    return p->version == 1 ? cwi_ctx_check(shape, p->body + at, p->body_size - at)
+                           : p->elements <= CWI_CTX_ELEMENTS_MOST && at < p->body_size;
 }
 
 static cw_status check(const cwi_payload *p, cw_error *err)
@@ -154,36 +178,32 @@ static cw_status check(const cwi_payload *p, cw_error *err)
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
     cwi_order order;
     cwi_ctx_shape shape;
-    const size_t prefix = prefix_of(p), steps = p->body_size < prefix ? prefix : steps_at(p);
-    if (p->body_size < steps || (p->body_size - steps) / 4 < l.segments)
+    const head h = has_head(p) ? head_of(p) : (head){.steps = SIZE_MAX};
+    if (p->body_size < h.steps || (p->body_size - h.steps) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
-    if (!known_flags(p))
+    if (!known_flags(p, &h))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
-    if (!order_of(p, &order))
+    if (!order_of(p, &h, &order))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
-                           "an ec payload with layout %u, which its tensor cannot have", p->body[CWI_EC_AT_ORDER]);
-    if (!cwi_ec_ctx_shape(order_in(p), &order.shape, p->elements, &shape) ||
-        (has_profile(p) && !cwi_ctx_may_refer(&shape)))
-        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size + CWI_EC_AT_MORE,
-                           "an ec payload with flags %u, which its tensor cannot have", p->body[CWI_EC_AT_MORE]);
+                           "an ec payload with layout %u, which its tensor cannot have", (unsigned)h.order.name);
+    if (!cwi_ec_ctx_shape(h.order, &order.shape, p->elements, &shape) || (h.profile && !cwi_ctx_may_refer(&shape)))
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "an ec payload with flags %u, which its tensor cannot have", h.flags);
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
     normalize(v);
     if (v[CWI_EC_ERR].real != p->value[CWI_EC_ERR].real)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
-    const size_t at = fixed_of(p, &l, &order.shape, NULL);
-    if (at > p->body_size || (p->elements == 0 && p->body_size != prefix) ||
-        !cwi_ctx_check(&shape, has_profile(p), p->body + at, p->body_size - at))
+    if (!has_symbols(p, &h, &shape, fixed_of(p, &h, &l, &order.shape, NULL)))
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
     return CW_OK;
 }
 
-static cw_status check_levels(const cwi_payload *p, size_t count, cw_error *err)
+static cw_status check_levels(const cwi_payload *p, size_t at, size_t count, cw_error *err)
 {
-    const size_t at = steps_at(p);
     for (size_t i = 0; i < count; i++) {
         const float level = get_float(p->body + at + 4 * i);
         if (!isfinite(level) || signbit(level))
@@ -273,33 +293,32 @@ static void fix_tails(const uint8_t *symbols, size_t n, float step, parts *p, fl
 /* Magnitudes of the symbols below CWI_EC_EXACT, of each class: of symbol s in class c at CWI_SYMBOLS c + s. */
 typedef float class_levels[CWI_CTX_CLASSES * CWI_SYMBOLS];
 
-static void find_levels(const cwi_decode_job *job, const cwi_layout *l, float step, class_levels level)
+static void find_levels(const cwi_decode_job *job, const head *h, const cwi_layout *l, float step, class_levels level)
 {
-    const cwi_payload *p = job->payload;
-    const uint8_t *body = p->body, *common = body + prefix_of(p) + cwi_ec_fixed(l, 0, false);
-    const uint8_t *own = body + prefix_of(p) + cwi_ec_fixed(l, body[1], false);
+    const uint8_t *steps = job->payload->body + h->steps, *common = steps + cwi_ec_fixed(l, 0, false);
+    const uint8_t *own = steps + cwi_ec_fixed(l, h->levels, false);
     for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
         for (unsigned s = 0; s < CWI_EC_EXACT; s++) {
-            float v = s && s <= body[1] ? get_float(common + 4 * (s - 1)) : (float)s;
-            if (s < CWI_CTX_CLASSED && body[0] & CWI_EC_CLASSES)
+            float v = s && s <= h->levels ? get_float(common + 4 * (s - 1)) : (float)s;
+            if (s < CWI_CTX_CLASSED && h->flags & CWI_EC_CLASSES)
                 v = cwi_ec_level_get(s, own[c * CWI_CTX_CLASSED + s]);
             level[c * CWI_SYMBOLS + s] = CWI_MIN(v * step, FLT_MAX);
         }
 }
 
-static void find_about_levels(const cwi_decode_job *job, const cwi_layout *l, float step, class_levels level)
+static void find_about_levels(const cwi_decode_job *job, const head *h, const cwi_layout *l, float step,
+                              class_levels level)
 {
     cwi_about_levels levels;
     const cwi_payload *p = job->payload;
-    const size_t at = steps_at(p) + cwi_ec_fixed(l, 0, false);
-    const unsigned zero = p->body[CWI_EC_AT_ABOUT] & 15;
-    if (has_profile(p))
+    const size_t at = h->steps + cwi_ec_fixed(l, 0, false);
+    if (h->profile)
         levels = job->profile->levels;
     else
-        cwi_about_levels_get(p->body + at, p->body_size - at, p->body[0] & CWI_EC_CLASSES, &levels);
+        cwi_about_levels_get(p->body + at, p->body_size - at, h->flags & CWI_EC_CLASSES, &levels);
     for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
         for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
-            const float v = cwi_about_level(&levels, c, s, zero) * step;
+            const float v = cwi_about_level(&levels, c, s, h->zero) * step;
             level[c * CWI_SYMBOLS + s] = CWI_MAX(CWI_MIN(v, FLT_MAX), -FLT_MAX);
         }
 }
@@ -318,15 +337,14 @@ static void add_offsets(const parts *p, size_t first, size_t n, float *out)
         out[i] = CWI_MAX(CWI_MIN(out[i], FLT_MAX), -FLT_MAX);
 }
 
-static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_t segment, const uint8_t *classes,
-                           parts *p)
+static void decode_segment(const cwi_decode_job *job, const head *h, const cwi_layout *l, size_t segment,
+                           const uint8_t *classes, parts *p)
 {
     float chunk[CWI_CHUNK];
     class_levels level = {0};
-    const cwi_payload *payload = job->payload;
     const uint8_t *symbols = job->work;
-    const float step = get_float(payload->body + steps_at(payload) + 4 * segment);
-    (p->about ? find_about_levels : find_levels)(job, l, step, level);
+    const float step = get_float(job->payload->body + h->steps + 4 * segment);
+    (p->about ? find_about_levels : find_levels)(job, h, l, step, level);
     for (size_t done = 0; done < l->length; done += CWI_CHUNK) {
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
@@ -353,19 +371,18 @@ static size_t symbols_size(size_t elements)
 
 static size_t offsets_size(const cwi_payload *p, const cw_shape *shape)
 {
-    if (p->body && has_profile(p))
+    const head h = p->body ? head_of(p) : (head){.flags = CWI_EC_OFFSETS};
+    if (h.profile)
         return 0;
-    return !p->body || p->body[0] & CWI_EC_OFFSETS ? symbols_size(cwi_offsets_channels(shape) * sizeof(float)) : 0;
+    return h.flags & CWI_EC_OFFSETS ? symbols_size(cwi_offsets_channels(shape) * sizeof(float)) : 0;
 }
 
-static parts parts_of(const cwi_payload *p, const cw_shape *shape, const float *offset)
+static parts parts_of(const cwi_payload *p, const head *h, const cw_shape *shape, const float *offset)
 {
-    parts rest = {.end = p->body + p->body_size, .finite = true};
-    rest.is_signed = p->body[0] & CWI_EC_SIGNED;
-    rest.about = p->body[0] & CWI_EC_ABOUT;
-    rest.zero = rest.about ? p->body[CWI_EC_AT_ABOUT] & 15 : 0;
-    rest.order = p->body[CWI_EC_AT_ABOUT] >> 4;
-    if (p->body[0] & CWI_EC_OFFSETS) {
+    parts rest = {.end = p->body + p->body_size, .finite = true, .zero = h->zero, .order = h->tails};
+    rest.is_signed = h->flags & CWI_EC_SIGNED;
+    rest.about = h->flags & CWI_EC_ABOUT;
+    if (h->flags & CWI_EC_OFFSETS) {
         rest.offset = offset;
         rest.channels = (size_t)shape->dim[1];
         rest.plane = (size_t)(shape->dim[2] * shape->dim[3]);
@@ -374,29 +391,29 @@ static parts parts_of(const cwi_payload *p, const cw_shape *shape, const float *
 }
 
 /* Whether the profile at hand is the payload's, and suits it. */
-static cw_status check_profile(const cwi_decode_job *job)
+static cw_status check_profile(const cwi_decode_job *job, const head *h)
 {
     const cwi_payload *p = job->payload;
     const cw_profile *profile = job->profile;
-    const unsigned long long named = profile_of(p), given = profile ? profile->hash : 0;
-    const cwi_order_id id = order_in(p);
+    const unsigned long long named = h->profile, given = profile ? profile->hash : 0;
+    const size_t at = p->header_size + h->steps - CWI_PROFILE_HASH;
     if (!profile)
-        return cwi_fail_at(job->err, CW_ERR_MISMATCH, p->header_size + CWI_EC_PREFIX,
-                           "the payload takes profile %016llx, and none is given", named);
+        return cwi_fail_at(job->err, CW_ERR_MISMATCH, at, "the payload takes profile %016llx, and none is given",
+                           named);
     if (named != given)
-        return cwi_fail_at(job->err, CW_ERR_MISMATCH, p->header_size + CWI_EC_PREFIX,
+        return cwi_fail_at(job->err, CW_ERR_MISMATCH, at,
                            "the payload takes profile %016llx, the one that is given is %016llx", named, given);
-    if (!cwi_profile_fits(profile, &p->shape) || id.name != profile->order.name || id.width != profile->order.width ||
-        (p->body[CWI_EC_AT_ABOUT] & 15) != profile->tables.zero ||
-        !(p->body[0] & CWI_EC_CLASSES) != !profile->classes || !(p->body[0] & CWI_EC_OFFSETS) != !profile->offsets)
+    if (!cwi_profile_fits(profile, &p->shape) || h->order.name != profile->order.name ||
+        h->order.width != profile->order.width || h->zero != profile->tables.zero ||
+        !(h->flags & CWI_EC_CLASSES) != !profile->classes || !(h->flags & CWI_EC_OFFSETS) != !profile->offsets)
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, p->header_size,
                            "the payload names profile %016llx, which is of other tensors", named);
     return CW_OK;
 }
 
-static cw_status check_support(const cwi_decode_job *job)
+static cw_status check_support(const cwi_decode_job *job, const head *h)
 {
-    if (!(job->payload->body[0] & CWI_EC_SUPPORT) || job->support)
+    if (!(h->flags & CWI_EC_SUPPORT) || job->support)
         return CW_OK;
     return cwi_fail_at(job->err, CW_ERR_MISMATCH, job->payload->header_size,
                        "the payload was encoded with a support, which is not in it: decoding it takes the same one");
@@ -410,25 +427,25 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
     float *own_offset = own > 0 ? (float *)(void *)job->work : NULL;
     const float *offset = own_offset;
     job->work = own > 0 ? job->work + own : job->work; /* work may be NULL where none is needed */
-    const uint8_t *at = p->body + fixed_of(p, &l, shape, own_offset);
-    CWI_TRY(check_levels(p, l.segments + p->body[1], job->err));
+    const head h = head_of(p);
+    const uint8_t *at = p->body + fixed_of(p, &h, &l, shape, own_offset);
+    CWI_TRY(check_levels(p, h.steps, l.segments + h.levels, job->err));
     if (p->elements == 0)
         return CW_OK;
-    const bool has_support = p->body[0] & CWI_EC_SUPPORT;
-    if (has_profile(p)) {
-        CWI_TRY(check_profile(job));
+    if (h.profile) {
+        CWI_TRY(check_profile(job, &h));
         offset = job->profile->offset;
     }
-    parts rest = parts_of(p, shape, offset);
-    CWI_TRY(check_support(job));
-    cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at};
-    cwi_ec_ctx_shape(order_in(p), shape, p->elements, &d.shape);
-    d.size = cwi_ctx_size(&d.shape, has_profile(p), at, (size_t)(p->body + p->body_size - at));
+    parts rest = parts_of(p, &h, shape, offset);
+    CWI_TRY(check_support(job, &h));
+    cwi_ctx_decoder d = {.kernels = job->kernels, .threads = job->threads, .in = at, .bare = p->version > 1};
+    cwi_ec_ctx_shape(h.order, shape, p->elements, &d.shape);
+    d.size = d.bare ? (size_t)(p->body + p->body_size - at) : cwi_ctx_size(at);
     d.symbols = job->work;
-    d.support = has_support ? job->support : NULL;
+    d.support = h.flags & CWI_EC_SUPPORT ? job->support : NULL;
     d.zero = rest.zero;
-    d.given = has_profile(p) ? &job->profile->tables : NULL;
-    d.classes = p->body[0] & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
+    d.given = h.profile ? &job->profile->tables : NULL;
+    d.classes = h.flags & CWI_EC_CLASSES ? job->work + symbols_size(p->elements) : NULL;
     d.work = job->work + (d.classes ? 2 : 1) * symbols_size(p->elements);
     const uint64_t coded_at = p->header_size + (uint64_t)(at - p->body);
     if (!cwi_ctx_decode(&d))
@@ -438,7 +455,7 @@ static cw_status decode_in_order(cwi_decode_job *job, const cw_shape *shape)
         return cwi_fail_at(job->err, CW_ERR_CORRUPT, coded_at + d.size,
                            "the payload does not end with the signs and values that its symbols ask for");
     for (size_t s = 0; s < l.segments; s++)
-        decode_segment(job, &l, s, d.classes, &rest);
+        decode_segment(job, &h, &l, s, d.classes, &rest);
     for (size_t i = 0; job->sent && i < p->elements; i++)
         job->sent[i] = d.symbols[i] != rest.zero;
     job->sent = NULL;
@@ -477,7 +494,8 @@ static cw_status decode_moved(cwi_decode_job *job, const cwi_order *order)
 static cw_status decode(cwi_decode_job *job)
 {
     cwi_order order;
-    order_of(job->payload, &order);
+    const head h = head_of(job->payload);
+    order_of(job->payload, &h, &order);
     return cwi_order_moves(&order) && job->payload->elements ? decode_moved(job, &order)
                                                              : decode_in_order(job, &order.shape);
 }
@@ -500,7 +518,7 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
     if (p->elements == 0)
         return 0;
     if (p->body)
-        return work_in(p, order_in(p), threads);
+        return work_in(p, head_of(p).order, threads);
     for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);) {
         cwi_order_id narrow = id;
         narrow.narrow = true;

@@ -24,22 +24,28 @@ enum {
 enum {
     CWI_EC_FIRST_KEYS = CWI_EC_LAYOUT,   /* of version 1 */
     CWI_EC_PAYLOAD_KEYS = CWI_EC_EFFORT, /* of version 2: what follows is the encoder's own business */
-    CWI_EC_FIRST_PREFIX = 4,             /* likewise */
-    CWI_EC_PREFIX = 8,
-    CWI_EC_AT_ORDER = 2, /* in it: a byte, and the width, two */
-    CWI_EC_AT_ABOUT = 3, /* zero, and 16 times the order of its tails */
-    CWI_EC_AT_WIDTH = 4,
-    CWI_EC_AT_BANDS = 6,
-    CWI_EC_AT_MORE = 7, /* more flags: */
-    CWI_EC_NARROW = 1,  /* groups of one channel though samples are few */
-    CWI_EC_PROFILE = 2, /* zero, levels, offsets, weights and tables are those of a profile, whose hash follows */
-    CWI_EC_SIGNED = 1,  /* flags */
+    CWI_EC_FIRST_PREFIX = 4,             /* bytes, likewise; those of version 2: */
+    CWI_EC_AT_ORDER = 1,                 /* low 4 bits: its name; high 4: number of levels */
+    CWI_EC_LEAST_PREFIX = 2,
+    CWI_EC_MORE_BYTES = 3, /* width, 2 bytes, and bands */
+    CWI_EC_PREFIX_MOST = 2 + 1 + CWI_EC_MORE_BYTES + CWI_PROFILE_HASH,
+    CWI_EC_SIGNED = 1, /* flags */
     CWI_EC_CLASSES = 2,
-    CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way */
-    CWI_EC_OFFSETS = 16, /* channels have a background of their own */
     CWI_EC_SUPPORT = 4,  /* elements outside a support, which is not in the payload, are not coded */
+    CWI_EC_ABOUT = 8,    /* symbols about a zero, of which there are signs in no other way; a byte for zero and tails */
+    CWI_EC_OFFSETS = 16, /* channels have a background of their own */
+    CWI_EC_NARROW = 32,  /* groups of one channel though samples are few */
+    CWI_EC_PROFILE = 64, /* zero, levels, offsets, weights and tables are those of a profile, whose hash follows */
+    CWI_EC_MORE = 128,   /* width and bands follow */
     CWI_EC_CLASS_LEVELS = CWI_CTX_CLASSES * CWI_CTX_CLASSED, /* bytes */
 };
+
+/* Bytes before steps, of version 2. */
+static inline size_t cwi_ec_prefix(unsigned flags)
+{
+    return CWI_EC_LEAST_PREFIX + (flags & CWI_EC_ABOUT ? 1u : 0u) + (flags & CWI_EC_MORE ? CWI_EC_MORE_BYTES : 0u) +
+           (flags & CWI_EC_PROFILE ? CWI_PROFILE_HASH : 0u);
+}
 
 cwi_layout cwi_ec_layout(const cwi_value *v, const cw_shape *shape, size_t elements);
 /* The order of such a tensor, as cwi_order_of() has it. */

@@ -52,6 +52,17 @@ void cwi_spec_format(const cwi_family *family, const cwi_value *values, char *ou
 cw_status cwi_spec_parse(const char *spec, cw_codec *codec, cw_error *err);
 /* The parameter block of a payload: every key in table order, or the first `keys` of them. */
 size_t cwi_params_size(const cwi_family *family, size_t keys);
+/* The same in few bytes, of payloads of version 2: which keys are not as they are by default, and what they are.
+ * Returns the end. */
+enum { CWI_PARAMS_MOST = 10 * CWI_MAX_KEYS };
+uint8_t *cwi_params_put_short(const cwi_family *family, const cwi_value *values, uint8_t *out);
+/* Of exactly `size` bytes, as cwi_params_get(). */
+bool cwi_params_get_short(const cwi_family *family, const uint8_t *in, size_t size, cwi_value *values, size_t *bad_key);
+/* Numbers of 7 bits a byte (payload.c); what is put has at most CWI_NUMBER_MOST bytes. NULL where none below 2^63 ends
+ * before `end`, or one takes more bytes than it need. */
+enum { CWI_NUMBER_MOST = 10 };
+uint8_t *cwi_number_put(uint64_t v, uint8_t *out);
+const uint8_t *cwi_number_get(const uint8_t *in, const uint8_t *end, uint64_t *v);
 void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *out);
 /* False and *bad_key when a value is out of range or not in its normal form. Keys from `keys` on get their standard
  * value. */

@@ -126,7 +126,8 @@ typedef struct cwi_ctx_encoder {
     const uint8_t *support; /* NULL, or as many bytes: where they are 0 symbols are, and are not coded */
     unsigned threads;
     uint8_t *work;                  /* cwi_ctx_work_size() bytes, 64-byte aligned */
-    const cwi_ctx_tables *given;    /* NULL, or what is taken as it is, and not written: it knows all symbols */
+    bool bare;                      /* no sizes before it, and those of streams in few bytes: as ec has it */
+    const cwi_ctx_tables *given;    /* NULL, or what is taken as it is, and not written: it knows all symbols; bare */
     bool smooth;                    /* tables are to know all symbols in all contexts */
     bool quick;                     /* weights are not to take long */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
@@ -152,19 +153,18 @@ bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *s
 
 /* ---- decoding ---- */
 
-/* How long the part says it is, or SIZE_MAX; valid once cwi_ctx_check() said so, of a tensor with elements. Where
- * tables are given it is the sizes of its streams, and these. */
-size_t cwi_ctx_size(const cwi_ctx_shape *shape, bool given, const uint8_t *in, size_t size);
-/* Whether the part, without tables where they are given, can be what `size` bytes at `in` begin with: for check(),
- * cheap. */
-bool cwi_ctx_check(const cwi_ctx_shape *shape, bool given, const uint8_t *in, size_t size);
+/* How long the part says it is; valid once cwi_ctx_check() said so, of a tensor with elements. */
+size_t cwi_ctx_size(const uint8_t *in);
+/* Whether the part can be what `size` bytes at `in` begin with: for check(), cheap. */
+bool cwi_ctx_check(const cwi_ctx_shape *shape, const uint8_t *in, size_t size);
 
 typedef struct cwi_ctx_decoder {
     const cwi_kernels *kernels;
     cwi_ctx_shape shape;
     unsigned threads;
     const uint8_t *in;
-    size_t size;
+    size_t size;                 /* of a bare part bytes that there are; out: that it takes */
+    bool bare;                   /* the encoder's */
     uint8_t *work;               /* cwi_ctx_decode_work_size() bytes, 64-byte aligned */
     const uint8_t *support;      /* the encoder's */
     unsigned zero;               /* likewise its tables' */
@@ -176,7 +176,7 @@ typedef struct cwi_ctx_decoder {
 
 /* Enough with and without classes. */
 size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *shape, unsigned threads);
-/* Takes exactly the `size` bytes, or is false. */
+/* Takes exactly the `size` bytes, or of a bare part as many as that has, or is false. */
 bool cwi_ctx_decode(cwi_ctx_decoder *d);
 
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */

@@ -35,30 +35,18 @@ size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *s, unsigned threads)
     return places_in(s, threads).all;
 }
 
-size_t cwi_ctx_size(const cwi_ctx_shape *s, bool given, const uint8_t *in, size_t size)
+size_t cwi_ctx_size(const uint8_t *in)
 {
-    if (!given)
-        return (size_t)cwi_get_le(in + 6, 6);
-    size_t all = 4 * s->blocks;
-    if (size / 4 < s->blocks)
-        return SIZE_MAX;
-    for (size_t b = 0; b < s->blocks; b++)
-        if (!cwi_add_size(all, (size_t)cwi_get_le(in + 4 * b, 4), &all))
-            return SIZE_MAX;
-    return all;
+    return (size_t)cwi_get_le(in + 6, 6);
 }
 
-bool cwi_ctx_check(const cwi_ctx_shape *s, bool given, const uint8_t *in, size_t size)
+bool cwi_ctx_check(const cwi_ctx_shape *s, const uint8_t *in, size_t size)
 {
     if (s->elements == 0)
         return true;
-    if (s->elements > CWI_CTX_ELEMENTS_MOST)
+    if (s->elements > CWI_CTX_ELEMENTS_MOST || size < CWI_CTX_PREFIX + 1)
         return false;
-    if (given)
-        return cwi_ctx_size(s, true, in, size) <= size;
-    if (size < CWI_CTX_PREFIX + 1)
-        return false;
-    const uint64_t claimed = cwi_ctx_size(s, false, in, size);
+    const uint64_t claimed = cwi_ctx_size(in);
     const bool empty = in[CWI_CTX_PREFIX] >> 4 == 0;
     const uint64_t least = CWI_CTX_PREFIX + 1 + (empty ? 0 : (uint64_t)s->blocks * 4);
     return cwi_get_le(in, 6) == s->elements && claimed <= size && claimed >= least;
@@ -178,21 +166,36 @@ static void take_symbols(const uint8_t *classes, size_t n, uint8_t *symbols)
         symbols[i] = classes[i] % CWI_SYMBOLS;
 }
 
-/* The streams of the blocks, whose sizes are at `at`; they take all there is. */
-static bool find_streams(run *r, const uint8_t *at, const uint8_t *end)
+/* The streams that follow at *at, which moves to their end: all sizes come first, or each one right before its stream.
+ */
+static bool find_streams(run *r, const uint8_t **at, const uint8_t *end)
 {
     const size_t blocks = r->d->shape.blocks;
-    if ((size_t)(end - at) / 4 < blocks)
+    const bool bare = r->d->bare;
+    const uint8_t *sizes = *at;
+    if (!bare && (size_t)(end - *at) / 4 < blocks)
         return false;
-    const uint8_t *stream = at + 4 * blocks;
+    *at += bare ? 0 : 4 * blocks;
     for (size_t b = 0; b < blocks; b++) {
-        r->size[b] = (size_t)cwi_get_le(at + 4 * b, 4);
-        if ((size_t)(end - stream) < r->size[b])
+        uint64_t size = 0;
+        if (bare)
+            *at = cwi_number_get(*at, end, &size);
+        else
+            size = cwi_get_le(sizes + 4 * b, 4);
+        if (!*at || (uint64_t)(end - *at) < size)
             return false;
-        r->stream[b] = stream;
-        stream += r->size[b];
+        r->size[b] = (size_t)size;
+        r->stream[b] = *at;
+        *at += size;
     }
-    return stream == end;
+    return true;
+}
+
+/* Whether the part ends there: at `end`, or where it is bare anywhere. */
+static bool ends_at(cwi_ctx_decoder *d, const uint8_t *at, const uint8_t *end)
+{
+    d->size = (size_t)(at - d->in);
+    return d->bare || at == end;
 }
 
 bool cwi_ctx_decode(cwi_ctx_decoder *d)
@@ -212,7 +215,9 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     r.stream = (const uint8_t **)(void *)(d->work + r.places.streams);
     r.size = (size_t *)(void *)(r.stream + s->blocks);
     const uint8_t *end = d->in + d->size;
-    const uint8_t *at = d->given ? d->in : cwi_ctx_tables_get(d->in + CWI_CTX_PREFIX, end, s, &r.tables);
+    const uint8_t *at = d->in;
+    if (!d->given)
+        at = cwi_ctx_tables_get(at + (d->bare ? 0 : CWI_CTX_PREFIX), end, s, &r.tables);
     if (!at)
         return false;
     d->count = r.tables.model.symbols;
@@ -220,9 +225,9 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
         memset(d->symbols, 0, s->elements);
         if (d->classes)
             memset(d->classes, 0, s->elements);
-        return at == end;
+        return ends_at(d, at, end);
     }
-    if (!find_streams(&r, at, end))
+    if (!find_streams(&r, &at, end) || !ends_at(d, at, end))
         return false;
     cwi_parallel((unsigned)workers, s->blocks, block_task, &r);
     if (d->classes)

@@ -316,8 +316,9 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
     for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
         counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
     const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, &e->tables);
-    const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (4 + 4 * cwi_ctx_used(s, 0, 0));
-    return (e->given ? 0 : CWI_CTX_PREFIX + 1) + streams + (size_t)(bits / 8);
+    const size_t states = 4 * cwi_ctx_used(s, 0, 0), sizes = e->bare ? 2 : 4;
+    const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (sizes + states);
+    return (e->bare ? 0 : CWI_CTX_PREFIX) + (e->given ? 0 : 1) + streams + (size_t)(bits / 8);
 }
 
 void cwi_ctx_try(cwi_ctx_encoder *e)
@@ -381,22 +382,31 @@ static void encode_block(void *ctx, unsigned worker, size_t index)
     v->size[index] = (size_t)(end - lanes.put);
 }
 
+/* Returns how many bytes there are with `size` more, which are put there where there is room. */
+static size_t append(uint8_t *out, size_t used, size_t capacity, const uint8_t *more, size_t size)
+{
+    if (size > 0 && used <= capacity && size <= capacity - used)
+        memcpy(out + used, more, size);
+    return used + size;
+}
+
 /* Appends the streams to the `used` bytes of `out`, as far as there is room; returns how many bytes there would be. */
 static size_t encode_blocks(cwi_ctx_encoder *e, uint8_t *out, size_t used, size_t capacity)
 {
     const size_t blocks = e->shape.blocks, workers = workers_of(e);
     const size_t sizes = used;
+    uint8_t number[CWI_NUMBER_MOST];
     wave v = {.e = e};
-    used += 4 * blocks;
+    used += e->bare ? 0 : 4 * blocks;
     for (; v.first < blocks; v.first += workers) {
         const size_t count = CWI_MIN(workers, blocks - v.first);
         cwi_parallel((unsigned)workers, count, encode_block, &v);
         for (size_t i = 0; i < count; i++) {
-            if (used <= capacity && v.size[i] <= capacity - used) {
+            if (!e->bare && used <= capacity)
                 cwi_put_le(out + sizes + 4 * (v.first + i), v.size[i], 4);
-                memcpy(out + used, v.stream[i], v.size[i]);
-            }
-            used += v.size[i];
+            uint8_t *end = e->bare ? cwi_number_put(v.size[i], number) : number;
+            used = append(out, append(out, used, capacity, number, (size_t)(end - number)), capacity, v.stream[i],
+                          v.size[i]);
         }
     }
     return used;
@@ -407,14 +417,13 @@ bool cwi_ctx_encode(cwi_ctx_encoder *e, uint8_t *out, size_t capacity, size_t *s
     const cwi_ctx_shape *s = &e->shape;
     uint8_t *tables = scratch_of(e, 0).stream; /* not used yet */
     const size_t length = (size_t)(e->given ? 0 : cwi_ctx_tables_put(&e->tables, s, tables) - tables);
-    *size = e->given ? 0 : CWI_CTX_PREFIX + length;
-    if (length > 0 && *size <= capacity)
-        memcpy(out + CWI_CTX_PREFIX, tables, length);
+    const size_t prefix = e->bare ? 0 : CWI_CTX_PREFIX;
+    *size = append(out, prefix, capacity, tables, length);
     if (e->tables.model.symbols > 1)
         *size = encode_blocks(e, out, *size, capacity);
     if (*size > capacity)
         return false;
-    if (!e->given) {
+    if (!e->bare) {
         cwi_put_le(out, s->elements, 6);
         cwi_put_le(out + 6, *size, 6);
     }

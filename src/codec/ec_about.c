@@ -13,41 +13,71 @@ void cwi_about_levels_clear(cwi_about_levels *l)
         l->common[s] = CWI_ABOUT_MIDDLE;
 }
 
-size_t cwi_about_levels_size(const cwi_about_levels *l)
+/* Of 16 symbols, or of 16 classes of one symbol. */
+static unsigned class_marks(const cwi_about_levels *l, unsigned symbol)
 {
-    size_t size = CWI_ABOUT_MARKS + (l->count ? CWI_CTX_CLASSES * CWI_ABOUT_MARKS + l->count : 0);
-    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
-        size += l->common[s] != CWI_ABOUT_MIDDLE ? sizeof l->common[s] : 0;
-    return size;
+    unsigned marks = 0;
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        marks |= (unsigned)l->has[c][symbol] << c;
+    return marks;
 }
 
-void cwi_about_levels_put(const cwi_about_levels *l, uint8_t *out)
+static unsigned symbols_with_classes(const cwi_about_levels *l)
+{
+    unsigned marks = 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+        marks |= (unsigned)(class_marks(l, s) != 0) << s;
+    return marks;
+}
+
+static unsigned symbols_with_levels(const cwi_about_levels *l)
 {
     unsigned marks = 0;
     for (unsigned s = 0; s < CWI_SYMBOLS; s++)
         marks |= (unsigned)(l->common[s] != CWI_ABOUT_MIDDLE) << s;
+    return marks;
+}
+
+size_t cwi_about_levels_size(const cwi_about_levels *l)
+{
+    size_t size = CWI_ABOUT_MARKS + sizeof *l->common * (size_t)__builtin_popcount(symbols_with_levels(l));
+    if (l->count)
+        size +=
+            CWI_ABOUT_MARKS + CWI_ABOUT_CLASS_MARKS * (size_t)__builtin_popcount(symbols_with_classes(l)) + l->count;
+    return size;
+}
+
+static uint8_t *put_marks(unsigned marks, uint8_t *out)
+{
     cwi_put_le(out, marks, CWI_ABOUT_MARKS);
-    out += CWI_ABOUT_MARKS;
+    return out + CWI_ABOUT_MARKS;
+}
+
+void cwi_about_levels_put(const cwi_about_levels *l, uint8_t *out)
+{
+    out = put_marks(symbols_with_levels(l), out);
     for (unsigned s = 0; s < CWI_SYMBOLS; s++)
-        if (marks >> s & 1) {
-            cwi_put_le(out, l->common[s], 2);
-            out += 2;
+        if (l->common[s] != CWI_ABOUT_MIDDLE) {
+            cwi_put_le(out, l->common[s], sizeof *l->common);
+            out += sizeof *l->common;
         }
-    for (unsigned c = 0; l->count && c < CWI_CTX_CLASSES; c++) {
-        marks = 0;
-        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
-            marks |= (unsigned)l->has[c][s] << s;
-        cwi_put_le(out, marks, CWI_ABOUT_MARKS);
-        out += CWI_ABOUT_MARKS;
-        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+    if (l->count == 0)
+        return;
+    out = put_marks(symbols_with_classes(l), out);
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+        if (class_marks(l, s) == 0)
+            continue;
+        out = put_marks(class_marks(l, s), out);
+        for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
             if (l->has[c][s])
                 *out++ = l->own[c][s];
     }
 }
 
-/* Of the next symbols, or of those of a class; NULL when they end too early. */
+/* Marks, behind which there are `each` bytes or more for each one that is set; NULL when they end too early. */
 static const uint8_t *get_marks(const uint8_t *in, const uint8_t *end, size_t each, unsigned *marks)
 {
+    *marks = 0;
     if (!in || end - in < CWI_ABOUT_MARKS)
         return NULL;
     *marks = (unsigned)cwi_get_le(in, CWI_ABOUT_MARKS);
@@ -55,25 +85,36 @@ static const uint8_t *get_marks(const uint8_t *in, const uint8_t *end, size_t ea
     return (size_t)(end - in) < each * (size_t)__builtin_popcount(*marks) ? NULL : in;
 }
 
+static const uint8_t *get_classes(const uint8_t *in, const uint8_t *end, unsigned symbol, cwi_about_levels *l)
+{
+    unsigned marks;
+    in = get_marks(in, end, 1, &marks);
+    for (unsigned c = 0; in && c < CWI_CTX_CLASSES; c++)
+        if (marks >> c & 1) {
+            l->has[c][symbol] = true;
+            l->own[c][symbol] = *in++;
+            l->count++;
+        }
+    return in;
+}
+
 const uint8_t *cwi_about_levels_get(const uint8_t *in, size_t size, bool classes, cwi_about_levels *l)
 {
     const uint8_t *end = in + size;
-    unsigned marks = 0;
+    unsigned marks;
     cwi_about_levels_clear(l);
-    in = get_marks(in, end, 2, &marks);
+    in = get_marks(in, end, sizeof *l->common, &marks);
     for (unsigned s = 0; in && s < CWI_SYMBOLS; s++)
         if (marks >> s & 1) {
-            l->common[s] = (uint16_t)cwi_get_le(in, 2);
-            in += 2;
+            l->common[s] = (uint16_t)cwi_get_le(in, sizeof *l->common);
+            in += sizeof *l->common;
         }
-    for (unsigned c = 0; classes && in && c < CWI_CTX_CLASSES; c++) {
-        in = get_marks(in, end, 1, &marks);
-        for (unsigned s = 0; in && s < CWI_SYMBOLS; s++) {
-            l->has[c][s] = marks >> s & 1;
-            l->own[c][s] = l->has[c][s] ? *in++ : 0;
-            l->count += l->has[c][s];
-        }
-    }
+    if (!classes)
+        return in;
+    in = get_marks(in, end, CWI_ABOUT_CLASS_MARKS, &marks);
+    for (unsigned s = 0; in && s < CWI_SYMBOLS; s++)
+        if (marks >> s & 1)
+            in = get_classes(in, end, s, l);
     return in;
 }
 

@@ -16,8 +16,10 @@ enum {
     CWI_ABOUT_GAMMA_MOST = 11,
     CWI_ABOUT_BINS = 1 << 10,          /* of a tensor's values, over the root mean square: 1/16 each, from -32 on */
     CWI_ABOUT_SAMPLE = 1 << 13,        /* elements in them */
-    CWI_ABOUT_MARKS = CWI_SYMBOLS / 8, /* bytes: which symbols have a level, and the same of each class */
-    CWI_ABOUT_LEVELS_MOST = (1 + CWI_CTX_CLASSES) * CWI_ABOUT_MARKS + CWI_SYMBOLS * (2 + CWI_CTX_CLASSES), /* bytes */
+    CWI_ABOUT_MARKS = CWI_SYMBOLS / 8, /* bytes: which symbols have a level, and which one in any class */
+    CWI_ABOUT_CLASS_MARKS = CWI_CTX_CLASSES / 8, /* the same: which classes have one of a symbol */
+    CWI_ABOUT_LEVELS_MOST =
+        2 * CWI_ABOUT_MARKS + CWI_SYMBOLS * (2 + CWI_ABOUT_CLASS_MARKS + CWI_CTX_CLASSES), /* bytes */
 };
 
 /* ---- levels: where within its step an element of a symbol is taken to lie, from its lower end on ---- */

@@ -57,10 +57,9 @@ bool cwi_ec_bound(const cwi_input *in, size_t *size)
     /* 5 bits for the symbol, 32 for an escape: more than signs and lower bits take */
     const size_t levels =
         CWI_MAX(cwi_ec_fixed(&l, CWI_EC_EXACT, true), cwi_ec_fixed(&l, 0, false) + CWI_ABOUT_LEVELS_MOST);
-    const size_t fixed =
-        CWI_EC_PREFIX + CWI_PROFILE_HASH + levels + CWI_CTX_PREFIX + s.tables + cwi_offsets_bound(s.offsets) + 64;
+    const size_t fixed = CWI_EC_PREFIX_MOST + levels + s.tables + cwi_offsets_bound(s.offsets) + 64;
     return in->elements <= CWI_CTX_ELEMENTS_MOST && cwi_mul_size(in->elements, 5, size) &&
-           cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (4 + 4 * CWI_LANES), size);
+           cwi_add_size(*size, fixed, size) && cwi_add_size(*size, s.blocks * (CWI_NUMBER_MOST + 4 * CWI_LANES), size);
 }
 
 size_t cwi_ec_work_size(const cwi_input *in)
@@ -99,7 +98,7 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->stats->doubtful = false; /* nor anything else, until a sample is wanted */
     e->stats->bins = 0;
     e->stats->energy = 0;
-    e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
+    e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads, .bare = true};
     e->ctx.support = job->support;
     e->ctx.quick = e->fast;
     at += rounded(sizeof(cwi_ec_stats));
@@ -214,6 +213,37 @@ static void put_parts(const cwi_ec_encoding *e, uint8_t *at)
     cwi_bits_finish(&p.lower);
 }
 
+unsigned cwi_ec_flags(const cwi_ec_encoding *e)
+{
+    unsigned flags = (e->classes ? CWI_EC_CLASSES : 0) | (e->job->support ? CWI_EC_SUPPORT : 0);
+    if (e->about || e->is_signed)
+        flags |= e->about ? CWI_EC_ABOUT : CWI_EC_SIGNED;
+    if (e->offsets || (e->profile && e->profile->offsets))
+        flags |= CWI_EC_OFFSETS;
+    return flags | (e->order.narrow ? CWI_EC_NARROW : 0) | (e->profile ? CWI_EC_PROFILE : 0) |
+           (e->order.width || e->order.bands ? CWI_EC_MORE : 0);
+}
+
+/* What a body begins with; returns the end. */
+static uint8_t *put_prefix(const cwi_ec_encoding *e, uint8_t *out)
+{
+    const unsigned flags = cwi_ec_flags(e);
+    *out++ = (uint8_t)flags;
+    *out++ = (uint8_t)(e->order.name | e->levels << 4);
+    if (flags & CWI_EC_ABOUT)
+        *out++ = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
+    if (flags & CWI_EC_MORE) {
+        cwi_put_le(out, e->order.width, 2);
+        out[2] = (uint8_t)e->order.bands;
+        out += CWI_EC_MORE_BYTES;
+    }
+    if (e->profile) {
+        cwi_put_le(out, e->profile->hash, CWI_PROFILE_HASH);
+        out += CWI_PROFILE_HASH;
+    }
+    return out;
+}
+
 /* Of the step that was planned last. False when the body, whose size it tells all the same, is longer than `room`. */
 static bool write(cwi_ec_encoding *e, size_t room, size_t *size)
 {
@@ -225,24 +255,7 @@ static bool write(cwi_ec_encoding *e, size_t room, size_t *size)
     *size = fixed + coded + rest;
     if (!fits)
         return false;
-    memset(body, 0, CWI_EC_PREFIX);
-    body[0] = (uint8_t)((e->about       ? CWI_EC_ABOUT
-                         : e->is_signed ? CWI_EC_SIGNED
-                                        : 0) |
-                        (e->classes ? CWI_EC_CLASSES : 0) | (e->job->support ? CWI_EC_SUPPORT : 0) |
-                        (e->offsets || (e->profile && e->profile->offsets) ? CWI_EC_OFFSETS : 0));
-    body[1] = (uint8_t)e->levels;
-    body[CWI_EC_AT_ORDER] = (uint8_t)e->order.name;
-    cwi_put_le(body + CWI_EC_AT_WIDTH, e->order.width, 2);
-    body[CWI_EC_AT_BANDS] = (uint8_t)e->order.bands;
-    body[CWI_EC_AT_MORE] = (uint8_t)((e->order.narrow ? CWI_EC_NARROW : 0) | (e->profile ? CWI_EC_PROFILE : 0));
-    if (e->about)
-        body[CWI_EC_AT_ABOUT] = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
-    uint8_t *steps = body + CWI_EC_PREFIX;
-    if (e->profile) {
-        cwi_put_le(steps, e->profile->hash, CWI_PROFILE_HASH);
-        steps += CWI_PROFILE_HASH;
-    }
+    uint8_t *steps = put_prefix(e, body);
     cwi_ec_set_levels(e);
     for (size_t s = 0; s < e->layout.segments; s++)
         put_float(steps + 4 * s, cwi_ec_step_of(e, s));
@@ -261,19 +274,20 @@ static bool write(cwi_ec_encoding *e, size_t room, size_t *size)
 
 /* ---- choosing the step ---- */
 
-/* The least that a body of this tensor can have. */
-static size_t least(const cwi_encode_job *job, const cwi_layout *l)
+/* The least that a body of this tensor can have: a prefix, steps, and that there is but one symbol. */
+static size_t least(const cwi_encode_job *job, const cwi_layout *l, cwi_order_id id)
 {
+    const size_t more = id.width || id.bands ? CWI_EC_MORE_BYTES : 0;
     if (job->elements == 0)
-        return CWI_EC_PREFIX;
-    return cwi_padded(CWI_EC_PREFIX + cwi_ec_fixed(l, 0, false) + CWI_CTX_PREFIX + 1, job->elements);
+        return CWI_EC_LEAST_PREFIX;
+    return cwi_padded(CWI_EC_LEAST_PREFIX + more + cwi_ec_fixed(l, 0, false) + 1, job->elements);
 }
 
-static cw_status set_cap(const cwi_encode_job *job, const cwi_layout *l, size_t *cap)
+static cw_status set_cap(const cwi_encode_job *job, const cwi_layout *l, cwi_order_id id, size_t *cap)
 {
     const cwi_value *v = job->codec->value;
     const double bytes = v[CWI_EC_BYTES].real, bits = v[CWI_EC_BPE].real * (double)job->elements;
-    const size_t header = job->header_size, needed = header + least(job, l);
+    const size_t header = job->header_size, needed = header + least(job, l, id);
     *cap = SIZE_MAX;
     if (bits > 0) /* what cannot be had at all is not asked for */
         *cap = CWI_MAX((size_t)(bits / 8), needed) - header;
@@ -291,9 +305,9 @@ static cw_status encode_nothing(cwi_encode_job *job)
 {
     const cwi_layout none = cwi_ec_layout(job->codec->value, job->shape, 0);
     size_t cap;
-    CWI_TRY(set_cap(job, &none, &cap));
-    CWI_TRY(cwi_reserve(job, CWI_EC_PREFIX));
-    memset(job->body, 0, CWI_EC_PREFIX);
+    CWI_TRY(set_cap(job, &none, (cwi_order_id){.name = CWI_ORDER_AUTO}, &cap));
+    CWI_TRY(cwi_reserve(job, CWI_EC_LEAST_PREFIX));
+    memset(job->body, 0, CWI_EC_LEAST_PREFIX);
     return CW_OK;
 }
 
@@ -458,7 +472,7 @@ static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_
     cwi_ec_encoding e;
     if (!cwi_ec_begin(&e, job, id, shape))
         return CW_ERR_NONFINITE;
-    CWI_TRY(set_cap(job, &e.layout, &e.cap));
+    CWI_TRY(set_cap(job, &e.layout, id, &e.cap));
     if (job->profile && !begin_profile(&e))
         return CW_ERR_TOO_SMALL;
     if (bits) {
@@ -548,7 +562,7 @@ static cw_status encode_alone(cwi_encode_job *job)
 /* Whether it took what was to be expected, so that nothing else need be tried. */
 static bool took_as_learned(const cwi_encode_job *job)
 {
-    enum { FIXED = CWI_EC_PREFIX + CWI_PROFILE_HASH + 12 };
+    enum { FIXED = CWI_EC_PREFIX_MOST + 12 };
     const double learned = job->profile->bits * (double)job->elements / 8;
     return (double)job->size <= learned + FIXED;
 }

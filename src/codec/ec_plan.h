@@ -47,6 +47,8 @@ typedef struct cwi_ec_encoding {
 
 /* False when there is a NaN or infinity. */
 bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, const cw_shape *shape);
+/* Those of the present plan's payload. */
+unsigned cwi_ec_flags(const cwi_ec_encoding *e);
 /* Plans what is asked for, with offsets or without, and returns its step. */
 double cwi_ec_plan_asked(cwi_ec_encoding *e);
 

@@ -16,8 +16,8 @@ enum {
 size_t cwi_ec_head(const cwi_ec_encoding *e)
 {
     if (e->profile)
-        return CWI_EC_PREFIX + CWI_PROFILE_HASH + cwi_ec_fixed(&e->layout, 0, false);
-    return CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, e->levels, e->classes && !e->about) +
+        return cwi_ec_prefix(cwi_ec_flags(e)) + cwi_ec_fixed(&e->layout, 0, false);
+    return cwi_ec_prefix(cwi_ec_flags(e)) + cwi_ec_fixed(&e->layout, e->levels, e->classes && !e->about) +
            (e->about ? cwi_about_levels_size(&e->own) : 0) + (e->offsets ? cwi_offsets_size(e->offset, e->offsets) : 0);
 }
 
@@ -79,7 +79,7 @@ static size_t plan_some(cwi_ec_encoding *e, double step, size_t some, cwi_ctx_en
     ctx->keep = true;
     e->fitted = 0;
     const double size = (double)(coded - tables + cwi_ec_rest(e));
-    const size_t head = CWI_EC_PREFIX + cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
+    const size_t head = cwi_ec_prefix(cwi_ec_flags(e)) + cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
     return (size_t)(size * (double)all / (double)some) + tables + head;
 }
 

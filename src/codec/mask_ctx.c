@@ -176,7 +176,7 @@ bool cwi_mask_ctx_check(const cwi_mask *m, const cw_shape *shape, const uint8_t 
 {
     cwi_ctx_shape s;
     cwi_ctx_shape_of(shape, m->layout.elements, &s);
-    return m->layout.elements > 0 && cwi_ctx_check(&s, false, in, size);
+    return m->layout.elements > 0 && cwi_ctx_check(&s, in, size);
 }
 
 const uint8_t *cwi_mask_ctx_decode(const cwi_mask_ctx *c, const uint8_t *in, size_t size)
@@ -185,7 +185,7 @@ const uint8_t *cwi_mask_ctx_decode(const cwi_mask_ctx *c, const uint8_t *in, siz
     cwi_ctx_decoder d = {
         .kernels = c->kernels, .threads = c->threads, .in = in, .work = c->work + third_at(m), .symbols = c->work};
     cwi_ctx_shape_of(c->shape, m->layout.elements, &d.shape);
-    d.size = cwi_ctx_size(&d.shape, false, in, size);
+    d.size = cwi_ctx_size(in);
     if (!cwi_ctx_decode(&d) || d.count > 1u << CWI_MIN(m->bits, (unsigned)SYMBOL_BITS))
         return NULL;
     uint8_t *planes = c->work + second_at(m);

@@ -16,19 +16,65 @@ enum {
     AT_PARAMS = 11,
     AT_CRC = 12,
     AT_BODY = 16,
-    AT_DIMS = 24
+    AT_DIMS = 24, /* of version 1 */
+    BODY_BYTES = 5,
+    AT_NUMBERS = AT_BODY + BODY_BYTES, /* of version 2: dimensions, in as few bytes as they take */
+    DIM_MOST = 9,
+    LEAST = 24, /* bytes, of either version */
 };
 
-size_t cwi_header_size(const cwi_family *family, size_t keys, const cw_shape *shape)
+/* ---- version 2: numbers of 7 bits a byte, least significant first, the upper bit set but in the last ---- */
+
+static size_t number_size(uint64_t v)
+{
+    size_t size = 1;
+    for (; v >= 128; v >>= 7)
+        size++;
+    return size;
+}
+
+uint8_t *cwi_number_put(uint64_t v, uint8_t *out)
+{
+    for (; v >= 128; v >>= 7)
+        *out++ = (uint8_t)(v | 128);
+    *out++ = (uint8_t)v;
+    return out;
+}
+
+const uint8_t *cwi_number_get(const uint8_t *in, const uint8_t *end, uint64_t *v)
+{
+    *v = 0;
+    for (unsigned i = 0; i < DIM_MOST && in < end; i++) {
+        const uint8_t byte = *in++;
+        *v |= (uint64_t)(byte & 127) << 7 * i;
+        if (byte < 128)
+            return byte || i == 0 ? in : NULL;
+    }
+    return NULL;
+}
+
+static size_t header_size_v1(const cwi_family *family, size_t keys, const cw_shape *shape)
 {
     size_t size = AT_DIMS + 8 * (size_t)shape->ndim + cwi_params_size(family, keys);
     return (size + 7) & ~(size_t)7;
 }
 
+size_t cwi_header_size(const cwi_family *family, const cwi_value *value, const cw_shape *shape)
+{
+    uint8_t params[CWI_PARAMS_MOST];
+    if (family->version == 1)
+        return header_size_v1(family, cwi_payload_keys(family), shape);
+    size_t size = AT_NUMBERS + (size_t)(cwi_params_put_short(family, value, params) - params);
+    for (int i = 0; i < shape->ndim; i++)
+        size += number_size((uint64_t)shape->dim[i]);
+    return size;
+}
+
 void cwi_header_put(const cw_codec *codec, cw_dtype dtype, const cw_shape *shape, size_t body_size, uint8_t *out)
 {
     const cwi_family *family = codec->family;
-    const size_t size = cwi_header_size(family, cwi_payload_keys(family), shape);
+    const bool first = family->version == 1;
+    const size_t size = cwi_header_size(family, codec->value, shape);
     memset(out, 0, size);
     memcpy(out, magic, sizeof magic);
     cwi_put_le(out + AT_VERSION, family->version, 2);
@@ -36,11 +82,19 @@ void cwi_header_put(const cw_codec *codec, cw_dtype dtype, const cw_shape *shape
     out[AT_CODEC] = family->id;
     out[AT_DTYPE] = (uint8_t)dtype;
     out[AT_NDIM] = (uint8_t)shape->ndim;
+    cwi_put_le(out + AT_BODY, body_size, first ? 8 : BODY_BYTES);
+    uint8_t *at = out + (first ? AT_DIMS : AT_NUMBERS);
+    for (int i = 0; i < shape->ndim; i++) {
+        if (!first)
+            at = cwi_number_put((uint64_t)shape->dim[i], at);
+        for (int b = 0; first && b < 64; b += 8)
+            *at++ = (uint8_t)((uint64_t)shape->dim[i] >> b);
+    }
     out[AT_PARAMS] = (uint8_t)cwi_params_size(family, cwi_payload_keys(family));
-    cwi_put_le(out + AT_BODY, body_size, 8);
-    for (int i = 0; i < shape->ndim; i++)
-        cwi_put_le(out + AT_DIMS + 8 * i, (uint64_t)shape->dim[i], 8);
-    cwi_params_put(family, codec->value, out + AT_DIMS + 8 * shape->ndim);
+    if (first)
+        cwi_params_put(family, codec->value, at);
+    else
+        out[AT_PARAMS] = (uint8_t)(cwi_params_put_short(family, codec->value, at) - at);
 }
 
 uint32_t cwi_payload_crc(const uint8_t *payload, size_t size)
@@ -60,9 +114,9 @@ void cwi_payload_seal(uint8_t *payload, size_t size)
 
 static cw_status check_fixed(const uint8_t *src, size_t size, cw_error *err)
 {
-    if (size < AT_DIMS)
-        return cwi_fail_at(err, CW_ERR_TRUNCATED, size,
-                           "payload ends after %zu bytes, its header alone takes %d or more", size, AT_DIMS);
+    if (size < LEAST)
+        return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, one has %d or more", size,
+                           LEAST);
     if (memcmp(src, magic, sizeof magic) != 0)
         return cwi_fail_at(err, CW_ERR_MAGIC, 0,
                            "not a cutwire payload: it begins with %02x %02x %02x %02x, not \"CWPL\"", src[0], src[1],
@@ -74,7 +128,28 @@ static cw_status check_fixed(const uint8_t *src, size_t size, cw_error *err)
     return CW_OK;
 }
 
-static cw_status parse_shape(const uint8_t *src, size_t size, cwi_payload *p, cw_error *err)
+/* Its dimensions end at *end. */
+static cw_status parse_dims(const uint8_t *src, size_t size, cwi_payload *p, size_t *end, cw_error *err)
+{
+    const uint8_t *at = src + (p->version == 1 ? AT_DIMS : AT_NUMBERS);
+    for (int i = 0; i < p->shape.ndim; i++) {
+        const size_t here = (size_t)(at - src), left = size - here;
+        uint64_t dim = 0;
+        if (p->version == 1 ? left < 8 : left < DIM_MOST && !cwi_number_get(at, src + size, &dim))
+            return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, amid its dimensions", size);
+        if (p->version == 1)
+            dim = cwi_get_le(at, 8);
+        at = p->version == 1 ? at + 8 : cwi_number_get(at, src + size, &dim);
+        if (!at || dim > INT64_MAX)
+            return cwi_fail_at(err, CW_ERR_CORRUPT, here, "dimension %d of the payload is %llu%s", i,
+                               (unsigned long long)dim, at ? ", too large" : " in more bytes than that takes");
+        p->shape.dim[i] = (int64_t)dim;
+    }
+    *end = (size_t)(at - src);
+    return CW_OK;
+}
+
+static cw_status parse_shape(const uint8_t *src, size_t size, cwi_payload *p, size_t *end, cw_error *err)
 {
     const unsigned ndim = src[AT_NDIM];
     if (src[AT_DTYPE] != CW_F32 && src[AT_DTYPE] != CW_BF16)
@@ -84,27 +159,19 @@ static cw_status parse_shape(const uint8_t *src, size_t size, cwi_payload *p, cw
     if (ndim > CW_MAX_DIMS)
         return cwi_fail_at(err, CW_ERR_CORRUPT, AT_NDIM, "%u dimensions in the payload, %d are possible", ndim,
                            CW_MAX_DIMS);
-    if (size < AT_DIMS + 8 * (size_t)ndim)
-        return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, amid its dimensions", size);
     p->dtype = (cw_dtype)src[AT_DTYPE];
     p->shape.ndim = (int32_t)ndim;
-    for (unsigned i = 0; i < ndim; i++) {
-        uint64_t dim = cwi_get_le(src + AT_DIMS + 8 * i, 8);
-        if (dim > INT64_MAX)
-            return cwi_fail_at(err, CW_ERR_CORRUPT, AT_DIMS + 8 * i, "dimension %u of the payload is %llu, too large",
-                               i, (unsigned long long)dim);
-        p->shape.dim[i] = (int64_t)dim;
-    }
+    p->version = (unsigned)cwi_get_le(src + AT_VERSION, 2);
+    CWI_TRY(parse_dims(src, size, p, end, err));
     if (cw_shape_count(&p->shape, &p->elements) != CW_OK)
-        return cwi_fail_at(err, CW_ERR_CORRUPT, AT_DIMS, "the payload's dimensions multiply to too many elements");
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->version == 1 ? AT_DIMS : AT_NUMBERS,
+                           "the payload's dimensions multiply to too many elements");
     return CW_OK;
 }
 
-/* How many keys of its family it has. */
-static cw_status parse_family(const uint8_t *src, cwi_payload *p, size_t *keys, cw_error *err)
+static cw_status parse_family(const uint8_t *src, cwi_payload *p, cw_error *err)
 {
     p->family = cwi_family_by_id(src[AT_CODEC]);
-    p->version = (unsigned)cwi_get_le(src + AT_VERSION, 2);
     if (!p->family)
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, AT_CODEC,
                            "codec number %u is unknown: the payload may come from a newer library", src[AT_CODEC]);
@@ -112,21 +179,22 @@ static cw_status parse_family(const uint8_t *src, cwi_payload *p, size_t *keys, 
         return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION,
                            "payload format version %u of codec %s, this library knows versions up to %u", p->version,
                            p->family->info.name, p->family->version);
-    *keys = p->version < p->family->version ? p->family->first_keys : cwi_payload_keys(p->family);
-    if (src[AT_PARAMS] != cwi_params_size(p->family, *keys))
+    const size_t keys = p->family->version > 1 ? p->family->first_keys : cwi_payload_keys(p->family);
+    if (p->version == 1 && src[AT_PARAMS] != cwi_params_size(p->family, keys))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, AT_PARAMS,
                            "%u bytes of parameters for codec %s, this library knows %zu: the payload may come from a "
                            "newer one",
-                           src[AT_PARAMS], p->family->info.name, cwi_params_size(p->family, *keys));
+                           src[AT_PARAMS], p->family->info.name, cwi_params_size(p->family, keys));
+    p->header_size = p->version == 1 ? header_size_v1(p->family, keys, &p->shape) : 0;
     return CW_OK;
 }
 
-static cw_status parse_params(const uint8_t *src, size_t size, cwi_payload *p, cw_error *err)
+static cw_status parse_params(const uint8_t *src, size_t size, size_t at, cwi_payload *p, cw_error *err)
 {
-    size_t keys = 0, bad;
-    CWI_TRY(parse_family(src, p, &keys, err));
-    const size_t at = AT_DIMS + 8 * (size_t)p->shape.ndim;
-    p->header_size = cwi_header_size(p->family, keys, &p->shape);
+    size_t bad = 0;
+    CWI_TRY(parse_family(src, p, err));
+    if (p->version > 1)
+        p->header_size = at + src[AT_PARAMS];
     if (cwi_get_le(src + AT_HEADER, 2) != p->header_size)
         return cwi_fail_at(err, CW_ERR_CORRUPT, AT_HEADER,
                            "the payload says its header has %u bytes, such a one has %zu",
@@ -134,7 +202,9 @@ static cw_status parse_params(const uint8_t *src, size_t size, cwi_payload *p, c
     if (size < p->header_size)
         return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, its header has %zu", size,
                            p->header_size);
-    if (!cwi_params_get(p->family, keys, src + at, p->value, &bad))
+    const size_t keys = p->family->version > 1 ? p->family->first_keys : cwi_payload_keys(p->family);
+    if (p->version == 1 ? !cwi_params_get(p->family, keys, src + at, p->value, &bad)
+                        : !cwi_params_get_short(p->family, src + at, src[AT_PARAMS], p->value, &bad))
         return cwi_fail_at(err, CW_ERR_CORRUPT, at, "parameter %s of codec %s is out of range in the payload",
                            p->family->keys[bad].name, p->family->info.name);
     return CW_OK;
@@ -144,9 +214,10 @@ cw_status cwi_payload_parse(const uint8_t *src, size_t size, cwi_payload *p, cw_
 {
     memset(p, 0, sizeof *p);
     CWI_TRY(check_fixed(src, size, err));
-    CWI_TRY(parse_shape(src, size, p, err));
-    CWI_TRY(parse_params(src, size, p, err));
-    const uint64_t body = cwi_get_le(src + AT_BODY, 8);
+    size_t at = 0;
+    CWI_TRY(parse_shape(src, size, p, &at, err));
+    CWI_TRY(parse_params(src, size, at, p, err));
+    const uint64_t body = cwi_get_le(src + AT_BODY, p->version == 1 ? 8 : BODY_BYTES);
     const size_t left = size - p->header_size, wanted = cwi_padded((size_t)body, p->elements);
     if (left < wanted)
         return cwi_fail_at(err, CW_ERR_TRUNCATED, size, "payload ends after %zu bytes, %zu are missing", size,

@@ -4,8 +4,8 @@
 
 #include "codec/codec_impl.h"
 
-/* Of a payload with the first `keys` keys. */
-size_t cwi_header_size(const cwi_family *family, size_t keys, const cw_shape *shape);
+/* Of a payload that is encoded today. */
+size_t cwi_header_size(const cwi_family *family, const cwi_value *value, const cw_shape *shape);
 /* Writes the header; the checksum is left to cwi_payload_seal, once the body is there. */
 void cwi_header_put(const cw_codec *codec, cw_dtype dtype, const cw_shape *shape, size_t body_size, uint8_t *out);
 /* CRC-32C of the payload with its checksum field taken as zero; size >= 24. */

@@ -317,6 +317,23 @@ void cwi_params_put(const cwi_family *family, const cwi_value *values, uint8_t *
     }
 }
 
+/* Whether values are such as a spec can have, and as they are written once only. */
+static bool agree(const cwi_family *family, const cwi_value *values, size_t *bad_key)
+{
+    *bad_key = family->other;
+    if (excluded(family, values))
+        return false;
+    if (!family->normalize)
+        return true;
+    cwi_value normal[CWI_MAX_KEYS];
+    memcpy(normal, values, sizeof normal);
+    family->normalize(normal);
+    for (*bad_key = 0; *bad_key < family->key_count; ++*bad_key)
+        if (normal[*bad_key].whole != values[*bad_key].whole)
+            return false;
+    return true;
+}
+
 bool cwi_params_get(const cwi_family *family, size_t keys, const uint8_t *in, cwi_value *values, size_t *bad_key)
 {
     for (size_t i = keys; i < family->key_count; i++)
@@ -333,16 +350,104 @@ bool cwi_params_get(const cwi_family *family, size_t keys, const uint8_t *in, cw
         }
         in += value_bytes(&family->keys[i]);
     }
-    *bad_key = family->other;
-    if (excluded(family, values))
+    return agree(family, values, bad_key);
+}
+
+/* ---- the same in few bytes: a bit for each key that is not as it is by default; then for each of them a real number
+ * as m / 10^d, or as it is, and other ones as above ---- */
+
+enum { DECIMALS_MOST = 15, AS_IT_IS = 255 };
+
+static double power_of_ten(unsigned n)
+{
+    double power = 1; /* all of these are exact */
+    for (; n > 0; n--)
+        power *= 10;
+    return power;
+}
+
+static uint8_t *put_real(double v, uint8_t *out)
+{
+    const double most = 0x1p53;
+    for (unsigned d = 0; d <= DECIMALS_MOST; d++) {
+        const double m = floor(v * power_of_ten(d) + 0.5);
+        if (!(m < most))
+            break;
+        if (m / power_of_ten(d) == v) {
+            *out++ = (uint8_t)d;
+            return cwi_number_put((uint64_t)m, out);
+        }
+    }
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    *out++ = AS_IT_IS;
+    cwi_put_le(out, bits, sizeof bits);
+    return out + sizeof bits;
+}
+
+static const uint8_t *get_real(const uint8_t *in, const uint8_t *end, double *v)
+{
+    uint64_t m;
+    const unsigned d = in < end ? *in++ : DECIMALS_MOST + 1;
+    if (d <= DECIMALS_MOST) {
+        in = cwi_number_get(in, end, &m);
+        *v = in ? (double)m / power_of_ten(d) : 0;
+        return in;
+    }
+    if (d != AS_IT_IS || (size_t)(end - in) < sizeof m)
+        return NULL;
+    m = cwi_get_le(in, sizeof m);
+    memcpy(v, &m, sizeof m);
+    return in + sizeof m;
+}
+
+uint8_t *cwi_params_put_short(const cwi_family *family, const cwi_value *values, uint8_t *out)
+{
+    uint8_t *set = out++;
+    *set = 0;
+    for (size_t i = 0; i < cwi_payload_keys(family); i++) {
+        const cwi_key *key = &family->keys[i];
+        if (values[i].whole == standard_value(key).whole) /* of reals their bits */
+            continue;
+        *set |= (uint8_t)(1u << i);
+        if (key->type == CWI_KEY_REAL) {
+            out = put_real(values[i].real, out);
+        } else {
+            cwi_put_le(out, values[i].whole, value_bytes(key));
+            out += value_bytes(key);
+        }
+    }
+    return out;
+}
+
+static const uint8_t *get_value(const cwi_key *key, const uint8_t *in, const uint8_t *end, cwi_value *v)
+{
+    if (key->type == CWI_KEY_REAL)
+        return get_real(in, end, &v->real);
+    if ((size_t)(end - in) < value_bytes(key))
+        return NULL;
+    v->whole = cwi_get_le(in, value_bytes(key));
+    return in + value_bytes(key);
+}
+
+bool cwi_params_get_short(const cwi_family *family, const uint8_t *in, size_t size, cwi_value *values, size_t *bad_key)
+{
+    uint8_t again[CWI_PARAMS_MOST];
+    const uint8_t *at = in + 1, *end = in + size;
+    *bad_key = 0;
+    for (size_t i = 0; i < family->key_count; i++)
+        values[i] = standard_value(&family->keys[i]);
+    if (size == 0)
         return false;
-    if (!family->normalize)
-        return true;
-    cwi_value normal[CWI_MAX_KEYS];
-    memcpy(normal, values, sizeof normal);
-    family->normalize(normal);
-    for (*bad_key = 0; *bad_key < family->key_count; ++*bad_key)
-        if (normal[*bad_key].whole != values[*bad_key].whole)
+    for (size_t i = 0; i < cwi_payload_keys(family); i++) {
+        *bad_key = i;
+        if (*in >> i & 1)
+            at = get_value(&family->keys[i], at, end, &values[i]);
+        if (!at || !in_range(&family->keys[i], values[i]))
             return false;
-    return true;
+    }
+    if (!agree(family, values, bad_key))
+        return false;
+    *bad_key = 0; /* whatever could be written in another way */
+    return (size_t)(cwi_params_put_short(family, values, again) - again) == size && memcmp(again, in, size) == 0;
 }

@@ -23,7 +23,7 @@ from ._half import Half, Head, Tail
 
 ffi = _net.ffi
 
-UPDATE = "ec:step=0.125,round=stochastic"
+UPDATE = "ec:step=0.75,round=stochastic"
 Path = Union[str, os.PathLike]
 _TICK = 0.2  # seconds
 

@@ -31,6 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (cwi_greeting_write(&g, &blob, &written, &err) == CW_OK) {
         const cw_status status = cwi_greeting_read(blob, written, &again, &err);
         assert(status == CW_OK && cwi_greeting_fingerprint(&again) == cwi_greeting_fingerprint(&g));
+        assert(!g.profile == !again.profile);
+        assert(!g.profile || cw_profile_hash(g.profile) == cw_profile_hash(again.profile));
         (void)status;
         cwi_greeting_free(&again);
     }

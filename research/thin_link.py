@@ -127,8 +127,9 @@ def ended(process, limit):
     sys.exit(f"thin_link: {process.args[6:9]} did not end within {limit} s")
 
 
-def train(link, delay_ms, in_flight, model, steps, tested):
-    """(seconds of training, bytes up, bytes down, accuracy, processor seconds of client, of server)"""
+def train(link, delay_ms, in_flight, model, steps, tested, more=()):
+    """(seconds of training, bytes up, bytes down, accuracy, processor seconds of client, of server); `more`: options of
+    the server besides."""
     environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
     server_at, client_at = link.names
     with tempfile.TemporaryDirectory() as out:
@@ -136,7 +137,7 @@ def train(link, delay_ms, in_flight, model, steps, tested):
         server = start(server_at, 1, CUTWIRE, "server", "--listen", endpoint, "--allow-plaintext", "--model", model,
                        "--data", "fashion-mnist", "--epochs", 1, "--batch", BATCH, "--train-limit", steps * BATCH,
                        "--test-limit", tested, "--threads", 1, "--in-flight", in_flight, "--timeout", 300, "--json",
-                       "--quiet", "--checkpoint-every", 0, "--out", out + "/run", stdout=subprocess.PIPE,
+                       "--quiet", "--checkpoint-every", 0, "--out", out + "/run", *more, stdout=subprocess.PIPE,
                        stderr=subprocess.DEVNULL, env=environment)
         try:
             if delay_ms:
@@ -166,10 +167,10 @@ def train(link, delay_ms, in_flight, model, steps, tested):
     return seconds, up, down, result["test_accuracy"], client_seconds, server_seconds
 
 
-def a_step(link, delay_ms, in_flight, model, steps, tested):
+def a_step(link, delay_ms, in_flight, model, steps, tested, more=()):
     """The same of one step, without what a run begins with; accuracy of the long run."""
-    long = train(link, delay_ms, in_flight, model, steps, tested)
-    short = train(link, delay_ms, in_flight, model, SHORT, tested)
+    long = train(link, delay_ms, in_flight, model, steps, tested, more)
+    short = train(link, delay_ms, in_flight, model, SHORT, tested, more)
     each = [(a - b) / (steps - SHORT) for a, b in zip(long, short)]
     each[3] = long[3]
     return each

@@ -46,6 +46,7 @@ typedef struct cw_network_info {
     int cut, classes;
     const char *const *class_names;  /* `classes` of them, by label, or NULL */
     uint64_t head_print, tail_print; /* numbers that name the weights before and after the cut; 0: not known */
+    const cw_profile *profile;       /* of the maps at the cut (cw_network_learn_profile); NULL: none */
 } cw_network_info;
 
 /* From a file of cw_network_export; or from a run's folder: config.json, model.safetensors (where that is missing, the
@@ -67,6 +68,21 @@ cw_status cw_network_tail(cw_network *network, cw_half **out, cw_error *err);
  * server the tail. Both know the fingerprints of both. Either path may be NULL. Files are replaced. The network must be
  * a whole one. CW_ERR_INVALID, CW_ERR_IO, CW_ERR_NO_MEMORY. */
 cw_status cw_network_export(const cw_network *network, const char *head_path, const char *tail_path, cw_error *err);
+
+/* Learns a profile (codec.h) of the maps at the cut, of `samples` training samples (0: 256) of the run's data set
+ * (data_dir: where it lies; NULL: the usual places), for an ec codec (NULL: the run's uplink). The network has it from
+ * then on, and the run's folder keeps it, as cutN.profile: whoever opens the run at this cut has it, too, and so have
+ * tails that are exported from it. A server sends it to each client once. The network must be a run's. *bytes_alone and
+ * *bytes_with, if not NULL: the mean payload of one sample without and with it, over as many samples that it was not
+ * learned from. CW_ERR_SPEC, CW_ERR_INVALID (another codec, a network from a file), CW_ERR_IO, the errors of data
+ * sets. */
+cw_status cw_network_learn_profile(cw_network *network, const char *uplink, size_t samples, const char *data_dir,
+                                   double *bytes_alone, double *bytes_with, cw_error *err);
+
+/* The number that names trained weights (head_print, tail_print): a hash of each tensor's name, dtype, shape and
+ * values, summed, so that their order does not matter. Counters of batches (NAME.num_batches_tracked) are none of it.
+ * It is no protection against forgery. */
+uint64_t cw_weights_print(const cw_named_tensor *items, size_t count);
 
 /* ---- samples for it ---- */
 
@@ -162,7 +178,10 @@ typedef struct cw_answerer_options {
     const char *model;   /* without a network: its name, the cut's number, */
     int cut;
     const char *const *class_names; /* names of its outputs, or NULL, */
-    uint64_t head_print;            /* and of the weights that clients must have; 0: any */
+    uint64_t head_print;            /* of the weights that clients must have; 0: any, */
+    uint64_t tail_print;            /* of its own; 0: computed from the tail, where it shows weights, */
+    const char *uplink;             /* and the codec that it proposes; NULL: ec:err=0.1 */
+    const cw_profile *profile;      /* of maps at the cut, sent to each client; NULL: the network's, or none */
     size_t max_batch;               /* samples that are answered together, of one client or several; 0: 64 */
     double max_wait;                /* seconds that a request may wait for others, to be answered together; 0: none */
     size_t max_clients;             /* at once; 0: 64 */
@@ -179,6 +198,7 @@ typedef struct cw_answerer_stats {
     size_t clients_now;
     double p50, p95, p99, slowest; /* seconds; 0 before any answer; percentiles to 10% */
     cw_net_stats net;
+    double seconds; /* of all answers together */
 } cw_answerer_stats;
 
 /* The transport listens and stays the caller's. CW_ERR_INVALID, CW_ERR_MISMATCH (a tail that does not take what crosses
@@ -270,6 +290,15 @@ cw_status cw_remote_submit(cw_remote *remote, const float *x, size_t n, uint64_t
  * came by the deadline; CW_ERR_INVALID: no such ticket; what the server says of this request (CW_ERR_NONFINITE; it is
  * full: CW_ERR_CLOSED) or of this client. */
 cw_status cw_remote_wait(cw_remote *remote, uint64_t ticket, cw_answer *answer, cw_error *err);
+
+/* For a loop of one's own: takes in what has come, and names the oldest request that has ended (answered, refused, or
+ * beyond its deadline), whose cw_remote_wait then returns at once; *ticket is 0 where none has. It does not wait, but
+ * for 0.05 s while there is no connection. To be called at least every 0.1 s while requests are on their way. A failure
+ * is for good, and of every request: what cw_remote_wait would return. */
+cw_status cw_remote_poll(cw_remote *remote, uint64_t *ticket, cw_error *err);
+/* A descriptor for poll(2), POLLIN, as cw_transport_poll_fd has it: cw_remote_poll comes before each wait, also after
+ * cw_remote_submit. Another one after each new connection. -1: there is none now. */
+int cw_remote_poll_fd(const cw_remote *remote);
 
 #ifdef __cplusplus
 }

@@ -80,6 +80,8 @@ int cw_build_maxpool(cw_model_builder *b, const char *name, int kernel, int stri
 int cw_build_max_time(cw_model_builder *b, const char *name);
 /* C,H,W -> C,1,1: the mean over the map. */
 int cw_build_avgpool(cw_model_builder *b, const char *name);
+/* C,H,W -> C,height,width: each element is the nearest of the map's. height and width 1..65536. */
+int cw_build_resize(cw_model_builder *b, const char *name, int height, int width);
 /* The output of `skip` plus what comes, both of one shape. skip: a layer's number, or CW_MODEL_INPUT. */
 int cw_build_add(cw_model_builder *b, const char *name, int skip);
 /* C,H,W -> CHW, row-major. */

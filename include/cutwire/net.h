@@ -96,6 +96,9 @@ void cw_transport_drop(cw_transport *t, cw_peer peer);
 typedef struct cw_net_stats {
     uint64_t frames_sent, frames_received;
     uint64_t bytes_sent, bytes_received;
+    uint64_t extra_sent, extra_received; /* TCP, beside them: bytes of acknowledgements, of frames that were sent again,
+                                            and of what came twice or without what was before it */
+    uint64_t resumed;                    /* connections that broke and were taken up again */
 } cw_net_stats;
 cw_net_stats cw_transport_stats(const cw_transport *t);
 

@@ -33,6 +33,11 @@ typedef struct cw_model_options {
     int classes;
     const char *activation; /* NULL: "relu" */
     const char *input;      /* what the sample's floats are, as cw_dataset_info.input; NULL: "image" */
+    /* NULL, "", or "C[:K[/S]]@CUT": a convolution K x K (odd; 1 where it is not said) of stride S (1; at most K) to C
+     * channels, batch norm and ReLU put in before this cut, and one back after it, with what resizes the map. Of
+     * vectors linear layers. Their names begin with "bottleneck.". */
+    const char *bottleneck;
+    bool freeze; /* nothing learns but the bottleneck, and all other batch norms keep their statistics */
 } cw_model_options;
 
 /* The models known by name: 0 <= i < cw_model_known_count(). Static storage. */
@@ -45,8 +50,8 @@ typedef struct cw_model_known {
 size_t cw_model_known_count(void);
 const cw_model_known *cw_model_known_at(size_t i);
 
-/* On failure *out is NULL. CW_ERR_SPEC (unknown model or activation: err lists the known ones), CW_ERR_INVALID (a
- * sample shape the model cannot take), CW_ERR_NO_MEMORY. */
+/* On failure *out is NULL. CW_ERR_SPEC (unknown model or activation: err lists the known ones; a bottleneck that is
+ * none), CW_ERR_INVALID (a sample shape the model cannot take), CW_ERR_NO_MEMORY. */
 cw_status cw_model_open(const char *name, const cw_model_options *options, cw_model **out, cw_error *err);
 void cw_model_close(cw_model **model);
 const char *cw_model_name(const cw_model *model);

@@ -41,11 +41,54 @@ typedef struct cw_epoch_report {
     cw_traffic up, down;    /* totals so far */
 } cw_epoch_report;
 
+/* Where a client is. */
+typedef struct cw_origin {
+    int client;       /* 0-based place; -1: none, as of a peer that was refused */
+    char address[48]; /* numeric; "": unknown, or within this process */
+    char key[16];     /* the fingerprint of its public key: the key's first 10 characters; "": it has none */
+} cw_origin;
+
+typedef enum cw_client_state {
+    CW_CLIENT_VACANT,  /* nobody has this place */
+    CW_CLIENT_JOINING, /* greeted */
+    CW_CLIENT_READY,   /* takes part from the next epoch on */
+    CW_CLIENT_ACTIVE,
+} cw_client_state;
+
+/* A client's place at a server that trains. Counts are of the place: they go on when a client comes back. */
+typedef struct cw_client_status {
+    cw_client_state state;
+    cw_origin origin;
+    uint64_t samples;                      /* of its shard */
+    uint64_t steps;                        /* in which its batch was taken */
+    uint64_t uplink_bytes, downlink_bytes; /* of its frames, without the transport's own framing */
+    double loss;                           /* mean of its last batch */
+    double lag;       /* of the last step: seconds that the server waited for its batch after the first one was there */
+    double owes_for;  /* seconds for which the server has waited for it by now; 0: it owes nothing */
+    uint64_t joined;  /* how often */
+    uint64_t lost;    /* how often */
+    uint64_t flagged; /* steps in which screening found it far from the others */
+} cw_client_status;
+
+/* What a server that trains is at. Pointers live as long as the event's call. */
+typedef struct cw_server_status {
+    const cw_client_status *clients;
+    size_t count;
+    cw_traffic up, down;   /* so far */
+    uint64_t steps;        /* since this process began */
+    double step_seconds;   /* all these together */
+    double server_seconds; /* of them: this process worked on frames */
+    uint64_t refused;      /* peers that were turned away */
+} cw_server_status;
+
+typedef enum cw_log_level { CW_LOG_DEBUG = -1, CW_LOG_INFO, CW_LOG_WARN, CW_LOG_ERROR } cw_log_level;
+
 typedef enum cw_event_kind {
-    CW_EVENT_LOG,   /* text: a sentence for the user */
-    CW_EVENT_STEP,  /* epoch, step, steps, loss (running mean of the epoch) */
-    CW_EVENT_EVAL,  /* epoch, step, steps: evaluation batches done */
-    CW_EVENT_EPOCH, /* report */
+    CW_EVENT_LOG,    /* text: a sentence for the user; level, name, origin */
+    CW_EVENT_STEP,   /* epoch, step, steps, loss (running mean of the epoch); a server's: server */
+    CW_EVENT_EVAL,   /* epoch, step, steps: evaluation batches done */
+    CW_EVENT_EPOCH,  /* report */
+    CW_EVENT_STATUS, /* server or answerer: some tenths of a second have passed */
 } cw_event_kind;
 
 typedef struct cw_event {
@@ -55,6 +98,11 @@ typedef struct cw_event {
     size_t step, steps;
     double loss;
     const cw_epoch_report *report;
+    cw_log_level level;             /* LOG */
+    const char *name;               /* LOG: a word for programs (docs/guide/server.md has them); NULL: "note" */
+    const cw_origin *origin;        /* LOG: of whom it tells; NULL: of nobody */
+    const cw_server_status *server; /* NULL where there is none */
+    const struct cw_answerer_stats *answerer; /* STATUS of a server that answers requests (infer.h); else NULL */
 } cw_event;
 
 /* How a run talks to its caller; zero-initialize for silence. */

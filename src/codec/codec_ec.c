@@ -305,11 +305,10 @@ static void find_about_levels(const cwi_decode_job *job, const cwi_layout *l, fl
 }
 
 /* Each symbol's level in its class. */
-static void dequantize_classes(const uint8_t *symbols, const uint8_t *classes, size_t n, const class_levels level,
-                               float *out)
+static void dequantize_classes(const uint8_t *classes, size_t n, const class_levels level, float *out)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = level[classes[i] | symbols[i]];
+        out[i] = level[classes[i]];
 }
 
 static void add_offsets(const parts *p, size_t first, size_t n, float *out)
@@ -332,7 +331,7 @@ static void decode_segment(const cwi_decode_job *job, const cwi_layout *l, size_
         const size_t first = segment * l->length + done, n = CWI_MIN((size_t)CWI_CHUNK, l->length - done);
         float *out = cwi_sink_at(&job->sink, first, chunk);
         if (classes)
-            dequantize_classes(symbols + first, classes + first, n, level, out);
+            dequantize_classes(classes + first, n, level, out);
         else
             job->kernels->ec.dequantize(symbols + first, n, level, out);
         if (p->about)

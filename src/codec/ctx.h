@@ -90,9 +90,9 @@ static inline size_t cwi_ctx_most_sets(const cwi_ctx_shape *s)
 /* ---- what magnitudes are like in their contexts ---- */
 
 enum {
-    CWI_CTX_CLASSES = 16, /* classes of CWI_CONTEXTS / 16 contexts that follow each other */
-    CWI_CTX_CLASSED = 4,  /* symbols of magnitudes that are told apart by class */
-    CWI_CTX_ONE = 1 << 14 /* what a magnitude of 1 is in whole numbers */
+    CWI_CTX_CLASSES = 16,       /* classes of CWI_CONTEXTS / 16 contexts that follow each other */
+    CWI_CTX_CLASSED = 4,        /* symbols of magnitudes that are told apart by class */
+    CWI_CTX_ONE = CWI_EC_PLACES /* what a magnitude of 1 is in whole numbers */
 };
 
 /* Of elements of one class and symbol, in a sample: how many, their magnitudes and the squares of these. */
@@ -170,7 +170,7 @@ typedef struct cwi_ctx_decoder {
     unsigned zero;               /* likewise its tables' */
     const cwi_ctx_tables *given; /* NULL, or the encoder's */
     uint8_t *symbols;            /* out */
-    uint8_t *classes;            /* out, where not NULL: the class of each element's context, times CWI_SYMBOLS */
+    uint8_t *classes;            /* out, where not NULL: each symbol, plus its context's class times CWI_SYMBOLS */
     unsigned count;              /* out: all symbols are below it */
 } cwi_ctx_decoder;
 

@@ -84,11 +84,24 @@ static uint8_t *strip_at(const cwi_ctx_shape *s, uint8_t *rows, size_t group, si
     return rows + row;
 }
 
-static void put_classes(const run *r, uint8_t *contexts, size_t section, size_t group, size_t y, size_t count)
+/* Contexts to what dequantizing wants of them: each one's class, and its symbol. */
+static void put_classes(const run *r, uint8_t *contexts, const uint8_t *rows, size_t section, size_t group, size_t y,
+                        size_t count)
 {
+    enum { SHIFT = 2 };
+    _Static_assert(CWI_CONTEXTS / CWI_CTX_CLASSES * CWI_SYMBOLS == CWI_CONTEXTS && CWI_SYMBOLS >> SHIFT == 4,
+                   "a context's upper bits move to those of a byte");
     const cwi_ctx_shape *s = &r->d->shape;
-    for (size_t i = 0; i < count * cwi_ctx_row(s); i++)
-        contexts[i] = (uint8_t)(contexts[i] / (CWI_CONTEXTS / CWI_CTX_CLASSES) * CWI_SYMBOLS);
+    const uint64_t upper = UINT64_C(0xf0f0f0f0f0f0f0f0);
+    const size_t used = (cwi_ctx_used(s, section, group) + 7) & ~(size_t)7;
+    for (size_t i = 0; i < count * cwi_ctx_row(s); i += CWI_LANES)
+        for (size_t l = i; l < i + used; l += 8) {
+            uint64_t context, symbol;
+            memcpy(&context, contexts + l, sizeof context);
+            memcpy(&symbol, rows + l, sizeof symbol);
+            context = (context << SHIFT & upper) | symbol;
+            memcpy(contexts + l, &context, sizeof context);
+        }
     cwi_ctx_scatter(r->d->kernels, s, contexts, section, group, y, count, r->d->classes);
 }
 
@@ -111,14 +124,13 @@ static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t gro
             const cwi_ctx_near near = cwi_ctx_near_of(&r->tables, s, rows, row, group, y + i);
             k->mix(&mix, &near, 1, s->width, acc);
             cwi_ctx_add_edges(&mix, r->tables.zero, near.top, 1, s->width, acc);
-            if (!k->decode(lanes, &mix, acc, row, s->width))
+            if (!k->decode(lanes, &mix, acc, row, s->width, r->d->classes ? contexts + i * cwi_ctx_row(s) : NULL))
                 return false;
-            if (r->d->classes)
-                k->contexts(&mix, acc, row, 1, s->width, contexts + i * cwi_ctx_row(s));
         }
-        cwi_ctx_scatter(r->d->kernels, s, first, section, group, y, count, r->d->symbols);
         if (r->d->classes)
-            put_classes(r, contexts, section, group, y, count);
+            put_classes(r, contexts, first, section, group, y, count);
+        else
+            cwi_ctx_scatter(r->d->kernels, s, first, section, group, y, count, r->d->symbols);
     }
     return true;
 }
@@ -150,6 +162,20 @@ static void block_task(void *ctx, unsigned worker, size_t block)
     uint8_t *rows = r->d->work + r->places.workers + worker * r->places.worker;
     if (!atomic_load(&r->failed) && !decode_block(r, rows, block))
         atomic_store(&r->failed, true);
+}
+
+static void take_symbols(const uint8_t *classes, size_t n, uint8_t *symbols)
+{
+    const uint64_t lower = UINT64_C(0x0f0f0f0f0f0f0f0f);
+    uint64_t eight;
+    size_t i = 0;
+    for (; i + sizeof eight <= n; i += sizeof eight) {
+        memcpy(&eight, classes + i, sizeof eight);
+        eight &= lower;
+        memcpy(symbols + i, &eight, sizeof eight);
+    }
+    for (; i < n; i++)
+        symbols[i] = classes[i] % CWI_SYMBOLS;
 }
 
 /* The streams of the blocks, whose sizes are at `at`; they take all there is. */
@@ -199,5 +225,7 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     if (!find_streams(&r, at, end))
         return false;
     cwi_parallel((unsigned)workers, s->blocks, block_task, &r);
+    if (d->classes)
+        take_symbols(d->classes, s->elements, d->symbols);
     return !atomic_load(&r.failed);
 }

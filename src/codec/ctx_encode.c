@@ -25,7 +25,7 @@ enum { COUNTS = 4 };
 enum {
     SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
     SAMPLE_DENSE = 1 << 18,
-    SAMPLE_TRIED = 1 << 14, /* the same where a part of the sections is tried */
+    SAMPLE_TRIED = 1 << 15, /* the same where a part of the sections is tried */
     SPARSEST = 64,          /* one element in this many of the tensor, at least */
     SHORTEST = 16,          /* elements of a lane that are taken together */
 };

@@ -56,10 +56,10 @@ size_t cwi_ctx_rows_size(const cwi_ctx_shape *s)
     return cwi_ctx_row(s) * (cwi_ctx_holds_section(s) ? s->groups * s->height : cwi_ctx_strip(s) + 1);
 }
 
-/* How far apart the planes of the lanes are, where that is the same for all 32; else 0. */
-static size_t stride_of(const cwi_ctx_shape *s, size_t section, size_t group)
+/* How far apart the planes of the lanes are, where that is the same for all of as many as kernels take; else 0. */
+static size_t stride_of(const cwi_ctx_shape *s, size_t used)
 {
-    if (cwi_ctx_used(s, section, group) < CWI_LANES || (s->beside > 1 && s->lanes > 1))
+    if ((used != CWI_LANES && used != CWI_LANES / 2) || (s->beside > 1 && s->lanes > 1))
         return 0;
     return (s->beside == 1 ? s->channels : s->groups) * s->height * s->width;
 }
@@ -67,14 +67,15 @@ static size_t stride_of(const cwi_ctx_shape *s, size_t section, size_t group)
 void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *symbols, size_t section, size_t group,
                     size_t y, size_t count, uint8_t *rows)
 {
-    const size_t plane = s->height * s->width, n = count * s->width, stride = stride_of(s, section, group);
+    const size_t plane = s->height * s->width, n = count * s->width, used = cwi_ctx_used(s, section, group);
+    const size_t stride = stride_of(s, used);
     const uint8_t *from = symbols + y * s->width;
     if (stride) {
-        k->ctx.to_lanes(from + cwi_ctx_plane(s, section, group, 0) * plane, stride, n, rows);
+        k->ctx.to_lanes(from + cwi_ctx_plane(s, section, group, 0) * plane, stride, used, n, rows);
         return;
     }
     memset(rows, 0, n * CWI_LANES);
-    for (size_t l = 0; l < cwi_ctx_used(s, section, group); l++) {
+    for (size_t l = 0; l < used; l++) {
         const uint8_t *lane = from + cwi_ctx_plane(s, section, group, l) * plane;
         for (size_t i = 0; i < n; i++)
             rows[i * CWI_LANES + l] = lane[i];
@@ -84,13 +85,14 @@ void cwi_ctx_gather(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t 
 void cwi_ctx_scatter(const cwi_kernels *k, const cwi_ctx_shape *s, const uint8_t *rows, size_t section, size_t group,
                      size_t y, size_t count, uint8_t *symbols)
 {
-    const size_t plane = s->height * s->width, n = count * s->width, stride = stride_of(s, section, group);
+    const size_t plane = s->height * s->width, n = count * s->width, used = cwi_ctx_used(s, section, group);
+    const size_t stride = stride_of(s, used);
     uint8_t *to = symbols + y * s->width;
     if (stride) {
-        k->ctx.from_lanes(rows, stride, n, to + cwi_ctx_plane(s, section, group, 0) * plane);
+        k->ctx.from_lanes(rows, stride, used, n, to + cwi_ctx_plane(s, section, group, 0) * plane);
         return;
     }
-    for (size_t l = 0; l < cwi_ctx_used(s, section, group); l++) {
+    for (size_t l = 0; l < used; l++) {
         uint8_t *lane = to + cwi_ctx_plane(s, section, group, l) * plane;
         for (size_t i = 0; i < n; i++)
             lane[i] = rows[i * CWI_LANES + l];

@@ -170,6 +170,8 @@ static void count_steps(const uint32_t *bins, double step, steps *out)
 {
     memset(out, 0, sizeof *out);
     for (size_t b = 0; b < CWI_ABOUT_BINS; b++) {
+        if (bins[b] == 0)
+            continue;
         const double v = ((double)b + 0.5 - CWI_ABOUT_BINS / 2) / BIN / step;
         int k = (int)CWI_MIN(CWI_MAX(floor(v + 0.5), (double)-MOST), (double)MOST);
         if (k == 0 && (b == 0 || b == CWI_ABOUT_BINS - 1))
@@ -184,7 +186,7 @@ static double tail_bits(const steps *s, unsigned zero)
     double bits = 0;
     for (int k = -MOST; k <= MOST; k++) {
         const int beyond = k > 0 ? k + (int)zero - CWI_ABOUT_TOP : zero ? -k - (int)zero : -1;
-        if (beyond >= 0)
+        if (beyond >= 0 && s->count[MOST + k] > 0)
             bits += s->count[MOST + k] * (1 + 2 * log2(1.0 + beyond));
     }
     return bits;
@@ -196,7 +198,8 @@ static double bits_apart(const steps *s, bool is_signed)
     double bits = 0;
     for (int k = -MOST; k <= MOST; k++) {
         const int v = k < 0 ? -k : k;
-        bits += s->count[MOST + k] * ((v && is_signed) + (v >= CWI_EC_EXACT ? floor(log2(v)) : 0));
+        const unsigned lower = v >= CWI_EC_EXACT ? 31 - (unsigned)__builtin_clz((unsigned)v) : 0;
+        bits += s->count[MOST + k] * ((v && is_signed) + lower);
     }
     return bits;
 }

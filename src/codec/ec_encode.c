@@ -97,6 +97,8 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     at += rounded(e->layout.segments * sizeof(double));
     e->stats = (cwi_ec_stats *)(void *)at;
     e->stats->doubtful = false; /* nor anything else, until a sample is wanted */
+    e->stats->bins = 0;
+    e->stats->energy = 0;
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads};
     e->ctx.support = job->support;
     e->ctx.quick = e->fast;
@@ -392,13 +394,13 @@ static double begin_plan(cwi_ec_encoding *e, bool *freely)
     return cwi_ec_first_step(e, freely);
 }
 
-/* Plans what is asked for, and returns its step; `step` is a first one. */
-static double plan_from(cwi_ec_encoding *e, double step, bool freely)
+/* Plans what is asked for, and returns its step; `step` is a first one, maybe planned already. */
+static double plan_from(cwi_ec_encoding *e, double step, bool freely, bool planned)
 {
     const double error = e->job->codec->value[CWI_EC_ERR].real;
     if (e->ctx.magnitudes && !freely && error > 0 && (e->about || !e->stats->doubtful))
-        step = cwi_ec_plan_for_error(e, error * e->larger, step);
-    else if (e->cap == SIZE_MAX)
+        step = cwi_ec_plan_for_error(e, error * e->larger, step, planned);
+    else if (e->cap == SIZE_MAX && !planned)
         cwi_ec_plan(e, step);
     if (e->cap < SIZE_MAX)
         step = cwi_ec_fit(e, step, freely);
@@ -409,7 +411,7 @@ static double plan_as_asked(cwi_ec_encoding *e)
 {
     bool freely;
     const double step = begin_plan(e, &freely);
-    return plan_from(e, step, freely);
+    return plan_from(e, step, freely, false);
 }
 
 /* The bits an element of one plan, as they would be at the error that is expected. */
@@ -423,13 +425,18 @@ static double bits_as_expected(cwi_ec_encoding *e, double *step, bool *freely)
     return bits + CWI_MIN(0.6 * bits, 1.0) * log2(CWI_MAX(error, 1e-6));
 }
 
-double cwi_ec_plan_asked(cwi_ec_encoding *e)
+static void allow_about(cwi_ec_encoding *e)
 {
     if (e->profile || e->learns || (!e->stochastic && !e->job->support && e->cap >= (size_t)32 * CWI_EC_CLASS_LEVELS)) {
         e->may_be_about = true;
         e->ctx.magnitudes = cwi_ec_magnitudes;
         e->ctx.of = e;
     }
+}
+
+double cwi_ec_plan_asked(cwi_ec_encoding *e)
+{
+    allow_about(e);
     const double rms = e->layout.segments ? e->rms[0] : 0,
                  saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
     if (saved == 0 || saved > OFFSETS_SURE || e->fast || e->cap < SIZE_MAX)
@@ -440,12 +447,13 @@ double cwi_ec_plan_asked(cwi_ec_encoding *e)
     const double without = bits_as_expected(e, &step, &freely);
     use_offsets(e, rms);
     if (bits_as_expected(e, &step, &freely) < without)
-        return plan_from(e, step, freely);
+        return plan_from(e, step, freely, true);
     clear_offsets(e);
     return plan_as_asked(e);
 }
 
-static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_shape *shape)
+/* Where `bits` is not NULL nothing is written: it gets about what an element would take. */
+static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_shape *shape, double *bits)
 {
     cwi_ec_encoding e;
     if (!cwi_ec_begin(&e, job, id, shape))
@@ -453,11 +461,18 @@ static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_
     CWI_TRY(set_cap(job, &e.layout, &e.cap));
     if (job->profile && !begin_profile(&e))
         return CW_ERR_TOO_SMALL;
+    if (bits) {
+        double step;
+        bool freely;
+        allow_about(&e);
+        *bits = bits_as_expected(&e, &step, &freely);
+        return CW_OK;
+    }
     return write_within(&e, cwi_ec_plan_asked(&e));
 }
 
 /* By way of copies. */
-static cw_status encode_moved(cwi_encode_job *job, cwi_order_id id, const cwi_order *order)
+static cw_status encode_moved(cwi_encode_job *job, cwi_order_id id, const cwi_order *order, double *bits)
 {
     const size_t size = cw_dtype_size(job->source.dtype);
     cwi_encode_job inner = *job;
@@ -469,12 +484,12 @@ static cw_status encode_moved(cwi_encode_job *job, cwi_order_id id, const cwi_or
         cwi_order_put(order, job->support, 1, support);
         inner.support = support;
     }
-    CWI_TRY(encode_in_order(&inner, id, &order->shape));
+    CWI_TRY(encode_in_order(&inner, id, &order->shape, bits));
     job->size = inner.size;
     return CW_OK;
 }
 
-static cw_status encode_as(cwi_encode_job *job, cwi_order_id id)
+static cw_status order_as(cwi_encode_job *job, cwi_order_id id, double *bits)
 {
     cwi_order order;
     if (!cwi_ec_order(job->codec->value, id, job->shape, &order))
@@ -483,40 +498,51 @@ static cw_status encode_as(cwi_encode_job *job, cwi_order_id id)
                         "ncl 3, nc 2, and auto finds one",
                         cw_codec_spec(job->codec), job->shape->ndim);
     const cw_status status =
-        cwi_order_moves(&order) ? encode_moved(job, id, &order) : encode_in_order(job, id, &order.shape);
+        cwi_order_moves(&order) ? encode_moved(job, id, &order, bits) : encode_in_order(job, id, &order.shape, bits);
     job->source.offset = NULL;
     return status == CW_ERR_NONFINITE ? cwi_source_nonfinite(&job->source, job->elements, job->err) : status;
+}
+
+static cw_status encode_as(cwi_encode_job *job, cwi_order_id id)
+{
+    return order_as(job, id, NULL);
 }
 
 /* In one of two orders, whatever is shorter, which is not to be seen beforehand. */
 static cw_status encode_shorter(cwi_encode_job *job, cwi_order_id one, cwi_order_id other)
 {
-    cw_status status = encode_as(job, one);
-    const bool fits = status == CW_OK;
-    const size_t size = job->size;
-    if (!fits && status != CW_ERR_TOO_SMALL)
-        return status;
-    status = encode_as(job, other);
-    return fits && (status != CW_OK || job->size > size) ? encode_as(job, one) : status;
+    double bits_of_one, bits_of_other;
+    CWI_TRY(order_as(job, one, &bits_of_one));
+    CWI_TRY(order_as(job, other, &bits_of_other));
+    return encode_as(job, bits_of_other < bits_of_one ? other : one);
 }
 
-/* Without a profile. */
+/* Bands so thin that what is lost at their edges may be more than what they gain. */
+static bool has_thin_bands(const cwi_encode_job *job, cwi_order_id id)
+{
+    enum { ROWS = 3, MOST = 1 << 17 };
+    cwi_order order;
+    return id.bands > 0 && job->elements <= MOST && cwi_ec_order(job->codec->value, id, job->shape, &order) &&
+           order.shape.dim[2] <= ROWS;
+}
+
+/* Without a profile. Where samples are few, channels that foretell each other nearly always take less. */
 static cw_status encode_alone(cwi_encode_job *job)
 {
     const cwi_value *v = job->codec->value;
     const cwi_order_name asked = (cwi_order_name)v[CWI_EC_LAYOUT].whole;
     const bool per_sample = v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
-    const cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
-    cwi_order_id other = {.name = id.name, .width = id.width};
+    cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
     const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
-    const bool fast = v[CWI_EC_EFFORT].whole;
-    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && !sized_alone &&
-        !fast) /* features side by side, or one sample after the other */
+    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && !sized_alone && !v[CWI_EC_EFFORT].whole)
+        /* features side by side, or one sample after the other */
         return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
-    const bool few = cwi_order_for_few(&other, job->shape, job->elements, per_sample);
-    if (sized_alone || fast || !few) /* whichever takes less is mostly nearer at the same size */
-        return encode_as(job, few ? other : id);
-    return encode_shorter(job, id, other);
+    cwi_order_id few = {.name = id.name, .width = id.width};
+    if (!cwi_order_for_few(&few, job->shape, job->elements, per_sample))
+        return encode_as(job, id);
+    if (!sized_alone && !v[CWI_EC_EFFORT].whole && has_thin_bands(job, few))
+        return encode_shorter(job, id, few);
+    return encode_as(job, few);
 }
 
 /* Whether it took what was to be expected, so that nothing else need be tried. */

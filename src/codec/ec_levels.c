@@ -22,21 +22,6 @@ static void magnitudes_of(const float *x, size_t n, const cwi_ec_quant *q, uint1
         out[i] = magnitude_of(x[i], q);
 }
 
-/* Where within their steps elements lie, from their lower ends on; of tails as if they had symbols of their own. */
-static void places_of(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
-                      uint16_t *out)
-{
-    const float pre = q->pre, scale = q->scale, beyond = CWI_ABOUT_FAR;
-    for (size_t i = 0; i < n; i++) {
-        const float v = x[i] * pre * scale;
-        float place = v - (float)((int)symbols[i] - (int)zero) + 0.5f;
-        const float near = CWI_MAX(CWI_MIN(place, beyond), -beyond), part = near - (float)(int)near;
-        if (cwi_about_is_tail(symbols[i], zero))
-            place = part < 0 ? part + 1 : part;
-        out[i] = (uint16_t)(int)(CWI_MAX(CWI_MIN(place, 1.0f), 0.0f) * CWI_CTX_ONE);
-    }
-}
-
 /* As its energy goes, in whole numbers; 1 where there is one segment. */
 static unsigned weight_of(const cwi_ec_encoding *e, size_t segment)
 {
@@ -59,7 +44,7 @@ unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out
             return 0;
         const float *x = cwi_source_get(&e->job->source, first, here, chunk);
         if (e->about)
-            places_of(x, e->symbols + first, here, &q, e->zero, out);
+            e->job->kernels->ec.places(x, e->symbols + first, here, &q, e->zero, out);
         else
             magnitudes_of(x, here, &q, out);
         first += here;

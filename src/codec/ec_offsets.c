@@ -30,9 +30,14 @@ size_t cwi_offsets_channels(const cw_shape *shape)
 
 /* ---- what a channel would take ---- */
 
+/* In GNU C's vectors. */
+typedef float floats4 __attribute__((vector_size(16)));
+typedef int32_t whole4 __attribute__((vector_size(16)));
+enum { AT_ONCE = 4 };
+
 typedef struct channel {
-    float v[SAMPLED]; /* in steps */
-    size_t n;
+    float v[SAMPLED];          /* in steps */
+    size_t n;                  /* a multiple of AT_ONCE */
     float weight[SAMPLED + 1]; /* of i elements alike: i log2 i */
 } channel;
 
@@ -42,37 +47,72 @@ static void take(const cwi_source *s, const cw_shape *shape, size_t c, float sca
     const size_t channels = (size_t)shape->dim[1], plane = (size_t)(shape->dim[2] * shape->dim[3]);
     const size_t samples = (size_t)shape->dim[0], line = CWI_MIN((size_t)LINE, plane);
     const size_t lines = CWI_MIN((size_t)SAMPLED / line, samples * plane / line);
+    size_t n = 0;
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, c, lines);
-    out->n = 0;
     for (size_t i = 0; i < lines; i++) {
         const size_t sample = i * samples / lines, at = (size_t)(cwi_rng_at(&r, i) % (plane - line + 1));
         const float *x = cwi_source_get(s, (sample * channels + c) * plane + at, line, chunk);
         for (size_t k = 0; k < line; k++)
-            out->v[out->n++] = x[k] * scale;
+            out->v[n++] = x[k] * scale;
     }
+    out->n = n / AT_ONCE * AT_ONCE;
+}
+
+static floats4 floats_at(const float *p)
+{
+    floats4 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static floats4 choose4(whole4 mask, floats4 yes, floats4 no)
+{
+    return (floats4)(((whole4)yes & mask) | ((whole4)no & ~mask));
+}
+
+static floats4 between4(floats4 v, float low, float high)
+{
+    const floats4 least = (floats4){0} + low, most = (floats4){0} + high;
+    v = choose4(v > least, v, least);
+    return choose4(v < most, v, most);
+}
+
+static float sum_of(floats4 v)
+{
+    return (v[0] + v[1]) + (v[2] + v[3]);
 }
 
 /* Bits an element, its error weighed as bits: at a step where half the error takes 0.4 to 1 bits more. */
 static float cost(const channel *c, float offset)
 {
+    enum { FAR = 1 << 14 }; /* steps, beyond which nothing is told apart */
     uint16_t count[CODES] = {0};
-    float error = 0, alike = 0;
-    for (size_t i = 0; i < c->n; i++) {
-        const float v = c->v[i] - offset, k = floorf(v + 0.5f);
-        error += (v - k) * (v - k);
-        count[(int)CWI_MIN(CWI_MAX(k + CODES / 2, 0.0f), CODES - 1.0f)]++;
+    floats4 error = {0};
+    float alike = 0;
+    int least = CODES, most = 0;
+    for (size_t i = 0; i + AT_ONCE <= c->n; i += AT_ONCE) {
+        const floats4 v = between4(floats_at(c->v + i) - offset, -FAR, FAR) + (FAR + 0.5f);
+        const whole4 k = __builtin_convertvector(v, whole4);
+        const floats4 off = v - __builtin_convertvector(k, floats4) - 0.5f;
+        error += off * off;
+        for (int j = 0; j < AT_ONCE; j++) {
+            const int code = CWI_MIN(CWI_MAX(k[j] - FAR + CODES / 2, 0), CODES - 1);
+            count[code]++;
+            least = CWI_MIN(least, code);
+            most = CWI_MAX(most, code);
+        }
     }
-    for (size_t k = 0; k < CODES; k++)
+    for (int k = least; k <= most; k++)
         alike += c->weight[count[k]];
-    return c->weight[c->n] - alike + 9 * error;
+    return c->weight[c->n] - alike + 9 * sum_of(error);
 }
 
 static float mean_of(const channel *c)
 {
-    float sum = 0;
-    for (size_t i = 0; i < c->n; i++)
-        sum += c->v[i];
-    return sum / (float)c->n;
+    floats4 sum = {0};
+    for (size_t i = 0; i + AT_ONCE <= c->n; i += AT_ONCE)
+        sum += floats_at(c->v + i);
+    return sum_of(sum) / (float)c->n;
 }
 
 static int32_t units_of(float steps)
@@ -80,33 +120,53 @@ static int32_t units_of(float steps)
     return (int32_t)CWI_MIN(CWI_MAX(floorf(steps * FINE + 0.5f), -0x1p19f), 0x1p19f);
 }
 
-/* The mean of what lies in the step that holds most. */
-static float background(const channel *c)
+/* The bins of a channel about its mean, and which of them have anything. */
+typedef struct binned {
+    uint16_t bins[BINS];
+    int first, last;
+} binned;
+
+static void bin_channel(const channel *c, float low, binned *b)
 {
-    uint16_t bins[BINS] = {0};
-    const float mean = mean_of(c);
-    const float low = floorf(mean) - REACH;
-    for (size_t i = 0; i < c->n; i++) {
-        const float at = (c->v[i] - low) * PARTS;
-        bins[(int)CWI_MIN(CWI_MAX(at, 0.0f), BINS - 1.0f)]++;
+    memset(b->bins, 0, sizeof b->bins);
+    b->first = BINS;
+    b->last = 0;
+    for (size_t i = 0; i + AT_ONCE <= c->n; i += AT_ONCE) {
+        const floats4 at = between4((floats_at(c->v + i) - low) * PARTS, 0, BINS - 1);
+        const whole4 k = __builtin_convertvector(at, whole4);
+        for (int j = 0; j < AT_ONCE; j++) {
+            b->bins[k[j]]++;
+            b->first = CWI_MIN(b->first, k[j]);
+            b->last = CWI_MAX(b->last, k[j]);
+        }
     }
-    unsigned sum = 0, most = 0, best = 0;
-    for (unsigned b = 0; b < BINS; b++) {
-        sum += bins[b];
-        sum -= b >= PARTS ? bins[b - PARTS] : 0;
+}
+
+/* The mean of what lies in the step that holds most. */
+static float background(const channel *c, float mean)
+{
+    binned b;
+    const float low = floorf(mean) - REACH;
+    bin_channel(c, low, &b);
+    unsigned sum = 0, most = 0;
+    int best = 0;
+    for (int i = b.first; i <= b.last; i++) {
+        sum += b.bins[i];
+        sum -= i >= PARTS ? b.bins[i - PARTS] : 0u;
         if (sum > most) {
             most = sum;
-            best = b + 1;
+            best = i + 1;
         }
     }
-    const float end = low + (float)best / PARTS;
-    float inside = 0, n = 0;
-    for (size_t i = 0; i < c->n; i++)
-        if (c->v[i] < end && c->v[i] >= end - 1) {
-            inside += c->v[i];
-            n++;
-        }
-    return n > 0 ? inside / n : mean;
+    const floats4 end = (floats4){0} + (low + (float)best / PARTS), one = (floats4){0} + 1.0f, none = {0};
+    floats4 inside = none, n = none;
+    for (size_t i = 0; i + AT_ONCE <= c->n; i += AT_ONCE) {
+        const floats4 v = floats_at(c->v + i);
+        const whole4 in = (v < end) & (v >= end - 1.0f);
+        inside += choose4(in, v, none);
+        n += choose4(in, one, none);
+    }
+    return sum_of(n) > 0 ? sum_of(inside) / sum_of(n) : mean;
 }
 
 double cwi_offsets_find(const cwi_source *s, const cw_shape *shape, double step, int32_t *offset, float *unit)
@@ -124,7 +184,8 @@ double cwi_offsets_find(const cwi_source *s, const cw_shape *shape, double step,
     for (size_t i = 0; i < channels; i++) {
         take(s, shape, i, scale, &c);
         const float without = cost(&c, 0), limit = 0.97f * without;
-        const int32_t mode = units_of(background(&c)), mean = units_of(mean_of(&c));
+        const float middle = mean_of(&c);
+        const int32_t mode = units_of(background(&c, middle)), mean = units_of(middle);
         const float of_mode = cost(&c, (float)mode / FINE), of_mean = 1.05f * cost(&c, (float)mean / FINE);
         plain += without;
         offset[i] = CWI_MIN(of_mode, of_mean) >= limit ? 0 : of_mode < of_mean ? mode : mean;

@@ -88,8 +88,9 @@ size_t cwi_ec_plan(cwi_ec_encoding *e, double step);
 double cwi_ec_fit(cwi_ec_encoding *e, double step, bool freely);
 /* Whether anything is asked of the magnitudes' distribution: an error, or the levels. */
 bool cwi_ec_wants_stats(const cwi_ec_encoding *e);
-/* The step for an error, planned; `plain` is the one without levels of classes. */
-double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain);
+/* The step for an error, planned; `plain` is the one without levels of classes. `planned`: it has a plan already, which
+ * tells about where to look. */
+double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, bool planned);
 /* The relative error of the present plan. */
 double cwi_ec_planned_error(const cwi_ec_encoding *e);
 /* About the relative error, where it is known before. */

@@ -208,6 +208,18 @@ static bool is_like_all(const cwi_ec_stats *s, double error)
     return fabs(binned - s->energy) < 0.02 * s->energy && !has_spike(s, error);
 }
 
+/* Bins without anything are left out, so that a step costs what is there. */
+static void leave_out_empty(cwi_ec_stats *s)
+{
+    s->bins = 0;
+    for (size_t b = 0; b < CWI_EC_BINS; b++) {
+        s->count[s->bins] = s->count[b];
+        s->mean[s->bins] = s->mean[b];
+        s->square[s->bins] = s->square[b];
+        s->bins += s->count[b] > 0;
+    }
+}
+
 void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
@@ -220,6 +232,7 @@ void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
     if (!one)
         sample(s, l, rms, stats);
     stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !one);
+    leave_out_empty(stats);
 }
 
 void cwi_ec_sample_roughly(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats)
@@ -230,6 +243,7 @@ void cwi_ec_sample_roughly(const cwi_source *s, const cwi_layout *l, const doubl
         bin(s, l, rms[0], CWI_MAX(l->elements / ROUGH, (size_t)1), stats);
     else
         sample(s, l, rms, stats);
+    leave_out_empty(stats);
 }
 
 bool cwi_ec_is_filled(const cwi_ec_stats *s)
@@ -237,7 +251,7 @@ bool cwi_ec_is_filled(const cwi_ec_stats *s)
     enum { PART = 32 };
     const double small = 0.1; /* of the root mean square */
     double all = 0, filled = 0;
-    for (size_t b = 0; b < CWI_EC_BINS; b++) {
+    for (size_t b = 0; b < s->bins; b++) {
         all += s->count[b];
         filled += s->mean[b] > small ? s->count[b] : 0;
     }
@@ -264,9 +278,7 @@ double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, si
 {
     double count[8] = {0}, sum[8] = {0}, error = 0;
     const double per_step = 1 / step;
-    for (size_t b = 0; b < CWI_EC_BINS; b++) {
-        if (s->count[b] == 0)
-            continue;
+    for (size_t b = 0; b < s->bins; b++) {
         const double v = s->mean[b] * per_step;
         const size_t q = (size_t)CWI_MIN(v + 0.5, (double)CWI_EC_ESCAPE);
         if (q < first || q == CWI_EC_ESCAPE)

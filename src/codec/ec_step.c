@@ -32,6 +32,14 @@ size_t cwi_ec_plan(cwi_ec_encoding *e, double step)
     return cwi_ec_head(e) + coded + cwi_ec_rest(e);
 }
 
+/* Whether a part tells of the whole. */
+static bool can_try_parts(const cwi_ec_encoding *e)
+{
+    enum { GROUPS_LEAST = 32 };
+    const cwi_ctx_shape *s = &e->ctx.shape;
+    return s->sections > 1 || (s->groups >= GROUPS_LEAST && e->layout.elements >= CWI_CTX_BLOCK);
+}
+
 /* The error that a plan would have, and its weights. */
 static void try_step(cwi_ec_encoding *e, double step)
 {
@@ -168,7 +176,7 @@ static void aim_again(const cwi_ec_encoding *e, aiming *a)
     if (now == 0)
         return;
     if (a->last > 0 && fabs(log(a->step / a->last_step)) > 0.03)
-        a->exponent = CWI_MIN(CWI_MAX(log(now / a->last) / log(a->step / a->last_step), 0.4), 1.2);
+        a->exponent = CWI_MIN(CWI_MAX(log(now / a->last) / log(a->step / a->last_step), 0.15), 1.2);
     a->last = now;
     a->last_step = a->step;
     a->step *= CWI_MIN(CWI_MAX(pow(a->aim / now, 1 / a->exponent), 0.5), 2.0);
@@ -194,22 +202,24 @@ static void try_parts(cwi_ec_encoding *e, aiming *a, double plain)
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
  * seen in a part of the tensor, and corrected where all of it is another matter. Where they do not pay at the coarser
  * step, and at the end, the coarsest one that is known to be fine has to do. `plain` is the one without them. */
-double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain)
+double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, bool planned)
 {
-    const int tries = e->layout.elements < CWI_CTX_BLOCK ? 9 : 5; /* where they are cheap */
-    enum { FINER = 60, GROUPS_LEAST = 32 };
-    aiming a = {.aim = (e->stats->doubtful ? 0.997 : 0.999) * error, .exponent = 0.8};
-    const double most = 1.004 * a.aim;
+    enum { FEW = 4096, FINER = 60 };
+    const int tries = e->layout.elements < CWI_CTX_BLOCK && e->layout.elements > FEW ? 9 : 5; /* where they are cheap */
+    aiming a = {.aim = 0.997 * error, .exponent = 0.8};
+    const double most = 1.003 * a.aim;
     double fine = plain, coarse = INFINITY; /* steps known to do, and not to do */
     bool paid = true;
     /* as it is on many maps, of magnitudes and of signed numbers */
-    a.step = (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;
-    if (e->ctx.shape.sections > 1 || (e->ctx.shape.groups >= GROUPS_LEAST && e->layout.elements >= CWI_CTX_BLOCK))
+    a.step = planned ? e->step : (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;
+    if (planned)
+        aim_again(e, &a);
+    else if (can_try_parts(e))
         try_parts(e, &a, plain);
     for (int i = 0; i < tries; i++) {
         cwi_ec_plan(e, a.step);
         const double now = cwi_ec_planned_error(e);
-        if (a.step == fine && (!(e->classes || e->about) || !paid))
+        if (a.step == fine && (e->about ? !paid && now < most : !e->classes || !paid))
             return a.step;
         if ((e->classes || e->about) && now > (e->fast ? 0.97 : 0.988) * a.aim && now < most)
             return a.step;

@@ -111,6 +111,15 @@ bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements,
     return found;
 }
 
+/* Whether anything can be cut into so many. */
+static bool divides_any(const cw_shape *shape, unsigned bands)
+{
+    bool any = false;
+    for (int i = 1; i < shape->ndim; i++)
+        any |= shape->dim[i] % bands == 0;
+    return any;
+}
+
 /* Rows that are too long for planes have sizes that are of no shorter ones. */
 bool cwi_order_next(cwi_order_id *id, const cw_shape *shape)
 {
@@ -122,10 +131,10 @@ bool cwi_order_next(cwi_order_id *id, const cw_shape *shape)
             return true;
         }
     id->width = 0;
-    if (shape->ndim >= 3 && shape->ndim <= 4 && (size_t)shape->dim[0] < ENOUGH_SAMPLES &&
-        id->bands < CWI_ORDER_BANDS_MOST && id->name != CWI_ORDER_AUTO) {
-        id->bands = id->bands ? id->bands + 1 : 2;
-        return true;
+    if (shape->ndim >= 3 && shape->ndim <= 4 && (size_t)shape->dim[0] < ENOUGH_SAMPLES && id->name != CWI_ORDER_AUTO) {
+        for (id->bands = CWI_MAX(id->bands, 1u) + 1; id->bands <= CWI_ORDER_BANDS_MOST; id->bands++)
+            if (divides_any(shape, id->bands))
+                return true;
     }
     id->bands = 0;
     if (id->name == CWI_ORDER_NC)
@@ -170,7 +179,7 @@ static void measure(sample *s)
 
 /* How much alike elements are that lie `lag` places apart along a dimension: 1 minus their difference's square over
  * that of any two. */
-static double likeness(const sample *s, int dim, size_t lag)
+static double likeness_by(const sample *s, int dim, size_t lag, size_t pairs)
 {
     size_t stride = 1;
     double beside = 0, any = 0;
@@ -180,7 +189,7 @@ static double likeness(const sample *s, int dim, size_t lag)
     if (n <= lag)
         return 0;
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, s->elements, PAIRS + 1);
-    for (size_t i = 0; i < PAIRS; i++) {
+    for (size_t i = 0; i < pairs; i++) {
         size_t first = (size_t)(cwi_rng_at(&r, 2 * i) % s->elements);
         if (first / stride % n >= n - lag)
             first -= (first / stride % n - (n - lag - 1)) * stride;
@@ -192,21 +201,31 @@ static double likeness(const sample *s, int dim, size_t lag)
     return any > 0 ? 1 - beside / any : 0;
 }
 
+static double likeness(const sample *s, int dim, size_t lag)
+{
+    return likeness_by(s, dim, lag, PAIRS);
+}
+
 /* One dimension is the channels': the second, or the last. Shapes such as 64 x 8 x 8 say something of their own; frames
  * may be alike or not. */
 static cwi_order_name guess_planes(const sample *s)
 {
+    enum { FEW_PAIRS = PAIRS / 8 };
+    const double clear = 0.3;
     const int last = s->shape->ndim - 1;
     const int64_t *d = s->shape->dim;
-    const double end = likeness(s, last, 1);
-    double favour = 0, first = likeness(s, last - 2, 1);
-    if (last > 3)
-        first = CWI_MIN(first, likeness(s, last - 1, 1));
+    double favour = 0.02, more = 0;
     if (d[last] == d[last - 1] && d[last - 2] != d[last])
-        favour = 0.15;
+        favour += 0.15;
     if (d[last - 2] == d[last - 1] && d[last - 1] != d[last])
-        favour = -0.15;
-    return first > end + favour + 0.02 ? CWI_ORDER_NHWC : CWI_ORDER_NCHW;
+        favour -= 0.15;
+    for (size_t pairs = FEW_PAIRS; pairs <= PAIRS && fabs(more) < clear; pairs += PAIRS - FEW_PAIRS) {
+        double first = likeness_by(s, last - 2, 1, pairs);
+        if (last > 3)
+            first = CWI_MIN(first, likeness_by(s, last - 1, 1, pairs));
+        more = first - likeness_by(s, last, 1, pairs) - favour;
+    }
+    return more > 0 ? CWI_ORDER_NHWC : CWI_ORDER_NCHW;
 }
 
 static cwi_order_name guess_places(const sample *s)

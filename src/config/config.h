@@ -12,6 +12,8 @@ struct cw_config {
     char init[16];
     char precision[8];     /* "fp32", "bf16", or "auto": decided by the machine of the server or of the unsplit run */
     char cut[32];          /* number or alias */
+    char bottleneck[48];   /* C[:K[/S]][@CUT], of the model at the cut; "": none */
+    bool freeze;           /* nothing else learns */
     char uplink[128];      /* codec specs */
     char eval_uplink[128]; /* of the activations of evaluations; "": uplink */
     char downlink[128];
@@ -43,11 +45,19 @@ struct cw_config {
     int test_limit;
     int max_samples; /* server: the most training or test samples that one client may announce; 0: the run's limit, else
                         as many as the server's own data set has, else 10 million */
+    double clip_norm; /* server: of each client's gradients; 0: none */
+    char screen[8];   /* server: "off", "warn", "drop": clients whose losses and gradients are far from the others' */
+    char average[16]; /* server: "mean", "trimmed", "median" */
     /* how this process works; each role has its own */
     int threads; /* of the engine; 0: one per processor */
     int loader_threads;
-    double timeout;      /* seconds without a word from a peer that owes one */
-    double join_timeout; /* seconds to wait for clients to join (server) or for the server (client) */
+    double timeout;       /* seconds without a word from a peer that owes one */
+    double join_timeout;  /* seconds to wait for clients to join (server) or for the server (client); 0: for ever */
+    double grace;         /* server: seconds for which a place is held whose connection broke */
+    double step_deadline; /* server: a step goes on without clients that are so many seconds late; 0: it never does */
+    int quorum;           /* server: clients that it wants at least */
+    double reconnect;     /* client: seconds to wait for a server out of reach, or that begins anew; 0: none */
+    char identity[256];   /* client: file with its token; "": a new one each time */
     bool allow_plaintext;
     bool own_data;      /* client: the whole local data set is its shard */
     char data_dir[256]; /* where the data set lies on this machine; "": the usual places, or data's DIR */

@@ -53,12 +53,27 @@ static bool has_batch_norm(const cw_model *model)
     return false;
 }
 
+/* It stays where it was trained, whatever cut the network is used at later. */
+static cw_status place_bottleneck(cw_config *config, cw_error *err)
+{
+    char placed[sizeof config->bottleneck + sizeof config->cut + 1];
+    if (!*config->bottleneck || strchr(config->bottleneck, '@'))
+        return CW_OK;
+    snprintf(placed, sizeof placed, "%s@%s", config->bottleneck, config->cut);
+    return cw_config_set(config, "bottleneck", placed, err);
+}
+
 cw_status cwi_engine_open_model(cwi_setup *setup, const cw_half *first, cw_error *err)
 {
     (void)first; /* it must fit, as the caller checks */
     const cw_config *config = &setup->config;
-    const cw_model_options options = {
-        .sample = setup->sample, .classes = config->classes, .activation = config->activation, .input = config->input};
+    CWI_TRY(place_bottleneck(&setup->config, err));
+    const cw_model_options options = {.sample = setup->sample,
+                                      .classes = config->classes,
+                                      .activation = config->activation,
+                                      .input = config->input,
+                                      .bottleneck = config->bottleneck,
+                                      .freeze = config->freeze};
     CWI_TRY(cw_model_open(config->model, &options, &setup->model, err));
     if (config->bias_lr != 1 && !has_batch_norm(setup->model))
         return cwi_fail(err, CW_ERR_SPEC, "bias-lr: model %s has no batch norm, whose biases it is for", config->model);

@@ -38,6 +38,7 @@ typedef struct cwi_setup {
     bool mask_gradient; /* as configured, "auto" decided */
     bool client_state; /* the server knows no half like the clients': they bring its weights, and batches as they are */
     bool any_targets;  /* targets may be tensors */
+    bool late_steps;   /* steps go on without clients that are late */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */
@@ -65,10 +66,11 @@ static inline bool cwi_is_coded(const cw_codec *codec)
     return !cw_codec_get_traits(codec).lossless;
 }
 
-/* Whether the only client of `clients` is not sent the averaged gradient: it is the client's own, as that was coded. */
+/* Whether the only client of `clients` is not sent the averaged gradient: it is the client's own, as that was coded,
+ * and not scaled down (--clip-norm). */
 static inline bool cwi_keeps_own_gradient(const cwi_setup *setup, size_t clients)
 {
-    return clients == 1 && cwi_is_coded(setup->update);
+    return clients == 1 && cwi_is_coded(setup->update) && setup->config.clip_norm == 0;
 }
 
 /* The configuration that travels to clients, as JSON (freed with cwi_free). */
@@ -100,7 +102,7 @@ cw_status cwi_classes_read(const cw_config *config, cwi_classes *classes, cw_err
 cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size, cw_error *err);
 /* What a client must be able to do, as far as that is not in the configuration. */
 typedef struct cwi_required {
-    bool client_state, any_targets;
+    bool client_state, any_targets, late_steps;
 } cwi_required;
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not
  * know; err names it. */

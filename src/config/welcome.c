@@ -10,7 +10,8 @@
 #include "config/setup.h"
 
 /* What a client must be able to do, beyond mode and settings. */
-static const char *const known[] = {"masked-support", "micro-batches", "client-state", "any-targets", "own-gradient"};
+static const char *const known[] = {"masked-support", "micro-batches", "client-state",
+                                    "any-targets",    "own-gradient",  "late-steps"};
 
 static json_t *requirements(const cwi_setup *setup)
 {
@@ -26,6 +27,8 @@ static json_t *requirements(const cwi_setup *setup)
         json_array_append_new(list, json_string("any-targets"));
     if (cwi_keeps_own_gradient(setup, (size_t)setup->config.clients))
         json_array_append_new(list, json_string("own-gradient"));
+    if (setup->config.step_deadline > 0)
+        json_array_append_new(list, json_string("late-steps"));
     return list;
 }
 
@@ -87,6 +90,7 @@ static cw_status take_requirements(const json_t *list, cwi_required *required, c
                             name ? name : "?");
         required->client_state |= strcmp(name, "client-state") == 0;
         required->any_targets |= strcmp(name, "any-targets") == 0;
+        required->late_steps |= strcmp(name, "late-steps") == 0;
     }
     return CW_OK;
 }

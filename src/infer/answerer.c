@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "infer/fingerprint.h"
 #include "infer/greeting.h"
 #include "infer/network.h"
 #include "net/transport.h"
+#include "record/report.h"
 #include "session/session.h"
 
 enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
@@ -41,16 +43,32 @@ struct cw_answerer {
     size_t *order;        /* of one sample's outputs */
     cw_answerer_stats stats;
     uint64_t latency[BUCKETS];
+    double told;   /* clock of the last STATUS event */
+    double looked; /* and of the last look for connections that are gone */
 };
 
 /* ---- telling ---- */
 
-static void log_sentence(void *run, const char *sentence)
+static void log_notice(void *run, const cwi_notice *n)
 {
-    const cw_hooks *hooks = ((cw_answerer *)run)->options.hooks;
-    const cw_event event = {.kind = CW_EVENT_LOG, .text = sentence};
-    if (hooks && hooks->event)
-        hooks->event(hooks->ctx, &event);
+    const cw_event event = {.text = n->text, .name = n->name, .level = n->warning ? CW_LOG_WARN : CW_LOG_INFO};
+    cwi_hooks_notice(((cw_answerer *)run)->options.hooks, &event, n->member == SIZE_MAX ? -1 : (int)n->member,
+                     n->about.address, n->about.key);
+}
+
+/* Ticks come with each batch; five times a second it is told. */
+static void tell_status(void *run)
+{
+    static const double often = 0.2;
+    cw_answerer *a = run;
+    const cw_hooks *hooks = a->options.hooks;
+    const double now = cwi_seconds();
+    if (!hooks || !hooks->event || now - a->told < often)
+        return;
+    a->told = now;
+    const cw_answerer_stats stats = cw_answerer_get_stats(a);
+    const cw_event event = {.kind = CW_EVENT_STATUS, .answerer = &stats};
+    hooks->event(hooks->ctx, &event);
 }
 
 static void count_latency(cw_answerer *a, double seconds)
@@ -58,6 +76,7 @@ static void count_latency(cw_answerer *a, double seconds)
     const double bucket = seconds > 1e-6 ? log(seconds * 1e6) / log(1.1) : 0;
     a->latency[bucket < BUCKETS - 1 ? (size_t)bucket : BUCKETS - 1]++;
     a->stats.slowest = CWI_MAX(a->stats.slowest, seconds);
+    a->stats.seconds += seconds;
 }
 
 static double percentile(const cw_answerer *a, double share)
@@ -202,6 +221,23 @@ static bool owes(const void *run, size_t member)
     return true;
 }
 
+/* A client that is killed says nothing more; its connection ends with it. One that mends in time goes on. */
+static void lose_those_gone(cw_answerer *a)
+{
+    static const double gone = 1, every = 0.2; /* seconds */
+    const double now = cwi_seconds();
+    if (now - a->looked < every)
+        return;
+    a->looked = now;
+    for (size_t i = 0; i < a->session.options.members; i++) {
+        const cwi_member *m = &a->session.members[i];
+        cwi_link_state link;
+        if (m->state != CWI_MEMBER_VACANT && cwi_transport_link(a->session.box.transport, m->peer, &link) &&
+            link.broken && now - link.since > gone)
+            cwi_session_lose(&a->session, i, CW_ERR_CLOSED, "its connection is gone");
+    }
+}
+
 static bool finished(const void *run)
 {
     (void)run;
@@ -215,7 +251,8 @@ static const cwi_work work = {.admit = admit,
                               .lost = lost,
                               .owes = owes,
                               .finished = finished,
-                              .log = log_sentence};
+                              .log = log_notice,
+                              .time_passed = tell_status};
 
 /* ---- answers go out ---- */
 
@@ -286,7 +323,8 @@ static bool decode(cw_answerer *a, const waiting *w, float *x)
     cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
     memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
     cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
-    const cw_status status = cw_decode(w->payload, w->payload_size, &t, NULL, &err);
+    const cw_decode_args args = {.profile = a->greeting.profile};
+    const cw_status status = cw_decode(w->payload, w->payload_size, &t, &args, &err);
     if (status != CW_OK) {
         cwi_session_lose(&a->session, w->member, status, err.message);
         return false;
@@ -399,6 +437,7 @@ cw_status cw_answerer_tick(cw_answerer *a, double *next, cw_error *err)
 {
     static const double idle = 0.2;
     const double wait = a->options.max_wait;
+    lose_those_gone(a);
     CWI_TRY(cwi_session_tick(&a->session, err));
     if (a->count && (cw_answerer_is_full(a) || cwi_seconds() - a->queue[0].arrived >= wait))
         CWI_TRY(work_on_batch(a, err));
@@ -477,15 +516,40 @@ static cw_status greet_by_network(cw_answerer *a, cw_error *err)
     return info->class_names ? cwi_classes_copy(info->class_names, (size_t)info->classes, &g->classes, err) : CW_OK;
 }
 
+/* A proposal that no client could take is this server's mistake. */
+static cw_status check_uplink(const char *spec, cw_error *err)
+{
+    cw_codec *codec;
+    cw_status status = cw_codec_create(spec, &codec, err);
+    if (status == CW_OK && strlen(spec) >= sizeof((cwi_greeting *)0)->uplink)
+        status = cwi_fail(err, CW_ERR_SPEC, "too long");
+    cw_codec_destroy(&codec);
+    return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "uplink");
+}
+
 static cw_status greet_by_options(cw_answerer *a, cw_error *err)
 {
     const cw_answerer_options *o = &a->options;
     cwi_greeting *g = &a->greeting;
+    if (o->uplink)
+        CWI_TRY(check_uplink(o->uplink, err));
     snprintf(g->model, sizeof g->model, "%s", o->model ? o->model : "own");
-    snprintf(g->uplink, sizeof g->uplink, "ec:err=0.1");
+    snprintf(g->uplink, sizeof g->uplink, "%s", o->uplink ? o->uplink : "ec:err=0.1");
     g->cut = o->cut;
     g->head_print = o->head_print;
+    g->tail_print = o->tail_print;
+    if (!o->tail_print)
+        CWI_TRY(cwi_half_print(o->tail, &g->tail_print, err));
     return o->class_names ? cwi_classes_copy(o->class_names, g->outputs, &g->classes, err) : CW_OK;
+}
+
+static cw_status copy_profile(cw_answerer *a, cw_error *err)
+{
+    const cw_answerer_options *o = &a->options;
+    const cw_profile *profile = o->profile ? o->profile : o->network ? o->network->info.profile : NULL;
+    size_t size;
+    const void *bytes = profile ? cw_profile_bytes(profile, &size) : NULL;
+    return bytes ? cw_profile_create(bytes, size, &a->greeting.profile, err) : CW_OK;
 }
 
 static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
@@ -500,6 +564,7 @@ static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
     if (g->smashed.ndim < 1 || g->outputs > CWI_OUTPUTS_MAX)
         return cwi_fail(err, CW_ERR_MISMATCH,
                         "answerer: a tail with an input of one shape, and at most %d outputs, is due", CWI_OUTPUTS_MAX);
+    CWI_TRY(copy_profile(a, err));
     return a->options.network ? greet_by_network(a, err) : greet_by_options(a, err);
 }
 
@@ -526,6 +591,7 @@ static cw_status open_session(cw_answerer *a, cw_transport *transport, cw_error 
     const cwi_session_options options = {.members = a->options.max_clients,
                                          .timeout = a->options.timeout,
                                          .join_timeout = INFINITY,
+                                         .grace = a->options.timeout,
                                          .welcome = a->welcome,
                                          .welcome_size = size,
                                          .fingerprint = cwi_greeting_fingerprint(&a->greeting)};

@@ -35,6 +35,7 @@ typedef struct evaluator {
     char specs[SPECS_MAX][192]; /* as they were given */
     size_t codec_count;
     cw_half *segments[CUTS_MAX + 1]; /* i: up to cut i; the last one: from the last cut to the end */
+    cw_profile *profiles[CUTS_MAX];  /* that the run keeps for them; NULL: none */
     float *z[CUTS_MAX];              /* activations of each cut, of one engine batch */
     float *coded, *ping, *pong;      /* what a codec gives back; what flows between segments */
     float *logits;
@@ -183,6 +184,8 @@ static cw_status open_evaluator(evaluator *e, const char *run, cw_error *err)
     CWI_TRY(cwi_test_open(e->network, &e->test, err));
     if (!e->test.feed.samples)
         return cwi_fail(err, CW_ERR_INVALID, "the test split of %s has no samples", e->network->info.data);
+    for (size_t i = 0; i < e->cut_count; i++)
+        CWI_TRY(cwi_network_profile_of(run, e->cuts[i].number, &e->profiles[i], err));
     e->threads = (unsigned)cwi_engine_threads(&e->network->setup.config);
     e->batch = o->batch ? CWI_MIN(o->batch, (size_t)ENGINE_BATCH) : 1;
     e->total = e->test.feed.batches * (1 + e->cut_count * e->codec_count);
@@ -194,8 +197,10 @@ static void close_evaluator(evaluator *e)
 {
     for (size_t i = 0; i <= e->cut_count; i++)
         cw_half_destroy(&e->segments[i]);
-    for (size_t i = 0; i < e->cut_count; i++)
+    for (size_t i = 0; i < e->cut_count; i++) {
         cwi_free(e->z[i]);
+        cw_profile_destroy(&e->profiles[i]);
+    }
     for (size_t i = 0; i < e->codec_count; i++)
         cw_codec_destroy(&e->codecs[i]);
     float *const floats[] = {e->coded, e->ping, e->pong, e->logits};
@@ -214,6 +219,7 @@ typedef struct coding {
     const evaluator *e;
     const cw_cut *cut;
     const cw_codec *codec;
+    const cw_profile *profile;
     const float *z;
     float *out;
     size_t n, each; /* samples; floats of one */
@@ -236,16 +242,21 @@ static cw_status code_piece(const coding *c, size_t first, size_t n, struct piec
 {
     const cw_tensor in = tensor_of(c, c->z + first * c->each, n);
     cw_tensor out = tensor_of(c, c->out + first * c->each, n);
-    const cw_encode_args args = {.evaluate = true};
+    cw_encode_args args = {.evaluate = true, .profile = c->profile};
+    const cw_decode_args back = {.profile = c->profile};
     const size_t bound = cw_codec_bound(c->codec, &in);
     uint8_t *buffer = cwi_alloc(bound, 1);
     if (!buffer)
         return cwi_fail_memory(&p->err, bound);
     const double began = cwi_seconds();
     cw_status status = cw_encode(c->codec, &in, &args, buffer, bound, &p->bytes, &p->err);
+    if (status != CW_OK && args.profile) { /* a codec that takes none */
+        args.profile = NULL;
+        status = cw_encode(c->codec, &in, &args, buffer, bound, &p->bytes, &p->err);
+    }
     const double between = cwi_seconds();
     if (status == CW_OK)
-        status = cw_decode(buffer, p->bytes, &out, NULL, &p->err);
+        status = cw_decode(buffer, p->bytes, &out, &back, &p->err);
     p->encode = between - began;
     p->decode = cwi_seconds() - between;
     cwi_free(buffer);
@@ -283,7 +294,13 @@ static cw_status code_batch(evaluator *e, size_t cut, const cw_codec *codec, siz
     coding *c = cwi_calloc(1, sizeof *c);
     if (!c)
         return cwi_fail_memory(err, sizeof *c);
-    *c = (coding){.e = e, .cut = &e->cuts[cut], .codec = codec, .z = e->z[cut], .out = e->coded, .n = n};
+    *c = (coding){.e = e,
+                  .cut = &e->cuts[cut],
+                  .codec = codec,
+                  .profile = e->profiles[cut],
+                  .z = e->z[cut],
+                  .out = e->coded,
+                  .n = n};
     c->each = count_of(&c->cut->smashed);
     const size_t count = (n + e->batch - 1) / e->batch;
     cwi_parallel(e->threads, count, code_task, c);

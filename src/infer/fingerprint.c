@@ -2,6 +2,7 @@
  * model from another one that was meant. */
 #include <string.h>
 
+#include "half/half_state.h"
 #include "infer/fingerprint.h"
 
 /* The finalizer of splitmix64 (Steele, Lea, Flood 2014). */
@@ -22,21 +23,43 @@ static uint64_t hash_bytes(uint64_t hash, const uint8_t *p, size_t size)
     return mixed(hash ^ rest ^ (uint64_t)size << 56);
 }
 
+/* PyTorch counts batches beside each batch norm; no answer depends on it. */
+static bool is_counter(const char *name)
+{
+    static const char suffix[] = "num_batches_tracked";
+    const size_t length = strlen(name), tail = sizeof suffix - 1;
+    return length >= tail && strcmp(name + length - tail, suffix) == 0;
+}
+
 uint64_t cwi_tensor_fingerprint(const cw_named_tensor *item)
 {
     char shape[128];
     size_t count = 0;
     const cw_tensor *t = &item->tensor;
+    if (is_counter(item->name))
+        return 0;
     (void)cw_shape_count(&t->shape, &count);
     const uint64_t name = cwi_hash_string(item->name);
     const uint64_t kind = cwi_hash_string(cw_shape_format(&t->shape, shape, sizeof shape)) + (uint64_t)t->dtype;
     return hash_bytes(mixed(name) ^ kind, t->data, count * cw_dtype_size(t->dtype));
 }
 
-uint64_t cwi_weights_fingerprint(const cw_named_tensor *items, size_t count)
+uint64_t cw_weights_print(const cw_named_tensor *items, size_t count)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count && items; i++)
         sum += cwi_tensor_fingerprint(&items[i]);
     return sum;
+}
+
+cw_status cwi_half_print(cw_half *half, uint64_t *print, cw_error *err)
+{
+    cwi_state state;
+    *print = 0;
+    if (!cw_half_weight_count(half))
+        return CW_OK;
+    CWI_TRY(cwi_halves_export(&half, 1, CWI_STATE_MODEL, &state, err));
+    *print = cw_weights_print(state.items, state.count);
+    cwi_state_free(&state);
+    return CW_OK;
 }

@@ -11,6 +11,7 @@
 void cwi_greeting_free(cwi_greeting *g)
 {
     cwi_classes_free(&g->classes);
+    cw_profile_destroy(&g->profile);
     *g = (cwi_greeting){0};
 }
 
@@ -43,12 +44,36 @@ static json_t *shape_json(const cw_shape *shape)
     return dims;
 }
 
+/* RFC 4648; NULL: no profile, or no memory. */
+static json_t *profile_json(const cw_profile *profile)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t size = 0, used = 0;
+    const uint8_t *bytes = profile ? cw_profile_bytes(profile, &size) : NULL;
+    char *text = bytes ? cwi_alloc(size / 3 * 4 + 5, 1) : NULL;
+    if (!text)
+        return NULL;
+    for (size_t i = 0; i < size; i += 3) {
+        const size_t have = CWI_MIN(size - i, (size_t)3);
+        uint32_t three = 0;
+        for (size_t j = 0; j < 3; j++)
+            three = three << 8 | (j < have ? bytes[i + j] : 0u);
+        for (size_t j = 0; j < 4; j++)
+            text[used++] = j <= have ? digits[three >> (18 - 6 * j) & 63] : '=';
+    }
+    json_t *value = json_stringn(text, used);
+    cwi_free(text);
+    return value;
+}
+
 static char *head_text(const cwi_greeting *g)
 {
     json_t *serves = json_pack("{s:s,s:i,s:o,s:I,s:o,s:o,s:I,s:I,s:s}", "model", g->model, "cut", g->cut, "smashed",
                                shape_json(&g->smashed), "outputs", (json_int_t)g->outputs, "head",
                                print_json(g->head_print), "tail", print_json(g->tail_print), "credit",
                                (json_int_t)g->credit, "samples", (json_int_t)g->max_samples, "uplink", g->uplink);
+    if (g->profile)
+        json_object_set_new(serves, "profile", profile_json(g->profile));
     json_t *head = json_pack("{s:s,s:[s],s:{},s:o}", "mode", CWI_INFER_MODE, "requires", CWI_INFER_FEATURE, "settings",
                              "serves", serves);
     char *text = head ? json_dumps(head, JSON_COMPACT) : NULL;
@@ -134,6 +159,52 @@ static cw_status take_shape(const json_t *object, cw_shape *shape, cw_error *err
     return cw_shape_count(shape, &count) == CW_OK && count <= INT32_MAX ? CW_OK : wrong("smashed", err);
 }
 
+static int digit_of(char c)
+{
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+/* Bytes of `text`, as many as there are at most 3/4 of its characters; SIZE_MAX: it is no base64. */
+static size_t decode_text(const char *text, size_t length, uint8_t *bytes)
+{
+    uint32_t bits = 0;
+    size_t used = 0, pad = length > 1 ? (size_t)(text[length - 1] == '=') + (text[length - 2] == '=') : 0;
+    if (length % 4)
+        return SIZE_MAX;
+    for (size_t i = 0; i < length - pad; i++) {
+        const int digit = digit_of(text[i]);
+        if (digit < 0)
+            return SIZE_MAX;
+        bits = bits << 6 | (uint32_t)digit;
+        if (i % 4)
+            bytes[used++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
+    }
+    return used;
+}
+
+/* What an earlier server does not send. */
+static cw_status take_profile(const json_t *serves, cwi_greeting *g, cw_error *err)
+{
+    const json_t *value = json_object_get(serves, "profile");
+    const size_t length = json_string_length(value);
+    if (!value)
+        return CW_OK;
+    if (!json_is_string(value) || !length || length > CWI_PROFILE_MAX)
+        return wrong("profile", err);
+    uint8_t *bytes = cwi_alloc(length, 1);
+    if (!bytes)
+        return cwi_fail_memory(err, length);
+    const size_t size = decode_text(json_string_value(value), length, bytes);
+    const bool good = size != SIZE_MAX && cw_profile_create(bytes, size, &g->profile, NULL) == CW_OK;
+    cwi_free(bytes);
+    return good ? CW_OK : wrong("profile", err);
+}
+
 static cw_status take_serves(const json_t *serves, cwi_greeting *g, cw_error *err)
 {
     size_t cut;
@@ -146,6 +217,7 @@ static cw_status take_serves(const json_t *serves, cwi_greeting *g, cw_error *er
     CWI_TRY(take_print(serves, "tail", &g->tail_print, err));
     CWI_TRY(take_count(serves, "credit", 1, CWI_CREDIT_MAX, &g->credit, err));
     g->cut = (int)cut;
+    CWI_TRY(take_profile(serves, g, err));
     return take_count(serves, "samples", 1, CWI_REQUEST_MAX, &g->max_samples, err);
 }
 

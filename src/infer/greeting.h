@@ -10,7 +10,12 @@
 #define CWI_INFER_MODE    "infer"
 #define CWI_INFER_FEATURE "requests"
 
-enum { CWI_CREDIT_MAX = 256, CWI_REQUEST_MAX = 65536 /* samples */, CWI_OUTPUTS_MAX = 1 << 20 };
+enum {
+    CWI_PROFILE_MAX = 4 << 20, /* characters */
+    CWI_CREDIT_MAX = 256,
+    CWI_REQUEST_MAX = 65536 /* samples */,
+    CWI_OUTPUTS_MAX = 1 << 20
+};
 
 typedef struct cwi_greeting {
     char model[64];
@@ -21,6 +26,7 @@ typedef struct cwi_greeting {
     uint64_t head_print, tail_print; /* 0: not known */
     size_t credit, max_samples;
     cwi_classes classes; /* none, or as many as outputs */
+    cw_profile *profile; /* of maps at the cut; owned; NULL: none */
 } cwi_greeting;
 
 void cwi_greeting_free(cwi_greeting *g);

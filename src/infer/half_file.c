@@ -1,8 +1,8 @@
 /* half_file.c - one side of a trained network as a file: its weights, and what a machine without the run has to know.
  *
  * A safetensors file: the tensors of that side under their own names; "cutwire.run", bytes, what WELCOME would tell of
- * the run (settings, recipe, names of classes); and as metadata which side it is, and the fingerprints of both, so that
- * two files that were written together know each other. */
+ * the run (settings, recipe, names of classes); of a tail "cutwire.profile", where there is one; and as metadata which
+ * side it is, and the fingerprints of both, so that two files that were written together know each other. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "infer/fingerprint.h"
 #include "infer/network.h"
 
-static const char run_tensor[] = "cutwire.run";
+static const char run_tensor[] = "cutwire.run", profile_tensor[] = "cutwire.profile";
 static const char *const side_names[] = {[CWI_SIDE_HEAD] = "head", [CWI_SIDE_TAIL] = "tail"};
 
 /* ---- writing ---- */
@@ -27,16 +27,25 @@ static char *metadata_of(const cw_network *n, cwi_side side)
     return text;
 }
 
-/* Views of the side's tensors, and the run's bytes behind them. */
+static void add_bytes(cw_named_tensor *item, const char *name, void *bytes, size_t size)
+{
+    const cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)size});
+    snprintf(item->name, sizeof item->name, "%s", name);
+    item->tensor = cw_tensor_view(CW_U8, &shape, bytes);
+}
+
+/* Views of the side's tensors, and behind them of the run's bytes and the profile's. */
 static size_t collect(const cw_network *n, cwi_side side, uint8_t *run, size_t size, cw_named_tensor *items)
 {
     size_t count = 0;
     for (size_t i = 0; i < n->weights.count; i++)
         if (cwi_network_side_of(n, n->weights.items[i].name) == side)
             items[count++] = n->weights.items[i];
-    const cw_shape shape = cw_shape_of(1, (int64_t[]){(int64_t)size});
-    snprintf(items[count].name, sizeof items[count].name, "%s", run_tensor);
-    items[count++].tensor = cw_tensor_view(CW_U8, &shape, run);
+    add_bytes(&items[count++], run_tensor, run, size);
+    if (side == CWI_SIDE_TAIL && n->profile) {
+        const void *bytes = cw_profile_bytes(n->profile, &size);
+        add_bytes(&items[count++], profile_tensor, (void *)(uintptr_t)bytes, size); /* only read */
+    }
     return count;
 }
 
@@ -45,7 +54,7 @@ static cw_status write_side(const cw_network *n, cwi_side side, const char *path
     uint8_t *run;
     size_t size;
     CWI_TRY(cwi_welcome_write(&n->setup, &run, &size, err));
-    cw_named_tensor *items = cwi_calloc(n->weights.count + 1, sizeof *items);
+    cw_named_tensor *items = cwi_calloc(n->weights.count + 2, sizeof *items);
     char *metadata = metadata_of(n, side);
     cw_status status = CW_ERR_NO_MEMORY;
     if (items && metadata)
@@ -148,11 +157,22 @@ static cw_status open_setup(cw_network *n, const cw_network_options *options, cw
     return CW_OK;
 }
 
+static cw_status take_profile(cw_network *n, cw_error *err)
+{
+    const cw_tensor *t = cw_tensor_set_find(&n->weights, profile_tensor);
+    if (!t)
+        return CW_OK;
+    if (t->dtype != CW_U8 || t->shape.ndim != 1)
+        return cwi_fail(err, CW_ERR_CORRUPT, "%s is no profile", profile_tensor);
+    return cw_profile_create(t->data, (size_t)t->shape.dim[0], &n->profile, err);
+}
+
 static cw_status open_file(cw_network *n, const cw_network_options *options, cw_error *err)
 {
     CWI_TRY(read_metadata(n, err));
     CWI_TRY(open_setup(n, options, err));
     CWI_TRY(check_cut(n, options->cut, err));
+    CWI_TRY(take_profile(n, err));
     return check_weights(n, err);
 }
 

@@ -165,6 +165,7 @@ static void describe(cw_network *n)
                                 .classes = s->config.classes,
                                 .head_print = n->info.head_print,
                                 .tail_print = n->info.tail_print,
+                                .profile = n->profile,
                                 .class_names = named ? (const char *const *)s->classes.names : NULL};
 }
 
@@ -178,7 +179,7 @@ static cw_status open_run(cw_network *n, const char *folder, const cw_network_op
     CWI_TRY(cwi_setup_open(&config, &n->setup, err));
     CWI_TRY(load_weights(folder, &n->weights, err));
     find_prints(n);
-    return CW_OK;
+    return cwi_network_read_profile(n, err);
 }
 
 cw_status cw_network_open(const char *path, const cw_network_options *options, cw_network **out, cw_error *err)
@@ -213,6 +214,7 @@ void cw_network_close(cw_network **network)
         return;
     cw_half_destroy(&n->head);
     cw_half_destroy(&n->tail);
+    cw_profile_destroy(&n->profile);
     cw_tensor_set_free(&n->weights);
     cwi_setup_close(&n->setup);
     cwi_free(n->path);

@@ -15,6 +15,7 @@ struct cw_network {
     cwi_side side;        /* what of the network there is */
     cw_half *head, *tail; /* made when asked for */
     size_t max_batch;
+    cw_profile *profile; /* of maps at the cut; NULL: none */
 };
 
 /* Which side a named tensor is of; of none (CWI_SIDE_WHOLE), where no layer of the model has it. */
@@ -22,6 +23,11 @@ cwi_side cwi_network_side_of(const cw_network *network, const char *tensor);
 /* A file of cw_network_export into a network that is zero but for path and max_batch. */
 cw_status cwi_network_open_file(cw_network *network, const char *path, const cw_network_options *options,
                                 cw_error *err);
+
+/* The profile that the run's folder keeps for the network's cut, or none. */
+cw_status cwi_network_read_profile(cw_network *network, cw_error *err);
+/* That of any cut; *out is NULL where there is none. */
+cw_status cwi_network_profile_of(const char *folder, int cut, cw_profile **out, cw_error *err);
 
 /* What the opened network is told beside its run; the setup's data are changed. */
 cw_status cwi_network_set_data(cw_network *network, const char *data, const char *data_dir, size_t limit,

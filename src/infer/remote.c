@@ -10,7 +10,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "half/half_state.h"
 #include "infer/fingerprint.h"
 #include "infer/greeting.h"
 #include "session/guest.h"
@@ -54,8 +53,8 @@ struct cw_remote {
     uint8_t *last_answer; /* that the caller has */
     uint64_t token;
     int strikes;
-    double down_since; /* clock; 0: connected */
-    cw_status broken;  /* nothing will come of it any more, and why */
+    bool took;        /* a frame, in the last exchange */
+    cw_status broken; /* nothing will come of it any more, and why */
     cw_error why;
     cw_remote_stats stats;
 };
@@ -172,7 +171,6 @@ static cw_status check_shape(const cw_remote *r, const cwi_greeting *g, cw_error
 static cw_status keep_greeting(cw_remote *r, const cwi_greeting *g, cw_error *err)
 {
     r->greeting = *g; /* the caller's is empty from here on */
-    r->greeted = true;
     const char *spec = r->uplink ? r->uplink : r->greeting.uplink;
     cw_status status = cw_codec_create(spec, &r->codec, err);
     if (status != CW_OK)
@@ -186,13 +184,21 @@ static cw_status keep_greeting(cw_remote *r, const cwi_greeting *g, cw_error *er
                                .uplink = spec,
                                .credit = g->credit,
                                .max_samples = g->max_samples};
+    r->greeted = true;
     return CW_OK;
 }
 
+static uint64_t profile_hash(const cwi_greeting *g)
+{
+    return g->profile ? cw_profile_hash(g->profile) : 0;
+}
+
+/* Requests under way were coded with the profile, too. */
 static bool is_like(const cwi_greeting *a, const cwi_greeting *b)
 {
-    return cwi_greeting_fingerprint(a) == cwi_greeting_fingerprint(b) && cw_shape_equal(&a->smashed, &b->smashed) &&
-           a->outputs == b->outputs && a->credit <= b->credit && a->max_samples <= b->max_samples;
+    return profile_hash(a) == profile_hash(b) && cwi_greeting_fingerprint(a) == cwi_greeting_fingerprint(b) &&
+           cw_shape_equal(&a->smashed, &b->smashed) && a->outputs == b->outputs && a->credit <= b->credit &&
+           a->max_samples <= b->max_samples;
 }
 
 static cw_status take_greeting(cw_remote *r, cwi_greeting *g, cw_error *err)
@@ -202,7 +208,8 @@ static cw_status take_greeting(cw_remote *r, cwi_greeting *g, cw_error *err)
     if (r->greeted)
         return is_like(&r->greeting, g)
                    ? CW_OK
-                   : cwi_fail(err, CW_ERR_MISMATCH, "the server came back with another model or smaller limits");
+                   : cwi_fail(err, CW_ERR_MISMATCH,
+                              "the server came back with another model or profile, or smaller limits");
     const cw_status status = keep_greeting(r, g, err);
     *g = (cwi_greeting){0}; /* it is the remote's now */
     return status;
@@ -320,11 +327,11 @@ static cw_status give_up(cw_remote *r, cw_status status, const cw_error *err)
 static cw_status on_broken(cw_remote *r, cw_status status, cw_error *err)
 {
     const bool was_in = r->greeted && r->guest.state != CWI_GUEST_HELLO;
+    const bool silent = r->greeted && status == CW_ERR_TIMEOUT; /* it may come back: requests have their deadlines */
     r->why = *err;
-    if (!was_in || ++r->strikes > STRIKES)
+    if (!silent && (!was_in || ++r->strikes > STRIKES))
         return give_up(r, status, err);
     disconnect(r, 0);
-    r->down_since = cwi_seconds();
     return CW_OK;
 }
 
@@ -334,14 +341,13 @@ static void nap(double seconds)
     nanosleep(&t, NULL);
 }
 
+/* Each request ends at its deadline, whether the server is back by then or not. */
 static cw_status come_back(cw_remote *r, cw_error *err)
 {
-    const cw_status status = connect_and_greet(r, err);
-    if (status == CW_OK)
-        return CW_OK;
-    if (cwi_seconds() - r->down_since > r->options.join_timeout)
-        return give_up(r, status, err);
-    nap(wake / 2);
+    if (connect_and_greet(r, err) != CW_OK) {
+        r->why = *err;
+        nap(wake / 2);
+    }
     return CW_OK;
 }
 
@@ -351,6 +357,7 @@ static cw_status take_frame(cw_remote *r, double seconds, cw_error *err)
 {
     cw_frame frame;
     cw_status status = cw_transport_recv(r->transport, (int)ceil(seconds * 1000), &frame, err);
+    r->took = status == CW_OK;
     if (status == CW_OK) {
         status = cwi_guest_handle(&r->guest, &frame, err);
         cw_frame_release(&frame);
@@ -426,13 +433,16 @@ static cw_status encode_request(cw_remote *r, request *q, const float *z, cw_err
     cw_shape shape = {.ndim = r->greeting.smashed.ndim + 1, .dim = {(int64_t)q->n}};
     memcpy(shape.dim + 1, r->greeting.smashed.dim, sizeof(int64_t) * (size_t)r->greeting.smashed.ndim);
     const cw_tensor in = cw_tensor_view(CW_F32, &shape, (void *)(uintptr_t)z); /* only read */
-    const cw_encode_args args = {.seed = q->ticket, .evaluate = true};
+    cw_encode_args args = {.seed = q->ticket, .evaluate = true, .profile = r->greeting.profile};
     const cw_msg msg = request_message(r, q);
     const size_t head = cw_msg_head_size(&msg), bound = cw_codec_bound(r->codec, &in);
     q->capacity = head + bound;
     q->frame = cwi_alloc(q->capacity, 1);
     if (!q->frame)
         return cwi_fail_memory(err, q->capacity);
+    if (args.profile && cw_encode(r->codec, &in, &args, q->frame + head, bound, &q->payload, err) == CW_OK)
+        return CW_OK;
+    args.profile = NULL; /* a codec or a shape that it is not for */
     return cw_encode(r->codec, &in, &args, q->frame + head, bound, &q->payload, err);
 }
 
@@ -543,19 +553,36 @@ cw_status cw_remote_wait(cw_remote *r, uint64_t ticket, cw_answer *answer, cw_er
     return status;
 }
 
-/* ---- life ---- */
+/* ---- for loops of the caller's own ---- */
 
-/* Of what a head of the caller's own shows; 0 where it shows none. */
-static cw_status find_head_print(cw_remote_options *o, cw_error *err)
+static bool has_ended(const cw_remote *r, const request *q)
 {
-    cwi_state state;
-    if (o->head_print || !o->head || !cw_half_weight_count(o->head))
-        return CW_OK;
-    CWI_TRY(cwi_halves_export(&o->head, 1, CWI_STATE_MODEL, &state, err));
-    o->head_print = cwi_weights_fingerprint(state.items, state.count);
-    cwi_state_free(&state);
+    return q->state != REQUEST_OPEN || q->began + r->options.deadline <= cwi_seconds();
+}
+
+cw_status cw_remote_poll(cw_remote *r, uint64_t *ticket, cw_error *err)
+{
+    cw_error own;
+    err = err ? err : &own;
+    if (!r || !ticket)
+        return cwi_fail(err, CW_ERR_INVALID, "cw_remote_poll: a NULL argument");
+    *ticket = 0;
+    do {
+        r->took = false;
+        CWI_TRY(exchange(r, 0, err));
+    } while (r->took);
+    for (size_t i = 0; i < r->count && !*ticket; i++)
+        if (has_ended(r, r->requests[i]))
+            *ticket = r->requests[i]->ticket;
     return CW_OK;
 }
+
+int cw_remote_poll_fd(const cw_remote *r)
+{
+    return r->transport ? cw_transport_poll_fd(r->transport) : -1;
+}
+
+/* ---- life ---- */
 
 static cw_status take_options(cw_remote *r, const char *endpoint, const cw_remote_options *options, cw_error *err)
 {
@@ -567,7 +594,8 @@ static cw_status take_options(cw_remote *r, const char *endpoint, const cw_remot
     r->uplink = o->uplink ? cwi_strdup(o->uplink) : NULL;
     if (!r->endpoint || (o->uplink && !r->uplink))
         return cwi_fail_memory(err, strlen(endpoint));
-    CWI_TRY(find_head_print(o, err));
+    if (o->head && !o->head_print)
+        CWI_TRY(cwi_half_print(o->head, &o->head_print, err));
     return cwi_random_id(&r->token, err);
 }
 

@@ -7,6 +7,7 @@
 #define CWI_MODE_H
 
 #include "record/report.h"
+#include "record/watch.h"
 #include "session/guest.h"
 #include "session/session.h"
 
@@ -30,6 +31,7 @@ struct cw_server {
     bool owns_half, owns_mirror; /* else they are the caller's */
     uint8_t *welcome;            /* WELCOME's blob */
     cwi_progress from;           /* where the run begins */
+    cwi_watch watch;             /* what it tells of itself */
 };
 
 /* A client's role. */
@@ -44,10 +46,16 @@ struct cw_client {
     cwi_feed train, test;
     const cw_feed *own_train, *own_test; /* the caller's, or NULL */
     char *class_names;                   /* READY's blob */
+    uint8_t *welcome;                    /* the last WELCOME's blob, and the place that it gave */
+    size_t welcome_size;
+    uint32_t place;
     const cwi_mode *mode;
     void *state; /* the mode's */
     bool owns_half;
 };
+
+/* What its clients are at, as of now; the mode's traffic. Lives until the next call. */
+const cw_server_status *cwi_server_status(cw_server *server, const cw_epoch_report *totals);
 
 struct cwi_mode {
     const char *name, *summary;
@@ -59,6 +67,9 @@ struct cwi_mode {
     cw_status (*open_client)(cw_client *client, void **state, cw_error *err);
     void (*close_client)(void *state);
     cw_status (*take)(void *state, const cw_msg *msg, cw_error *err);
+    /* Whether it has put off work until no more frames are at hand, and that work. NULL: it never does. */
+    bool (*pending)(const void *state);
+    cw_status (*go_on)(void *state, cw_error *err);
     /* In place of all that: a run without a cut, in this process. */
     cw_status (*alone)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 };

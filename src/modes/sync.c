@@ -10,4 +10,6 @@ const cwi_mode cwi_mode_sync = {
     .open_client = cwi_sync_open_client,
     .close_client = cwi_sync_close_client,
     .take = cwi_sync_take,
+    .pending = cwi_sync_pending,
+    .go_on = cwi_sync_go_on,
 };

@@ -29,5 +29,7 @@ void cwi_sync_close_server(void *state);
 cw_status cwi_sync_open_client(cw_client *client, void **state, cw_error *err);
 void cwi_sync_close_client(void *state);
 cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err);
+bool cwi_sync_pending(const void *state);
+cw_status cwi_sync_go_on(void *state, cw_error *err);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct sync_client {
     size_t parts;        /* the micro-batches that it is cut into, */
     uint32_t ticket;     /* and which of them the next GRADIENT answers */
     cw_half_call *calls; /* of each ticket */
+    bool pending;        /* where steps do not wait for the late: the next batch, once no UPDATE is at hand */
     uint32_t asked;      /* evaluation batches sent; step: those answered */
     float *smashed;      /* a batch of smashed data: activations up, gradients down */
     size_t room;         /* its floats */
@@ -273,7 +274,7 @@ static cw_status decode_gradient(sync_client *c, const cw_msg *msg, cw_error *er
 /* Of the whole batch: its mean over the samples of all micro-batches. */
 static cw_status send_gradient(sync_client *c, double loss, cw_error *err)
 {
-    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss);
+    cwi_report_step(&c->client->report, CW_EVENT_STEP, (int)c->epoch, c->step + 1, c->steps, loss, NULL);
     cw_msg msg = message(c, CW_MSG_CLIENT_GRAD);
     msg.samples = c->batch_n;
     c->waiting = WAITING_UPDATE;
@@ -313,6 +314,23 @@ static cw_status on_update(sync_client *c, const cw_msg *msg, cw_error *err)
         CWI_TRY(cw_half_step(half, (float)msg->lr, err));
     }
     c->step = msg->step + 1;
+    c->pending = c->setup->late_steps && c->step < c->steps;
+    c->waiting = WAITING_UPDATE;
+    return c->pending ? CW_OK : train_on(c, err);
+}
+
+bool cwi_sync_pending(const void *state)
+{
+    return ((const sync_client *)state)->pending;
+}
+
+/* The step that runs may be some later than the one before. */
+cw_status cwi_sync_go_on(void *state, cw_error *err)
+{
+    sync_client *c = state;
+    c->pending = false;
+    if (c->client->train.next != c->step)
+        CWI_TRY(cwi_feed_seek(&c->client->train, c->epoch, c->step, err));
     return train_on(c, err);
 }
 
@@ -339,7 +357,7 @@ static cw_status evaluate_on(sync_client *c, cw_error *err)
 static cw_status on_result(sync_client *c, cw_error *err)
 {
     c->step++;
-    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0);
+    cwi_report_step(&c->client->report, CW_EVENT_EVAL, (int)c->epoch, c->step, c->client->test.batches, 0, NULL);
     return evaluate_on(c, err);
 }
 
@@ -351,6 +369,7 @@ static cw_status on_begin(sync_client *c, const cw_msg *msg, cw_error *err)
     c->epoch = msg->epoch;
     c->step = c->asked = msg->step;
     c->steps = msg->steps;
+    c->pending = false;
     const bool train = c->phase == CW_PHASE_TRAIN;
     cwi_feed *feed = train ? &c->client->train : &c->client->test;
     if (!train && c->step > feed->batches)
@@ -373,6 +392,12 @@ static bool is_due(const sync_client *c, const cw_msg *msg, sync_wait wait)
     return c->waiting == wait && msg->epoch == c->epoch && msg->step == c->step;
 }
 
+/* One that comes in place of a GRADIENT says that the step has gone on without this client. */
+static bool takes_update(const sync_client *c)
+{
+    return c->waiting == WAITING_UPDATE || (c->waiting == WAITING_GRADIENT && c->setup->late_steps);
+}
+
 cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
 {
     sync_client *c = state;
@@ -388,8 +413,8 @@ cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
         return is_due(c, msg, WAITING_GRADIENT) && msg->ticket == c->ticket ? on_gradient(c, msg, err)
                                                                             : unexpected(c, msg, err);
     case CW_MSG_UPDATE:
-        return c->waiting == WAITING_UPDATE && msg->epoch == c->epoch && msg->step >= c->step ? on_update(c, msg, err)
-                                                                                              : unexpected(c, msg, err);
+        return takes_update(c) && msg->epoch == c->epoch && msg->step >= c->step ? on_update(c, msg, err)
+                                                                                 : unexpected(c, msg, err);
     case CW_MSG_RESULT:
         return is_due(c, msg, WAITING_RESULT) ? on_result(c, err) : unexpected(c, msg, err);
     default:

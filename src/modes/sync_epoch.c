@@ -11,13 +11,28 @@ static void broadcast_begin(cwi_sync_server *s, cw_phase phase)
     cwi_sync_broadcast(s, msg);
 }
 
+cw_status cwi_sync_let_in(cwi_sync_server *s, size_t client, cw_phase phase, cw_error *err)
+{
+    cwi_session_activate_one(s->session, client);
+    CWI_TRY(cwi_sync_send_state_to(s, client, err));
+    cw_msg msg = cwi_sync_message(s, client, CW_MSG_BEGIN);
+    msg.phase = phase;
+    msg.steps = s->goal;
+    if (cwi_session_is_active(s->session, client))
+        cwi_session_send(s->session, client, &msg);
+    return CW_OK;
+}
+
 static cw_status begin_training(cwi_sync_server *s, cw_error *err)
 {
     CWI_TRY(cwi_sync_send_state(s, err));
     broadcast_begin(s, CW_PHASE_TRAIN);
     for (size_t i = 0; i < s->count; i++)
         s->clients[i].synced = false;
-    return cwi_sync_begin_step(s, err);
+    if (s->step < s->steps)
+        return cwi_sync_begin_step(s, err);
+    cwi_sync_await_train_done(s); /* all were lost after the epoch's last step */
+    return CW_OK;
 }
 
 /* Begins the epoch's steps, or goes on with them. */
@@ -29,13 +44,6 @@ static cw_status begin_phase(cwi_sync_server *s, cw_error *err)
         return begin_training(s, err);
     cwi_sync_ask_for_state(s, false, begin_training);
     return CW_OK;
-}
-
-static void count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down)
-{
-    const cw_net_stats stats = cw_transport_stats(s->session->box.transport);
-    up->socket = s->before_up + stats.bytes_received;
-    down->socket = s->before_down + stats.bytes_sent;
 }
 
 static cw_status save(cwi_sync_server *s, const cwi_progress *at, cw_error *err)
@@ -55,7 +63,7 @@ static cw_status save_within_epoch(cwi_sync_server *s, cw_error *err)
                        .seconds = cwi_seconds() - s->server->report.began,
                        .up = s->totals.up,
                        .down = s->totals.down};
-    count_socket(s, &at.up, &at.down);
+    cwi_sync_count_socket(s, &at.up, &at.down);
     return save(s, &at, err);
 }
 
@@ -84,7 +92,10 @@ cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err)
 {
     const bool averaged = s->actual > 0;
     if (averaged) {
-        cwi_sync_scale_average(s, cw_half_buffer_count(s->server->mirror));
+        if (s->guard.active)
+            cwi_sync_guard_finish_statistics(s);
+        else
+            cwi_sync_scale_average(s, cw_half_buffer_count(s->server->mirror));
         CWI_TRY(cw_half_put(s->server->mirror, CW_HALF_BUFFER, s->average, err));
     }
     if (!cwi_half_is_remote(s->server->mirror))
@@ -116,7 +127,7 @@ cw_status cwi_sync_take_eval_batch(cwi_sync_server *s, size_t client, const cw_m
     reply.loss = loss.mean * (double)msg->samples;
     reply.correct = loss.correct;
     cwi_report_step(&s->server->report, CW_EVENT_EVAL, (int)s->epoch, msg->step + 1,
-                    cwi_sync_batches(s, client, c->test_samples), 0);
+                    cwi_sync_batches(s, client, c->test_samples), 0, NULL);
     return cwi_outbox_send(&s->session->box, s->session->members[client].peer, &reply, err);
 }
 
@@ -150,7 +161,7 @@ cw_status cwi_sync_finish_epoch(cwi_sync_server *s, cw_error *err)
     r->test_loss = samples ? loss / (double)samples : 0;
     r->test_accuracy = samples ? (double)correct / (double)samples : 0;
     r->clients = (int)cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
-    count_socket(s, &r->up, &r->down);
+    cwi_sync_count_socket(s, &r->up, &r->down);
     cwi_report_epoch(&s->server->report, r);
     CWI_TRY(save(s, &(cwi_progress){.epoch = r->epoch + 1}, err));
     if (++s->epoch < (uint32_t)s->setup->config.epochs)

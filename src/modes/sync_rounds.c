@@ -72,3 +72,17 @@ uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s)
 {
     return cwi_batch_elements(&s->batch) * sizeof(float);
 }
+
+void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down)
+{
+    const cw_net_stats stats = cw_transport_stats(s->session->box.transport);
+    up->socket = s->before_up + stats.bytes_received;
+    down->socket = s->before_down + stats.bytes_sent;
+}
+
+const cw_server_status *cwi_sync_status(cwi_sync_server *s)
+{
+    cw_epoch_report so_far = s->totals;
+    cwi_sync_count_socket(s, &so_far.up, &so_far.down);
+    return cwi_server_status(s->server, &so_far);
+}

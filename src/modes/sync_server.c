@@ -78,6 +78,7 @@ cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err)
     CWI_TRY(cwi_barrier_open(&s->barrier, s->count, (uint32_t)s->tickets + 1, err));
     if (s->tickets > 1)
         CWI_TRY(cwi_micro_sums_open(&s->micro, s->count, server->half, err));
+    CWI_TRY(cwi_sync_guard_open(s, err));
     take_start(s, server);
     return CW_OK;
 }
@@ -91,6 +92,7 @@ void cwi_sync_close_server(void *state)
     cwi_labels_close(&s->names);
     cwi_micro_sums_close(&s->micro);
     cwi_batch_room_close(&s->batch);
+    cwi_guard_close(&s->guard);
     void *const own[] = {s->clients, s->weights, s->average, s->flat, s->statistics, s->now, s->coded_update};
     for (size_t i = 0; i < CWI_COUNT(own); i++)
         cwi_free(own[i]);
@@ -127,6 +129,7 @@ static cw_status describe_half(cwi_sync_server *s, const cw_msg *join, cw_error 
         return cwi_fail(err, CW_ERR_MISMATCH, "its half has %llu weights, the others' %zu",
                         (unsigned long long)join->weights, cw_half_weight_count(mirror));
     cwi_half_remote_describe(mirror, (size_t)join->weights, (size_t)join->buffers);
+    CWI_TRY(cwi_sync_guard_size(s, err));
     return make_vectors(s, err);
 }
 
@@ -137,9 +140,14 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
     CWI_TRY(cwi_labels_admit(&s->names, s->server, member, msg, err));
     const bool own = msg->type == CW_MSG_JOIN;
     s->clients[member] = (client_work){.samples = msg->samples,
+                                       .waited_for = s->clients[member].waited_for,
+                                       .late = s->clients[member].late,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
-    return own ? describe_half(s, msg, err) : CW_OK;
+    if (own)
+        CWI_TRY(describe_half(s, msg, err));
+    cwi_watch_joined(&s->server->watch, member, msg->samples);
+    return CW_OK;
 }
 
 /* Whether the round wants this of the client, or it comes early: a client whose activations were taken sends its
@@ -165,7 +173,12 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
     if (s->stage == STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
         cwi_session_is_active(s->session, member) && cwi_barrier_owes(&s->barrier, member) && msg->epoch == s->epoch)
         return cwi_sync_take_eval_batch(s, member, msg, err);
-    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame))
+    if (is_due(s, member, msg) && cwi_barrier_hold(&s->barrier, member, frame)) {
+        if (msg->type == CW_MSG_ACTIVATION)
+            cwi_watch_batch_came(&s->server->watch, member);
+        return CW_OK;
+    }
+    if (cwi_sync_is_stale(s, member, msg))
         return CW_OK;
     return cwi_fail(err, CW_ERR_PROTOCOL, "it sent %s (epoch %u, step %u) when that was not due",
                     cw_msg_name(msg->type), msg->epoch, msg->step);
@@ -184,9 +197,9 @@ static void take_turn(cwi_sync_server *s, size_t client, cw_frame *frame)
         cwi_session_lose(s->session, client, status, err.message);
 }
 
-static cw_status advance(void *state, cw_error *err)
+static cw_status take_rounds(cwi_sync_server *s, cw_error *err)
 {
-    cwi_sync_server *s = state;
+    cwi_sync_check_deadline(s);
     while (rule_of(s->stage) && cwi_session_count(s->session, CWI_MEMBER_ACTIVE)) {
         size_t client;
         cw_frame frame;
@@ -199,11 +212,71 @@ static cw_status advance(void *state, cw_error *err)
     return CW_OK;
 }
 
+static cw_status advance(void *state, cw_error *err)
+{
+    cwi_sync_server *s = state;
+    cwi_watch_work_begins(&s->server->watch);
+    const cw_status status = take_rounds(s, err);
+    cwi_watch_work_ends(&s->server->watch);
+    return status;
+}
+
+/* Nobody is left: whoever comes goes on at the step that was under way. The clients' half is that of the last UPDATE.
+ */
+static void go_on_from_here(cwi_sync_server *s)
+{
+    const bool training = s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_CLIENT_GRADS;
+    if (cwi_session_count(s->session, CWI_MEMBER_ACTIVE) || cwi_half_is_remote(s->server->mirror))
+        return;
+    if (!training && s->stage != STAGE_TRAIN_DONE && s->stage != STAGE_EVAL_DONE)
+        return;
+    s->from = (cwi_progress){.loss = s->sum_loss, .correct = s->sum_correct, .samples = s->sum_samples};
+    if (s->stage == STAGE_ACTIVATIONS)
+        s->from = s->now_at;
+    s->from.step = s->stage == STAGE_EVAL_DONE ? s->steps : s->step + (s->stage == STAGE_CLIENT_GRADS);
+    s->from.train_seconds = s->stage == STAGE_EVAL_DONE ? s->totals.train_seconds : cwi_seconds() - s->phase_began;
+}
+
 static void lost(void *state, size_t member)
 {
     cwi_sync_server *s = state;
+    cwi_watch_lost(&s->server->watch, member);
     cwi_barrier_drop(&s->barrier, member);
     cwi_labels_forget(&s->names, s->server, member);
+    s->clients[member].waited_for = false;
+    go_on_from_here(s);
+}
+
+/* It will be back: as long as none of what it owes in this round was taken, the round waits for all of it. */
+static void left(void *state, size_t member)
+{
+    cwi_sync_server *s = state;
+    const cwi_turn *t = &s->barrier.turns[member];
+    const uint32_t due = t->due;
+    const bool waits = t->taken == 0 && due > 0 && !cwi_half_is_remote(s->server->mirror) &&
+                       (s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_EVAL_DONE);
+    cwi_barrier_drop(&s->barrier, member);
+    if (waits)
+        cwi_barrier_owe(&s->barrier, member, due);
+    else
+        go_on_from_here(s);
+    s->clients[member].waited_for = waits;
+}
+
+static cw_status joined(void *state, size_t member, cw_error *err)
+{
+    cwi_sync_server *s = state;
+    client_work *c = &s->clients[member];
+    if (!c->waited_for)
+        return CW_OK; /* from the next step on */
+    c->waited_for = false;
+    if (s->stage == STAGE_EVAL_DONE)
+        return cwi_sync_let_in(s, member, CW_PHASE_EVAL, err);
+    c->batch = (size_t)cwi_sync_batch(s, member, s->step);
+    if (cwi_micro_count(c->batch, s->tickets) == s->barrier.turns[member].due)
+        return cwi_sync_let_in(s, member, CW_PHASE_TRAIN, err);
+    cwi_barrier_drop(&s->barrier, member); /* it has other data now */
+    return CW_OK;
 }
 
 static bool owes(const void *state, size_t member)
@@ -211,14 +284,25 @@ static bool owes(const void *state, size_t member)
     return cwi_barrier_owes(&((const cwi_sync_server *)state)->barrier, member);
 }
 
+static void tell_status(void *state)
+{
+    cwi_sync_server *s = state;
+    const cw_event event = {.kind = CW_EVENT_STATUS, .epochs = s->server->report.epochs, .server = cwi_sync_status(s)};
+    cwi_report_emit(&s->server->report, &event);
+}
+
 static bool finished(const void *state)
 {
     return ((const cwi_sync_server *)state)->stage == STAGE_FINISHED;
 }
 
-static void log_sentence(void *state, const char *sentence)
+static void log_notice(void *state, const cwi_notice *n)
 {
-    cwi_report_log(&((cwi_sync_server *)state)->server->report, "%s", sentence);
+    const cwi_report *report = &((cwi_sync_server *)state)->server->report;
+    const cw_event event = {
+        .text = n->text, .name = n->name, .level = n->warning ? CW_LOG_WARN : CW_LOG_INFO, .epochs = report->epochs};
+    cwi_hooks_notice(report->hooks, &event, n->member == SIZE_MAX ? -1 : (int)n->member, n->about.address,
+                     n->about.key);
 }
 
 const cwi_work cwi_sync_work = {
@@ -227,7 +311,10 @@ const cwi_work cwi_sync_work = {
     .advance = advance,
     .begin = cwi_sync_begin_epoch,
     .lost = lost,
+    .left = left,
+    .joined = joined,
     .owes = owes,
     .finished = finished,
-    .log = log_sentence,
+    .log = log_notice,
+    .time_passed = tell_status,
 };

@@ -1,6 +1,7 @@
 /* sync_server.h - the server's side of mode sync, whose files build on each other in this order. Internal to the mode.
  *
  *     sync_rounds.c  messages, batches, whose frames a round wants
+ *     sync_guard.c   what clients add to a step, kept apart and compared (--screen, --average, --clip-norm)
  *     sync_step.c    a step: activations, gradients, the update of the clients' half
  *     sync_state.c   the clients' half as a whole: statistics, STATE, GIVE_STATE
  *     sync_epoch.c   phases, evaluation, reports, checkpoints
@@ -12,6 +13,7 @@
 #define CWI_SYNC_SERVER_H
 
 #include "modes/batch_room.h"
+#include "modes/guard.h"
 #include "modes/sync.h"
 
 typedef enum sync_stage {
@@ -29,7 +31,12 @@ typedef struct client_work {
     uint64_t samples, test_samples, batch_size;
     bool synced;  /* has what the mirror has, where that is remote */
     size_t batch; /* samples of its batch in the step under way */
-    double loss;  /* sums over the evaluation so far, kept apart so that their order never matters */
+    bool skipped; /* its work up to this step of this epoch came too late, or has not come yet, */
+    uint32_t skipped_epoch, skipped_step;
+    bool absent;     /* and nothing has come of it since */
+    uint32_t late;   /* steps of the run that went on without it */
+    bool waited_for; /* it has lost its memory, joins again, and the round waits for what it owes */
+    double loss;     /* sums over the evaluation so far, kept apart so that their order never matters */
     uint64_t correct, evaluated;
 } client_work;
 
@@ -46,8 +53,9 @@ typedef struct cwi_sync_server {
     uint32_t epoch, step, steps;
     uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
-    cwi_progress from; /* where the next epoch begins: at its first step, but for a run that goes on within one */
-    double sum_loss;   /* of the epoch's training */
+    cwi_progress from;   /* where the next epoch begins: at its first step, but for a run that goes on within one */
+    cwi_progress now_at; /* the step under way: the sums over those before it */
+    double sum_loss;     /* of the epoch's training */
     uint64_t sum_correct, sum_samples;
     double phase_began;
     cwi_micro_sums micro;  /* with several tickets */
@@ -59,6 +67,7 @@ typedef struct cwi_sync_server {
     uint8_t *coded_update; /* the averaged gradient as it is sent */
     size_t coded_capacity;
     cwi_batch_room batch;
+    cwi_guard guard;
     cw_status (*then)(struct cwi_sync_server *s, cw_error *err); /* what waits for a client's state */
     size_t giver;                                                /* that client */
     bool averaged;                                               /* it is to take the averaged buffers first */
@@ -81,10 +90,37 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
 cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, size_t client, uint32_t ticket);
 /* Of the batch at hand, uncoded. */
 uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
+/* Bytes at the socket so far, with those of before the run went on. */
+void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
+/* What logs and pages tell of the server now; good until the next call. */
+const cw_server_status *cwi_sync_status(cwi_sync_server *s);
+
+/* ---- where the guard is active ---- */
+
+cw_status cwi_sync_guard_open(cwi_sync_server *s, cw_error *err);
+/* Ballots for the clients' half, whose size is known by then. */
+cw_status cwi_sync_guard_size(cwi_sync_server *s, cw_error *err);
+cw_status cwi_sync_guard_begin_step(cwi_sync_server *s, cw_error *err);
+/* The server's half has the statistics that this client's batches of the step begin from. */
+cw_status cwi_sync_guard_begin_batch(cwi_sync_server *s, size_t client, cw_error *err);
+/* The half's gradient of n samples is the client's, as is what became of the statistics (s->now). */
+cw_status cwi_sync_guard_take_batch(cwi_sync_server *s, size_t client, size_t n, cw_error *err);
+/* The half gets the averages. */
+cw_status cwi_sync_guard_finish_batches(cwi_sync_server *s, cw_error *err);
+/* s->average becomes that of the clients' gradients, or of their statistics. */
+void cwi_sync_guard_finish_grads(cwi_sync_server *s);
+void cwi_sync_guard_finish_statistics(cwi_sync_server *s);
 
 /* ---- a step ---- */
 
 cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err);
+void cwi_sync_await_train_done(cwi_sync_server *s);
+/* Where there is a deadline: the step goes on without those that are late. */
+void cwi_sync_check_deadline(cwi_sync_server *s);
+/* Who is not heard of is not waited for in the steps that follow. Whether it is such a one. */
+bool cwi_sync_leave_absent(cwi_sync_server *s, size_t client);
+/* What such a client sends of a step that has gone on without it. */
+bool cwi_sync_is_stale(cwi_sync_server *s, size_t client, const cw_msg *msg);
 /* Decodes a batch and runs the server's half forward and through the loss. */
 cw_status cwi_sync_run_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
                              cw_error *err);
@@ -99,12 +135,17 @@ void cwi_sync_scale_average(cwi_sync_server *s, size_t floats);
 
 cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
 cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err);
+/* STATE to this client alone. */
+cw_status cwi_sync_send_state_to(cwi_sync_server *s, size_t client, cw_error *err);
 /* Asks a client for its half, after the averaged buffers where there are such; `then` comes when it is here. */
 void cwi_sync_ask_for_state(cwi_sync_server *s, bool averaged, cw_status (*then)(cwi_sync_server *s, cw_error *err));
 cw_status cwi_sync_take_client_state(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
 cw_status cwi_sync_finish_client_state(cwi_sync_server *s, cw_error *err);
 
 /* ---- epochs ---- */
+
+/* A client that is ready takes part from here on: it gets STATE and BEGIN. */
+cw_status cwi_sync_let_in(cwi_sync_server *s, size_t client, cw_phase phase, cw_error *err);
 
 cw_status cwi_sync_begin_epoch(void *state, cw_error *err);
 cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err);

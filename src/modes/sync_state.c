@@ -17,13 +17,17 @@ cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_m
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its batch-norm statistics");
     const uint64_t samples = s->clients[client].samples;
-    cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(samples, s->expected), s->actual == 0);
+    if (s->guard.active)
+        CWI_TRY(cwi_ballot_give(&s->guard.client_buffers, client, s->flat, 1, false, (double)samples, err));
+    else
+        cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(samples, s->expected), s->actual == 0);
     s->actual += samples;
     s->totals.up.weights += msg->blob_size;
     return CW_OK;
 }
 
-cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err)
+/* To those of the active clients that do not have it, or only to one. */
+static cw_status send_state(cwi_sync_server *s, size_t only, cw_error *err)
 {
     uint8_t *bytes;
     size_t size;
@@ -33,7 +37,7 @@ cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err)
     msg.blob_size = size;
     for (size_t i = 0; i < s->count; i++) {
         const bool has_it = cwi_half_is_remote(s->server->mirror) && s->clients[i].synced;
-        if (!cwi_session_is_active(s->session, i) || has_it)
+        if (!cwi_session_is_active(s->session, i) || has_it || (only != SIZE_MAX && i != only))
             continue;
         msg.client = (uint32_t)i;
         s->clients[i].synced = true;
@@ -42,6 +46,16 @@ cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err)
     }
     cw_bytes_free(bytes);
     return CW_OK;
+}
+
+cw_status cwi_sync_send_state(cwi_sync_server *s, cw_error *err)
+{
+    return send_state(s, SIZE_MAX, err);
+}
+
+cw_status cwi_sync_send_state_to(cwi_sync_server *s, size_t client, cw_error *err)
+{
+    return send_state(s, client, err);
 }
 
 /* ---- the clients' half, where there is none here ---- */

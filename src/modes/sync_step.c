@@ -3,18 +3,32 @@
 
 /* ---- activations ---- */
 
+/* Who has become ready since the last step takes part from this one on. */
+static cw_status let_in_all(cwi_sync_server *s, cw_error *err)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->session->members[i].state == CWI_MEMBER_READY && !cwi_half_is_remote(s->server->mirror))
+            CWI_TRY(cwi_sync_let_in(s, i, CW_PHASE_TRAIN, err));
+    return CW_OK;
+}
+
 cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err)
 {
+    CWI_TRY(let_in_all(s, err));
+    s->now_at = (cwi_progress){.loss = s->sum_loss, .correct = s->sum_correct, .samples = s->sum_samples};
     s->expected = 0;
     for (size_t i = 0; i < s->count; i++) {
         client_work *c = &s->clients[i];
         c->batch = cwi_session_is_active(s->session, i) ? (size_t)cwi_sync_batch(s, i, s->step) : 0;
+        if (c->batch && cwi_sync_leave_absent(s, i))
+            c->batch = 0;
         s->expected += c->batch;
     }
     cwi_sync_open_round(s, STAGE_ACTIVATIONS, OWING_MICRO_BATCHES);
+    cwi_watch_begin_step(&s->server->watch);
     if (s->tickets > 1)
         cwi_micro_sums_clear(&s->micro);
-    return cwi_half_sum_clear(s->server->half, err);
+    return s->guard.active ? cwi_sync_guard_begin_step(s, err) : cwi_half_sum_clear(s->server->half, err);
 }
 
 static cw_status take_targets(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_targets *targets, cw_error *err)
@@ -81,6 +95,8 @@ static cw_status check_batch(cwi_sync_server *s, cw_error *err)
 static cw_status add_gradient(cwi_sync_server *s, size_t client, size_t n, cw_error *err)
 {
     const size_t batch = s->clients[client].batch;
+    if (s->guard.active)
+        return cwi_sync_guard_take_batch(s, client, n, err);
     if (s->tickets == 1)
         return cwi_half_sum_add(s->server->half, cwi_batch_weight(n, s->expected), err);
     s->weights[client] = cwi_batch_weight(batch, s->expected);
@@ -109,12 +125,17 @@ cw_status cwi_sync_take_activation(cwi_sync_server *s, size_t client, const cw_m
         return cwi_fail(err, CW_ERR_PROTOCOL, "a batch of %llu samples where %zu were due",
                         (unsigned long long)msg->samples, n);
     cw_loss loss;
+    if (s->guard.active)
+        CWI_TRY(cwi_sync_guard_begin_batch(s, client, err));
     CWI_TRY(cw_half_get(s->server->half, CW_HALF_BUFFER, s->statistics, err));
     const cw_status status = train_on_batch(s, client, msg, &loss, err);
     if (status != CW_OK) {
         (void)cw_half_put(s->server->half, CW_HALF_BUFFER, s->statistics, NULL);
         return status;
     }
+    cwi_watch_batch_taken(&s->server->watch, client, loss.mean);
+    if (s->guard.active)
+        cwi_guard_note(&s->guard, CWI_TRAIT_LOSS, client, loss.mean);
     s->actual += n;
     s->totals.up.payload += msg->blob_size;
     s->totals.up.raw += cwi_sync_raw_bytes(s);
@@ -124,7 +145,7 @@ cw_status cwi_sync_take_activation(cwi_sync_server *s, size_t client, const cw_m
     return CW_OK;
 }
 
-static void await_train_done(cwi_sync_server *s)
+void cwi_sync_await_train_done(cwi_sync_server *s)
 {
     cwi_sync_open_round(s, STAGE_TRAIN_DONE, OWING_ALL);
     s->expected = 0;
@@ -150,25 +171,34 @@ static cw_status end_of_training_phase(cwi_sync_server *s)
     s->step = s->steps - 1;
     broadcast_update(s, NULL, 0);
     s->step = s->goal = s->steps;
-    await_train_done(s);
+    cwi_sync_await_train_done(s);
     return CW_OK;
+}
+
+/* The half's gradient becomes the average of all. When a client was lost during the step, the weights of the others
+ * grow to make one again. */
+static cw_status average_batches(cwi_sync_server *s, cw_error *err)
+{
+    const float scale = s->actual == s->expected ? 1.0f : (float)((double)s->expected / (double)s->actual);
+    cw_half *half = s->server->half;
+    if (s->guard.active)
+        return cwi_sync_guard_finish_batches(s, err);
+    return s->tickets == 1 ? cwi_half_sum_replace(half, scale, err)
+                           : cwi_micro_sums_finish(&s->micro, s->weights, scale, half, err);
 }
 
 cw_status cwi_sync_finish_activations(cwi_sync_server *s, cw_error *err)
 {
     if (!s->actual)
         return end_of_training_phase(s);
-    /* When a client was lost during the step, the weights of the others grow to make one again. */
-    const float scale = s->actual == s->expected ? 1.0f : (float)((double)s->expected / (double)s->actual);
     cw_half *half = s->server->half;
-    CWI_TRY(s->tickets == 1 ? cwi_half_sum_replace(half, scale, err)
-                            : cwi_micro_sums_finish(&s->micro, s->weights, scale, half, err));
+    CWI_TRY(average_batches(s, err));
     const double progress = s->epoch + (double)s->step / (double)s->steps;
     const float lr = cwi_half_rate(half, cw_schedule_lr(&s->setup->schedule, progress, s->setup->config.epochs));
     s->totals.lr = lr;
     CWI_TRY(cw_half_step(half, lr, err));
     cwi_report_step(&s->server->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
-                    s->sum_loss / (double)s->sum_samples);
+                    s->sum_loss / (double)s->sum_samples, cwi_sync_status(s));
     s->expected = 0;
     for (size_t i = 0; i < s->count; i++)
         s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].batch : 0;
@@ -190,7 +220,10 @@ cw_status cwi_sync_take_client_grad(cwi_sync_server *s, size_t client, const cw_
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its gradient");
     CWI_TRY(cwi_gradient_check(cwi_peak(s->flat, floats), "its gradient", err));
-    cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(batch, s->expected), s->actual == 0);
+    if (s->guard.active)
+        CWI_TRY(cwi_ballot_give(&s->guard.client_gradients, client, s->flat, 1, false, (double)batch, err));
+    else
+        cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(batch, s->expected), s->actual == 0);
     s->actual += batch;
     s->totals.up.weights += msg->blob_size;
     return CW_OK;
@@ -223,15 +256,19 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
     size_t size = 0;
     cw_half *mirror = s->server->mirror;
     if (s->actual) {
-        cwi_sync_scale_average(s, cw_half_weight_count(mirror));
+        if (s->guard.active)
+            cwi_sync_guard_finish_grads(s);
+        else
+            cwi_sync_scale_average(s, cw_half_weight_count(mirror));
         if (!cwi_keeps_own_gradient(s->setup, s->count)) /* else the average is what the client has sent */
             CWI_TRY(code_update(s, &size, err));
         CWI_TRY(cw_half_put(mirror, CW_HALF_GRADIENT, s->average, err));
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
     }
     broadcast_update(s, s->coded_update, size);
+    cwi_watch_end_step(&s->server->watch);
     if (++s->step < s->goal)
         return cwi_sync_begin_step(s, err);
-    await_train_done(s);
+    cwi_sync_await_train_done(s);
     return CW_OK;
 }

@@ -134,7 +134,7 @@ static cw_status train_epoch(unsplit *u, int epoch, const cwi_progress *from, cw
         cw_status status = train_step(u, epoch, step, &sum, err);
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "epoch %d, step %zu", epoch + 1, step + 1);
-        cwi_report_step(&u->report, CW_EVENT_STEP, epoch, step + 1, u->steps, sum.loss / (double)sum.samples);
+        cwi_report_step(&u->report, CW_EVENT_STEP, epoch, step + 1, u->steps, sum.loss / (double)sum.samples, NULL);
     }
     u->epoch.train_seconds = cwi_seconds() - began;
     u->epoch.train_loss = sum.loss / (double)sum.samples;

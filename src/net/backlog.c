@@ -25,8 +25,8 @@ static cwi_waiting *find_or_add(cwi_backlog *b, const cwi_peer *peer)
     return w;
 }
 
-cw_status cwi_backlog_add(cwi_backlog *b, const cwi_peer *peer, const void *bytes, size_t size, size_t done,
-                          cw_error *err)
+cw_status cwi_backlog_add(cwi_backlog *b, const cwi_peer *peer, uint32_t number, const void *bytes, size_t size,
+                          size_t done, cw_error *err)
 {
     size_t total;
     cwi_waiting_frame *f = cwi_add_size(size, sizeof *f, &total) ? cwi_alloc(total, 1) : NULL;
@@ -38,7 +38,7 @@ cw_status cwi_backlog_add(cwi_backlog *b, const cwi_peer *peer, const void *byte
     f->next = NULL;
     f->size = size;
     f->done = done;
-    f->number = peer->frames_out;
+    f->number = number;
     if (size)
         memcpy(f->bytes, bytes, size);
     if (w->last)

@@ -34,8 +34,8 @@ typedef struct cwi_backlog {
 /* NULL: nothing waits for it. */
 cwi_waiting *cwi_backlog_find(const cwi_backlog *b, cw_peer name);
 /* Adds a copy of the frame with this number, `done` bytes of which are handed over already. */
-cw_status cwi_backlog_add(cwi_backlog *b, const cwi_peer *peer, const void *bytes, size_t size, size_t done,
-                          cw_error *err);
+cw_status cwi_backlog_add(cwi_backlog *b, const cwi_peer *peer, uint32_t number, const void *bytes, size_t size,
+                          size_t done, cw_error *err);
 /* Hands over what goes: `send` sends more of the frame to the peer with this id, counts in frame->done, and tells
  * whether all of it has gone; *gone: the peer has. What waits for those is thrown away, and what is older than its
  * time. */

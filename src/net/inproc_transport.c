@@ -25,9 +25,10 @@ typedef struct queue {
 typedef struct link {
     struct link *next;
     cw_peer name;
-    queue up, down; /* to the server, to the client */
-    bool open;      /* the client has not closed it */
-    bool dropped;   /* by either end: nothing new goes in */
+    queue up, down;          /* to the server, to the client */
+    uint64_t received, sent; /* by the server: bytes of frames */
+    bool open;               /* the client has not closed it */
+    bool dropped;            /* by either end: nothing new goes in */
     uint32_t client_max_frame;
     cwi_waker client;
 } link;
@@ -223,6 +224,8 @@ static cw_status inproc_send(cw_transport *base, cw_peer name, const void *bytes
     link *l = base->is_server ? find_link(t->hub, name) : t->link;
     cw_status status = base->is_server ? find_room(t, l, size, err) : wait_for_room(t, size, err);
     bool delivered = status == CW_OK && deliver(t, l, p);
+    if (delivered && base->is_server)
+        l->sent += size;
     pthread_mutex_unlock(&t->hub->mutex);
     if (!delivered)
         cwi_free(p);
@@ -241,6 +244,7 @@ static parcel *take_for_server(hub *h, cw_peer *name)
         if (!p)
             continue;
         *name = l->name;
+        l->received += p->size;
         unlink_link(h, l);
         append_link(h, l);
         cwi_waker_wake(&l->client);
@@ -309,6 +313,17 @@ static void inproc_drop(cw_transport *base, cw_peer name)
     pthread_mutex_unlock(&t->hub->mutex);
 }
 
+static bool inproc_about(cw_transport *base, cw_peer name, cwi_peer_about *about)
+{
+    inproc_transport *t = self(base);
+    pthread_mutex_lock(&t->hub->mutex);
+    const link *l = base->is_server ? find_link(t->hub, name) : NULL;
+    if (l)
+        *about = (cwi_peer_about){.received = l->received, .sent = l->sent};
+    pthread_mutex_unlock(&t->hub->mutex);
+    return l != NULL;
+}
+
 /* ---- open and close ---- */
 
 static void unregister(hub *h)
@@ -362,6 +377,7 @@ static const cwi_transport_ops inproc_ops = {
     .drop = inproc_drop,
     .poll_fd = inproc_poll_fd,
     .close = inproc_close,
+    .about = inproc_about,
 };
 
 static hub *find_hub(const char *name)

@@ -55,8 +55,10 @@ void cwi_peer_table_destroy(cwi_peer_table **table)
     cwi_peer_table *t = *table;
     if (!t)
         return;
-    for (size_t i = 0; i < t->count; i++)
+    for (size_t i = 0; i < t->count; i++) {
         cwi_assembly_reset(&t->slots[i].in);
+        cwi_link_clear(&t->slots[i].link);
+    }
     cwi_free(t->slots);
     cwi_free(t->index);
     cwi_free(t);
@@ -135,10 +137,10 @@ static size_t slot_to_forget(cwi_peer_table *t)
     return slot_silent_longest(t);
 }
 
-static void give_up_frame(cwi_peer_table *t, cwi_peer *peer)
+void cwi_peer_give_up_frame(cwi_peer_table *table, cwi_peer *peer)
 {
     if (is_stranger(peer))
-        t->begun -= peer->in.capacity;
+        table->begun -= peer->in.capacity;
     cwi_assembly_reset(&peer->in);
 }
 
@@ -149,7 +151,8 @@ static cwi_peer *take_slot(cwi_peer_table *t, const uint8_t *id)
     cw_peer name = slot + 1;
     if (slot == t->limit) {
         slot = slot_to_forget(t);
-        give_up_frame(t, &t->slots[slot]);
+        cwi_peer_give_up_frame(t, &t->slots[slot]);
+        cwi_link_clear(&t->slots[slot].link);
         remove_index(t, t->slots[slot].id);
         name = t->slots[slot].name + (UINT64_C(1) << SLOT_BITS);
     } else {
@@ -188,16 +191,31 @@ cwi_peer *cwi_peer_find(cwi_peer_table *table, cw_peer name)
 
 void cwi_peer_drop(cwi_peer_table *table, cwi_peer *peer)
 {
-    give_up_frame(table, peer);
+    cwi_peer_give_up_frame(table, peer);
+    peer->reset_due = peer->link.joined;
     peer->dropped = true;
+    cwi_link_clear(&peer->link);
+}
+
+void cwi_peer_renew(cwi_peer_table *table, cwi_peer *peer)
+{
+    cwi_peer_give_up_frame(table, peer);
+    cwi_link_clear(&peer->link);
+    peer->dropped = peer->reset_due = false;
+    peer->frames_out = 0;
+    peer->name += UINT64_C(1) << SLOT_BITS;
+}
+
+cwi_peer *cwi_peer_next(cwi_peer_table *table, size_t *slot)
+{
+    return *slot < table->count ? &table->slots[(*slot)++] : NULL;
 }
 
 void cwi_peer_answered(cwi_peer_table *table, cwi_peer *peer)
 {
     if (is_stranger(peer))
         table->begun -= peer->in.capacity;
-    if (++peer->frames_out == 0)
-        peer->frames_out = 1U << 31; /* chunks have 31 bits of it; none is for strangers */
+    peer->frames_out = cwi_number_after(peer->frames_out); /* never 0 again, which is for strangers */
     if (is_stranger(peer))
         table->begun += peer->in.capacity;
 }
@@ -210,7 +228,7 @@ static bool give_up_another(cwi_peer_table *t, const cwi_peer *but)
         cwi_peer *peer = &t->slots[t->begun_hand];
         if (peer == but || !is_stranger(peer) || !peer->in.capacity)
             continue;
-        give_up_frame(t, peer);
+        cwi_peer_give_up_frame(t, peer);
         return true;
     }
     return false;

@@ -8,7 +8,8 @@
 #ifndef CWI_PEER_TABLE_H
 #define CWI_PEER_TABLE_H
 
-#include "net/chunk.h"
+#include "net/link.h"
+#include "net/transport.h"
 
 enum { CWI_ROUTING_ID_SIZE = 17, CWI_ROUTING_ID_MARK = 'c' };
 
@@ -17,8 +18,11 @@ typedef struct cwi_peer {
     uint8_t id[CWI_ROUTING_ID_SIZE];
     bool dropped;
     uint64_t heard; /* the larger, the later */
+    bool reset_due; /* it was dropped, and does not know yet */
     cwi_assembly in;
-    uint32_t frames_out; /* numbers the frames sent to it, from 1; 0: none yet */
+    uint32_t frames_out; /* number of the last frame sent to it; 0: none yet */
+    cwi_link link;
+    cwi_peer_about about;
 } cwi_peer;
 
 typedef struct cwi_peer_table cwi_peer_table;
@@ -38,6 +42,12 @@ cwi_peer *cwi_peer_find(cwi_peer_table *table, cw_peer name);
 void cwi_peer_answered(cwi_peer_table *table, cwi_peer *peer);
 /* It is not heard any more. */
 void cwi_peer_drop(cwi_peer_table *table, cwi_peer *peer);
+/* What has come of a frame is of no use. */
+void cwi_peer_give_up_frame(cwi_peer_table *table, cwi_peer *peer);
+/* It begins anew, as a peer with another name; also one that was dropped. */
+void cwi_peer_renew(cwi_peer_table *table, cwi_peer *peer);
+/* Every peer in turn, from *slot = 0 on; NULL: no more. */
+cwi_peer *cwi_peer_next(cwi_peer_table *table, size_t *slot);
 /* cwi_assembly_take for a peer. What is too much is taken from other strangers, whose frames are then lost. */
 cw_status cwi_peer_take(cwi_peer_table *table, cwi_peer *peer, const uint8_t *chunk, size_t size, uint32_t max_frame,
                         cw_frame *out, cw_error *err);

@@ -1,6 +1,7 @@
 /* zmq_gate.c - see zmq_gate.h. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -9,7 +10,7 @@
 
 #include "net/zmq_gate.h"
 
-static const char ACCEPTED[] = "inproc://accepted";
+static const char EVENTS[] = "inproc://events";
 
 /* Of the limit of open files a quarter is kept free, within these bounds: for what a run opens, and for what ZeroMQ has
  * accepted before this thread sees it. */
@@ -18,7 +19,8 @@ enum { RESERVE_MIN = 8, RESERVE_MAX = 256, OWN_FILES = 4 };
 struct cwi_gate {
     pthread_t thread;
     void *socket;
-    uint32_t end; /* connections have descriptors below it */
+    uint32_t end; /* connections have descriptors below it; 0: any */
+    atomic_uint ended;
 };
 
 /* The first descriptor that connections do not get, and about how many they get; 0: there is no limit. */
@@ -43,7 +45,7 @@ static cw_status find_end(uint32_t *end, size_t *capacity, cw_error *err)
 }
 
 /* False when the context is being terminated. An event is two parts: number and value, and the endpoint. */
-static bool next_accepted(void *socket, uint32_t *descriptor)
+static bool next_event(void *socket, uint16_t *event, uint32_t *descriptor)
 {
     uint8_t head[6] = {0};
     char endpoint[8];
@@ -51,7 +53,8 @@ static bool next_accepted(void *socket, uint32_t *descriptor)
     do
         got = zmq_recv(socket, head, sizeof head, 0);
     while (got < 0 && errno == EINTR);
-    memcpy(descriptor, head + 2, 4); /* in the machine's own byte order */
+    memcpy(event, head, 2); /* in the machine's own byte order */
+    memcpy(descriptor, head + 2, 4);
     if (got < 0)
         return false;
     do
@@ -63,9 +66,12 @@ static bool next_accepted(void *socket, uint32_t *descriptor)
 static void *watch(void *arg)
 {
     cwi_gate *g = arg;
+    uint16_t event;
     uint32_t descriptor;
-    while (next_accepted(g->socket, &descriptor))
-        if (descriptor >= g->end)
+    while (next_event(g->socket, &event, &descriptor))
+        if (event == ZMQ_EVENT_DISCONNECTED)
+            atomic_fetch_add(&g->ended, 1);
+        else if (g->end && descriptor >= g->end)
             shutdown((int)descriptor, SHUT_RDWR); /* ZeroMQ closes it; of what is no socket any more this is refused */
     zmq_close(g->socket);
     return NULL;
@@ -74,11 +80,11 @@ static void *watch(void *arg)
 static cw_status start_thread(cwi_gate *g, void *context, void *socket, cw_error *err)
 {
     int none = 0;
-    bool ok = zmq_socket_monitor(socket, ACCEPTED, ZMQ_EVENT_ACCEPTED) == 0;
+    bool ok = zmq_socket_monitor(socket, EVENTS, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) == 0;
     g->socket = ok ? zmq_socket(context, ZMQ_PAIR) : NULL;
     /* Without a limit to its queue, or ZeroMQ's thread would wait for this one. */
     ok = g->socket && zmq_setsockopt(g->socket, ZMQ_LINGER, &none, sizeof none) == 0 &&
-         zmq_setsockopt(g->socket, ZMQ_RCVHWM, &none, sizeof none) == 0 && zmq_connect(g->socket, ACCEPTED) == 0;
+         zmq_setsockopt(g->socket, ZMQ_RCVHWM, &none, sizeof none) == 0 && zmq_connect(g->socket, EVENTS) == 0;
     if (!ok)
         return cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ refuses to be watched: %s", zmq_strerror(errno));
     int failure = pthread_create(&g->thread, NULL, watch, g);
@@ -90,8 +96,6 @@ cw_status cwi_gate_start(void *context, void *socket, cwi_gate **out, size_t *ca
     uint32_t end;
     *out = NULL;
     CWI_TRY(find_end(&end, capacity, err));
-    if (!end)
-        return CW_OK;
     cwi_gate *g = cwi_calloc(1, sizeof *g);
     if (!g)
         return cwi_fail_memory(err, sizeof *g);
@@ -105,6 +109,11 @@ cw_status cwi_gate_start(void *context, void *socket, cwi_gate **out, size_t *ca
     }
     *out = g;
     return CW_OK;
+}
+
+uint32_t cwi_gate_ended(const cwi_gate *gate)
+{
+    return gate ? atomic_load(&gate->ended) : 0;
 }
 
 void cwi_gate_join(cwi_gate *gate)

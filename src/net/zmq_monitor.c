@@ -15,7 +15,8 @@ enum { HOPELESS_FAILURES = 40 };
 cw_status cwi_monitor_start(cwi_monitor *m, void *context, void *socket, bool encrypted, cw_error *err)
 {
     const int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+                       ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                       ZMQ_EVENT_DISCONNECTED;
     int none = 0;
     m->encrypted = encrypted;
     bool ok = zmq_socket_monitor(socket, MONITOR, events) == 0;
@@ -55,27 +56,37 @@ static bool next_event(cwi_monitor *m, unsigned *event, uint32_t *value)
     return true;
 }
 
-cw_status cwi_monitor_check(cwi_monitor *m, const char *endpoint, cw_error *err)
+static void take_event(cwi_monitor *m, unsigned event, uint32_t value)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        m->succeeded = m->up = true;
+        m->connected++;
+        return;
+    }
+    if (event == ZMQ_EVENT_DISCONNECTED) {
+        m->up = false;
+        return;
+    }
+    m->failures += m->encrypted || event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        m->hopeless = "the server does not let us in: our public key is not on its list";
+    else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+        m->hopeless = "one end is encrypted and the other is not: give both keys, or none";
+    else if (!m->succeeded && m->failures >= HOPELESS_FAILURES)
+        m->hopeless = "something answers there, but does not understand us: it is no cutwire server, or its public key "
+                      "is another one";
+}
+
+void cwi_monitor_look(cwi_monitor *m)
 {
     unsigned event;
     uint32_t value;
-    while (next_event(m, &event, &value)) {
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-            m->succeeded = true;
-            continue;
-        }
-        m->failures += m->encrypted || event != ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
-        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-            return cwi_fail(err, CW_ERR_CLOSED, "%s: the server does not let us in: our public key is not on its list",
-                            endpoint);
-        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL && value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
-            return cwi_fail(err, CW_ERR_CLOSED,
-                            "%s: one end is encrypted and the other is not: give both keys, or none", endpoint);
-        if (!m->succeeded && m->failures >= HOPELESS_FAILURES)
-            return cwi_fail(err, CW_ERR_CLOSED,
-                            "%s: something answers there, but does not understand us: it is no cutwire server, or its "
-                            "public key is another one",
-                            endpoint);
-    }
-    return CW_OK;
+    while (next_event(m, &event, &value))
+        take_event(m, event, value);
+}
+
+cw_status cwi_monitor_check(cwi_monitor *m, const char *endpoint, cw_error *err)
+{
+    cwi_monitor_look(m);
+    return m->hopeless ? cwi_fail(err, CW_ERR_CLOSED, "%s: %s", endpoint, m->hopeless) : CW_OK;
 }

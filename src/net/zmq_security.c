@@ -6,13 +6,17 @@
 
 #include "net/zmq_security.h"
 
-enum { KEY_BYTES = 32, REQUEST_PARTS = 7, PART_MAX = 256 };
+enum { KEY_BYTES = 32, REQUEST_PARTS = 7, PART_MAX = 256, REFUSALS_KEPT = 8 };
 
 struct cwi_doorkeeper {
     pthread_t thread;
     void *socket;
     size_t count;
     uint8_t (*keys)[KEY_BYTES];
+    pthread_mutex_t mutex; /* of what follows */
+    cwi_refusal refusals[REFUSALS_KEPT];
+    size_t refused;
+    uint64_t not_kept;
 };
 
 static bool is_valid(const cw_key *key)
@@ -95,14 +99,52 @@ static bool is_let_in(const cwi_doorkeeper *k, const request *r, size_t parts)
     return false;
 }
 
+/* A known key names its client from now on: as the user of each of its messages. */
 static void answer(void *socket, const request *r, size_t parts, bool yes)
 {
+    char user[sizeof(cw_key)] = "";
+    if (yes)
+        zmq_z85_encode(user, (const uint8_t *)r->part[6], KEY_BYTES);
     zmq_send(socket, "1.0", 3, ZMQ_SNDMORE);
     zmq_send(socket, r->part[1], parts > 1 ? r->size[1] : 0, ZMQ_SNDMORE);
     zmq_send(socket, yes ? "200" : "400", 3, ZMQ_SNDMORE);
     zmq_send(socket, yes ? "OK" : "unknown key", yes ? 2 : 11, ZMQ_SNDMORE);
-    zmq_send(socket, "", 0, ZMQ_SNDMORE);
+    zmq_send(socket, user, strlen(user), ZMQ_SNDMORE);
     zmq_send(socket, "", 0, 0);
+}
+
+static void note_refusal(cwi_doorkeeper *k, const request *r, size_t parts)
+{
+    pthread_mutex_lock(&k->mutex);
+    if (k->refused < REFUSALS_KEPT) {
+        cwi_refusal *refusal = &k->refusals[k->refused++];
+        *refusal = (cwi_refusal){.more = 0};
+        if (parts > 3)
+            memcpy(refusal->address, r->part[3], CWI_MIN(r->size[3], sizeof refusal->address - 1));
+        if (parts == REQUEST_PARTS && r->size[6] == KEY_BYTES)
+            zmq_z85_encode(refusal->key, (const uint8_t *)r->part[6], KEY_BYTES);
+    } else {
+        k->not_kept++;
+    }
+    pthread_mutex_unlock(&k->mutex);
+}
+
+bool cwi_doorkeeper_refused(cwi_doorkeeper *k, cwi_refusal *refusal)
+{
+    if (!k)
+        return false;
+    pthread_mutex_lock(&k->mutex);
+    const bool any = k->refused > 0;
+    if (any) {
+        *refusal = k->refusals[0];
+        memmove(k->refusals, k->refusals + 1, --k->refused * sizeof *k->refusals);
+        if (!k->refused) {
+            refusal->more = k->not_kept;
+            k->not_kept = 0;
+        }
+    }
+    pthread_mutex_unlock(&k->mutex);
+    return any;
 }
 
 static void *keep_door(void *arg)
@@ -110,8 +152,12 @@ static void *keep_door(void *arg)
     cwi_doorkeeper *k = arg;
     request r;
     size_t parts;
-    while (recv_request(k->socket, &r, &parts))
-        answer(k->socket, &r, parts, is_let_in(k, &r, parts));
+    while (recv_request(k->socket, &r, &parts)) {
+        const bool yes = is_let_in(k, &r, parts);
+        if (!yes)
+            note_refusal(k, &r, parts);
+        answer(k->socket, &r, parts, yes);
+    }
     int none = 0;
     zmq_setsockopt(k->socket, ZMQ_LINGER, &none, sizeof none);
     zmq_close(k->socket);
@@ -129,6 +175,7 @@ static cw_status start_thread(cwi_doorkeeper *k, void *context, cw_error *err)
 
 static void free_doorkeeper(cwi_doorkeeper *k)
 {
+    pthread_mutex_destroy(&k->mutex);
     cwi_free(k->keys);
     cwi_free(k);
 }
@@ -141,6 +188,7 @@ cw_status cwi_doorkeeper_start(void *context, const cw_net_options *o, cwi_doork
     cwi_doorkeeper *k = cwi_calloc(1, sizeof *k);
     if (!k)
         return cwi_fail_memory(err, sizeof *k);
+    pthread_mutex_init(&k->mutex, NULL);
     k->count = o->client_key_count;
     k->keys = cwi_alloc(k->count, sizeof *k->keys);
     cw_status status = k->keys ? CW_OK : cwi_fail_memory(err, k->count * sizeof *k->keys);

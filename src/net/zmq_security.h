@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "cutwire/net.h"
+#include "net/transport.h"
 
 /* What CURVE adds to each message: the name of the command, nonce, authenticator and flags. */
 enum { CWI_CURVE_OVERHEAD = 33 };
@@ -19,5 +20,8 @@ typedef struct cwi_doorkeeper cwi_doorkeeper;
 cw_status cwi_doorkeeper_start(void *context, const cw_net_options *options, cwi_doorkeeper **out, cw_error *err);
 /* While or after another thread terminates the context. NULL allowed. */
 void cwi_doorkeeper_join(cwi_doorkeeper *keeper);
+/* The next client that was not let in since the last call. False: nobody. Few are kept: a flood of them is counted.
+ * NULL allowed. */
+bool cwi_doorkeeper_refused(cwi_doorkeeper *keeper, cwi_refusal *refusal);
 
 #endif

@@ -11,13 +11,9 @@
 #include <string.h>
 #include <zmq.h>
 
-#include "net/backlog.h"
 #include "net/endpoint.h"
-#include "net/peer_table.h"
-#include "net/transport.h"
-#include "net/zmq_gate.h"
-#include "net/zmq_monitor.h"
-#include "net/zmq_security.h"
+#include "net/zmq_context.h"
+#include "net/zmq_impl.h"
 
 enum {
     PEERS_MAX = 1 << 16,
@@ -28,26 +24,15 @@ enum {
     BACKLOG = 1024,
     HWM_EXTRA = 64, /* messages that may wait at a client besides the queue limit of transport.h */
     SERVER_HWM =
-        4096,     /* at a server, for each client: 128 MiB that go out while the server works; the rest is backlog */
-    FLUSH_MS = 2, /* between two tries to hand over more of the backlog */
+        4096,       /* at a server, for each client: 128 MiB that go out while the server works; the rest is backlog */
+    CLOSE_MS = 200, /* for which a client's last word may take at least */
+    LOOK_MS = 250,  /* between two looks at the clock while nothing comes */
+    FLUSH_MS = 2,   /* between two tries to hand over more of the backlog */
     DROPPED_SECONDS = 10, /* for which what was sent to a peer before it was dropped may go on waiting */
 };
 
 /* One call of recv works at most that long on chunks that complete no frame. */
 static const double RECV_GRACE_SECONDS = 1;
-
-typedef struct zmq_transport {
-    cw_transport base;
-    void *context, *socket;
-    bool encrypted;
-    cwi_peer_table *peers; /* a server's */
-    cwi_doorkeeper *doorkeeper;
-    cwi_gate *gate;
-    cwi_backlog backlog;
-    double flushed;  /* clock of the last try */
-    cwi_peer server; /* a client's only one */
-    cwi_monitor monitor;
-} zmq_transport;
 
 static zmq_transport *self(cw_transport *t)
 {
@@ -55,7 +40,7 @@ static zmq_transport *self(cw_transport *t)
 }
 
 /* ZMTP puts a flag and a length before each message: 1 byte up to 255, else 8. */
-static uint64_t bytes_on_wire(const zmq_transport *z, size_t message)
+uint64_t cwi_zmq_message_bytes(const zmq_transport *z, size_t message)
 {
     size_t body = message + (z->encrypted ? CWI_CURVE_OVERHEAD : 0);
     return body + (body <= 255 ? 2 : 9);
@@ -88,15 +73,23 @@ static int send_route(void *socket, const uint8_t *id, int flags)
     return sent;
 }
 
-/* A frame on its way out. */
-typedef struct outgoing {
-    const uint8_t *id, *bytes; /* of the receiver, where this is a server; of the frame */
-    size_t size, done;
-    uint32_t number;
-} outgoing;
+/* One message of one part. 0 or errno. */
+static int push_message(zmq_transport *z, const uint8_t *id, zmq_msg_t *message, int flags)
+{
+    int sent = z->base.is_server ? send_route(z->socket, id, flags) : 0;
+    if (sent >= 0)
+        do
+            sent = zmq_msg_send(message, z->socket, flags);
+        while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return 0;
+    const int reason = errno;
+    zmq_msg_close(message);
+    return reason;
+}
 
 /* The frame's next chunk. 0 or errno. */
-static int send_chunk(zmq_transport *z, outgoing *o, int flags)
+static int send_chunk(zmq_transport *z, cwi_outgoing *o, int flags)
 {
     zmq_msg_t message;
     const size_t length = CWI_MIN(o->size - o->done, (size_t)CWI_CHUNK_DATA);
@@ -106,26 +99,39 @@ static int send_chunk(zmq_transport *z, outgoing *o, int flags)
     cwi_chunk_header(data, o->number, !o->done, (uint32_t)(o->size - o->done));
     if (length)
         memcpy(data + CWI_CHUNK_HEADER, o->bytes + o->done, length);
-    int sent = z->base.is_server ? send_route(z->socket, o->id, flags) : 0;
-    if (sent >= 0)
-        do
-            sent = zmq_msg_send(&message, z->socket, flags);
-        while (sent < 0 && errno == EINTR);
-    if (sent < 0) {
-        int reason = errno;
-        zmq_msg_close(&message);
-        return reason;
-    }
-    o->done += length;
-    return 0;
+    const int failed = push_message(z, o->id, &message, flags);
+    o->done += failed ? 0 : length;
+    return failed;
+}
+
+int cwi_zmq_push(zmq_transport *z, const uint8_t *id, const void *bytes, size_t size)
+{
+    zmq_msg_t message;
+    if (zmq_msg_init_size(&message, size) < 0)
+        return ENOMEM;
+    memcpy(zmq_msg_data(&message), bytes, size);
+    return push_message(z, id, &message, ZMQ_DONTWAIT);
+}
+
+int cwi_zmq_push_frame(zmq_transport *z, cwi_outgoing *o)
+{
+    int failed;
+    do
+        failed = send_chunk(z, o, ZMQ_DONTWAIT);
+    while (!failed && o->done < o->size);
+    return failed;
+}
+
+uint64_t cwi_zmq_frame_bytes(const zmq_transport *z, size_t size)
+{
+    const size_t whole = size / CWI_CHUNK_DATA, rest = size % CWI_CHUNK_DATA;
+    const uint64_t last = rest || !size ? cwi_zmq_message_bytes(z, CWI_CHUNK_HEADER + rest) : 0;
+    return whole * cwi_zmq_message_bytes(z, CWI_CHUNK_HEADER + CWI_CHUNK_DATA) + last;
 }
 
 static void count_sent(zmq_transport *z, size_t size)
 {
-    const size_t whole = size / CWI_CHUNK_DATA, rest = size % CWI_CHUNK_DATA;
-    z->base.stats.bytes_sent += whole * bytes_on_wire(z, CWI_CHUNK_HEADER + CWI_CHUNK_DATA);
-    if (rest || !size)
-        z->base.stats.bytes_sent += bytes_on_wire(z, CWI_CHUNK_HEADER + rest);
+    z->base.stats.bytes_sent += cwi_zmq_frame_bytes(z, size);
     z->base.stats.frames_sent++;
 }
 
@@ -138,39 +144,46 @@ static int set_send_timeout(zmq_transport *z, double deadline)
     return zmq_setsockopt(z->socket, ZMQ_SNDTIMEO, &ms, sizeof ms) < 0 ? errno : 0;
 }
 
+/* The next frame gets its number: what has arrived of this one is overwritten. */
+static cw_status take_back(zmq_transport *z, int failed, cw_error *err)
+{
+    cwi_peer *server = &z->server;
+    if (server->link.last && server->link.last->number == server->frames_out)
+        cwi_link_forget_last(&server->link);
+    server->frames_out = server->frames_out - 1;
+    return send_failed(err, z, failed);
+}
+
+/* While the connection is broken a frame is only kept. */
 static cw_status send_to_server(zmq_transport *z, const void *bytes, size_t size, cw_error *err)
 {
     if (z->server.dropped)
         return cwi_fail(err, CW_ERR_CLOSED, "%s: the server was dropped", z->base.endpoint);
+    cwi_monitor_look(&z->monitor);
+    cwi_zmq_watch_link(z);
+    z->server.frames_out = cwi_number_after(z->server.frames_out);
+    CWI_TRY(cwi_zmq_keep(z, &z->server, bytes, size, err));
     const int timeout = z->base.options.send_timeout_ms;
     const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
-    outgoing o = {.bytes = bytes, .size = size, .number = ++z->server.frames_out};
+    cwi_outgoing o = {.bytes = bytes, .size = size, .number = z->server.frames_out};
+    const bool goes = !z->server.link.joined || !z->server.link.broken;
     do {
-        int failed = set_send_timeout(z, deadline);
-        failed = failed ? failed : send_chunk(z, &o, 0);
+        int failed = goes ? set_send_timeout(z, deadline) : 0;
+        failed = failed || !goes ? failed : send_chunk(z, &o, 0);
         if (failed)
-            return send_failed(err, z, failed);
-    } while (o.done < o.size);
+            return take_back(z, failed, err);
+    } while (goes && o.done < o.size);
     count_sent(z, size);
     return CW_OK;
 }
 
 /* ---- a server never does ---- */
 
-/* As far as it goes at once. 0: all of it; or errno. */
-static int push_frame(zmq_transport *z, outgoing *o)
-{
-    int failed;
-    do
-        failed = send_chunk(z, o, ZMQ_DONTWAIT);
-    while (!failed && o->done < o->size);
-    return failed;
-}
-
 static bool send_waiting(void *ctx, const uint8_t *id, cwi_waiting_frame *frame, bool *gone)
 {
-    outgoing o = {.id = id, .bytes = frame->bytes, .size = frame->size, .done = frame->done, .number = frame->number};
-    const int failed = push_frame(ctx, &o);
+    cwi_outgoing o = {
+        .id = id, .bytes = frame->bytes, .size = frame->size, .done = frame->done, .number = frame->number};
+    const int failed = cwi_zmq_push_frame(ctx, &o);
     frame->done = o.done;
     *gone = failed && failed != EAGAIN;
     return !failed;
@@ -186,12 +199,12 @@ static void flush_backlog(zmq_transport *z)
 }
 
 /* Behind what waits already, or what is left of it when ZeroMQ takes no more. */
-static cw_status send_later(zmq_transport *z, cwi_peer *peer, const outgoing *o, cw_error *err)
+static cw_status send_later(zmq_transport *z, cwi_peer *peer, const cwi_outgoing *o, cw_error *err)
 {
     const cwi_waiting *w = cwi_backlog_find(&z->backlog, peer->name);
     const uint64_t waiting = o->size + CWI_BACKLOG_OVERHEAD + (w ? w->bytes : 0);
     if (!w || waiting <= z->base.queue_limit)
-        return cwi_backlog_add(&z->backlog, peer, o->bytes, o->size, o->done, err);
+        return cwi_backlog_add(&z->backlog, peer, o->number, o->bytes, o->size, o->done, err);
     cwi_backlog_forget(&z->backlog, peer->name);
     cwi_peer_drop(z->peers, peer);
     return cwi_fail_overflow(&z->base, waiting, err);
@@ -205,13 +218,21 @@ static cw_status send_to_client(zmq_transport *z, cw_peer name, const void *byte
                         (unsigned long long)name);
     flush_backlog(z);
     cwi_peer_answered(z->peers, peer);
-    outgoing o = {.id = peer->id, .bytes = bytes, .size = size, .number = peer->frames_out};
-    const int failed = cwi_backlog_find(&z->backlog, name) ? EAGAIN : push_frame(z, &o);
+    CWI_TRY(cwi_zmq_keep(z, peer, bytes, size, err));
+    cwi_outgoing o = {.id = peer->id, .bytes = bytes, .size = size, .number = peer->frames_out};
+    int failed = peer->link.broken                     ? EHOSTUNREACH
+                 : cwi_backlog_find(&z->backlog, name) ? EAGAIN
+                                                       : cwi_zmq_push_frame(z, &o);
+    if (failed == EHOSTUNREACH && peer->link.joined) { /* it goes when the client is back */
+        cwi_zmq_broke(peer);
+        failed = 0;
+    }
     if (failed && failed != EAGAIN)
         return send_failed(err, z, failed);
     if (failed)
         CWI_TRY(send_later(z, peer, &o, err));
     count_sent(z, size);
+    peer->about.sent += size;
     return CW_OK;
 }
 
@@ -247,7 +268,7 @@ static cw_status skip_parts(zmq_transport *z, bool more, cw_error *err)
         zmq_msg_t part;
         CWI_TRY(recv_part(z, &part, err));
         more = zmq_msg_more(&part);
-        z->base.stats.bytes_received += bytes_on_wire(z, zmq_msg_size(&part));
+        z->base.stats.bytes_received += cwi_zmq_message_bytes(z, zmq_msg_size(&part));
         zmq_msg_close(&part);
     }
     return CW_OK;
@@ -276,12 +297,40 @@ static void drop(zmq_transport *z, cwi_peer *peer)
     cwi_assembly_reset(&peer->in);
 }
 
+/* A word that ZeroMQ knows of a message's connection. */
+static void take_word(zmq_msg_t *message, const char *property, char *word, size_t size)
+{
+    const char *text = zmq_msg_gets(message, property);
+    snprintf(word, size, "%s", text ? text : "");
+}
+
+/* Where a client's frame comes from; it may have moved. */
+static void note_origin(cwi_peer *peer, zmq_msg_t *message)
+{
+    if (peer->in.bytes)
+        return; /* within a frame */
+    take_word(message, "Peer-Address", peer->about.address, sizeof peer->about.address);
+    take_word(message, "User-Id", peer->about.key, sizeof peer->about.key);
+}
+
+/* What comes twice, or behind a gap, is not taken. */
 static cw_status take_chunk(zmq_transport *z, cwi_peer *peer, const uint8_t *chunk, size_t size, cw_frame *out,
                             cw_error *err)
 {
     const uint32_t max_frame = z->base.options.max_frame;
-    return z->base.is_server ? cwi_peer_take(z->peers, peer, chunk, size, max_frame, out, err)
-                             : cwi_assembly_take(&peer->in, chunk, size, max_frame, out, err);
+    const uint32_t number = size < 4 ? 0 : (uint32_t)cwi_get_le(chunk, 4) & ~CWI_CHUNK_FIRST;
+    if (cwi_zmq_take_control(z, peer, chunk, size))
+        return CW_END;
+    if (size >= CWI_CHUNK_HEADER && !cwi_link_wants(&peer->link, number)) {
+        cwi_zmq_count_as_extra(z, size);
+        return CW_END;
+    }
+    const cw_status status = z->base.is_server ? cwi_peer_take(z->peers, peer, chunk, size, max_frame, out, err)
+                                               : cwi_assembly_take(&peer->in, chunk, size, max_frame, out, err);
+    const size_t have = status == CW_OK ? 0 : peer->in.have;
+    if (status == CW_OK || have)
+        cwi_link_took(&peer->link, number, size - CWI_CHUNK_HEADER, have);
+    return status;
 }
 
 /* A sender that breaks the rules is not heard again. For a client that was the only one. */
@@ -302,9 +351,13 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     CWI_TRY(recv_part(z, &part, err));
     size_t size = zmq_msg_size(&part);
     bool more = zmq_msg_more(&part);
-    z->base.stats.bytes_received += bytes_on_wire(z, size);
+    z->base.stats.bytes_received += cwi_zmq_message_bytes(z, size);
     cw_status status = CW_END;
-    if (peer && !peer->dropped) {
+    if (peer && peer->dropped && !cwi_zmq_take_control(z, peer, zmq_msg_data(&part), size))
+        cwi_zmq_reset_dropped(z, peer);
+    else if (peer && !peer->dropped) {
+        if (z->base.is_server)
+            note_origin(peer, &part);
         status = more ? cwi_fail(err, CW_ERR_PROTOCOL, "a message of several parts")
                       : take_chunk(z, peer, zmq_msg_data(&part), size, out, err);
         if (status != CW_OK && status != CW_END)
@@ -314,9 +367,22 @@ static cw_status recv_message(zmq_transport *z, cw_frame *out, cw_error *err)
     CWI_TRY(skip_parts(z, more, err));
     if (status == CW_OK) {
         out->peer = peer->name;
+        peer->about.received += out->size;
         z->base.stats.frames_received++;
     }
     return status;
+}
+
+/* What is to be done beside frames. CW_ERR_CLOSED: a client learns that connecting is hopeless. */
+static cw_status look_around(zmq_transport *z, cw_error *err)
+{
+    if (z->base.is_server) {
+        cwi_zmq_watch_links(z);
+        return CW_OK;
+    }
+    CWI_TRY(cwi_monitor_check(&z->monitor, z->base.endpoint, err));
+    cwi_zmq_watch_link(z);
+    return CW_OK;
 }
 
 /* Until a message is there, connecting has become hopeless, there is backlog to try again, or `seconds` (infinite: for
@@ -326,10 +392,10 @@ static cw_status wait_for_message(zmq_transport *z, double seconds, cw_error *er
     zmq_pollitem_t items[] = {{.socket = z->socket, .events = ZMQ_POLLIN},
                               {.socket = z->monitor.socket, .events = ZMQ_POLLIN}};
     long ms = isinf(seconds) ? -1 : (long)CWI_MIN(ceil(seconds * 1e3), 1e9);
-    if (z->backlog.peers)
-        ms = ms < 0 ? FLUSH_MS : CWI_MIN(ms, (long)FLUSH_MS);
+    const long wake = z->backlog.peers ? FLUSH_MS : LOOK_MS;
+    ms = ms < 0 ? wake : CWI_MIN(ms, wake);
     if (zmq_poll(items, z->base.is_server ? 1 : 2, ms) >= 0)
-        return z->base.is_server ? CW_OK : cwi_monitor_check(&z->monitor, z->base.endpoint, err);
+        return look_around(z, err);
     int reason = errno;
     if (reason == EINTR)
         return cwi_fail(err, CW_ERR_CANCELLED, "%s: interrupted while waiting", z->base.endpoint);
@@ -339,8 +405,7 @@ static cw_status wait_for_message(zmq_transport *z, double seconds, cw_error *er
 /* What the connection's monitor knows; a caller that never waits learns it here. */
 static cw_status nothing_arrived(zmq_transport *z, int timeout_ms, cw_error *err)
 {
-    if (!z->base.is_server)
-        CWI_TRY(cwi_monitor_check(&z->monitor, z->base.endpoint, err));
+    CWI_TRY(look_around(z, err));
     return cwi_fail(err, CW_ERR_TIMEOUT, "%s: nothing arrived for %.1f seconds", z->base.endpoint, timeout_ms / 1e3);
 }
 
@@ -350,6 +415,10 @@ static cw_status zmq_transport_recv(cw_transport *t, int timeout_ms, cw_frame *o
     double deadline = timeout_ms < 0 ? (double)INFINITY : cwi_seconds() + timeout_ms / 1e3;
     if (z->server.dropped)
         return cwi_fail(err, CW_ERR_CLOSED, "%s: the server was dropped", t->endpoint);
+    if (t->is_server)
+        cwi_zmq_watch_links(z); /* also while there is always a frame */
+    else
+        cwi_zmq_watch_link(z);
     for (;;) {
         flush_backlog(z);
         cw_status status = recv_message(z, out, err);
@@ -372,6 +441,19 @@ static void zmq_transport_drop(cw_transport *t, cw_peer name)
         waiting->give_up = cwi_seconds() + DROPPED_SECONDS;
     if (peer)
         drop(z, peer);
+}
+
+static bool zmq_transport_about(cw_transport *t, cw_peer name, cwi_peer_about *about)
+{
+    const cwi_peer *peer = t->is_server ? cwi_peer_find(self(t)->peers, name) : NULL;
+    if (peer)
+        *about = peer->about;
+    return peer != NULL;
+}
+
+static bool zmq_transport_refused(cw_transport *t, cwi_refusal *refusal)
+{
+    return cwi_doorkeeper_refused(self(t)->doorkeeper, refusal);
 }
 
 static int zmq_transport_poll_fd(cw_transport *t)
@@ -398,17 +480,18 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
     if (z->socket) {
         if (z->gate)
             zmq_socket_monitor(z->socket, NULL, 0);
+        if (!z->base.is_server && cwi_zmq_close_link(z))
+            linger_ms = CWI_MAX(linger_ms, (int)CLOSE_MS);
         cwi_monitor_stop(&z->monitor, z->socket);
         linger_ms = linger_for_backlog(z, linger_ms);
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
         zmq_close(z->socket);
     }
-    if (z->context)
-        while (zmq_ctx_term(z->context) < 0 && errno == EINTR)
-            ;
+    cwi_zmq_context_end(z->context, linger_ms);
     cwi_doorkeeper_join(z->doorkeeper); /* the end of the context has ended its thread, */
     cwi_gate_join(z->gate);             /* and this one */
     cwi_assembly_reset(&z->server.in);
+    cwi_link_clear(&z->server.link);
     cwi_backlog_free(&z->backlog);
     cwi_peer_table_destroy(&z->peers);
     cwi_free(z);
@@ -418,8 +501,11 @@ static const cwi_transport_ops zmq_ops = {
     .send = zmq_transport_send,
     .recv = zmq_transport_recv,
     .drop = zmq_transport_drop,
+    .link = cwi_zmq_link_state,
     .poll_fd = zmq_transport_poll_fd,
     .close = zmq_transport_close,
+    .about = zmq_transport_about,
+    .refused = zmq_transport_refused,
 };
 
 static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
@@ -483,6 +569,7 @@ static cw_status start_server(zmq_transport *z, const cwi_tcp_endpoint *endpoint
     z->peers = cwi_peer_table_create(PEERS_MAX, 2 * (size_t)z->base.options.max_frame);
     if (!z->peers)
         return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
+    CWI_TRY(cwi_random_id(&z->id, err));
     CWI_TRY(cwi_doorkeeper_start(z->context, &z->base.options, &z->doorkeeper, err));
     CWI_TRY(cwi_gate_start(z->context, z->socket, &z->gate, &z->base.capacity, err));
     return zmq_bind(z->socket, endpoint->text) < 0 ? listen_failed(endpoint->text, errno, err) : CW_OK;
@@ -495,6 +582,7 @@ static cw_status start_client(zmq_transport *z, const cwi_tcp_endpoint *endpoint
     z->server.name = 1;
     if (zmq_connect(z->socket, endpoint->text) < 0)
         return cwi_fail(err, CW_ERR_IO, "cannot connect to %s: %s", endpoint->text, zmq_strerror(errno));
+    cwi_zmq_begin_link(z);
     return CW_OK;
 }
 

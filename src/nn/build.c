@@ -41,10 +41,20 @@ static cw_status create_model(const char *name, const cw_model_options *options,
     m->options = *options;
     m->activation = activation;
     m->options.activation = cwi_activation_name(activation);
-    m->options.input = NULL; /* the caller's string; `input` holds what it says */
+    m->options.input = m->options.bottleneck = NULL; /* the caller's strings; model and builder hold what they say */
     m->input = input;
     *out = m;
     return CW_OK;
+}
+
+static void take_bottleneck(cw_model_builder *b, const cw_model_options *options)
+{
+    const char *text = options->bottleneck ? options->bottleneck : "";
+    if (strlen(text) >= sizeof b->bottleneck)
+        cwi_build_fail(b, CW_ERR_SPEC, "bottleneck '%.40s...': too long", text);
+    else if (options->freeze && !*text)
+        cwi_build_fail(b, CW_ERR_SPEC, "freeze: nothing would learn: it goes with a bottleneck");
+    snprintf(b->bottleneck, sizeof b->bottleneck, "%s", text);
 }
 
 cw_status cw_model_builder_create(const char *name, const cw_model_options *options, cw_model_builder **out,
@@ -61,7 +71,8 @@ cw_status cw_model_builder_create(const char *name, const cw_model_options *opti
         cw_model_close(&model);
         return cwi_fail_memory(err, sizeof *b);
     }
-    *b = (cw_model_builder){.model = model, .last = CW_MODEL_INPUT, .status = CW_OK};
+    *b = (cw_model_builder){.model = model, .last = CW_MODEL_INPUT, .status = CW_OK, .freeze = options->freeze};
+    take_bottleneck(b, options);
     *out = b;
     return CW_OK;
 }
@@ -145,6 +156,7 @@ cw_status cw_model_build(cw_model_builder **builder, cw_model **out, cw_error *e
         check_layers(b);
     if (b->status == CW_OK)
         check_cuts(b);
+    cwi_build_bottleneck(b);
     const cw_status status = b->status;
     if (status == CW_OK) {
         *out = b->model;

@@ -265,6 +265,19 @@ int cw_build_add(cw_model_builder *b, const char *name, int skip)
     return cw_build_last(b);
 }
 
+int cw_build_resize(cw_model_builder *b, const char *name, int height, int width)
+{
+    cwi_layer *l = append_on_map(b, CWI_RESIZE, name);
+    if (!l)
+        return cw_build_last(b);
+    check_range(b, l, "height", height, 1, MAX_WINDOW);
+    check_range(b, l, "width", width, 1, MAX_WINDOW);
+    if (b->status == CW_OK)
+        l->out = cw_shape_of(3, (int64_t[]){l->in.dim[0], height, width});
+    check_size(b, l);
+    return cw_build_last(b);
+}
+
 int cw_build_flatten(cw_model_builder *b, const char *name)
 {
     cwi_layer *l = append_on_map(b, CWI_FLATTEN, name);

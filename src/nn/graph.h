@@ -25,6 +25,7 @@ typedef enum cwi_layer_kind {
     CWI_LINEAR,
     CWI_DROPOUT,
     CWI_EMBED,
+    CWI_RESIZE, /* to another height and width, by nearest neighbour */
     CWI_LAYER_KINDS
 } cwi_layer_kind;
 
@@ -57,6 +58,8 @@ typedef struct cwi_layer {
     float rate;      /* dropout */
     bool output;     /* linear: its output is the logits */
     float deviation; /* of the initial weights; 0: by their number (init.c) */
+    bool inserted;   /* of a bottleneck: files of weights may lack it */
+    bool frozen;     /* learns nothing; batch norm takes its running statistics also while training */
 } cwi_layer;
 
 typedef struct cwi_cut_point {
@@ -75,6 +78,7 @@ struct cw_model {
     size_t layer_count, layer_capacity;
     cwi_cut_point *cuts;
     size_t cut_count, cut_capacity;
+    size_t learns_from; /* the first layer that is not frozen */
 };
 
 cw_model *cwi_model_retain(const cw_model *model);
@@ -96,6 +100,8 @@ struct cw_model_builder {
     cw_model *model;
     int last;               /* the layer whose output the next one reads */
     float linear_deviation; /* of linear layers to come, 0: by their number */
+    char bottleneck[64];    /* as of cw_model_options; "": none */
+    bool freeze;
     cw_status status;
     cw_error error;
 };
@@ -134,6 +140,9 @@ void cwi_build_resnet9(cw_model_builder *b);
 void cwi_build_resnet9s(cw_model_builder *b);
 void cwi_build_textcnn(cw_model_builder *b);
 void cwi_build_mlp(cw_model_builder *b);
+
+/* Puts the builder's bottleneck in, where it has one (bottleneck.c). */
+void cwi_build_bottleneck(cw_model_builder *b);
 
 /* For builders: fails with CW_ERR_INVALID unless the sample is C,H,W with sides of at least `side`. */
 bool cwi_build_needs_image(cw_model_builder *b, int64_t side);

@@ -148,22 +148,30 @@ static cw_status data_step(cwi_plan *p, int i, const cwi_mem *dy, cwi_pd pd, cw_
     return cwi_plan_give_grad(p, i, cwi_layer_of(p, i)->from, &dx, err);
 }
 
+static cw_status weights_backward(cwi_plan *p, int i, const cwi_mem *dy, cw_error *err)
+{
+    cwi_pd pd;
+    bool tiled;
+    CWI_TRY(weights_tiled(p, i, dy, &tiled, err));
+    if (tiled)
+        return CW_OK;
+    CWI_TRY(better_pd(p, i, CWI_BACK_TO_WEIGHTS, &pd, err));
+    const cw_status s = weights_step(p, i, dy, pd, err);
+    cwi_pd_destroy(pd);
+    return s;
+}
+
 static cw_status conv_backward(cwi_plan *p, int i, cw_error *err)
 {
     cwi_mem dy;
     cwi_pd pd;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
-    bool tiled;
-    cw_status s = weights_tiled(p, i, &dy, &tiled, err);
-    if (s == CW_OK && !tiled) {
-        CWI_TRY(better_pd(p, i, CWI_BACK_TO_WEIGHTS, &pd, err));
-        s = weights_step(p, i, &dy, pd, err);
-        cwi_pd_destroy(pd);
-    }
-    if (s != CW_OK || !cwi_plan_wants_grad(p, cwi_layer_of(p, i)->from))
-        return s;
+    if (!cwi_layer_of(p, i)->frozen)
+        CWI_TRY(weights_backward(p, i, &dy, err));
+    if (!cwi_plan_wants_grad(p, cwi_layer_of(p, i)->from))
+        return CW_OK;
     CWI_TRY(better_pd(p, i, CWI_BACK_TO_INPUT, &pd, err));
-    s = data_step(p, i, &dy, pd, err);
+    const cw_status s = data_step(p, i, &dy, pd, err);
     cwi_pd_destroy(pd);
     return s;
 }

@@ -126,6 +126,8 @@ static cw_status embed_backward(cwi_plan *p, int i, cw_error *err)
     cwi_embed what = describe(p, i);
     cwi_md md = table_md(cwi_layer_of(p, i));
     cwi_mem dy, grad;
+    if (cwi_layer_of(p, i)->frozen)
+        return CW_OK;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
     CWI_TRY(cwi_plan_param_grad(p, i, CWI_WEIGHT, &md, &grad, err));
     int buffers[] = {node->src.buffer, dy.buffer, grad.buffer};

@@ -89,7 +89,8 @@ static cw_status linear_backward(cwi_plan *p, int i, cw_error *err)
     cwi_mem grad, dy;
     CWI_TRY(cwi_plan_take_grad(p, i, &grad, err));
     CWI_TRY(cwi_plan_as(p, i, &grad, &rounded, &dy, err));
-    CWI_TRY(weights_step(p, i, &dy, err));
+    if (!l->frozen)
+        CWI_TRY(weights_step(p, i, &dy, err));
     return cwi_plan_wants_grad(p, l->from) ? data_step(p, i, &dy, err) : CW_OK;
 }
 

@@ -1,6 +1,7 @@
 /* layer_norm.c - batch normalization over (N,H,W), with the ReLU after it computed inside.
  *
- * PyTorch's conventions: epsilon 1e-5, running = 0.9 running + 0.1 batch, the running variance unbiased.
+ * PyTorch's conventions: epsilon 1e-5, running = 0.9 running + 0.1 batch, the running variance unbiased. A frozen layer
+ * takes its running statistics while training, too, and leaves them as they are.
  */
 #include <math.h>
 
@@ -9,17 +10,20 @@
 static const float epsilon = 1e-5f;
 static const float momentum = 0.1f;
 
-static cwi_batchnorm description(const cwi_plan *p, const cwi_node *node)
+static cwi_batchnorm description(const cwi_plan *p, int i, const cwi_node *node)
 {
-    return (cwi_batchnorm){
-        .md = node->out.md, .epsilon = epsilon, .train = p->mode == CW_TRAIN, .relu = node->post != NULL};
+    return (cwi_batchnorm){.md = node->out.md,
+                           .epsilon = epsilon,
+                           .train = p->mode == CW_TRAIN,
+                           .relu = node->post != NULL,
+                           .given = cwi_layer_of(p, i)->frozen};
 }
 
 static cw_status batchnorm_layout(cwi_plan *p, int i, cw_error *err)
 {
     cwi_node *node = cwi_node_of(p, i);
     node->out.md = cwi_node_of(p, cwi_layer_of(p, i)->from)->out.md;
-    const cwi_batchnorm norm = description(p, node);
+    const cwi_batchnorm norm = description(p, i, node);
     return cwi_pd_batchnorm(p->params->engine, CWI_FORWARD, &norm, NULL, &node->pd, err);
 }
 
@@ -81,22 +85,24 @@ static cw_status batchnorm_forward(cwi_plan *p, int i, cw_error *err)
     CWI_TRY(cwi_plan_param(p, i, CWI_RUNNING_MEAN, &vector, &running_mean, err));
     CWI_TRY(cwi_plan_param(p, i, CWI_RUNNING_VAR, &vector, &running_var, err));
     CWI_TRY(cwi_plan_output(p, i, err));
-    bool train = p->mode == CW_TRAIN;
-    if (train) {
+    const bool measured = p->mode == CW_TRAIN && !l->frozen;
+    node->saved[1] = running_mean;
+    node->saved[2] = running_var;
+    if (measured) {
         CWI_TRY(cwi_program_mem(prog, &vector, &node->saved[1], err));
         CWI_TRY(cwi_program_mem(prog, &vector, &node->saved[2], err));
     }
-    if (train && node->post)
+    if (p->mode == CW_TRAIN && node->post)
         CWI_TRY(cwi_program_mem(prog, &workspace, &node->saved[0], err));
     cwi_arg args[] = {{DNNL_ARG_SRC, node->src},
                       {DNNL_ARG_SCALE, scale},
                       {DNNL_ARG_SHIFT, shift},
-                      {DNNL_ARG_MEAN, train ? node->saved[1] : running_mean},
-                      {DNNL_ARG_VARIANCE, train ? node->saved[2] : running_var},
+                      {DNNL_ARG_MEAN, node->saved[1]},
+                      {DNNL_ARG_VARIANCE, node->saved[2]},
                       {DNNL_ARG_DST, node->out},
                       {DNNL_ARG_WORKSPACE, node->saved[0]}};
     CWI_TRY(cwi_program_primitive(prog, CWI_WORK_NORM, i, node->pd, 7, args, err));
-    return train ? update_step(p, i, &running_mean, &running_var, err) : CW_OK;
+    return measured ? update_step(p, i, &running_mean, &running_var, err) : CW_OK;
 }
 
 static cw_status backward_step(cwi_plan *p, int i, const cwi_mem *dy, cwi_pd pd, cw_error *err)
@@ -130,7 +136,7 @@ static cw_status batchnorm_backward(cwi_plan *p, int i, cw_error *err)
     cwi_node *node = cwi_node_of(p, i);
     cwi_mem dy;
     CWI_TRY(cwi_plan_take_grad(p, i, &dy, err));
-    const cwi_batchnorm norm = description(p, node);
+    const cwi_batchnorm norm = description(p, i, node);
     cwi_pd pd;
     CWI_TRY(cwi_pd_batchnorm(p->params->engine, CWI_BACK_TO_INPUT, &norm, node->pd, &pd, err));
     cw_status s = backward_step(p, i, &dy, pd, err);

@@ -170,8 +170,9 @@ size_t cw_model_layer_count(const cw_model *model)
 
 const char *cwi_layer_kind_name(const cwi_layer *layer)
 {
-    static const char *const names[CWI_LAYER_KINDS] = {"conv", "batchnorm", "activation", "maxpool", "avgpool",
-                                                       "add",  "flatten",   "linear",     "dropout", "embedding"};
+    static const char *const names[CWI_LAYER_KINDS] = {"conv",    "batchnorm", "activation", "maxpool",
+                                                       "avgpool", "add",       "flatten",    "linear",
+                                                       "dropout", "embedding", "resize"};
     return layer->kind == CWI_ACTIVATION ? activation_names[layer->activation] : names[layer->kind];
 }
 
@@ -220,6 +221,7 @@ static double layer_flops(const cwi_layer *l)
         return in;
     case CWI_FLATTEN:
     case CWI_EMBED:
+    case CWI_RESIZE:
         return 0.0;
     default:
         return out;

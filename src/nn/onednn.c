@@ -211,7 +211,7 @@ cw_status cwi_pd_batchnorm(dnnl_engine_t engine, cwi_way way, const cwi_batchnor
 {
     dnnl_batch_normalization_desc_t desc;
     const unsigned flags = (unsigned)dnnl_use_scale | (unsigned)dnnl_use_shift |
-                           (b->train ? 0u : (unsigned)dnnl_use_global_stats) |
+                           (b->train && !b->given ? 0u : (unsigned)dnnl_use_global_stats) |
                            (b->relu ? (unsigned)dnnl_fuse_norm_relu : 0u);
     *out = NULL;
     if (way == CWI_FORWARD)
@@ -220,6 +220,20 @@ cw_status cwi_pd_batchnorm(dnnl_engine_t engine, cwi_way way, const cwi_batchnor
     else
         CWI_DNNL(dnnl_batch_normalization_backward_desc_init(&desc, dnnl_backward, &b->md, &b->md, b->epsilon, flags),
                  err);
+    return create_pd(engine, &desc, NULL, forward, out, err);
+}
+
+cw_status cwi_pd_resize(dnnl_engine_t engine, cwi_way way, const cwi_pool *c, cwi_pd forward, cwi_pd *out,
+                        cw_error *err)
+{
+    dnnl_resampling_desc_t desc;
+    *out = NULL;
+    if (way == CWI_FORWARD)
+        CWI_DNNL(dnnl_resampling_forward_desc_init(&desc, forward_kind(c->train), dnnl_resampling_nearest, NULL,
+                                                   &c->src, &c->dst),
+                 err);
+    else
+        CWI_DNNL(dnnl_resampling_backward_desc_init(&desc, dnnl_resampling_nearest, NULL, &c->src, &c->dst), err);
     return create_pd(engine, &desc, NULL, forward, out, err);
 }
 

@@ -65,6 +65,7 @@ typedef struct cwi_batchnorm {
     cwi_md md;
     float epsilon;
     bool train, relu; /* with the ReLU after it */
+    bool given;       /* statistics, also while training */
 } cwi_batchnorm;
 
 typedef struct cwi_pool {
@@ -81,6 +82,9 @@ cw_status cwi_pd_linear(dnnl_engine_t engine, cwi_way way, const cwi_conv *c, co
                         cwi_pd *out, cw_error *err);
 cw_status cwi_pd_batchnorm(dnnl_engine_t engine, cwi_way way, const cwi_batchnorm *b, cwi_pd forward, cwi_pd *out,
                            cw_error *err);
+/* To dst's height and width, each element the nearest of src. */
+cw_status cwi_pd_resize(dnnl_engine_t engine, cwi_way way, const cwi_pool *c, cwi_pd forward, cwi_pd *out,
+                        cw_error *err);
 cw_status cwi_pd_pool(dnnl_engine_t engine, cwi_way way, const cwi_pool *c, cwi_pd forward, cwi_pd *out, cw_error *err);
 /* The way back of one that looks at the output needs no `forward`. */
 cw_status cwi_pd_eltwise(dnnl_engine_t engine, cwi_way way, const cwi_eltwise *e, const cwi_md *md, cwi_pd forward,

@@ -118,7 +118,7 @@ cw_status cw_optimizer_step(cw_optimizer *o, float lr)
     int before = cwi_threads_enter(o->part->threads);
     for (size_t i = 0; i < o->part->params.count; i++) {
         cwi_param *p = &o->part->params.items[i];
-        if (!p->trainable)
+        if (!p->trainable || p->layer->frozen)
             continue;
         const cwi_update update = update_of(o, p, lr);
         o->rule->apply(&update, p->value, p->grad, o->slots + i * o->slot_count, p->stored);

@@ -10,7 +10,8 @@ static const cwi_layer_class *class_of(const cwi_layer *l)
         [CWI_MAXPOOL] = &cwi_maxpool_class, [CWI_ACTIVATION] = &cwi_activation_class,
         [CWI_ADD] = &cwi_add_class,         [CWI_AVGPOOL] = &cwi_avgpool_class,
         [CWI_LINEAR] = &cwi_linear_class,   [CWI_FLATTEN] = &cwi_flatten_class,
-        [CWI_DROPOUT] = &cwi_dropout_class, [CWI_EMBED] = &cwi_embed_class};
+        [CWI_DROPOUT] = &cwi_dropout_class, [CWI_EMBED] = &cwi_embed_class,
+        [CWI_RESIZE] = &cwi_resize_class};
     return classes[l->kind];
 }
 
@@ -122,10 +123,16 @@ static cw_status plan_input_grad(cwi_plan *p, cw_error *err)
     return cwi_program_reorder(&p->net->program, (int)p->first, &grad, &dx, err);
 }
 
+/* Nothing before it learns, and nobody asks for the input's gradient. */
+static int first_on_the_way_back(const cwi_plan *p)
+{
+    return p->input_grad ? (int)p->first : (int)CWI_MAX(p->first, p->model->learns_from);
+}
+
 static cw_status plan_backward(cwi_plan *p, cw_error *err)
 {
     CWI_TRY(plan_output_grad(p, err));
-    for (int i = (int)p->last - 1; i >= (int)p->first; i--) {
+    for (int i = (int)p->last - 1; i >= first_on_the_way_back(p); i--) {
         cw_status s = class_of(cwi_layer_of(p, i))->backward(p, i, err);
         if (s != CW_OK)
             return cwi_fail_prefix(err, s, "layer %s, backward", cwi_layer_of(p, i)->name);
@@ -203,7 +210,7 @@ cw_status cwi_plan_output(cwi_plan *p, int layer, cw_error *err)
 
 bool cwi_plan_wants_grad(const cwi_plan *p, int from)
 {
-    return from >= (int)p->first || (from == (int)p->first - 1 && p->input_grad);
+    return from >= first_on_the_way_back(p) || (from == (int)p->first - 1 && p->input_grad);
 }
 
 cw_status cwi_plan_give_grad(cwi_plan *p, int layer, int from, const cwi_mem *grad, cw_error *err)
@@ -281,7 +288,7 @@ cw_status cwi_plan_param_grad(cwi_plan *p, int layer, cwi_role role, const cwi_m
         return CW_OK;
     if (cwi_md_empty(&param->home))
         param->home = *md;
-    if (cwi_md_equal(&param->home, md))
+    if (!param->layer->frozen && cwi_md_equal(&param->home, md))
         return cwi_program_slot(&p->net->program, md, &param->grad, out, err);
     return cwi_program_mem(&p->net->program, md, out, err);
 }
@@ -289,7 +296,7 @@ cw_status cwi_plan_param_grad(cwi_plan *p, int layer, cwi_role role, const cwi_m
 cw_status cwi_plan_param_grad_done(cwi_plan *p, int layer, cwi_role role, const cwi_mem *grad, cw_error *err)
 {
     cwi_param *param = cwi_params_find(p->params, cwi_layer_of(p, layer), role);
-    if (!param || cwi_md_equal(&param->home, &grad->md))
+    if (!param || param->layer->frozen || cwi_md_equal(&param->home, &grad->md))
         return CW_OK;
     cwi_mem home;
     CWI_TRY(cwi_program_slot(&p->net->program, &param->home, &param->grad, &home, err));

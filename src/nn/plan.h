@@ -63,7 +63,8 @@ typedef struct cwi_layer_class {
 } cwi_layer_class;
 
 extern const cwi_layer_class cwi_conv_class, cwi_batchnorm_class, cwi_activation_class, cwi_maxpool_class,
-    cwi_avgpool_class, cwi_add_class, cwi_flatten_class, cwi_linear_class, cwi_dropout_class, cwi_embed_class;
+    cwi_avgpool_class, cwi_resize_class, cwi_add_class, cwi_flatten_class, cwi_linear_class, cwi_dropout_class,
+    cwi_embed_class;
 
 /* Plans a program of layers [first, last) for n samples. All fields of *p but net and nodes are set by the caller;
  * *net is cleared first and holds the program, not yet bound, on success. */

@@ -144,7 +144,8 @@ static cw_status check_tensor(const cw_part *part, const cwi_param *p, const cw_
     return CW_OK;
 }
 
-/* Checks all before it changes any. With `kept`, another number of classes is allowed and told. */
+/* Checks all before it changes any. With `kept`, another number of classes is allowed and told, and a bottleneck that
+ * the file has not stays as it was initialized. */
 static cw_status import_state(cw_part *part, const cw_tensor_set *set, bool *kept, cw_error *err)
 {
     for (size_t i = 0; i < part->params.count; i++) {
@@ -152,14 +153,14 @@ static cw_status import_state(cw_part *part, const cw_tensor_set *set, bool *kep
         const cw_tensor *t = cw_tensor_set_find(set, p->name);
         if (kept && t && other_classes(part, p, t))
             *kept = true;
-        else
+        else if (!(kept && !t && p->layer->inserted))
             CWI_TRY(check_tensor(part, p, t, err));
     }
     int before = cwi_threads_enter(part->threads);
     for (size_t i = 0; i < part->params.count; i++) {
         cwi_param *p = &part->params.items[i];
         const cw_tensor *t = cw_tensor_set_find(set, p->name);
-        if (!cw_shape_equal(&t->shape, &p->shape))
+        if (!t || !cw_shape_equal(&t->shape, &p->shape))
             continue;
         cwi_param_import(&part->params, p, t->data, p->value);
         p->version++;

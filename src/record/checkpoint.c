@@ -375,5 +375,7 @@ cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, 
         cw_status status = resume(config, halves, count, report, at, err);
         return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
     }
+    if (config->freeze && !*config->weights)
+        return cwi_fail(err, CW_ERR_SPEC, "freeze: the layers that learn nothing need weights: give --weights FILE");
     return *config->weights ? take_weights(config->weights, halves, count, report, err) : CW_OK;
 }

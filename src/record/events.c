@@ -11,11 +11,29 @@ void cwi_report_emit(const cwi_report *report, const cw_event *event)
         report->hooks->event(report->hooks->ctx, event);
 }
 
-void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss)
+void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss,
+                     const cw_server_status *server)
 {
-    cw_event event = {
-        .kind = kind, .epoch = epoch, .epochs = report->epochs, .step = step, .steps = steps, .loss = loss};
+    cw_event event = {.kind = kind,
+                      .epoch = epoch,
+                      .epochs = report->epochs,
+                      .step = step,
+                      .steps = steps,
+                      .loss = loss,
+                      .server = server};
     cwi_report_emit(report, &event);
+}
+
+void cwi_hooks_notice(const cw_hooks *hooks, const cw_event *event, int client, const char *address, const char *key)
+{
+    cw_origin origin = {.client = client};
+    cw_event whole = *event;
+    whole.kind = CW_EVENT_LOG;
+    whole.origin = &origin;
+    snprintf(origin.address, sizeof origin.address, "%s", address);
+    snprintf(origin.key, sizeof origin.key, "%.*s", CWI_FINGERPRINT, key);
+    if (hooks && hooks->event)
+        hooks->event(hooks->ctx, &whole);
 }
 
 void cwi_report_log(const cwi_report *report, const char *fmt, ...)

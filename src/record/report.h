@@ -54,7 +54,13 @@ void cwi_report_begin(cwi_report *report, double seconds);
 /* Adds an epoch to metrics and result, and tells the caller. Metrics that cannot be written are logged: training goes
  * on. */
 void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch);
-void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss);
+/* `server`: NULL where there is none. */
+void cwi_report_step(const cwi_report *report, cw_event_kind kind, int epoch, size_t step, size_t steps, double loss,
+                     const cw_server_status *server);
+enum { CWI_FINGERPRINT = 10 }; /* characters of a public key that name it in logs */
+/* What a session tells of a client, or of a peer without a place (client -1). `key` is whole; its fingerprint is told.
+ */
+void cwi_hooks_notice(const cw_hooks *hooks, const cw_event *event, int client, const char *address, const char *key);
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
 /* What the user should know of the data (cw_dataset_info.note). */
 void cwi_report_data(const cwi_report *report, const cwi_feed *feed);

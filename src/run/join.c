@@ -1,8 +1,10 @@
 /* join.c - a client's role: what WELCOME makes of it, driven by frames and the clock. */
+#include <math.h>
 #include <string.h>
 
 #include "cutwire/train.h"
 #include "modes/mode.h"
+#include "run/identity.h"
 
 /* ---- WELCOME ---- */
 
@@ -57,6 +59,7 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
     c->has_setup = true;
     c->setup.client_state = required.client_state;
     c->setup.any_targets = required.any_targets;
+    c->setup.late_steps = required.late_steps;
     cwi_report_emulation(&c->report, &c->setup);
     cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
     c->setup.classes = classes;
@@ -84,10 +87,63 @@ static void say_join(const cw_client *c, cw_msg *ready)
     ready->batch = (uint32_t)c->train.batch;
 }
 
+/* What a WELCOME has made. */
+static void forget_run(cw_client *c)
+{
+    if (c->mode)
+        c->mode->close_client(c->state);
+    cwi_free(c->class_names);
+    cwi_free(c->welcome);
+    cwi_feed_close(&c->train);
+    cwi_feed_close(&c->test);
+    if (c->owns_half)
+        cw_half_destroy(&c->half);
+    if (c->has_setup)
+        cwi_setup_close(&c->setup);
+    c->mode = NULL;
+    c->state = NULL;
+    c->class_names = NULL;
+    c->welcome = NULL;
+    c->has_setup = c->owns_half = false;
+}
+
+static cw_status keep_welcome(cw_client *c, const cw_msg *welcome, cw_error *err)
+{
+    c->welcome = cwi_alloc(welcome->blob_size, 1);
+    if (!c->welcome)
+        return cwi_fail_memory(err, welcome->blob_size);
+    memcpy(c->welcome, welcome->blob, welcome->blob_size);
+    c->welcome_size = welcome->blob_size;
+    c->place = welcome->client;
+    return CW_OK;
+}
+
+/* The run that this client was in: it keeps half and data, and gets the rest as STATE and BEGIN. */
+static bool is_same_run(const cw_client *c, const cw_msg *welcome)
+{
+    return c->welcome && c->place == welcome->client && c->welcome_size == welcome->blob_size &&
+           memcmp(c->welcome, welcome->blob, welcome->blob_size) == 0 &&
+           cw_half_fingerprint(c->half) == welcome->fingerprint;
+}
+
+static cw_status enter_run(cw_client *c, const cw_msg *welcome, cw_error *err)
+{
+    if (is_same_run(c, welcome)) {
+        c->mode->close_client(c->state);
+        c->state = NULL;
+        return c->mode->open_client(c, &c->state, err);
+    }
+    forget_run(c);
+    CWI_TRY(prepare(c, welcome, err));
+    return keep_welcome(c, welcome, err);
+}
+
 static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_error *err)
 {
     cw_client *c = run;
-    CWI_TRY(prepare(c, welcome, err));
+    CWI_TRY(enter_run(c, welcome, err));
+    cwi_free(c->class_names);
+    c->class_names = NULL;
     c->report.epochs = c->config.epochs;
     if (c->setup.client_state)
         say_join(c, ready);
@@ -135,7 +191,11 @@ cw_status cw_client_create(const cw_config *config, cw_transport *transport, con
     c->own_train = options->train;
     c->own_test = options->test ? options->test : options->train ? &no_feed : NULL;
     c->report.hooks = options->hooks ? options->hooks : &silent;
-    const cw_status status = cwi_guest_open(&c->guest, &work, c, transport, config->timeout, config->join_timeout, err);
+    const double join = config->join_timeout > 0 ? config->join_timeout : (double)INFINITY;
+    cw_status status = cwi_guest_open(&c->guest, &work, c, transport, config->timeout, join, err);
+    c->guest.reconnect = config->reconnect;
+    if (status == CW_OK && *config->identity)
+        status = cwi_identity_token(config->identity, &c->guest.token, err);
     if (status != CW_OK)
         cw_client_destroy(out);
     return status;
@@ -146,15 +206,7 @@ void cw_client_destroy(cw_client **client)
     cw_client *c = client ? *client : NULL;
     if (!c)
         return;
-    if (c->mode)
-        c->mode->close_client(c->state);
-    cwi_free(c->class_names);
-    cwi_feed_close(&c->train);
-    cwi_feed_close(&c->test);
-    if (c->owns_half)
-        cw_half_destroy(&c->half);
-    if (c->has_setup)
-        cwi_setup_close(&c->setup);
+    forget_run(c);
     cwi_guest_close(&c->guest);
     cwi_free(c);
     *client = NULL;
@@ -174,11 +226,26 @@ cw_status cw_client_handle(cw_client *client, cw_frame *frame, cw_error *err)
     return status;
 }
 
+/* Whether it has put off work for frames that may have come already. */
+static bool is_pending(const cw_client *c)
+{
+    return c->state && c->mode->pending && c->mode->pending(c->state);
+}
+
 cw_status cw_client_tick(cw_client *client, double *next, cw_error *err)
 {
     if (next)
-        *next = CWI_TICK_SECONDS;
-    return cwi_guest_tick(&client->guest, err);
+        *next = is_pending(client) ? 0 : CWI_TICK_SECONDS;
+    const bool broken = client->guest.broken, rejoins = client->guest.rejoins;
+    const cw_status status = cwi_guest_tick(&client->guest, err);
+    if (client->guest.broken && !broken && client->guest.reconnect > 0)
+        cwi_report_log(&client->report, "the connection to the server is broken: trying for %.0f s",
+                       client->guest.reconnect);
+    if (client->guest.rejoins && !rejoins)
+        cwi_report_log(&client->report, "the server has begun anew: joining again");
+    else if (broken && !client->guest.broken && client->guest.reconnect > 0)
+        cwi_report_log(&client->report, "the server is back");
+    return status == CW_OK && is_pending(client) ? client->mode->go_on(client->state, err) : status;
 }
 
 void cw_client_leave(cw_client *client)
@@ -207,10 +274,12 @@ static cw_status run(cw_client *c, cw_transport *transport, cw_error *err)
             return CW_ERR_CANCELLED;
         }
         cw_frame frame;
-        const cw_status status = cw_transport_recv(transport, 500, &frame, err);
+        const cw_status status = cw_transport_recv(transport, is_pending(c) ? 0 : 500, &frame, err);
         if (status == CW_OK)
             CWI_TRY(cw_client_handle(c, &frame, err));
-        else if (status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
+        if (status == CW_OK && is_pending(c))
+            continue;
+        if (status != CW_OK && status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
             return status;
         CWI_TRY(cw_client_tick(c, NULL, err));
     }

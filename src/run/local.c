@@ -82,6 +82,8 @@ static cw_status pump_client(local_run *r, size_t i, bool *moved, cw_error *err)
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "client %zu", i + 1);
     }
+    if (status == CW_ERR_TIMEOUT)
+        CWI_TRY(cw_client_tick(r->clients[i], NULL, err));
     return status == CW_ERR_TIMEOUT ? CW_OK : status;
 }
 

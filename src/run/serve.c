@@ -1,4 +1,5 @@
 /* serve.c - the server's role: what a run has at the server, driven by frames and the clock. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,6 +34,21 @@ static cw_status open_halves(cw_server *s, const cw_server_options *options, cw_
     return CW_OK;
 }
 
+/* The largest frame that a client may send, by the model: a batch with its labels, its half's gradient or statistics.
+ * What is larger comes from no honest one. Beside an unknown half of the clients nothing is known. */
+static uint64_t largest_incoming(const cw_server *s)
+{
+    enum { LABEL = 4, NAMES = 1 << 20 };
+    float somewhere;
+    const uint64_t batch = (uint64_t)s->setup.config.batch;
+    const cw_tensor x = cwi_setup_smashed(&s->setup, &somewhere, batch);
+    const cw_tensor update = cwi_half_vector(s->mirror, &somewhere);
+    uint64_t largest = CWI_MAX(cw_codec_bound(s->setup.up, &x), cw_codec_bound(s->setup.eval_up, &x));
+    largest = CWI_MAX(largest, cw_codec_bound(s->setup.update, &update));
+    largest = CWI_MAX(largest, cw_half_buffer_count(s->mirror) * sizeof(float));
+    return largest + batch * LABEL + NAMES;
+}
+
 /* What waits for a client that reads slowly, but reads: a few frames of the largest kind. */
 static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t welcome_size, cw_error *err)
 {
@@ -50,6 +66,8 @@ static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t
     if (s->setup.client_state)
         largest = CWI_MAX(largest, (size_t)UNKNOWN);
     cwi_transport_limit_queue(transport, (uint64_t)FRAMES * largest + SMALL_FRAMES);
+    if (s->setup.model && !s->setup.client_state && !s->setup.any_targets)
+        cwi_transport_limit_frames(transport, CWI_MAX(largest_incoming(s), (uint64_t)largest + SMALL_FRAMES));
     return CW_OK;
 }
 
@@ -60,9 +78,12 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
     CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &size, err));
     const cwi_session_options options = {.members = (size_t)config->clients,
                                          .timeout = config->timeout,
-                                         .join_timeout = config->join_timeout,
+                                         .join_timeout =
+                                             config->join_timeout > 0 ? config->join_timeout : (double)INFINITY,
+                                         .grace = config->grace,
                                          .welcome = s->welcome,
                                          .welcome_size = size,
+                                         .keys_are_identities = true,
                                          .learn = s->setup.client_state,
                                          .fingerprint = cw_half_fingerprint(s->mirror)};
     CWI_TRY(limit_queue(s, transport, size, err));
@@ -82,6 +103,7 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
     CWI_TRY(cwi_run_folder_check(config, err));
     CWI_TRY(cwi_setup_open_halves(config, options->half, options->client_half, &s->setup, err));
     cwi_report_open(&s->setup, options->hooks, &s->report);
+    CWI_TRY(cwi_watch_open(&s->watch, (size_t)s->setup.config.clients, err));
     CWI_TRY(open_halves(s, options, err));
     cw_half *const halves[] = {s->mirror, s->half};
     CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &s->from, err));
@@ -114,6 +136,7 @@ void cw_server_destroy(cw_server **server)
     if (s->mode)
         s->mode->close_server(s->state);
     cwi_session_close(&s->session);
+    cwi_watch_close(&s->watch);
     if (s->owns_half)
         cw_half_destroy(&s->half);
     if (s->owns_mirror)

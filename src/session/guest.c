@@ -1,6 +1,7 @@
 /* guest.c - a client's end of a session. */
 #include <string.h>
 
+#include "net/transport.h"
 #include "session/guest.h"
 
 /* Seconds of silence after which a waiting client says that it lives. */
@@ -15,6 +16,9 @@ cw_status cwi_guest_open(cwi_guest *g, const cwi_guest_work *work, void *run, cw
                      .timeout = timeout,
                      .join_timeout = join_timeout,
                      .index = UINT32_MAX};
+    cwi_link_state link;
+    (void)cwi_transport_link(transport, 0, &link);
+    g->generation = link.generation;
     return cwi_random_id(&g->token, err);
 }
 
@@ -81,6 +85,7 @@ static cw_status on_welcome(cwi_guest *g, const cw_msg *msg, cw_error *err)
     if (msg->version_max < CW_WIRE_VERSION_MIN || msg->version_max > CW_WIRE_VERSION_MAX)
         return cwi_fail(err, CW_ERR_VERSION, "the server chose protocol version %u, this client speaks %d to %d",
                         msg->version_max, CW_WIRE_VERSION_MIN, CW_WIRE_VERSION_MAX);
+    g->rejoins = false;
     g->index = msg->client;
     g->members = msg->clients;
     g->session = msg->session;
@@ -137,11 +142,45 @@ cw_status cwi_guest_handle(cwi_guest *g, const cw_frame *frame, cw_error *err)
     return status == CW_OK ? CW_OK : give_up(g, status, err);
 }
 
+/* ---- the clock ---- */
+
+/* The server has begun anew and knows nothing of us: we ask for the place that we had. */
+static cw_status join_again(cwi_guest *g, uint64_t generation, cw_error *err)
+{
+    if (g->reconnect <= 0)
+        return cwi_fail(err, CW_ERR_CLOSED, "the server at %s does not know this client any more: it has begun anew",
+                        cw_transport_endpoint(g->box.transport));
+    g->generation = generation;
+    g->session = 0;
+    g->rejoins = true;
+    return cwi_guest_start(g, err);
+}
+
+/* A server out of reach is waited for. */
+static cw_status wait_for_server(cwi_guest *g, const cwi_link_state *link, cw_error *err)
+{
+    g->heard = cwi_seconds();
+    if (g->heard - link->since <= g->reconnect)
+        return CW_OK;
+    return cwi_fail(err, CW_ERR_TIMEOUT, "the server at %s was out of reach for %.0f s: it is gone or cut off",
+                    cw_transport_endpoint(g->box.transport), g->reconnect);
+}
+
 cw_status cwi_guest_tick(cwi_guest *g, cw_error *err)
 {
     const double now = cwi_seconds();
+    cwi_link_state link;
+    (void)cwi_transport_link(g->box.transport, 0, &link);
+    g->broken = link.broken;
+    if (link.moved != g->moved) /* a frame that is on its way is no silence */
+        g->heard = now;
+    g->moved = link.moved;
+    if (link.generation != g->generation && g->state != CWI_GUEST_DONE)
+        CWI_TRY(join_again(g, link.generation, err));
+    if (link.broken && g->reconnect > 0 && (g->state == CWI_GUEST_IN || g->rejoins))
+        return wait_for_server(g, &link, err);
     const bool hello = g->state == CWI_GUEST_HELLO;
-    const double limit = hello ? g->join_timeout : g->timeout;
+    const double limit = g->rejoins ? CWI_MAX(g->reconnect, g->join_timeout) : hello ? g->join_timeout : g->timeout;
     if (now - g->heard > limit)
         return cwi_fail(err, CW_ERR_TIMEOUT,
                         hello ? "no answer from %s for %.0f s: is the server running there?"

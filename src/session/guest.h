@@ -24,9 +24,14 @@ typedef struct cwi_guest {
     cwi_guest_state state;
     double timeout;      /* seconds of silence of a server that let us in */
     double join_timeout; /* of one that has not */
+    double reconnect;    /* seconds to wait for one whose connection broke, or that began anew; 0: no such wait */
     uint64_t token, session;
     uint32_t index, members; /* this client's number, of how many */
     double heard, said;
+    uint64_t moved;       /* bytes of frames that have crossed the link */
+    uint64_t generation;  /* how often the server has begun anew */
+    bool broken;          /* the connection is */
+    bool rejoins;         /* the server has begun anew, and has not let us in yet */
     char last_words[400]; /* the server's, at the end */
 } cwi_guest;
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/transport.h"
 #include "session/session.h"
 
 /* ---- life ---- */
@@ -40,6 +41,12 @@ void cwi_session_activate(cwi_session *s)
             s->members[i].state = CWI_MEMBER_ACTIVE;
 }
 
+void cwi_session_activate_one(cwi_session *s, size_t member)
+{
+    s->members[member].state = CWI_MEMBER_ACTIVE;
+    cwi_session_owes_from_now(s, member);
+}
+
 static size_t member_of_peer(const cwi_session *s, cw_peer peer)
 {
     for (size_t i = 0; i < s->options.members; i++)
@@ -50,7 +57,11 @@ static size_t member_of_peer(const cwi_session *s, cw_peer peer)
 
 void cwi_session_owes_from_now(cwi_session *s, size_t member)
 {
-    s->members[member].due_from = cwi_seconds();
+    cwi_member *m = &s->members[member];
+    cwi_link_state link;
+    (void)cwi_transport_link(s->box.transport, m->peer, &link);
+    m->due_from = cwi_seconds();
+    m->moved = link.moved;
 }
 
 /* ---- sending ---- */
@@ -71,17 +82,41 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
 
 /* ---- refusing and losing ---- */
 
+/* Who had the place may take it again. */
+static void vacate(cwi_member *m)
+{
+    const cwi_member had = *m;
+    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = had.token};
+    memcpy(m->key, had.key, sizeof m->key);
+}
+
 /* Where the server knows no half like the members', the first of them says what it is. */
 static bool is_first(const cwi_session *s)
 {
     return s->options.learn && !s->begun && !cwi_session_count(s, CWI_MEMBER_READY);
 }
 
-static void say(cwi_session *s, const char *what, const char *why)
+static void tell(cwi_session *s, cwi_notice notice, cw_peer peer)
+{
+    (void)cwi_transport_about(s->box.transport, peer, &notice.about);
+    s->work->log(s->run, &notice);
+}
+
+/* That a client is lost, or a peer (member SIZE_MAX) was refused. */
+static void warn(cwi_session *s, const char *name, size_t member, cw_peer peer, const char *what, const char *why)
 {
     char sentence[sizeof((cw_error *)0)->message + 60];
     snprintf(sentence, sizeof sentence, "%s: %s", what, why);
-    s->work->log(s->run, sentence);
+    s->refused += member == SIZE_MAX;
+    tell(s, (cwi_notice){.warning = true, .name = name, .text = sentence, .member = member}, peer);
+}
+
+static void tell_of(cwi_session *s, size_t member, bool warning, const char *name, const char *what)
+{
+    char sentence[200];
+    snprintf(sentence, sizeof sentence, "client %zu: %s", member + 1, what);
+    tell(s, (cwi_notice){.warning = warning, .name = name, .text = sentence, .member = member},
+         s->members[member].peer);
 }
 
 /* Tells a peer what is wrong and hears no more of it. */
@@ -101,9 +136,9 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
     const bool was_active = m->state == CWI_MEMBER_ACTIVE; /* those who fail to join must not prolong the wait */
     char who[40];
     snprintf(who, sizeof who, "client %zu is out", member + 1);
-    say(s, who, why);
+    warn(s, "client_lost", member, m->peer, who, why);
     refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
-    *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = m->token};
+    vacate(m);
     if (is_first(s))
         s->options.fingerprint = 0;
     s->work->lost(s->run, member);
@@ -115,28 +150,74 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
 
 /* ---- joining ---- */
 
-/* Its old place for a client that comes back, else the first that nobody had, else any vacant one. */
-static size_t place_for(const cwi_session *s, uint64_t token)
+/* Who asks for a place. */
+typedef struct applicant {
+    uint64_t token;
+    uint32_t wish;   /* the place that it had, as it says itself */
+    const char *key; /* its public key; "": none counts */
+} applicant;
+
+/* Whether it is who has the place, or had it: by its key, or where there is none by its token. */
+static bool is_its_own(const cwi_member *m, const applicant *who)
+{
+    if (*who->key)
+        return strcmp(m->key, who->key) == 0;
+    return who->token && m->token == who->token;
+}
+
+static bool is_vacant(const cwi_member *m)
+{
+    return m->state == CWI_MEMBER_VACANT;
+}
+
+/* The place that it has now. */
+static size_t place_of(const cwi_session *s, const applicant *who)
+{
+    for (size_t i = 0; i < s->options.members; i++)
+        if (!is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
+            return i;
+    return SIZE_MAX;
+}
+
+/* Its old place for a client that comes back, or where this server has begun anew the one that it says it had; else the
+ * first that nobody had, else any vacant one. */
+static size_t place_for(const cwi_session *s, const applicant *who)
 {
     size_t fresh = SIZE_MAX, vacant = SIZE_MAX;
-    for (size_t i = 0; i < s->options.members; i++) {
-        const cwi_member *m = &s->members[i];
-        if (m->state != CWI_MEMBER_VACANT)
-            continue;
-        if (m->token == token)
+    const uint32_t wish = who->wish;
+    for (size_t i = 0; i < s->options.members; i++)
+        if (is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
             return i;
-        if (!m->token && fresh == SIZE_MAX)
-            fresh = i;
-        if (vacant == SIZE_MAX)
-            vacant = i;
+    if (wish < s->options.members && is_vacant(&s->members[wish]) && !s->members[wish].token)
+        return wish;
+    for (size_t i = s->options.members; i-- > 0;) {
+        if (!is_vacant(&s->members[i]))
+            continue;
+        vacant = i;
+        fresh = s->members[i].token ? fresh : i;
     }
     return fresh != SIZE_MAX ? fresh : vacant;
 }
 
 static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const char *why)
 {
-    say(s, "refused a client", why);
+    warn(s, "client_refused", SIZE_MAX, peer, "refused a client", why);
     refuse(s, peer, SIZE_MAX, status, why);
+}
+
+/* It has lost its connection and its memory, or both: the place is its own, and what it was doing is not done. */
+static void leave_to_itself(cwi_session *s, size_t place)
+{
+    static const char why[] = "it came back by another connection";
+    cwi_member *m = &s->members[place];
+    const bool active = m->state == CWI_MEMBER_ACTIVE;
+    tell_of(s, place, false, "client_again", why);
+    refuse(s, m->peer, place, CW_ERR_CLOSED, why);
+    vacate(m);
+    if (active && s->work->left)
+        s->work->left(s->run, place);
+    else
+        s->work->lost(s->run, place);
 }
 
 static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
@@ -149,14 +230,22 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_VERSION, why);
         return;
     }
-    const size_t place = place_for(s, msg->token);
+    cwi_peer_about about = {.key = ""};
+    if (s->options.keys_are_identities)
+        (void)cwi_transport_about(s->box.transport, frame->peer, &about);
+    const applicant who = {.token = msg->token, .wish = msg->client, .key = about.key};
+    const size_t old = place_of(s, &who);
+    if (old != SIZE_MAX)
+        leave_to_itself(s, old);
+    const size_t place = old != SIZE_MAX ? old : place_for(s, &who);
     if (place == SIZE_MAX) {
         snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
-    s->members[place] =
-        (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token, .due_from = cwi_seconds()};
+    s->members[place] = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
+    memcpy(s->members[place].key, about.key, sizeof s->members[place].key);
+    cwi_session_owes_from_now(s, place);
     cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
     welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
     welcome.clients = (uint32_t)s->options.members;
@@ -185,8 +274,8 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
         snprintf(samples, sizeof samples, " with %llu samples", (unsigned long long)msg->samples);
     snprintf(sentence, sizeof sentence, "client %zu joined%s (%zu of %zu)", member + 1, samples, ready,
              s->options.members);
-    s->work->log(s->run, sentence);
-    return CW_OK;
+    tell(s, (cwi_notice){.name = "client_joined", .text = sentence, .member = member}, s->members[member].peer);
+    return s->begun && s->work->joined ? s->work->joined(s->run, member, err) : CW_OK;
 }
 
 /* The run begins when all are there; a run that lost everyone goes on with whoever comes back. */
@@ -237,7 +326,7 @@ static bool handle(cwi_session *s, cw_frame *frame)
     }
     if (member == SIZE_MAX) {
         const char *why = status == CW_OK ? "it is not part of this run: it must say HELLO first" : err.message;
-        say(s, "refused a peer", why);
+        warn(s, "peer_refused", SIZE_MAX, frame->peer, "refused a peer", why);
         refuse(s, frame->peer, SIZE_MAX, status == CW_OK ? CW_ERR_PROTOCOL : status, why);
         return false;
     }
@@ -291,18 +380,89 @@ cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
     return go_on(s, began, err);
 }
 
+/* ---- the clock ---- */
+
+/* A frame that is on its way is no silence: so many bytes of it, or of what the member is to answer, buy a second. */
+enum { BYTES_A_SECOND = 1024 };
+
+/* Its connection is broken: the place of one that takes part is held for a while. */
+static void wait_for(cwi_session *s, size_t member, const cwi_link_state *link)
+{
+    cwi_member *m = &s->members[member];
+    const double grace = s->options.grace;
+    char why[120];
+    if (m->state != CWI_MEMBER_ACTIVE) {
+        cwi_session_lose(s, member, CW_ERR_CLOSED, "its connection broke before it took part");
+        return;
+    }
+    if (cwi_seconds() - link->since > grace) {
+        snprintf(why, sizeof why, "its connection broke, and it did not come back within %.0f s", grace);
+        cwi_session_lose(s, member, CW_ERR_CLOSED, why);
+        return;
+    }
+    if (!m->broken) {
+        snprintf(why, sizeof why, "its connection is broken; its place is held for %.0f s", grace);
+        tell_of(s, member, true, "client_broken", why);
+    }
+    m->broken = true;
+    cwi_session_owes_from_now(s, member);
+}
+
+static void check_silence(cwi_session *s, size_t member, const cwi_link_state *link)
+{
+    cwi_member *m = &s->members[member];
+    const double limit = s->options.timeout;
+    const bool owes =
+        m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, member));
+    if (m->broken) {
+        tell_of(s, member, false, "client_back", "it is back");
+        m->broken = false;
+        cwi_session_owes_from_now(s, member);
+    }
+    if (!owes || cwi_seconds() - m->due_from <= limit + (double)(link->moved - m->moved) / BYTES_A_SECOND)
+        return;
+    char why[100];
+    snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);
+    cwi_session_lose(s, member, CW_ERR_TIMEOUT, why);
+}
+
+static void check_member(cwi_session *s, size_t member)
+{
+    cwi_link_state link;
+    if (!cwi_transport_link(s->box.transport, s->members[member].peer, &link))
+        cwi_session_lose(s, member, CW_ERR_CLOSED, "its connection was closed");
+    else if (link.broken)
+        wait_for(s, member, &link);
+    else
+        check_silence(s, member, &link);
+}
+
+/* Those whom the transport has turned away before they could say anything. */
+static void tell_refusals(cwi_session *s)
+{
+    cwi_refusal refusal;
+    while (cwi_transport_refused(s->box.transport, &refusal)) {
+        char sentence[160], more[60] = "";
+        if (refusal.more)
+            snprintf(more, sizeof more, ", and %llu more", (unsigned long long)refusal.more);
+        snprintf(sentence, sizeof sentence, "refused a handshake: its key is not on the list%s", more);
+        cwi_notice notice = {.warning = true, .name = "handshake_refused", .text = sentence, .member = SIZE_MAX};
+        snprintf(notice.about.address, sizeof notice.about.address, "%s", refusal.address);
+        snprintf(notice.about.key, sizeof notice.about.key, "%s", refusal.key);
+        s->refused += 1 + refusal.more;
+        s->work->log(s->run, &notice);
+    }
+}
+
 cw_status cwi_session_tick(cwi_session *s, cw_error *err)
 {
-    const double now = cwi_seconds(), limit = s->options.timeout;
-    for (size_t i = 0; i < s->options.members; i++) {
-        const cwi_member *m = &s->members[i];
-        const bool late = m->state == CWI_MEMBER_JOINING || (m->state == CWI_MEMBER_ACTIVE && s->work->owes(s->run, i));
-        if (late && now - m->due_from > limit) {
-            char why[100];
-            snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);
-            cwi_session_lose(s, i, CW_ERR_TIMEOUT, why);
-        }
-    }
+    tell_refusals(s);
+    const double now = cwi_seconds();
+    for (size_t i = 0; i < s->options.members; i++)
+        if (s->members[i].state != CWI_MEMBER_VACANT)
+            check_member(s, i);
+    if (s->work->time_passed)
+        s->work->time_passed(s->run);
     return go_on(s, now, err);
 }
 

@@ -6,6 +6,7 @@
 #ifndef CWI_SESSION_H
 #define CWI_SESSION_H
 
+#include "net/transport.h"
 #include "session/outbox.h"
 
 typedef enum cwi_member_state {
@@ -20,10 +21,22 @@ typedef struct cwi_member {
     cwi_member_state state;
     cw_peer peer;
     uint64_t token;
+    char key[41];    /* its public key, where that is who it is; "": none */
     double due_from; /* clock since when it owes, later by what the server has computed since */
+    uint64_t moved;  /* bytes of frames that had crossed its link by then */
+    bool broken;     /* its connection is: its place is held */
 } cwi_member;
 
 typedef struct cwi_session cwi_session;
+
+/* Something that an operator wants to know. */
+typedef struct cwi_notice {
+    bool warning;     /* a client is lost, or was refused */
+    const char *name; /* a word for programs */
+    const char *text; /* a sentence */
+    size_t member;    /* of whom; SIZE_MAX: a peer without a place */
+    cwi_peer_about about;
+} cwi_notice;
 
 /* What the members of a session work on. `run` is the mode's own. */
 typedef struct cwi_work {
@@ -38,20 +51,29 @@ typedef struct cwi_work {
     cw_status (*begin)(void *run, cw_error *err);
     /* A member has gone; its place is vacant already. */
     void (*lost)(void *run, size_t member);
+    /* In place of that: an active member has come back by another connection, or as another process. It knows nothing
+     * of what it was doing, and is about to join again. NULL: `lost` it is. */
+    void (*left)(void *run, size_t member);
+    /* A member is ready after the work has begun: it may be made active at once, by cwi_session_activate_one. NULL: it
+     * waits. A failure is the member's: it is lost. */
+    cw_status (*joined)(void *run, size_t member, cw_error *err);
     /* Whether the work waits for this member. */
     bool (*owes)(const void *run, size_t member);
     bool (*finished)(const void *run);
-    void (*log)(void *run, const char *sentence);
+    void (*log)(void *run, const cwi_notice *notice);
+    void (*time_passed)(void *run); /* NULL: it does not care */
 } cwi_work;
 
 typedef struct cwi_session_options {
     size_t members;
     double timeout;         /* seconds that a member may owe */
     double join_timeout;    /* seconds to wait for members */
+    double grace;           /* seconds for which the place of an active member is held whose connection broke */
     const uint8_t *welcome; /* WELCOME's blob; the caller's */
     size_t welcome_size;
-    uint64_t fingerprint; /* WELCOME's, and every READY's */
-    bool learn;           /* members say JOIN in place of READY; the first one's fingerprint is the session's */
+    uint64_t fingerprint;     /* WELCOME's, and every READY's */
+    bool keys_are_identities; /* where there are keys: each has one place, and is who has it */
+    bool learn;               /* members say JOIN in place of READY; the first one's fingerprint is the session's */
 } cwi_session_options;
 
 struct cwi_session {
@@ -64,6 +86,7 @@ struct cwi_session {
     bool begun;
     cw_status lost_status; /* why the last member was lost */
     char lost_reason[400];
+    uint64_t refused;   /* peers that were turned away */
     double alone_since; /* clock since when no member is active, or joining began */
 };
 
@@ -87,6 +110,8 @@ static inline bool cwi_session_is_active(const cwi_session *s, size_t member)
 }
 /* Those who are ready become active. */
 void cwi_session_activate(cwi_session *s);
+/* That one does. */
+void cwi_session_activate_one(cwi_session *s, size_t member);
 /* A message of this type to that member, to be filled in. */
 cw_msg cwi_session_message(const cwi_session *s, size_t member, cw_msg_type type);
 /* Removes a member from the run, telling it why; the others go on. */

@@ -60,7 +60,8 @@ def clients_own():
     """A client is offered what it heeds, and nothing else."""
     options = set(re.findall(r"^  --([a-z-]+)", run("client", "--help"), re.M))
     assert options == {"connect", "model", "key", "server-key", "quiet", "threads", "loader-threads", "timeout",
-                       "join-timeout", "allow-plaintext", "own-data", "data-dir", "help"}, options
+                       "join-timeout", "reconnect", "identity", "allow-plaintext", "own-data", "data-dir", "help", "config",
+                       "log-format", "log-level"}, options
     for name in ("out", "resume", "recipe", "weights", "checkpoint-every"):
         assert f"no option --{name}" in run("client", f"--{name}", "1", code=2)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import struct
+import time
 import zlib
 
 from cli_run import Folder, Process, last_object, run, skip_without_fashion
@@ -58,6 +59,54 @@ def evaluation_refuses():
     with open("cut_short/config.json", "w") as f:
         f.write("[1]")
     assert "config.json" in run("eval", "cut_short", code=1)
+
+
+def profiled(accuracy):
+    """What the maps have in common is sent once: single samples take less, the answers are as good, and a server that comes
+    back without it is told from the one before."""
+    server, endpoint = serve()
+    ask = ["infer", "--run", "trained", "--threads", "1", "--json", "--quiet"]
+    before = last_object(run(*ask, "--connect", endpoint))
+    server.interrupt()
+    server.finish()
+    learned = last_object(run("models", "profile", "--run", "trained", "--samples", "64", "--threads", "1", "--json"))
+    assert learned["cut"] == 2 and learned["bytes_per_sample"] < 0.9 * learned["bytes_per_sample_without"], learned
+    assert os.path.getsize("trained/cut2.profile") == learned["profile_bytes"] > 100, learned
+    run("models", "export", "--run", "trained", "--tail", "profiled.safetensors")
+    for more in (["--run", "trained"], ["--tail", "profiled.safetensors"]):
+        server = Process("serve", *more, "--listen", "tcp://127.0.0.1:*", "--threads", "1", "--json")
+        endpoint = server.wait_for(r"answering on (tcp://127\.0\.0\.1:[0-9]+):").group(1)
+        after = last_object(run(*ask, "--connect", endpoint))
+        assert after["payload_bytes_per_sample"] < 0.9 * before["payload_bytes_per_sample"], (before, after)
+        assert abs(after["test_accuracy"] - before["test_accuracy"]) < 0.05, (before, after)
+        assert last_object(run(*ask, "--connect", endpoint, "--uplink", "none"))["test_accuracy"] == accuracy
+        server.interrupt()
+        server.finish()
+    points = last_object(run("eval", "trained", "--cut", "2,deep", "--json"))["points"]
+    assert abs(points[0]["bytes_per_sample"] - after["payload_bytes_per_sample"]) < 1, (points, after)
+    assert "for codec ec" in run("models", "profile", "--run", "trained", "--uplink", "none", code=1)
+    assert "--samples" in run("models", "profile", "--run", "trained", "--samples", "1", code=2)
+    with open("trained/cut2.profile", "r+b") as f:
+        f.write(b"x")
+    assert "cut2.profile" in run("eval", "trained", code=1)
+    os.remove("trained/cut2.profile")
+
+
+def killed():
+    """The place of a client that is killed is free long before --timeout, and what it asked for harms nobody."""
+    server, endpoint = serve("--max-clients", "1", "--max-batch", "64", "--max-wait", "60000")
+    ask = ["infer", "--connect", endpoint, "--run", "trained", "--threads", "1", "--test-limit", "4", "--json", "--quiet"]
+    client = Process(*ask)  # which waits: no batch is full
+    server.wait_for("client 1 joined")
+    assert "places" in run(*ask, code=1)
+    client.kill()
+    began = time.monotonic()
+    server.wait_for("client 1 is out: its connection is gone", 10)
+    assert time.monotonic() - began < 5
+    other = Process(*ask[:-4], "--json", "--quiet", "--batch", "64", "--test-limit", "64")
+    assert last_object(other.finish())["samples"] == 64
+    server.interrupt()
+    server.finish()
 
 
 def serve(*more, listen="tcp://127.0.0.1:*"):
@@ -211,4 +260,6 @@ if __name__ == "__main__":
         evaluation_refuses()
         inferred(reached)
         server_comes_back(reached)
+        killed()
+        profiled(reached)
         exported(reached)

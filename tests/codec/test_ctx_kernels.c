@@ -4,19 +4,19 @@
 
 /* ---- lanes ---- */
 
-static void check_lanes(const cwi_kernels *k, size_t n, size_t stride)
+static void check_lanes(const cwi_kernels *k, size_t n, size_t stride, size_t count)
 {
-    const size_t span = (CWI_LANES - 1) * stride + n, size = n * CWI_LANES;
+    const size_t span = (count - 1) * stride + n, size = n * CWI_LANES;
     uint8_t *planes = place(0, span, n & 1, 0), *back = place(3, span, !(n & 1), 0x77);
     uint8_t *want = place(1, size, true, 0x11), *got = place(2, size, stride & 1, 0x22);
     for (size_t i = 0; i < span; i++)
         planes[i] = (uint8_t)cwi_rng_u64(&rng);
-    scalar.ctx.to_lanes(planes, stride, n, want);
-    k->ctx.to_lanes(planes, stride, n, got);
+    scalar.ctx.to_lanes(planes, stride, count, n, want);
+    k->ctx.to_lanes(planes, stride, count, n, got);
     assert_same_bytes(k, "to_lanes", (pattern)0, n, got, want, size);
     memset(planes, 0x77, span);
-    scalar.ctx.from_lanes(want, stride, n, planes);
-    k->ctx.from_lanes(got, stride, n, back);
+    scalar.ctx.from_lanes(want, stride, count, n, planes);
+    k->ctx.from_lanes(got, stride, count, n, back);
     assert_same_bytes(k, "from_lanes", (pattern)0, n, back, planes, span); /* also what lies between the planes */
 }
 
@@ -26,7 +26,7 @@ static void test_lanes(void **state)
     for (size_t v = 0; v < variants; v++)
         for (size_t n = 1; n < 100; n++)
             for (size_t more = 0; more < 20; more += more < 3 ? 1 : 5)
-                check_lanes(&variant[v], n, n + more);
+                check_lanes(&variant[v], n, n + more, CWI_LANES / (1 + more % 2));
 }
 
 /* ---- the coder ---- */
@@ -109,7 +109,8 @@ static void random_coding(coding *c)
     random_model(&c->model, 2 + (unsigned)cwi_rng_below(&rng, CWI_SYMBOLS - 1));
     random_mix(&c->mix);
     c->width = 1 + cwi_rng_below(&rng, 80);
-    c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, CWI_LANES);
+    static const unsigned most_used[] = {4, CWI_LANES / 2, CWI_LANES};
+    c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, most_used[cwi_rng_below(&rng, 3)]);
     c->has_support = cwi_rng_below(&rng, 3) == 0;
     random_bytes(c->support, c->width * CWI_LANES, 1 + (unsigned)cwi_rng_below(&rng, 8));
     for (unsigned r = 0; r < CWI_CTX_REFS; r++)
@@ -198,10 +199,13 @@ static bool decode_with(const cwi_kernels *k, const coding *c, const cwi_ctx_lan
     cwi_ctx_lanes l = *encoded;
     l.get = memcpy(place(2, length, length & 2, 0x44), encoded->put, length);
     l.end = l.get + length;
+    static uint8_t contexts[ARENA];
     uint8_t *row = place(3, size, length & 4, 0x55);
-    if (!k->ctx.decode(&l, &c->mix, c->acc, row, c->width))
+    if (!k->ctx.decode(&l, &c->mix, c->acc, row, c->width, length & 1 ? contexts : NULL))
         return false;
     if (missing == 0) {
+        for (size_t i = 0; length & 1 && i < size; i++)
+            assert_true(i % CWI_LANES >= c->used || contexts[i] == c->contexts[i]);
         assert_same_bytes(k, "decode", (pattern)0, c->width, row, c->row, size);
         assert_ptr_equal(l.get, l.end);
         for (unsigned i = 0; i < CWI_LANES; i++)
@@ -324,6 +328,20 @@ static void check_symbols(const cwi_kernels *k, pattern p, size_t n, const float
     assert_true(!w.short_of && w.next == got + size);
 }
 
+/* Of finite elements alone. */
+static void check_places(const cwi_kernels *k, pattern p, size_t n, const float *x, const uint8_t *symbols,
+                         const cwi_ec_quant *q, unsigned zero)
+{
+    static float finite[MOST];
+    static uint16_t want[MOST];
+    uint16_t *got = place(2, n * sizeof *got, n & 1, 0x55);
+    for (size_t i = 0; i < n; i++)
+        finite[i] = isfinite(x[i]) ? x[i] : 0;
+    scalar.ec.places(finite, symbols, n, q, zero, want);
+    k->ec.places(finite, symbols, n, q, zero, got);
+    assert_same_bytes(k, "ec places", p, n, got, want, n * sizeof *got);
+}
+
 static void check_about(const cwi_kernels *k, pattern p, size_t n, bool at_end)
 {
     static uint8_t want[MOST];
@@ -336,6 +354,7 @@ static void check_about(const cwi_kernels *k, pattern p, size_t n, bool at_end)
         scalar.ec.quantize_about(x, n, &q, want);
         k->ec.quantize_about(x, n, &q, got);
         assert_same_bytes(k, "ec quantize about a zero", p, n, got, want, n);
+        check_places(k, p, n, x, want, &from, zero);
     }
 }
 

@@ -1,6 +1,7 @@
 /* test_infer_remote.c - requests and answers across a cut: a small network of callbacks on both sides, honest clients
  * beside hostile peers, servers that go and come back. */
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
@@ -269,8 +270,9 @@ static void likeliest_classes(void **state)
     }
     cw_remote_close(&r);
     cw_error err;
-    const cw_remote_options four = {.head = head, .top = 4};
+    const cw_remote_options four = {.head = head, .top = 4}, zip = {.head = head, .uplink = "zip"};
     assert_status(cw_remote_open(*state, &four, &r, &err), CW_ERR_INVALID);
+    assert_status(cw_remote_open(*state, &zip, &r, &err), CW_ERR_SPEC);
     close_scene(s);
     cw_half_destroy(&head);
 }
@@ -689,6 +691,96 @@ static void a_deadline_ends_in_an_error(void **state)
     cw_half_destroy(&head);
 }
 
+/* Longer than a client waits to be let in: each request ends at its own deadline, and later ones find the server. */
+static void a_server_that_stays_away_for_long(void **state)
+{
+    (void)state;
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene("tcp://127.0.0.1:*", &(cw_answerer_options){.max_batch = 4});
+    restart t = {.second = NULL};
+    snprintf(t.endpoint, sizeof t.endpoint, "%s", cw_transport_endpoint(s->transport));
+    cw_remote *r = connect_to(s, head, (cw_remote_options){.deadline = 1.5, .join_timeout = 0.4});
+    ask(r, &h, 1, 2);
+    close_scene(s);
+    float x[IN] = {0};
+    uint64_t ticket;
+    cw_answer a;
+    cw_error err;
+    for (int i = 0; i < 2; i++) {
+        assert_ok_err(cw_remote_submit(r, x, 1, &ticket, &err), err);
+        assert_status(cw_remote_wait(r, ticket, &a, &err), CW_ERR_TIMEOUT);
+        assert_words(err.message, "within 1.5 s");
+    }
+    come_back_later(&t);
+    ask(r, &h, 2, 3);
+    assert_true(cw_remote_get_stats(r).answers == 2);
+    cw_remote_close(&r);
+    close_scene(t.second);
+    cw_half_destroy(&head);
+}
+
+/* Through a loop of one's own: tickets come back as their answers do, deadlines too. */
+static void a_loop_of_ones_own(void **state)
+{
+    enum { REQUESTS = 12 };
+    (void)state;
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene("tcp://127.0.0.1:*", &(cw_answerer_options){.max_batch = 4, .credit = REQUESTS});
+    cw_remote *r = connect_to(s, head, (cw_remote_options){.deadline = 20});
+    uint64_t ticket = 1, seen = 0;
+    cw_answer a;
+    cw_error err;
+    float x[REQUESTS][IN], y[OUT];
+    assert_ok(cw_remote_poll(r, &ticket, &err));
+    assert_true(ticket == 0);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        make_input(i, 1, x[i]);
+        assert_ok_err(cw_remote_submit(r, x[i], 1, &ticket, &err), err);
+    }
+    while (seen != (1 << REQUESTS) - 1) {
+        assert_ok_err(cw_remote_poll(r, &ticket, &err), err);
+        struct pollfd watched = {.fd = cw_remote_poll_fd(r), .events = POLLIN};
+        if (!ticket) {
+            assert_true(poll(&watched, 1, 5000) == 1); /* not by luck of a time-out */
+            continue;
+        }
+        assert_ok_err(cw_remote_wait(r, ticket, &a, &err), err);
+        expect(&h, x[ticket - 1], y);
+        assert_memory_equal(a.outputs, y, sizeof y);
+        assert_true(!(seen >> (ticket - 1) & 1));
+        seen |= 1u << (ticket - 1);
+    }
+    assert_status(cw_remote_poll(NULL, &ticket, &err), CW_ERR_INVALID);
+    cw_remote_close(&r);
+    close_scene(s);
+    cw_half_destroy(&head);
+}
+
+/* The number does not depend on the order, but on everything else; counters of batches are none of it. */
+static void prints_of_weights(void **state)
+{
+    (void)state;
+    float a[] = {1, 2, 3, 4}, b[] = {5, 6};
+    int64_t batches = 7;
+    const cw_shape two_by_two = cw_shape_of(2, (int64_t[]){2, 2}), two = cw_shape_of(1, (int64_t[]){2}),
+                   four = cw_shape_of(1, (int64_t[]){4}), one = cw_shape_of(1, (int64_t[]){1});
+    cw_named_tensor items[] = {{"conv.weight", cw_tensor_view(CW_F32, &two_by_two, a)},
+                               {"conv.bias", cw_tensor_view(CW_F32, &two, b)},
+                               {"bn.num_batches_tracked", cw_tensor_view(CW_I64, &one, &batches)}};
+    const uint64_t whole = cw_weights_print(items, 3);
+    assert_true(whole && cw_weights_print(NULL, 0) == 0);
+    assert_true(cw_weights_print(items, 2) == whole);
+    const cw_named_tensor turned[] = {items[1], items[0]};
+    assert_true(cw_weights_print(turned, 2) == whole);
+    items[0].tensor.shape = four;
+    assert_true(cw_weights_print(items, 2) != whole);
+    items[0].tensor.shape = two_by_two;
+    b[1] = nextafterf(b[1], 7);
+    assert_true(cw_weights_print(items, 2) != whole);
+}
+
 /* Names of classes, limits, shapes: a server that lies is found out. */
 static void wrong_arguments(void **state)
 {
@@ -700,10 +792,12 @@ static void wrong_arguments(void **state)
     assert_ok(cw_net_listen("inproc://arguments", NULL, &t, NULL));
     const cw_answerer_options bad[] = {
         {.max_batch = 4}, {.tail = tail, .credit = 10000}, {.tail = tail, .max_batch = 1 << 20}};
+    const cw_answerer_options bad_codec = {.tail = tail, .uplink = "zip"};
     for (size_t i = 0; i < CWI_COUNT(bad); i++) {
         assert_status(cw_answerer_create(&bad[i], t, &a, &err), CW_ERR_INVALID);
         assert_null(a);
     }
+    assert_status(cw_answerer_create(&bad_codec, t, &a, &err), CW_ERR_SPEC);
     cw_transport_close(&t, 0);
     cw_half_destroy(&tail);
     cw_remote *r = NULL;
@@ -733,6 +827,9 @@ int main(void)
         AT(a_silent_client_is_forgotten),
         cmocka_unit_test(a_server_that_comes_back_is_asked_again),
         cmocka_unit_test(a_deadline_ends_in_an_error),
+        cmocka_unit_test(a_server_that_stays_away_for_long),
+        cmocka_unit_test(a_loop_of_ones_own),
+        cmocka_unit_test(prints_of_weights),
         cmocka_unit_test(wrong_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,6 +120,37 @@ static void build_batchnorm_of_vectors(cw_model_builder *b)
     finish(b);
 }
 
+/* Smaller, larger, and to sides that are no multiple. */
+static void build_resize(cw_model_builder *b)
+{
+    cw_build_conv(b, "conv", 16, 3, 1, 1, true);
+    cw_build_resize(b, "down", 4, 5);
+    cw_build_conv(b, "second", 5, 1, 1, 0, true);
+    cw_build_resize(b, "up", 9, 11);
+    cw_build_activation(b, "act", NULL);
+    finish(b);
+}
+
+/* Cut behind maps and behind vectors, for bottlenecks; within the first part there is a skip. */
+static void build_with_cuts(cw_model_builder *b)
+{
+    cw_build_conv(b, "stem", 8, 3, 1, 1, false);
+    int skip = cw_build_batchnorm(b, "norm");
+    cw_build_conv(b, "conv", 8, 3, 1, 1, false);
+    cw_build_add(b, "add", skip);
+    cw_build_activation(b, "act", NULL);
+    cw_build_cut(b, 1, "shallow");
+    skip = cw_build_last(b);
+    cw_build_conv(b, "conv2", 8, 3, 1, 1, false);
+    cw_build_batchnorm(b, "norm2");
+    cw_build_add(b, "add2", skip); /* of what the bottleneck gives back */
+    cw_build_flatten(b, "flat");
+    cw_build_linear(b, "hidden", 12);
+    cw_build_activation(b, "act2", NULL);
+    cw_build_cut(b, 2, NULL);
+    finish(b);
+}
+
 typedef struct gradient_case {
     cwi_model_family family;
     const char *activation;
@@ -176,13 +207,15 @@ static void check_direction(cw_part *part, float *at, const float *gradient, siz
                  worst);
 }
 
-static void check_case(const gradient_case *c, int64_t channels, int64_t side, size_t n)
+static void check_narrow(const gradient_case *c, const char *bottleneck, int64_t channels, int64_t side, size_t n)
 {
     enum { CLASSES = 3 };
     cw_error err;
     cw_model *model;
-    cw_model_options o = {
-        .sample = {.ndim = 3, .dim = {channels, side, side + 1}}, .classes = CLASSES, .activation = c->activation};
+    cw_model_options o = {.sample = {.ndim = 3, .dim = {channels, side, side + 1}},
+                          .classes = CLASSES,
+                          .activation = c->activation,
+                          .bottleneck = bottleneck};
     assert_ok_err(cwi_model_build(&c->family, &o, &model, &err), err);
     cw_part *part;
     cw_part_options po = {.max_batch = n, .seed = 3, .threads = 2, .input_grad = true};
@@ -215,6 +248,11 @@ static void check_case(const gradient_case *c, int64_t channels, int64_t side, s
     cwi_free(w);
     cwi_free(g);
     cwi_free(labels);
+}
+
+static void check_case(const gradient_case *c, int64_t channels, int64_t side, size_t n)
+{
+    check_narrow(c, NULL, channels, side, n);
 }
 
 static void test_gradients(void **state)
@@ -253,8 +291,136 @@ static void test_gradients(void **state)
     check_case(&(gradient_case){{{.name = "batchnorm-vectors"}, build_batchnorm_of_vectors}, "relu"}, 1, 5, 31);
 }
 
+/* ---- bottlenecks ---- */
+
+static void test_gradients_of_bottlenecks(void **state)
+{
+    (void)state;
+    static const gradient_case smooth = {{{.name = "bottleneck"}, build_with_cuts}, "tanh"},
+                               kinked = {{{.name = "bottleneck"}, build_with_cuts}, "relu"};
+    check_case(&(gradient_case){{{.name = "resize"}, build_resize}, "tanh"}, 2, 5, 4);
+    check_narrow(&smooth, "3@1", 1, 6, 12);
+    check_narrow(&kinked, "5:3/2@shallow", 2, 6, 12);
+    check_narrow(&smooth, "5@2", 1, 6, 24);
+}
+
+static cw_status open_narrow(const char *bottleneck, bool freeze, cw_model **model, cw_error *err)
+{
+    const cwi_model_family family = {{.name = "narrow"}, build_with_cuts};
+    const cw_model_options o = {
+        .sample = {.ndim = 3, .dim = {1, 7, 9}}, .classes = 3, .bottleneck = bottleneck, .freeze = freeze};
+    return cwi_model_build(&family, &o, model, err);
+}
+
+static void test_bottleneck_shapes(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_cut cut;
+    cw_model *model, *plain;
+    assert_ok_err(open_narrow(NULL, false, &plain, &err), err);
+    assert_ok_err(open_narrow("4:3/2@1", false, &model, &err), err);
+    assert_int_equal(cw_model_layer_count(model), cw_model_layer_count(plain) + 7);
+    assert_ok_err(cw_model_cut(model, "shallow", &cut, &err), err);
+    assert_true(cut.smashed.dim[0] == 4 && cut.smashed.dim[1] == 4 && cut.smashed.dim[2] == 5);
+    assert_true(cut.behind_relu && cut.non_negative);
+    assert_string_equal(cw_model_layer(model, cut.layer - 1).name, "bottleneck.encode_relu");
+    assert_string_equal(cw_model_layer(model, cut.layer).kind, "resize");
+    assert_ok_err(cw_model_cut(model, "2", &cut, &err), err); /* it stays behind its own layer */
+    assert_string_equal(cw_model_layer(model, cut.layer - 1).name, "act2");
+    cw_model_close(&model);
+    assert_ok_err(open_narrow("4@2", false, &model, &err), err);
+    assert_ok_err(cw_model_cut(model, "2", &cut, &err), err);
+    assert_true(cut.smashed.ndim == 1 && cut.smashed.dim[0] == 4);
+    cw_model_close(&model);
+    cw_model_close(&plain);
+    static const char *const bad[] = {"4",   "@1",  "0@1", "4:2@1", "4:3/5@1",  "4:17@1",  "4:@1", "4:3/@1",
+                                      "x@1", "4@3", "4@",  "-4@1",  "4:3/2x@1", "99999@1", " 4@1", "4@stem"};
+    for (size_t i = 0; i < CWI_COUNT(bad); i++) {
+        assert_status(open_narrow(bad[i], false, &model, &err), CW_ERR_SPEC);
+        assert_null(model);
+    }
+    assert_status(open_narrow(NULL, true, &model, &err), CW_ERR_SPEC);
+}
+
+/* Trained alone: all other weights and statistics stay, to the bit; what it gives depends on it. */
+static void test_frozen(void **state)
+{
+    enum { N = 16, STEPS = 30 };
+    (void)state;
+    cw_error err;
+    cw_model *model;
+    cw_part *part;
+    cw_optimizer *optimizer;
+    assert_ok_err(open_narrow("4:3/2@1", true, &model, &err), err);
+    const cw_part_options po = {.max_batch = N, .seed = 3, .threads = 2};
+    assert_ok_err(cw_part_create(model, 0, cw_model_layer_count(model), &po, &part, &err), err);
+    const cw_optimizer_options oo = {.momentum = 0.9f, .weight_decay = 0.01f};
+    assert_ok_err(cw_optimizer_create(part, &oo, &optimizer, &err), err);
+    float *x = fixture_noise(N * 63, 5), y[2][N * 3];
+    int32_t *labels = fixture_labels(N, 3, 6);
+    cw_named_tensor *before, *after;
+    size_t count;
+    double first = 0, last = 0;
+    assert_ok_err(cw_part_state_export(part, &before, &count, &err), err);
+    assert_ok_err(cw_part_forward(part, CW_EVAL, x, N, y[0], &err), err);
+    for (int i = 0; i < STEPS; i++) {
+        last = loss_at(part, x, labels, N);
+        first = i ? first : last;
+        assert_ok_err(cw_part_backward(part, NULL, NULL, &err), err);
+        assert_ok(cw_optimizer_step(optimizer, 0.1f));
+    }
+    assert_true(last < 0.7 * first);
+    assert_ok_err(cw_part_state_export(part, &after, &count, &err), err);
+    for (size_t i = 0; i < count; i++) {
+        size_t floats;
+        assert_ok(cw_shape_count(&before[i].tensor.shape, &floats));
+        const bool same = memcmp(before[i].tensor.data, after[i].tensor.data, floats * sizeof(float)) == 0;
+        if (same == (strncmp(before[i].name, "bottleneck.", 11) == 0))
+            fail_msg("%s has %s", before[i].name, same ? "not learned" : "changed");
+    }
+    assert_ok_err(cw_part_forward(part, CW_EVAL, x, N, y[1], &err), err);
+    assert_memory_not_equal(y[0], y[1], sizeof y[0]);
+    cw_named_tensors_free(before, count);
+    cw_named_tensors_free(after, count);
+    cw_optimizer_destroy(&optimizer);
+    cw_part_destroy(&part);
+    cw_model_close(&model);
+    cwi_free(x);
+    cwi_free(labels);
+}
+
+/* Weights of the network without it, to begin with. */
+static void test_weights_of_the_plain_network(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_model *model, *plain;
+    cw_part *part, *from;
+    cw_tensor_set set = {0};
+    bool kept;
+    const cw_part_options po = {.max_batch = 1, .seed = 9, .threads = 1};
+    assert_ok_err(open_narrow(NULL, false, &plain, &err), err);
+    assert_ok_err(open_narrow("4@1", false, &model, &err), err);
+    assert_ok_err(cw_part_create(plain, 0, cw_model_layer_count(plain), &po, &from, &err), err);
+    assert_ok_err(cw_part_create(model, 0, cw_model_layer_count(model), &po, &part, &err), err);
+    assert_ok_err(cw_part_state_export(from, &set.items, &set.count, &err), err);
+    assert_ok_err(cw_part_weights_import(part, &set, &kept, &err), err);
+    assert_false(kept);
+    assert_status(cw_part_state_import(part, &set, &err), CW_ERR_NOT_FOUND); /* no beginning, but the same again */
+    assert_non_null(strstr(err.message, "bottleneck.encode.weight"));
+    cw_named_tensors_free(set.items, set.count);
+    cw_part_destroy(&part);
+    cw_part_destroy(&from);
+    cw_model_close(&model);
+    cw_model_close(&plain);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients),
+                                       cmocka_unit_test(test_gradients_of_bottlenecks),
+                                       cmocka_unit_test(test_bottleneck_shapes), cmocka_unit_test(test_frozen),
+                                       cmocka_unit_test(test_weights_of_the_plain_network)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -171,7 +171,7 @@ void actor_greet(actor *a)
     actor_send(a, (cw_msg){.type = CW_MSG_HELLO,
                            .version_min = CW_WIRE_VERSION_MIN,
                            .version_max = CW_WIRE_VERSION_MAX,
-                           .token = 99});
+                           .token = (uint64_t)(uintptr_t)a}); /* another for each actor */
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
 }

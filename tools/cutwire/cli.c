@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "cli_config.h"
 #include "cli_man.h"
 
 /* ---- errors ---- */
@@ -257,6 +258,67 @@ static int take_option(const cli_command *c, int argc, char **argv, int *i)
     return set_value(c, t.option, value);
 }
 
+/* ---- --config FILE ---- */
+
+static int set_flag(const cli_command *c, const cli_option *o, const char *value)
+{
+    static const char *const words[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(value, words[i]) == 0) {
+            *(bool *)o->value = i % 2;
+            return CLI_GO_ON;
+        }
+    }
+    return cli_fail(CLI_USAGE, "%s: %s: '%s' is neither true nor false", c->name, o->name, value);
+}
+
+/* A configuration's key that is a flag. */
+static const char *flag_text(const cw_config_option *key, const char *value)
+{
+    if (key->metavar)
+        return value;
+    if (!strcmp(value, "true") || !strcmp(value, "yes") || !strcmp(value, "on"))
+        return "1";
+    return !strcmp(value, "false") || !strcmp(value, "no") || !strcmp(value, "off") ? "0" : value;
+}
+
+static int set_from_file(void *ctx, const char *where, const char *name, const char *value)
+{
+    cli_command here = *(const cli_command *)ctx;
+    target t;
+    if (strcmp(name, "config") == 0)
+        return cli_fail(CLI_USAGE, "%s: a configuration file names no other one", where);
+    if (!find_target(&here, name, &t)) {
+        names known = {.count = 0};
+        cli_each_option(&here, add_name, &known);
+        const char *near = cli_nearest(name, known.name, known.count);
+        return near ? cli_fail(CLI_USAGE, "%s: no option %s: did you mean %s?", where, name, near)
+                    : cli_fail(CLI_USAGE, "%s: no option %s: `cutwire %s --help` lists them", where, name, here.name);
+    }
+    here.name = where; /* in messages */
+    if (t.key)
+        return set_key(&here, t.key, flag_text(t.key, value));
+    return t.option->type == CLI_FLAG ? set_flag(&here, t.option, value) : set_value(&here, t.option, value);
+}
+
+/* What --config names; NULL: nothing, or help is wanted, or what is wrong with it the parser will say. */
+static const char *config_file_of(const cli_command *c, int argc, char **argv)
+{
+    const char *file = NULL;
+    target t;
+    if (!find_target(c, "config", &t) || !t.option)
+        return NULL;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return NULL;
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            file = argv[i] + 9;
+        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc && !is_option(c, argv[i + 1]))
+            file = argv[i + 1];
+    }
+    return file && *file ? file : NULL;
+}
+
 static int take_argument(const cli_command *c, const char *text, const char **args, int *count)
 {
     if (*count >= c->max_args)
@@ -276,9 +338,12 @@ int cli_parse(const cli_command *c, int argc, char **argv, const char **args, in
         cli_man_command(c);
         return CLI_OK;
     }
+    const char *file = config_file_of(c, argc, argv);
+    int code = file ? cli_config_read(c->name, file, set_from_file, (void *)(uintptr_t)c) : CLI_GO_ON;
+    if (code != CLI_GO_ON)
+        return code;
     for (int i = 1; i < argc; i++) {
         const char *text = argv[i];
-        int code = CLI_GO_ON;
         if (!only_args && (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0)) {
             print_help(c);
             return CLI_OK;

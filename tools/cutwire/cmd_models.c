@@ -179,10 +179,77 @@ static int cmd_export(int argc, char **argv)
     return export_sides(run, cut, head, tail, json);
 }
 
+/* ---- profile ---- */
+
+typedef struct profile_options {
+    const char *run, *cut, *uplink, *data_dir;
+    int samples, threads;
+    bool json;
+} profile_options;
+
+static int learn_profile(const profile_options *o)
+{
+    const cw_network_options options = {.cut = o->cut, .threads = o->threads};
+    cw_network *network;
+    cw_error err = {0};
+    double alone = 0, with = 0;
+    size_t size = 0;
+    cw_status status = cw_network_open(o->run, &options, &network, &err);
+    if (status == CW_OK)
+        status = cw_network_learn_profile(network, o->uplink, (size_t)o->samples, o->data_dir, &alone, &with, &err);
+    int code = CLI_OK;
+    const cw_network_info *info = status == CW_OK ? cw_network_get_info(network) : NULL;
+    if (info)
+        (void)cw_profile_bytes(info->profile, &size);
+    if (!info)
+        code = cli_fail_error("models profile", status, &err);
+    else if (o->json)
+        code =
+            cli_print_json(json_pack("{s:s,s:i,s:I,s:f,s:f}", "model", info->model, "cut", info->cut, "profile_bytes",
+                                     (json_int_t)size, "bytes_per_sample", with, "bytes_per_sample_without", alone));
+    else
+        printf("%s cut at %d: a profile of %zu bytes, sent once in a session; other training samples take %.1f bytes "
+               "with it, %.1f without\n",
+               info->model, info->cut, size, with, alone);
+    cw_network_close(&network);
+    return code;
+}
+
+static int cmd_profile(int argc, char **argv)
+{
+    profile_options o = {.samples = 256};
+    const cli_option table[] = {
+        {"run", "DIR", "the trained run's folder, which keeps the profile", CLI_STRING, &o.run},
+        {"cut", "N", "of which cut's maps: a number or an alias [the run's]", CLI_STRING, &o.cut},
+        {"uplink", "SPEC", "the ec codec that it is for [the run's]", CLI_STRING, &o.uplink},
+        {"samples", "N", "training samples to learn from [256]", CLI_INT, &o.samples},
+        {"data-dir", "DIR", "where the data set lies [the usual places]", CLI_STRING, &o.data_dir},
+        {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o.threads},
+        {"json", NULL, "print one JSON object as the last line", CLI_FLAG, &o.json},
+    };
+    const cli_command command = {
+        .name = "models profile",
+        .args = "",
+        .summary = "Learns what the maps at a cut have in common, so that single samples need not carry it. Servers "
+                   "send it to each client once.",
+        .examples = "  cutwire models profile --run runs/mine --cut medium --uplink ec:err=0.15\n",
+        .options = table,
+        .option_count = sizeof table / sizeof table[0],
+    };
+    int code = cli_parse(&command, argc, argv, NULL, NULL);
+    if (code != CLI_GO_ON)
+        return code;
+    if (!o.run || o.samples < 2)
+        return cli_fail(CLI_USAGE, "models profile: %s", o.run ? "--samples: give 2 or more" : "--run DIR is missing");
+    return learn_profile(&o);
+}
+
 int cmd_models(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "export") == 0)
         return cmd_export(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "profile") == 0)
+        return cmd_profile(argc - 1, argv + 1);
     cli_model m = {.classes = -1};
     bool json = false;
     const cli_option table[] = {
@@ -193,7 +260,8 @@ int cmd_models(int argc, char **argv)
         .name = "models",
         .args = "[NAME]",
         .summary = "The networks known; of one: layers, shapes, parameters, operations, and at each cut what crosses "
-                   "it.\n`cutwire models export` writes the two sides of a trained run as files.\n" CLI_MODEL_ASSUMED,
+                   "it.\n`cutwire models export` writes the two sides of a trained run as files, `cutwire models "
+                   "profile` what its maps have in common.\n" CLI_MODEL_ASSUMED,
         .examples = "  cutwire models\n  cutwire models vgg19\n  cutwire models textcnn\n"
                     "  cutwire models resnet34 --sample 3x224x224 --classes 1000\n"
                     "  cutwire models mlp --sample 1x28x28 --classes 10 --activation gelu\n",

@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "report_page.h"
 
 typedef struct run_row {
     const char *folder;
@@ -140,12 +141,26 @@ static int print_rows_json(const run_row *rows, int count)
     return cli_print_json(json_pack("{s:o}", "runs", runs));
 }
 
-static int show(const char *const *folders, run_row *rows, int count, bool json)
+static int write_page(const char *path, const run_row *rows, int count)
+{
+    json_t *runs = json_array();
+    int code = CLI_GO_ON;
+    for (int i = 0; i < count && code == CLI_GO_ON; i++)
+        code = report_page_add(runs, rows[i].folder, rows[i].config);
+    if (code == CLI_GO_ON)
+        code = report_page_write(path, runs);
+    json_decref(runs);
+    return code;
+}
+
+static int show(const char *const *folders, run_row *rows, int count, bool json, const char *html)
 {
     int shown = 0, code = CLI_FAILURE;
     for (int i = 0; i < count; i++)
         shown += read_row(folders[i], &rows[shown]);
-    if (shown > 0 && json)
+    if (shown > 0 && html && (code = write_page(html, rows, shown)) != CLI_GO_ON)
+        ; /* it has said why */
+    else if (shown > 0 && json)
         code = print_rows_json(rows, shown);
     else if (shown > 0) {
         print_table(rows, shown);
@@ -159,14 +174,20 @@ static int show(const char *const *folders, run_row *rows, int count, bool json)
 int cmd_report(int argc, char **argv)
 {
     bool json = false;
-    const cli_option options[] = {{"json", NULL, "print one JSON object", CLI_FLAG, &json}};
+    const char *html = NULL;
+    const cli_option options[] = {
+        {"html", "FILE", "write a page with curves, bytes and a table, too: one file that needs nothing else",
+         CLI_STRING, &html},
+        {"json", NULL, "print one JSON object", CLI_FLAG, &json},
+    };
     const cli_command command = {
         .name = "report",
         .args = "DIR...",
         .summary = "Shows finished runs side by side: accuracy, loss, bytes at the socket, time. Others are left out.",
-        .examples = "  cutwire report runs/*\n",
+        .examples = "  cutwire report runs/*\n"
+                    "  cutwire report --html report.html runs/a runs/b\n",
         .options = options,
-        .option_count = 1,
+        .option_count = sizeof options / sizeof options[0],
         .min_args = 1,
         .max_args = argc,
     };
@@ -176,7 +197,7 @@ int cmd_report(int argc, char **argv)
     if (!folders || !rows)
         cli_fail(code, "report: out of memory");
     else if ((code = cli_parse(&command, argc, argv, folders, &count)) == CLI_GO_ON)
-        code = show(folders, rows, count, json);
+        code = show(folders, rows, count, json, html);
     free(rows);
     free(folders);
     return code;

@@ -3,8 +3,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cli_config.h"
 #include "cli_keys.h"
+#include "cli_log.h"
 #include "commands.h"
+#include "live.h"
 
 static const char examples[] =
     "  cutwire serve --run runs/mine --listen tcp://127.0.0.1:5556\n"
@@ -20,15 +23,18 @@ typedef struct serve_options {
     int max_batch, max_clients, credit, max_queue, threads;
     double max_wait, timeout; /* milliseconds; seconds */
     bool plaintext, json, quiet;
+    const char *file;
+    cli_log log;
+    live_options http;
+    live_page *page;
 } serve_options;
 
 static void on_event(void *ctx, const cw_event *event)
 {
-    if (event->kind != CW_EVENT_LOG || ((const serve_options *)ctx)->quiet)
-        return;
-    fputs("serve: ", stderr);
-    cli_put_clean(stderr, event->text);
-    fputc('\n', stderr);
+    const serve_options *o = ctx;
+    live_event(o->page, event);
+    if (!o->quiet)
+        cli_log_event(&o->log, "serve: ", event);
 }
 
 static void make_room(int clients)
@@ -78,15 +84,28 @@ static cw_status answer(const serve_options *o, cw_network *network, cw_transpor
     cw_status status = cw_answerer_create(&options, transport, &answerer, err);
     if (status != CW_OK)
         return status;
-    fprintf(stderr, "answering on %s: %s cut at %d, for %d clients\n", cw_transport_endpoint(transport), info->model,
-            info->cut, o->max_clients);
+    cli_log_say(&o->log, CW_LOG_INFO, "listening", "answering on %s: %s cut at %d, for %d clients",
+                cw_transport_endpoint(transport), info->model, info->cut, o->max_clients);
     status = cw_answer_clients(answerer, cli_stop(), err);
     *stats = cw_answerer_get_stats(answerer);
     cw_answerer_destroy(&answerer);
     return status;
 }
 
-static int serve(const serve_options *o, const cli_keyring *keys)
+static int fail(const serve_options *o, cw_status status, const cw_error *err)
+{
+    cli_log_failure(&o->log, status, err);
+    return cli_fail_error("serve", status, err);
+}
+
+static int open_page(serve_options *o, const cw_network_info *info)
+{
+    json_t *about =
+        json_pack("{s:s,s:s,s:o}", "model", info->model, "mode", "inference", "cut", json_sprintf("%d", info->cut));
+    return live_start(&o->page, &o->http, &o->log, o->run, about);
+}
+
+static int serve(serve_options *o, const cli_keyring *keys)
 {
     const cw_net_options net = {.allow_plaintext = o->plaintext,
                                 .max_frame = 256u << 20,
@@ -101,11 +120,13 @@ static int serve(const serve_options *o, const cli_keyring *keys)
     cw_status status = cw_network_open(o->run, &options, &network, &err);
     if (status == CW_OK)
         status = cw_net_listen(o->listen, &net, &transport, &err);
-    if (status == CW_OK)
+    int code = status == CW_OK ? open_page(o, cw_network_get_info(network)) : CLI_GO_ON;
+    if (status == CW_OK && code == CLI_GO_ON)
         status = answer(o, network, transport, &stats, &err);
     cw_transport_close(&transport, 2000);
-    const int code =
-        status == CW_OK ? print_stats(o, cw_network_get_info(network), &stats) : cli_fail_error("serve", status, &err);
+    live_stop(&o->page, status == CW_OK);
+    if (code == CLI_GO_ON)
+        code = status == CW_OK ? print_stats(o, cw_network_get_info(network), &stats) : fail(o, status, &err);
     cw_network_close(&network);
     return code;
 }
@@ -122,7 +143,7 @@ static int check(serve_options *o)
         return cli_fail(CLI_USAGE, "serve: --max-clients: %d is not from 1 to 65536", o->max_clients);
     if (o->credit < 1 || o->credit > 256)
         return cli_fail(CLI_USAGE, "serve: --credit: %d is not from 1 to 256", o->credit);
-    return CLI_GO_ON;
+    return cli_log_open(&o->log, "serve");
 }
 
 static int parse(serve_options *o, int argc, char **argv)
@@ -146,6 +167,9 @@ static int parse(serve_options *o, int argc, char **argv)
         {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o->threads},
         {"json", NULL, "print the totals as one JSON object", CLI_FLAG, &o->json},
         {"quiet", NULL, "do not say who comes and goes", CLI_FLAG, &o->quiet},
+        CLI_CONFIG_OPTION(&o->file),
+        CLI_LOG_OPTIONS(&o->log),
+        LIVE_OPTIONS(&o->http),
     };
     const cli_command command = {
         .name = "serve",
@@ -163,8 +187,12 @@ static int parse(serve_options *o, int argc, char **argv)
 
 int cmd_serve(int argc, char **argv)
 {
-    serve_options o = {
-        .listen = "tcp://127.0.0.1:5556", .max_batch = 64, .max_clients = 64, .credit = 8, .timeout = 60};
+    serve_options o = {.listen = "tcp://127.0.0.1:5556",
+                       .max_batch = 64,
+                       .max_clients = 64,
+                       .credit = 8,
+                       .timeout = 60,
+                       .log = {CLI_LOG_DEFAULTS}};
     cli_keyring keys;
     int code = parse(&o, argc, argv);
     if (code == CLI_GO_ON)

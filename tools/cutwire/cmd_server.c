@@ -28,7 +28,7 @@ static void make_room(int clients)
 
 /* Closes the keys when they are no longer needed. */
 static cw_status listen_and_serve(const cw_config *config, const char *listen, cli_keyring *keys, const cw_hooks *hooks,
-                                  cw_result *result, cw_error *err)
+                                  const cli_log *log, cw_result *result, cw_error *err)
 {
     const int clients = (int)cw_config_integer(config, "clients");
     const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
@@ -41,7 +41,8 @@ static cw_status listen_and_serve(const cw_config *config, const char *listen, c
     cli_keys_close(keys);
     if (status != CW_OK)
         return status;
-    fprintf(stderr, "listening on %s for %d clients\n", cw_transport_endpoint(transport), clients);
+    cli_log_say(log, CW_LOG_INFO, "listening", "listening on %s for %d clients", cw_transport_endpoint(transport),
+                clients);
     status = cw_serve(config, transport, hooks, result, err);
     cw_transport_close(&transport, 2000);
     return status;
@@ -50,15 +51,14 @@ static cw_status listen_and_serve(const cw_config *config, const char *listen, c
 static int run_server(cw_config *config, int argc, char **argv)
 {
     const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL;
-    bool json = false, quiet = false;
+    train_telling how = TRAIN_TELLING;
     const cli_option options[] = {
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5555]; port * takes a free one", CLI_STRING,
          &listen},
         {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &key},
         {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &client_keys},
         TRAIN_PRESET_OPTION(&preset),
-        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
-        {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
+        TRAIN_TELLING_OPTIONS(&how),
     };
     const cli_command command = {
         .name = "server",
@@ -74,6 +74,8 @@ static int run_server(cw_config *config, int argc, char **argv)
     int code = train_parse(&command, &preset, argc, argv);
     if (code == CLI_GO_ON)
         code = train_take_mode(&command, true, &(bool){false});
+    if (code == CLI_GO_ON)
+        code = cli_log_open(&how.log, "server");
     if (code != CLI_GO_ON)
         return code;
     cli_keyring keys;
@@ -81,14 +83,17 @@ static int run_server(cw_config *config, int argc, char **argv)
     if (code != CLI_GO_ON)
         return code;
     train_output out;
-    cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    cw_hooks hooks;
     cw_result result = {0};
     cw_error err = {0};
-    const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &result, &err);
-    if (status != CW_OK) {
-        cli_progress_clear(&out.progress);
-        return cli_fail_error("server", status, &err);
+    code = train_output_open(&out, &how, "", config, &hooks);
+    if (code != CLI_GO_ON) {
+        cli_keys_close(&keys);
+        return code;
     }
+    const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &how.log, &result, &err);
+    if (status != CW_OK)
+        return train_output_failure(&out, status, &err);
     return train_output_finish(&out, config, "server", &result);
 }
 

@@ -57,18 +57,43 @@ static cw_status train_processes(const cw_config *config, const cw_hooks *hooks,
     return status;
 }
 
+typedef struct train_way {
+    const char *mode;
+    cw_status (*train)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
+} train_way;
+
+static const train_way unsplit = {"unsplit", cw_train_unsplit}, in_process = {"split", cw_train_inproc},
+                       in_processes = {"processes", train_processes};
+
+static int train(cw_config *config, const train_way *way, const train_telling *how)
+{
+    train_output out;
+    cw_result result = {0};
+    cw_error err = {0};
+    if (way == &in_processes)
+        share_processors(config);
+    cw_hooks hooks;
+    const int code = train_output_open(&out, how, "", config, &hooks);
+    if (code != CLI_GO_ON)
+        return code;
+    const cw_status status = way->train(config, &hooks, &result, &err);
+    if (status != CW_OK)
+        return train_output_failure(&out, status, &err);
+    return train_output_finish(&out, config, way->mode, &result);
+}
+
 static int run_train(cw_config *config, int argc, char **argv)
 {
     const char *preset = NULL;
-    bool local = false, split = false, processes = false, json = false, quiet = false;
+    train_telling how = TRAIN_TELLING;
+    bool local = false, split = false, processes = false;
     const cli_option options[] = {
         {"local", NULL, "train unsplit: the baseline", CLI_FLAG, &local},
         {"split", NULL, "train split, all roles in this process (the default; with --resume: as the run was)", CLI_FLAG,
          &split},
         {"processes", NULL, "train split over TCP, every client in its own process", CLI_FLAG, &processes},
         TRAIN_PRESET_OPTION(&preset),
-        {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
-        {"quiet", NULL, "no progress, no line per epoch", CLI_FLAG, &quiet},
+        TRAIN_TELLING_OPTIONS(&how),
     };
     const cli_command command = {
         .name = "train",
@@ -86,23 +111,11 @@ static int run_train(cw_config *config, int argc, char **argv)
     if (local + split + processes > 1 && !(split && processes && !local))
         return cli_fail(CLI_USAGE, "train: --local, --split and --processes exclude each other: choose one");
     code = train_take_mode(&command, split || processes, &local);
+    if (code == CLI_GO_ON)
+        code = cli_log_open(&how.log, "train");
     if (code != CLI_GO_ON)
         return code;
-    const char *mode = local ? "unsplit" : processes ? "processes" : "split";
-    if (processes)
-        share_processors(config);
-    train_output out;
-    cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
-    cw_result result = {0};
-    cw_error err = {0};
-    cw_status status = (local       ? cw_train_unsplit
-                        : processes ? train_processes
-                                    : cw_train_inproc)(config, &hooks, &result, &err);
-    if (status != CW_OK) {
-        cli_progress_clear(&out.progress);
-        return cli_fail_error("train", status, &err);
-    }
-    return train_output_finish(&out, config, mode, &result);
+    return train(config, local ? &unsplit : processes ? &in_processes : &in_process, &how);
 }
 
 int cmd_train(int argc, char **argv)

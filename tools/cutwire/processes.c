@@ -31,10 +31,10 @@ static void run_client(const cw_config *config, const char *endpoint, pid_t pare
         dir = colon + 1;
     /* clang-format off */
     char *argv[] = {"cutwire", "client", "--connect", (char *)(uintptr_t)endpoint, "--threads", threads,
-                    "--loader-threads", loaders, "--timeout", timeout, "--join-timeout", join_timeout, "--quiet",
-                    NULL, NULL, NULL, NULL};
+                    "--loader-threads", loaders, "--timeout", timeout, "--join-timeout", join_timeout, "--reconnect",
+                    "0", "--quiet", NULL, NULL, NULL, NULL};
     /* clang-format on */
-    size_t count = 13;
+    size_t count = 15;
     if (cw_config_integer(config, "own-data"))
         argv[count++] = "--own-data";
     if (*dir) {

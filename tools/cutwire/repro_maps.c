@@ -88,7 +88,12 @@ int repro_net_prepare(const char *name, cw_config *config, const repro_keys *key
                       bool quiet, repro_net *net)
 {
     train_output out;
-    const cw_hooks hooks = train_output_hooks(&out, json, quiet, "");
+    train_telling how = TRAIN_TELLING;
+    how.json = json;
+    how.quiet = quiet;
+    (void)cli_log_open(&how.log, "repro");
+    cw_hooks hooks;
+    (void)train_output_open(&out, &how, "", NULL, &hooks);
     cw_error err = {.message = ""};
     cw_status status = open_net(config, keys, run, &hooks, net, &err);
     cli_progress_clear(&out.progress);

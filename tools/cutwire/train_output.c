@@ -24,12 +24,17 @@ static void on_event(void *ctx, const cw_event *e)
 {
     train_output *out = ctx;
     char label[64], note[64];
+    live_event(out->page, e);
+    if (out->log->structured) {
+        cli_log_event(out->log, "", e);
+        return;
+    }
     switch (e->kind) {
+    case CW_EVENT_STATUS:
+        return;
     case CW_EVENT_LOG:
         cli_progress_clear(&out->progress);
-        fputs(out->prefix, stderr);
-        cli_put_clean(stderr, e->text);
-        fputc('\n', stderr);
+        cli_log_event(out->log, out->prefix, e);
         return;
     case CW_EVENT_STEP:
     case CW_EVENT_EVAL:
@@ -42,20 +47,44 @@ static void on_event(void *ctx, const cw_event *e)
         return;
     case CW_EVENT_EPOCH:
         cli_progress_clear(&out->progress);
-        if (!out->quiet)
+        if (!out->quiet && out->log->level <= CW_LOG_INFO)
             print_epoch(e, out->prefix);
         return;
     }
 }
 
-cw_hooks train_output_hooks(train_output *out, bool json, bool quiet, const char *prefix)
+int train_output_failure(train_output *out, cw_status status, const cw_error *err)
 {
-    out->json = json;
-    out->quiet = quiet;
+    cli_progress_clear(&out->progress);
+    live_stop(&out->page, false);
+    cli_log_failure(out->log, status, err);
+    return cli_fail_error(out->log->role, status, err);
+}
+
+static int open_page(train_output *out, const live_options *http, const cw_config *config)
+{
+    char *text = NULL;
+    cw_error err;
+    if (config && cw_config_to_json(config, false, &text, &err) != CW_OK)
+        return cli_fail_error(out->log->role, err.status, &err);
+    json_t *about = text ? json_loads(text, 0, NULL) : NULL;
+    cw_bytes_free((uint8_t *)text);
+    const char *name = config ? cw_config_string(config, "out") : "";
+    return live_start(&out->page, http, out->log, name, about);
+}
+
+int train_output_open(train_output *out, const train_telling *how, const char *prefix, const cw_config *config,
+                      cw_hooks *hooks)
+{
+    out->json = how->json;
+    out->quiet = how->quiet;
     out->prefix = prefix;
-    cli_progress_start(&out->progress, quiet);
+    out->log = &how->log;
+    cli_progress_start(&out->progress, how->quiet || how->log.structured || how->log.level > CW_LOG_INFO);
+    out->page = NULL;
     cli_catch_signals();
-    return (cw_hooks){.ctx = out, .event = on_event, .stop = cli_stop()};
+    *hooks = (cw_hooks){.ctx = out, .event = on_event, .stop = cli_stop()};
+    return open_page(out, &how->http, config);
 }
 
 static double ratio(uint64_t raw, uint64_t sent)
@@ -115,6 +144,7 @@ static void print_summary(const cw_config *c, const char *mode, const cw_result 
 int train_output_finish(train_output *out, const cw_config *config, const char *mode, const cw_result *result)
 {
     cli_progress_clear(&out->progress);
+    live_stop(&out->page, true);
     if (result->stopped)
         fprintf(stderr, "stopped after %d of %d epochs; what was reached is saved\n", result->epochs_done,
                 (int)cw_config_integer(config, "epochs"));

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import threading
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -18,6 +19,18 @@ _SMALL = 4096  # bytes of a payload that decodes without being looked at before
 _C = _lib.load("cutwire-codec")
 _VOID, _BYTES = ffi.typeof("void *"), ffi.typeof("uint8_t *")
 _NONE = ffi.cast(_BYTES, 0)
+_serials = itertools.count(1)
+
+
+def _not_here(*arguments: Any) -> None:
+    """In the place of _fast's functions, where that was not built or Python is older than 3.11."""
+
+
+try:
+    # After _C: it finds that library loaded.
+    from ._fast import decode as _fast_decode, encode as _fast_encode
+except ImportError:
+    _fast_decode = _fast_encode = _not_here
 
 
 class Traits(NamedTuple):
@@ -210,6 +223,8 @@ class Codec:
         if status:
             raise _lib.failure(status, err)
         self._codec = ffi.gc(out[0], functools.partial(_destroy, _C.cw_codec_destroy))
+        # For _fast: an address may come again, a number does not.
+        self._address, self._serial = int(ffi.cast("uintptr_t", out[0])), next(_serials)
 
     @property
     def spec(self) -> str:
@@ -240,6 +255,11 @@ class Codec:
         CW_ERR_TOO_SMALL (out), CW_ERR_INVALID (a layout that the tensor cannot have, too many dimensions, or a profile
         beside round=stochastic), CW_ERR_MISMATCH (a profile of tensors of another shape).
         """
+        if support is None and profile is None:
+            array = _tensors.as_array(x)
+            found = _fast_encode(self._address, self._serial, array, out, seed, threads, evaluate)
+            if found is not None:
+                return found
         view = _tensors.of(x)
         flags = None if support is None else _tensors.flags(support, view.count, "support")
         call = _calls.take()
@@ -441,6 +461,9 @@ def decode(blob: Any, out: Optional[Any] = None, *, threads: int = 1, support: A
     Raises TypeError, and Error with code and offset: those of inspect(), CW_ERR_CHECKSUM, CW_ERR_MISMATCH (shape, dtype,
     no support where it takes one, no profile or another one than it names), CW_ERR_NO_MEMORY.
     """
+    if out is not None and support is None and sent is None and profile is None:
+        if _fast_decode(blob, _tensors.as_array(out, write=True), threads) is not None:
+            return out
     return _decode(blob, out, threads, support, sent, profile, _empty)
 
 

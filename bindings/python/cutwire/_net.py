@@ -32,7 +32,9 @@ void cw_transport_close(cw_transport **t, int linger_ms);
 const char *cw_transport_endpoint(const cw_transport *t);
 typedef struct { uint64_t peer; const uint8_t *bytes; size_t size; void *owner; } cw_frame;
 cw_status cw_transport_recv(cw_transport *t, int timeout_ms, cw_frame *out, cw_error *err);
-typedef struct { uint64_t frames_sent, frames_received, bytes_sent, bytes_received; } cw_net_stats;
+typedef struct {
+    uint64_t frames_sent, frames_received, bytes_sent, bytes_received, extra_sent, extra_received, resumed;
+} cw_net_stats;
 cw_net_stats cw_transport_stats(const cw_transport *t);
 cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err);
 cw_status cw_net_read_keys_of(const char *path, int kind, cw_key **keys, size_t *count, cw_error *err);
@@ -53,6 +55,9 @@ typedef struct {
     size_t step, steps;
     double loss;
     const cw_epoch_report *report;
+    int level;
+    const char *name;
+    const void *origin, *server, *answerer;
 } cw_event;
 typedef struct { void *ctx; void (*event)(void *ctx, const cw_event *event); volatile int *stop; } cw_hooks;
 
@@ -142,7 +147,7 @@ ERR_PROTOCOL, ERR_TIMEOUT, ERR_CANCELLED, ERR_BACKEND = 15, 16, 18, 20  # cw_sta
 F16, U8, I32, I64 = 3, 4, 5, 6  # cw_dtype
 TRAIN, EVAL = 0, 1  # cw_mode, and cw_split
 WEIGHT, GRADIENT, BUFFER, STATE, FIXED = range(5)  # cw_half_kind
-LOG, STEP, EVALUATED, EPOCH = range(4)  # cw_event_kind
+LOG, STEP, EVALUATED, EPOCH, STATUS = range(5)  # cw_event_kind
 SECRET, PUBLIC = 1, 2  # cw_key_kind
 
 ffi = _lib.ffi
@@ -226,18 +231,27 @@ class Keys:
         return self.c if self.count else ffi.NULL
 
 
+class NetOptions:
+    """A cw_net_options, `c`, with its keys."""
+
+    def __init__(self, *, secret_key: Any = None, server_key: Any = None, client_keys: Any = None,
+                 allow_plaintext: bool = False) -> None:
+        secret, server, clients = Keys(SECRET, secret_key), Keys(PUBLIC, server_key), Keys(PUBLIC, client_keys)
+        self._keys = (secret, server, clients)
+        self.c = ffi.new("cw_net_options *", {
+            "allow_plaintext": allow_plaintext, "secret_key": secret.first, "server_key": server.first,
+            "client_keys": clients.first, "client_key_count": clients.count})
+
+
 class Transport:
     """One end of the network; closed by close()."""
 
-    def __init__(self, endpoint: str, listen: bool, *, secret_key: Any = None, server_key: Any = None,
-                 client_keys: Any = None, allow_plaintext: bool = False) -> None:
-        secret, server, clients = Keys(SECRET, secret_key), Keys(PUBLIC, server_key), Keys(PUBLIC, client_keys)
-        options = ffi.new("cw_net_options *", {
-            "allow_plaintext": allow_plaintext, "secret_key": secret.first, "server_key": server.first,
-            "client_keys": clients.first, "client_key_count": clients.count})
+    def __init__(self, endpoint: str, listen: bool, **options: Any) -> None:
+        """options: of NetOptions"""
         self._box, err = ffi.new("cw_transport **"), ffi.new("cw_error *")
         opened = lib().cw_net_listen if listen else lib().cw_net_connect
-        check(opened(endpoint.encode(), options, self._box, err), err)
+        net = NetOptions(**options)
+        check(opened(endpoint.encode(), net.c, self._box, err), err)
         self._frame, self._err = ffi.new("cw_frame *"), err
 
     @property

@@ -28,6 +28,18 @@ def is_torch(x: Any) -> bool:
     return torch is not None and isinstance(x, getattr(torch, "Tensor", ()))
 
 
+def as_array(x: Any, write: bool = False) -> Any:
+    """What _fast may take: x itself, or a numpy array on the memory of a torch tensor. None for other things."""
+    if x.__class__ is numpy.ndarray:
+        return x
+    if not is_torch(x) or (write and x.requires_grad):
+        return None
+    try:
+        return x.detach().numpy()
+    except (TypeError, RuntimeError):  # another dtype or device, or sparse
+        return None
+
+
 def _refuse(x: Any, dtype: Any) -> TypeError:
     hint = "; cast it with .float()" if is_torch(x) else "; cast it with .astype(numpy.float32)"
     return TypeError(f"{_WANTED}, not {type(x).__name__} of {dtype}{hint if 'float64' in str(dtype) else ''}")

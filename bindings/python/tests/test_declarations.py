@@ -10,7 +10,7 @@ import pytest
 from cutwire import _lib
 
 HEADERS = pathlib.Path(__file__).resolve().parents[3] / "include"
-MODULES = ("cutwire._net",)  # that add declarations of their own
+MODULES = ("cutwire._net", "cutwire._infer")  # that add declarations of their own
 
 
 def asserts(name, kind):

@@ -324,6 +324,64 @@ def test_targets_arrive_as_they_are(given, dtype):
     assert seen[0].dtype == dtype and torch.equal(seen[0], given.to(dtype))
 
 
+def test_targets_of_several_tensors():
+    """Classes and boxes, by two losses; with one client the plain loop to the bit."""
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classes, self.boxes = nn.Linear(8, 4), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.classes(x), self.boxes(x)
+
+    def loss_fn(output, target):
+        classes, boxes = output
+        assert target["class"].dtype == torch.int64 and target["extra"][1] is None
+        return F.cross_entropy(classes, target["class"]) + F.mse_loss(boxes, target["box"]) + target["extra"][0].mean()
+
+    torch.manual_seed(1)
+    first, last = nn.Sequential(nn.Linear(6, 8), nn.ReLU()), Two()
+    data = [(torch.rand(n, 6), {"class": torch.randint(0, 4, (n,)), "box": torch.rand(n, 2), "extra": (torch.rand(n), None)})
+            for n in (5, 5, 3)]
+    head, tail = copy.deepcopy(first), copy.deepcopy(last)
+    both = nn.Sequential(first, last)
+    losses = plain_loop(both, sgd(both), loss_fn, data, 2)
+    metric = lambda output, target: (output[0].argmax(1) == target["class"]).sum()
+    server = cwt.Server(tail, sgd(tail), loss_fn, epochs=2, metric=metric, **PLAIN)
+    history = good(run(server, [(cwt.Client(head, sgd(head), server.endpoint), data, data)]))
+    assert [h["train_loss"] for h in history] == losses and 0 <= history[-1]["test_accuracy"] <= 1
+    same(last.state_dict(), tail.state_dict())
+
+
+def test_bytes_that_look_packed_arrive_as_they_are():
+    from cutwire.torch._targets import MAGIC
+
+    row = list(MAGIC + bytes(8))
+    for dtype in (torch.uint8, torch.int64):
+        test_targets_arrive_as_they_are(torch.tensor([row, row], dtype=dtype), dtype)
+
+
+def test_reduce_on_plateau_follows_the_test_loss():
+    model, data = network(), batches()
+    head, tail = cwt.split(model, after="3")
+    ot, oh = sgd(tail), sgd(head)
+    plateau = lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=10.0)
+    server = cwt.Server(tail, ot, F.cross_entropy, epochs=4, scheduler=plateau(ot), eval_every=2, **PLAIN)
+    client = cwt.Client(head, oh, server.endpoint, follow_lr=True)
+    history = good(run(server, [(client, data, batches(2))]))
+    # Tested after epochs 2 and 4 alone; nothing is better by ten times.
+    assert [h["lr"] for h in history] == pytest.approx([0.05, 0.05, 0.025, 0.025])
+    assert ot.param_groups[0]["lr"] == pytest.approx(0.0125)
+    server = cwt.Server(tail, ot, F.cross_entropy, epochs=3, scheduler=plateau(ot), scheduler_metric="train_loss", **PLAIN)
+    history = good(run(server, [(cwt.Client(head, oh, server.endpoint, follow_lr=True), data)]))
+    assert [h["lr"] for h in history] == pytest.approx([0.0125, 0.00625, 0.003125])
+    assert oh.param_groups[0]["lr"] == pytest.approx(0.003125)
+    with pytest.raises(TypeError, match="give it to the server"):
+        cwt.Client(head, oh, server.endpoint, scheduler=plateau(oh))
+    with pytest.raises(ValueError, match="scheduler_metric"):
+        cwt.Server(tail, ot, F.cross_entropy, scheduler=plateau(ot), scheduler_metric="accuracy")
+
+
 def test_codecs_compress_and_training_learns():
     model = network()
     head, tail = cwt.split(model, after="2")
@@ -406,8 +464,8 @@ def test_what_is_none_of_these_is_refused_at_once():
         cwt.Server(module, torch.optim.LBFGS(module.parameters()), F.cross_entropy)
     with pytest.raises(TypeError, match="float64"):
         cwt.Client(nn.Linear(2, 2).double(), sgd(module), "tcp://127.0.0.1:1")
-    with pytest.raises(TypeError, match="metric"):
-        cwt.Server(module, sgd(module), F.cross_entropy,
+    with pytest.raises(ValueError, match="once an epoch"):
+        cwt.Server(module, sgd(module), F.cross_entropy, scheduler_every="step",
                    scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau(sgd(module)))
     with pytest.raises(ValueError, match="epoch"):
         cwt.Server(module, sgd(module), F.cross_entropy, scheduler_every="day")
@@ -664,6 +722,65 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path):
     assert set(saved) == set(whole.state_dict())
     for name, value in saved.items():
         assert numpy.array_equal(value, whole.state_dict()[name].numpy()), name
+
+
+class Noisy(nn.Module):
+    """Draws from torch's random numbers while it trains, and also where it should not matter: in evaluations."""
+
+    def forward(self, x):
+        return F.dropout(x, 0.5) if self.training else x + 0 * torch.rand(1)
+
+
+@pytest.mark.parametrize("where", ["head", "tail"])
+@pytest.mark.parametrize("steps", [0, 2], ids=["after an epoch", "within an epoch"])
+def test_random_numbers_go_on_too(where, steps, tmp_path):
+    """Dropout on one side, which shares its random numbers with the other here; and a loader that shuffles."""
+    def loader(data):
+        x, y = torch.cat([b[0] for b in data]), torch.cat([b[1] for b in data])
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 8, shuffle=where == "head")
+
+    def train(epochs, stop=0, **more):
+        head, tail = nn.Sequential(nn.Flatten(), nn.Linear(144, 8)), nn.Sequential(nn.ReLU(), nn.Linear(8, 4))
+        (head if where == "head" else tail).append(Noisy())
+        calls = []
+
+        def loss_fn(output, target):
+            calls.append(1)
+            if len(calls) == stop:
+                raise Fault("stopped")
+            return F.cross_entropy(output, target)
+
+        server = cwt.Server(tail, sgd(tail), loss_fn, epochs=epochs, config={"checkpoint-steps": steps}, **PLAIN, **more)
+        client = cwt.Client(head, sgd(head), server.endpoint)
+        losses, threads = [], [Thread(lambda: client.fit(loader(batches()), loader(batches(2))))]
+        try:
+            losses = [h["train_loss"] for h in server.fit()]
+        except Fault:
+            assert stop
+        threads[0].join(60)
+        return losses, {**head.state_dict(), **{f"tail.{k}": v for k, v in tail.state_dict().items()}}
+
+    torch.manual_seed(3)
+    losses, whole = train(3, out=tmp_path / "whole")
+    torch.manual_seed(3)
+    # An epoch has 7 steps, and its evaluation 7 batches.
+    part = train(3, stop=14 + 6, out=tmp_path / "part")[0] if steps else train(1, out=tmp_path / "part")[0]
+    torch.manual_seed(4)
+    rest, model = train(3, resume=tmp_path / "part")
+    assert (part + rest)[-2:] == losses[1:]
+    same(whole, model)
+
+
+def test_clients_beside_others_draw_their_own():
+    """One state for all would make them draw the same."""
+    head = nn.Sequential(nn.Flatten(), nn.Linear(144, 4))
+    tail = nn.Linear(4, 4)
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, clients=2, **PLAIN)
+    clients = [cwt.Client(copy.deepcopy(head), sgd(head), server.endpoint) for _ in range(2)]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    good(run(server, [(c, batches()) for c in clients]))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_one_that_joins_later_gets_everything():

@@ -52,6 +52,12 @@ def test_client_and_server(tmp_path):
     assert accuracies(said)[1] > 40, said
 
 
+def test_remote(tmp_path):
+    folder = data("/usr/share/datasets/fashion-mnist", CACHE / "fashion-mnist")
+    said = run("remote.py", "--data", folder, "--limit", 2000, "--ask", 100, cwd=tmp_path)
+    assert said.startswith("100 answers by small, ") and accuracies(said)[0] > 40, said
+
+
 def test_transformer(tmp_path):
     folder = data(CACHE / "ag-news", CACHE / "ag-news-10k")
     said = run("transformer.py", "--data", folder, "--limit", 256, "--epochs", 1, cwd=tmp_path)

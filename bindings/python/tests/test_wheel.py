@@ -12,7 +12,9 @@ import importlib.metadata, numpy, pathlib, cutwire
 assert pathlib.Path(cutwire.__file__).is_relative_to({prefix!r}), cutwire.__file__
 x = numpy.random.rand(4, 8, 8, 8).astype("f4")
 assert numpy.linalg.norm(cutwire.decode(cutwire.Codec("ec:err=0.1").encode(x)) - x) < 0.11 * numpy.linalg.norm(x)
-from cutwire import _lib
+import os
+from cutwire import _codec, _lib
+assert os.environ.get("CUTWIRE_FAST") != "1" or _codec._fast_encode is not _codec._not_here
 _lib.load("cutwire")
 assert importlib.metadata.version("cutwire") == cutwire.__version__
 names = [e.value for e in importlib.metadata.entry_points(group="numcodecs.codecs") if e.name == "cutwire"]

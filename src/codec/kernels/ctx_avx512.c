@@ -197,16 +197,21 @@ static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *ro
     }
 }
 
-static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
+static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                   uint8_t *contexts)
 {
     tables t;
     load_tables(c->model, &t);
     const __m512i weight = _mm512_loadu_si512(m->left);
     states v = {_mm512_loadu_si512(c->state), _mm512_loadu_si512(c->state + 16)};
     __m512i left = _mm512_setzero_si512();
-    for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES)
-        if (!decode_position(c, &t, &v, coded_lanes(c, x), context_of(acc, weight, left), row, &left))
+    for (size_t x = 0; x < width; x++, acc += CWI_LANES, row += CWI_LANES) {
+        const __m512i context = context_of(acc, weight, left);
+        if (contexts)
+            _mm256_storeu_si256((__m256i *)(void *)(contexts + x * CWI_LANES), _mm512_cvtepi16_epi8(context));
+        if (!decode_position(c, &t, &v, coded_lanes(c, x), context, row, &left))
             return false;
+    }
     _mm512_storeu_si512(c->state, v.low);
     _mm512_storeu_si512(c->state + 16, v.high);
     return true;

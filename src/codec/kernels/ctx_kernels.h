@@ -89,11 +89,13 @@ typedef struct cwi_ctx_kernels {
     /* `contexts` and `symbols` are [positions][CWI_LANES]. */
     void (*encode)(cwi_ctx_lanes *l, const uint8_t *contexts, const uint8_t *symbols, size_t positions);
     /* Fills a row [width][CWI_LANES], whose acc are given. Bytes of unused lanes are set to 0. False when more bits
-     * are wanted than there are. */
-    bool (*decode)(cwi_ctx_lanes *l, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width);
-    /* n elements each of CWI_LANES planes, `stride` bytes apart, to [n][CWI_LANES], and back. */
-    void (*to_lanes)(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes);
-    void (*from_lanes)(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes);
+     * are wanted than there are. `contexts`, where not NULL, are those of the used lanes; others may be overwritten. */
+    bool (*decode)(cwi_ctx_lanes *l, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                   uint8_t *contexts);
+    /* n elements each of `count` planes, `stride` bytes apart, to [n][CWI_LANES], zeros in other lanes; and back. count
+     * is CWI_LANES or half of that. */
+    void (*to_lanes)(const uint8_t *planes, size_t stride, size_t count, size_t n, uint8_t *lanes);
+    void (*from_lanes)(const uint8_t *lanes, size_t stride, size_t count, size_t n, uint8_t *planes);
     /* out[r] = sum of a[i] * rows[r * stride + i] for i < n, r < count; |a[i]| <= 127, rows of symbols; n <= 2^20 and a
      * multiple of CWI_CTX_PAD. */
     void (*products)(const int8_t *a, const uint8_t *rows, size_t stride, size_t count, size_t n, int32_t *out);

@@ -94,11 +94,11 @@ static void mix(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t rows, size_t
 
 #endif
 
-/* Of one position. */
-CWI_INLINE void contexts_at(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *left, uint8_t *out)
+/* Of one position, for a multiple of 16 lanes. */
+CWI_INLINE void contexts_at(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *left, unsigned lanes, uint8_t *out)
 {
     const mixed_words zero = {0}, most = zero + (CWI_CONTEXTS - 1);
-    for (unsigned l = 0; l < CWI_LANES; l += MIXED) {
+    for (unsigned l = 0; l < lanes; l += MIXED) {
         mixed_words c = (words_at(acc + l) + words_at(m->left + l) * symbols_at(left + l)) >> CWI_CTX_SHIFT;
         const mixed_words above = c > most;
         c = (c & ~above) | (most & above);
@@ -112,7 +112,7 @@ static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *ro
 {
     for (size_t y = 0; y < rows; y++, row += width * CWI_LANES)
         for (size_t x = 0; x < width; x++, acc += CWI_LANES, out += CWI_LANES)
-            contexts_at(m, acc, x ? row + (x - 1) * CWI_LANES : cwi_nothing, out);
+            contexts_at(m, acc, x ? row + (x - 1) * CWI_LANES : cwi_nothing, CWI_LANES, out);
 }
 
 #endif

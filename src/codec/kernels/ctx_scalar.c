@@ -49,29 +49,32 @@ static bool decode_position(cwi_ctx_lanes *c, const uint8_t *contexts, const uin
     return true;
 }
 
-static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
+static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                   uint8_t *contexts)
 {
     const uint8_t *left = cwi_nothing;
-    uint8_t found[CWI_LANES];
+    uint8_t own[CWI_LANES];
     memset(row, 0, width * CWI_LANES);
     for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {
-        contexts_at(m, acc, left, found);
+        uint8_t *found = contexts ? contexts + x * CWI_LANES : own;
+        contexts_at(m, acc, left, CWI_LANES, found);
         if (!decode_position(c, found, c->support ? c->support + x * CWI_LANES : NULL, row))
             return false;
     }
     return true;
 }
 
-static void to_lanes(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes)
+static void to_lanes(const uint8_t *planes, size_t stride, size_t count, size_t n, uint8_t *lanes)
 {
-    for (unsigned l = 0; l < CWI_LANES; l++, planes += stride)
+    memset(lanes, 0, n * CWI_LANES);
+    for (unsigned l = 0; l < count; l++, planes += stride)
         for (size_t i = 0; i < n; i++)
             lanes[i * CWI_LANES + l] = planes[i];
 }
 
-static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes)
+static void from_lanes(const uint8_t *lanes, size_t stride, size_t count, size_t n, uint8_t *planes)
 {
-    for (unsigned l = 0; l < CWI_LANES; l++, planes += stride)
+    for (unsigned l = 0; l < count; l++, planes += stride)
         for (size_t i = 0; i < n; i++)
             planes[i] = lanes[i * CWI_LANES + l];
 }

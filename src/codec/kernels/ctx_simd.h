@@ -23,6 +23,7 @@
 enum {
     VECTORS = CWI_LANES / CTX_WIDTH,
     QUADS = CTX_WIDTH / 4,
+    CTX_FEW = 4,                  /* lanes that are coded one by one */
     CTX_LAST = 2 * CWI_LANES + 8, /* no more bytes are read at once for a position */
 };
 
@@ -146,7 +147,9 @@ CWI_INLINE void look_up(const cwi_ctx_model *m, const uint8_t *contexts, const u
         part[l] = certain;
 }
 
-static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
+/* Of the first so many vectors of lanes, which hold all that are used. */
+CWI_INLINE void encode_vectors(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions,
+                               unsigned vectors)
 {
     const cwi_ctx_model *m = c->model;
     uint32_t part[CWI_LANES];
@@ -157,11 +160,11 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *sym
         const size_t at = i * CWI_LANES;
         if (c->support)
             look_up(m, contexts + at, symbols + at, c->used, c->support + at, part);
-        else if (c->used == CWI_LANES)
-            look_up(m, contexts + at, symbols + at, CWI_LANES, NULL, part);
+        else if (c->used == vectors * CTX_WIDTH)
+            look_up(m, contexts + at, symbols + at, vectors * CTX_WIDTH, NULL, part);
         else
             look_up(m, contexts + at, symbols + at, c->used, NULL, part);
-        for (unsigned v = VECTORS; v-- > 0;) {
+        for (unsigned v = vectors; v-- > 0;) {
             v_u32 p;
             memcpy(&p, part + v * CTX_WIDTH, sizeof p);
             const v_u32 f = p >> 16, full = (v_u32)((v_i32)(state[v] >> (32 - CWI_CTX_BITS)) >= (v_i32)f);
@@ -171,6 +174,43 @@ static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *sym
     }
     memcpy(c->state, state, sizeof state);
     c->put = put;
+}
+
+/* Of so few lanes that most of a vector would be empty: one by one. */
+static void encode_few(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
+{
+    const cwi_ctx_model *m = c->model;
+    const unsigned used = c->used;
+    uint32_t state[CTX_FEW];
+    uint8_t *put = c->put;
+    memcpy(state, c->state, sizeof state);
+    for (size_t i = positions; i-- > 0;)
+        for (unsigned l = used; l-- > 0;) {
+            const size_t at = i * CWI_LANES + l;
+            if (c->support && !c->support[at])
+                continue;
+            const uint32_t part = m->part[contexts[at]][symbols[at]], f = part >> 16;
+            uint32_t x = state[l];
+            const bool full = x >> (32 - CWI_CTX_BITS) >= f;
+            put[-1] = (uint8_t)(x >> 8); /* overwritten where it is not wanted */
+            put[-2] = (uint8_t)x;
+            put -= 2 * full;
+            x = full ? x >> 16 : x;
+            const uint32_t q = x / f;
+            state[l] = (q << CWI_CTX_BITS) + (x - q * f) + (part & (CWI_CTX_WHOLE - 1));
+        }
+    memcpy(c->state, state, sizeof state);
+    c->put = put;
+}
+
+static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
+{
+    if (c->used <= CTX_FEW)
+        encode_few(c, contexts, symbols, positions);
+    else if (c->used <= CWI_LANES / 2)
+        encode_vectors(c, contexts, symbols, positions, VECTORS / 2);
+    else
+        encode_vectors(c, contexts, symbols, positions, VECTORS);
 }
 
 /* ---- decoding ---- */
@@ -202,19 +242,19 @@ static const uint8_t *copy_last(const uint8_t *in, size_t left, uint8_t last[CTX
 }
 
 /* Lanes that are not used stay as they are, and get symbol 0. */
-CWI_INLINE bool decode_position(cwi_ctx_lanes *c, v_u32 state[VECTORS], const v_u32 used[VECTORS],
+CWI_INLINE bool decode_position(cwi_ctx_lanes *c, unsigned vectors, v_u32 state[VECTORS], const v_u32 used[VECTORS],
                                 const uint8_t *contexts, uint8_t *symbols)
 {
     uint8_t last[CTX_LAST];
     const size_t left = (size_t)(c->end - c->get);
     const uint8_t *from = left < CTX_LAST ? copy_last(c->get, left, last) : c->get, *at = from;
-    v_u32 symbol[VECTORS];
+    v_u32 symbol[VECTORS] = {{0}};
     uint32_t slots[CWI_LANES];
-    for (unsigned v = 0; v < VECTORS; v++) {
+    for (unsigned v = 0; v < vectors; v++) {
         const v_u32 slot = state[v] & (CWI_CTX_WHOLE - 1);
         memcpy(slots + v * CTX_WIDTH, &slot, sizeof slot);
     }
-    for (unsigned v = 0; v < VECTORS; v++) {
+    for (unsigned v = 0; v < vectors; v++) {
         const v_u32 slot = state[v] & (CWI_CTX_WHOLE - 1);
         const v_u32 part = find_parts(c->model, contexts + v * CTX_WIDTH, slots + v * CTX_WIDTH);
         const v_u32 next = (part >> 16) * (state[v] >> CWI_CTX_BITS) + slot - (part & (CWI_CTX_WHOLE - 1));
@@ -239,22 +279,71 @@ CWI_INLINE void find_used(unsigned used, const uint8_t *support, v_u32 out[VECTO
     memcpy(out, lanes, sizeof lanes);
 }
 
-static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width)
+CWI_INLINE bool decode_vectors(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                               uint8_t *contexts, unsigned vectors)
 {
     const uint8_t *left = cwi_nothing;
-    uint8_t found[CWI_LANES];
+    uint8_t own[CWI_LANES], *found = own;
     v_u32 state[VECTORS], used[VECTORS];
     find_used(c->used, NULL, used);
     memcpy(state, c->state, sizeof state);
     for (size_t x = 0; x < width; x++, left = row, row += CWI_LANES, acc += CWI_LANES) {
-        contexts_at(m, acc, left, found);
+        found = contexts ? contexts + x * CWI_LANES : own;
+        contexts_at(m, acc, left, vectors * CTX_WIDTH, found);
         if (c->support)
             find_used(c->used, c->support + x * CWI_LANES, used);
-        if (!decode_position(c, state, used, found, row))
+        if (!decode_position(c, vectors, state, used, found, row))
             return false;
     }
     memcpy(c->state, state, sizeof state);
     return true;
+}
+
+CWI_INLINE unsigned context_at(int acc)
+{
+    return (unsigned)CWI_MIN(CWI_MAX(acc >> CWI_CTX_SHIFT, 0), CWI_CONTEXTS - 1);
+}
+
+static bool decode_few(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                       uint8_t *contexts)
+{
+    const unsigned used = c->used;
+    uint32_t state[CTX_FEW];
+    uint8_t left[CTX_FEW] = {0};
+    const uint8_t *get = c->get;
+    memcpy(state, c->state, sizeof state);
+    memset(row, 0, width * CWI_LANES);
+    for (size_t x = 0, at = 0; x < width; x++, at += CWI_LANES)
+        for (unsigned l = 0; l < used; l++) {
+            const unsigned context = context_at(acc[at + l] + m->left[l] * left[l]);
+            left[l] = 0;
+            if (contexts)
+                contexts[at + l] = (uint8_t)context;
+            if (c->support && !c->support[at + l])
+                continue;
+            const uint32_t slot = state[l] % CWI_CTX_WHOLE, part = part_at(c->model, context, &slot);
+            state[l] = (part >> 16) * (state[l] >> CWI_CTX_BITS) + slot - (part & (CWI_CTX_WHOLE - 1));
+            row[at + l] = left[l] = part >> CWI_CTX_BITS & (CWI_SYMBOLS - 1);
+            if (state[l] >= CWI_CTX_LOW)
+                continue;
+            if (c->end - get < 2)
+                return false;
+            state[l] = state[l] << 16 | (uint32_t)cwi_get_le(get, 2);
+            get += 2;
+        }
+    memcpy(c->state, state, sizeof state);
+    c->get = get;
+    return true;
+}
+
+static bool decode(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
+                   uint8_t *contexts)
+{
+    if (c->used <= CTX_FEW)
+        return decode_few(c, m, acc, row, width, contexts);
+    if (c->used <= CWI_LANES / 2)
+        return decode_vectors(c, m, acc, row, width, contexts, VECTORS / 2);
+    return decode_vectors(c, m, acc, row, width, contexts, VECTORS);
 }
 
 /* ---- sums of products ---- */

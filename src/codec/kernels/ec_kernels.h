@@ -10,9 +10,10 @@
 #include "codec/bits.h"
 
 enum {
-    CWI_EC_EXACT = 8,      /* symbols below it stand for themselves */
-    CWI_EC_ESCAPE = 1024,  /* q from which on the element is sent as it is */
-    CWI_EC_ESCAPED = 15,   /* the symbol of those */
+    CWI_EC_EXACT = 8,     /* symbols below it stand for themselves */
+    CWI_EC_ESCAPE = 1024, /* q from which on the element is sent as it is */
+    CWI_EC_ESCAPED = 15,  /* the symbol of those */
+    CWI_EC_PLACES = 1 << 14,
     CWI_EC_LOG_OFFSET = 5, /* symbol - floor(log2 q) of the symbols between */
 };
 
@@ -46,6 +47,10 @@ typedef struct cwi_ec_kernels {
     void (*quantize)(const float *x, size_t n, const cwi_ec_quant *q, uint64_t first, uint8_t *symbols);
     /* Symbols about a zero: code of max(x, q->base / q->pre), q->top = 15 (kernels.h). */
     void (*quantize_about)(const float *x, size_t n, const struct cwi_quant *q, uint8_t *symbols);
+    /* Where within their steps finite elements lie, from their lower ends on, in 1/CWI_EC_PLACES; of tails, symbols 15
+     * and with a zero 0, as if they had symbols of their own. */
+    void (*places)(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
+                   uint16_t *out);
     /* Adds to *t; symbols are below 16, here and below. */
     void (*tally)(const uint8_t *symbols, size_t n, cwi_ec_tally *t);
     /* One bit for each symbol that has a sign. */

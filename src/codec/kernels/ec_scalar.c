@@ -43,6 +43,22 @@ static void quantize_about(const float *x, size_t n, const cwi_quant *q, uint8_t
     }
 }
 
+static void places(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
+                   uint16_t *out)
+{
+    const float beyond = CWI_EC_ESCAPE;
+    for (size_t i = 0; i < n; i++) {
+        const float scaled = x[i] * q->pre;
+        const float v = scaled * q->scale, off = v - (float)((int)symbols[i] - (int)zero); /* each rounded */
+        float place = off + 0.5f;
+        const float near = CWI_MAX(CWI_MIN(place, beyond), -beyond), part = near - (float)(int)near;
+        if (symbols[i] == CWI_SYMBOLS - 1 || (symbols[i] == 0 && zero > 0))
+            place = part < 0 ? part + 1 : part;
+        const float at = CWI_MAX(CWI_MIN(place, 1.0f), 0.0f) * CWI_EC_PLACES;
+        out[i] = (uint16_t)(int)at;
+    }
+}
+
 static bool has_sign(unsigned symbol)
 {
     return symbol != 0 && symbol != CWI_EC_ESCAPED;
@@ -139,6 +155,7 @@ void cwi_ec_scalar(cwi_kernels *k)
     k->ec = (cwi_ec_kernels){.energy = energy,
                              .quantize = quantize,
                              .quantize_about = quantize_about,
+                             .places = places,
                              .tally = tally,
                              .put_signs = put_signs,
                              .dequantize = dequantize,

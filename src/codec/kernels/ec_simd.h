@@ -2,6 +2,7 @@
  * planes_simd.h is, which comes before. Besides what that asks for:
  *
  *     v_codes v_symbols(x, &vq)                   ec's symbols of 64 floats
+ *     v_codes v_quantize_above(x, low, &vq)       v_quantize() of x, or low where that is larger
  *     v_codes v_symbols_noise(x, &vq, key, i)     the same with noise, as v_quantize_noise
  *     v_codes v_load_codes(p)                     64 bytes
  *     void v_store_codes(codes, p)
@@ -79,39 +80,74 @@ static void ec_quantize(const float *x, size_t n, const cwi_ec_quant *q, uint64_
     }
 }
 
-/* In GNU C's vectors: what no kernel of this width has. */
-typedef float floats4 __attribute__((vector_size(16)));
-typedef int32_t mask4 __attribute__((vector_size(16)));
-
-CWI_INLINE void no_less(const float *x, float low, float out[CWI_GROUP])
-{
-    const floats4 least = (floats4){0} + low;
-    for (int i = 0; i < CWI_GROUP; i += 4) {
-        floats4 v;
-        memcpy(&v, x + i, sizeof v);
-        const mask4 above = v > least;
-        v = (floats4)(((mask4)v & above) | ((mask4)least & ~above));
-        memcpy(out + i, &v, sizeof v);
-    }
-}
-
 static void ec_quantize_about(const float *x, size_t n, const cwi_quant *q, uint8_t *symbols)
 {
     const v_quant vq = v_quant_of(q);
     const float low = q->base / q->pre;
-    float group[CWI_GROUP];
     size_t i = 0;
-    for (; i + CWI_GROUP <= n; i += CWI_GROUP) {
-        no_less(x + i, low, group);
-        v_store_codes(v_quantize(group, &vq), symbols + i);
-    }
+    for (; i + CWI_GROUP <= n; i += CWI_GROUP)
+        v_store_codes(v_quantize_above(x + i, low, &vq), symbols + i);
     if (i < n) {
         float last[CWI_GROUP] = {0};
         uint8_t codes[CWI_GROUP];
         memcpy(last, x + i, (n - i) * sizeof *x);
-        no_less(last, low, group);
-        v_store_codes(v_quantize(group, &vq), codes);
+        v_store_codes(v_quantize_above(last, low, &vq), codes);
         memcpy(symbols + i, codes, n - i);
+    }
+}
+
+/* In GNU C's vectors, which compilers make of what the instruction set has. */
+typedef float floats8 __attribute__((vector_size(32)));
+typedef int32_t whole8 __attribute__((vector_size(32)));
+typedef uint8_t symbols8 __attribute__((vector_size(8)));
+typedef uint16_t words8 __attribute__((vector_size(16)));
+
+CWI_INLINE floats8 choose8(whole8 mask, floats8 yes, floats8 no)
+{
+    return (floats8)(((whole8)yes & mask) | ((whole8)no & ~mask));
+}
+
+/* Neither is NaN. */
+CWI_INLINE floats8 between8(floats8 v, float low, float high)
+{
+    const floats8 least = (floats8){0} + low, most = (floats8){0} + high;
+    v = choose8(v < least, least, v);
+    return choose8(v > most, most, v);
+}
+
+CWI_INLINE void places8(const float *x, const uint8_t *symbols, const cwi_ec_quant *q, unsigned zero, uint16_t *out)
+{
+    const floats8 none = {0};
+    floats8 v;
+    symbols8 s;
+    memcpy(&v, x, sizeof v);
+    memcpy(&s, symbols, sizeof s);
+    const whole8 symbol = __builtin_convertvector(s, whole8);
+    v = v * q->pre * q->scale;
+    const floats8 place = v - __builtin_convertvector(symbol - (int32_t)zero, floats8) + 0.5f;
+    const floats8 near = between8(place, -CWI_EC_ESCAPE, CWI_EC_ESCAPE);
+    const floats8 part = near - __builtin_convertvector(__builtin_convertvector(near, whole8), floats8);
+    const floats8 within = choose8(part < none, part + 1.0f, part);
+    const whole8 tail = (symbol == CWI_SYMBOLS - 1) | ((symbol == 0) & -(int32_t)(zero > 0));
+    const floats8 at = between8(choose8(tail, within, place), 0, 1) * (float)CWI_EC_PLACES;
+    const words8 w = __builtin_convertvector(__builtin_convertvector(at, whole8), words8);
+    memcpy(out, &w, sizeof w);
+}
+
+static void ec_places(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
+                      uint16_t *out)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        places8(x + i, symbols + i, q, zero, out + i);
+    if (i < n) {
+        float last[8] = {0};
+        uint8_t codes[8] = {0};
+        uint16_t places[8];
+        memcpy(last, x + i, (n - i) * sizeof *x);
+        memcpy(codes, symbols + i, n - i);
+        places8(last, codes, q, zero, places);
+        memcpy(out + i, places, (n - i) * sizeof *out);
     }
 }
 
@@ -250,6 +286,7 @@ static void ec_fill(cwi_kernels *k)
 {
     k->ec.quantize = ec_quantize;
     k->ec.quantize_about = ec_quantize_about;
+    k->ec.places = ec_places;
     k->ec.tally = ec_tally;
     k->ec.put_signs = ec_put_signs;
     k->ec.dequantize = ec_dequantize;

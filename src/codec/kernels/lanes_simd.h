@@ -60,60 +60,67 @@ CWI_INLINE void copy_few(uint8_t *to, const uint8_t *from, size_t n)
 }
 
 /* Fewer elements than a block is wide: by way of a block. */
-static __attribute__((noinline)) void few_to_lanes(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes)
+static __attribute__((noinline)) void few_to_lanes(const uint8_t *planes, size_t stride, size_t count, size_t n,
+                                                   uint8_t *lanes)
 {
-    uint8_t in[CWI_LANES * SIDE + SIDE], out[CWI_LANES * SIDE];
+    uint8_t in[CWI_LANES * SIDE + SIDE], out[CWI_LANES * SIDE] = {0};
     if (stride == n)
-        memcpy(in, planes, CWI_LANES * n);
+        memcpy(in, planes, count * n);
     else
-        for (size_t l = 0; l < CWI_LANES; l++)
+        for (size_t l = 0; l < count; l++)
             copy_few(in + l * n, planes + l * stride, n);
-    memset(in + CWI_LANES * n, 0, SIDE);
-    for (size_t half = 0; half < CWI_LANES; half += SIDE)
+    memset(in + count * n, 0, SIDE);
+    for (size_t half = 0; half < count; half += SIDE)
         transpose(in + half * n, n, out + half, CWI_LANES);
     memcpy(lanes, out, n * CWI_LANES);
 }
 
-static __attribute__((noinline)) void few_from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes)
+static __attribute__((noinline)) void few_from_lanes(const uint8_t *lanes, size_t stride, size_t count, size_t n,
+                                                     uint8_t *planes)
 {
     uint8_t in[CWI_LANES * SIDE] = {0}, block[SIDE * SIDE], out[CWI_LANES * SIDE + SIDE];
     memcpy(in, lanes, n * CWI_LANES);
-    for (size_t half = 0; half < CWI_LANES; half += SIDE) {
+    for (size_t half = 0; half < count; half += SIDE) {
         transpose(in + half, CWI_LANES, block, SIDE);
         for (size_t l = 0; l < SIDE; l++) /* the next one overwrites what is not wanted of each */
             memcpy(out + (half + l) * n, block + l * SIDE, SIDE);
     }
     if (stride == n)
-        memcpy(planes, out, CWI_LANES * n);
+        memcpy(planes, out, count * n);
     else
-        for (size_t l = 0; l < CWI_LANES; l++)
+        for (size_t l = 0; l < count; l++)
             copy_few(planes + l * stride, out + l * n, n);
 }
 
 /* The last block overlaps the one before where n is no multiple. */
-static void to_lanes(const uint8_t *planes, size_t stride, size_t n, uint8_t *lanes)
+static void to_lanes(const uint8_t *planes, size_t stride, size_t count, size_t n, uint8_t *lanes)
 {
     if (n < SIDE) {
-        few_to_lanes(planes, stride, n, lanes);
+        few_to_lanes(planes, stride, count, n, lanes);
         return;
     }
     for (size_t done = 0; done < n; done += SIDE) {
         const size_t at = CWI_MIN(done, n - SIDE);
-        transpose(planes + at, stride, lanes + at * CWI_LANES, CWI_LANES);
-        transpose(planes + SIDE * stride + at, stride, lanes + at * CWI_LANES + SIDE, CWI_LANES);
+        uint8_t *to = lanes + at * CWI_LANES;
+        transpose(planes + at, stride, to, CWI_LANES);
+        if (count == CWI_LANES)
+            transpose(planes + SIDE * stride + at, stride, to + SIDE, CWI_LANES);
+        for (size_t i = 0; count < CWI_LANES && i < SIDE; i++)
+            memset(to + i * CWI_LANES + SIDE, 0, SIDE);
     }
 }
 
-static void from_lanes(const uint8_t *lanes, size_t stride, size_t n, uint8_t *planes)
+static void from_lanes(const uint8_t *lanes, size_t stride, size_t count, size_t n, uint8_t *planes)
 {
     if (n < SIDE) {
-        few_from_lanes(lanes, stride, n, planes);
+        few_from_lanes(lanes, stride, count, n, planes);
         return;
     }
     for (size_t done = 0; done < n; done += SIDE) {
         const size_t at = CWI_MIN(done, n - SIDE);
         transpose(lanes + at * CWI_LANES, CWI_LANES, planes + at, stride);
-        transpose(lanes + at * CWI_LANES + SIDE, CWI_LANES, planes + SIDE * stride + at, stride);
+        if (count == CWI_LANES)
+            transpose(lanes + at * CWI_LANES + SIDE, CWI_LANES, planes + SIDE * stride + at, stride);
     }
 }
 

@@ -68,6 +68,19 @@ CWI_INLINE v_codes v_quantize(const float *x, const v_quant *q)
     return codes;
 }
 
+CWI_INLINE v_codes v_quantize_above(const float *x, float low, const v_quant *q)
+{
+    const __m256 least = _mm256_set1_ps(low);
+    v_codes codes;
+    for (int h = 0; h < 2; h++, x += 32) {
+        __m256i v[4];
+        for (int i = 0; i < 4; i++)
+            v[i] = code_of(scale(_mm256_max_ps(_mm256_loadu_ps(x + 8 * i), least), q), q->half, q);
+        codes.half[h] = pack_codes(v);
+    }
+    return codes;
+}
+
 /* cwi_noise_bits() of 8 elements. */
 CWI_INLINE __m256i noise_bits(__m256i h, __m256i after)
 {

@@ -55,6 +55,15 @@ CWI_INLINE v_codes v_quantize(const float *x, const v_quant *q)
     return pack_codes(v);
 }
 
+CWI_INLINE v_codes v_quantize_above(const float *x, float low, const v_quant *q)
+{
+    const __m512 least = _mm512_set1_ps(low);
+    __m512i v[4];
+    for (int i = 0; i < 4; i++)
+        v[i] = code_of(scale(_mm512_max_ps(_mm512_loadu_ps(x + 16 * i), least), q), q->half, q);
+    return pack_codes(v);
+}
+
 /* cwi_noise_bits() of 16 elements. */
 CWI_INLINE __m512i noise_bits(__m512i h, __m512i after)
 {

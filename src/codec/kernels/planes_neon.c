@@ -66,6 +66,21 @@ CWI_INLINE v_codes v_quantize(const float *x, const v_quant *q)
     return codes;
 }
 
+CWI_INLINE v_codes v_quantize_above(const float *x, float low, const v_quant *q)
+{
+    const float32x4_t least = vdupq_n_f32(low);
+    v_codes codes;
+    for (int part = 0; part < PARTS; part++, x += 16) {
+        uint32x4_t v[4];
+        for (int i = 0; i < 4; i++) {
+            const float32x4_t in = vld1q_f32(x + 4 * i);
+            v[i] = code_of(scale(vbslq_f32(vcgtq_f32(in, least), in, least), q), q->half, q);
+        }
+        codes.part[part] = pack_codes(v);
+    }
+    return codes;
+}
+
 /* cwi_noise_bits() of 4 elements. */
 CWI_INLINE uint32x4_t noise_bits(uint32x4_t h, uint32x4_t after)
 {

@@ -11,7 +11,8 @@ from ._cut import Cut, Stats, is_behind_relu
 from ._decode import decode
 from ._gradients import GradientCompression, compress_gradients
 from ._split import cut_points, split
+from .inference import Guesses, Remote, Service, fingerprint, serve
 from .network import Client, Server
 
-__all__ = ["Client", "Cut", "GradientCompression", "Server", "Stats", "compress_gradients", "cut_points", "decode", "is_behind_relu",
-           "keygen", "split"]
+__all__ = ["Client", "Cut", "GradientCompression", "Guesses", "Remote", "Server", "Service", "Stats", "compress_gradients",
+           "cut_points", "decode", "fingerprint", "is_behind_relu", "keygen", "serve", "split"]

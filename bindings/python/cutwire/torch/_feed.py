@@ -6,11 +6,11 @@ from typing import Any, Iterator, Optional, Tuple
 import torch
 
 from .. import _lib, _net
+from . import _targets
 from ._half import Head, c_tensor, fail
 
 ffi = _net.ffi
 
-_LABEL_END = 2**31 - 1
 _PAIR = "each batch has to be a pair (inputs, targets)"
 
 
@@ -64,37 +64,6 @@ def measure(loader: Any) -> Tuple[int, int]:
     return sum(sizes), sizes[0]
 
 
-def _narrow(t: torch.Tensor) -> Tuple[torch.Tensor, int]:
-    """Whole numbers in as few bytes as hold them, and the dtype that they stand for."""
-    meant = _net.U8 if t.dtype in (torch.uint8, torch.bool) else _net.I64 if t.dtype == torch.int64 else _net.I32
-    low, high = (int(t.min()), int(t.max())) if t.numel() else (0, 0)
-    if 0 <= low and high < 256:
-        return t.to(torch.uint8), meant
-    if -2**31 <= low and high < 2**31:
-        return t.to(torch.int32), meant
-    return t, meant
-
-
-def encode_targets(t: torch.Tensor) -> Tuple[torch.Tensor, int]:
-    """What is sent of a tensor that is no vector of labels, and the dtype that the loss gets."""
-    t = t.detach().cpu().contiguous()
-    if t.is_complex():
-        raise TypeError(f"targets of {t.dtype} cannot be sent")
-    if not t.is_floating_point():
-        return _narrow(t)
-    t = t.float() if t.dtype == torch.float64 else t
-    return t, {torch.float32: _lib.F32, torch.bfloat16: _lib.BF16, torch.float16: _net.F16}[t.dtype]
-
-
-def as_labels(t: torch.Tensor) -> Optional[torch.Tensor]:
-    """Classes by number, which travel in one, two or four bytes each; None for all else."""
-    if t.dim() != 1 or t.is_floating_point() or t.is_complex() or t.dtype == torch.bool or not t.numel():
-        return None
-    if int(t.min()) < 0 or int(t.max()) >= _LABEL_END:
-        return None
-    return t.detach().cpu().to(torch.int32).contiguous()
-
-
 class Feed:
     """One split of a client's data. The head takes its inputs from here; C gets the targets."""
 
@@ -114,6 +83,7 @@ class Feed:
         samples, batch = measure(self.loader)
         self.c.batch = batch if samples else 0
         self._any_targets, self._classes = bool(plan.any_targets), plan.classes
+        self.head.random.alone = plan.clients == 1
         return samples
 
     def seek(self, epoch: int, batch: int) -> None:
@@ -124,9 +94,10 @@ class Feed:
         sampler = getattr(self.loader, "sampler", None)
         if self.train and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)
-        self._batches = iter(self.loader)
-        for _ in range(batch):
-            next(self._batches, None)
+        with self.head.random.training(batch) if self.train else self.head.random.evaluation():
+            self._batches = iter(self.loader)
+            for _ in range(batch):
+                next(self._batches, None)
         self._at = (epoch, batch)
 
     def next(self, batch: Any) -> None:
@@ -139,12 +110,13 @@ class Feed:
         self.head.inputs, targets = _pair(item)
         batch.n, batch.x = samples_of(item), self._dummy
         if targets is not None:
-            self._put_targets(batch, torch.as_tensor(targets))
+            several = _targets.are_several(targets)
+            self._put_targets(batch, _targets.pack(targets, batch.n) if several else torch.as_tensor(targets), several)
 
-    def _put_targets(self, batch: Any, targets: torch.Tensor) -> None:
+    def _put_targets(self, batch: Any, targets: torch.Tensor, packed: bool) -> None:
         if targets.dim() < 1 or targets.shape[0] != batch.n:
             raise ValueError(f"targets of shape {tuple(targets.shape)} for {batch.n} samples: they are dimension 0")
-        labels = as_labels(targets)
+        labels = None if packed else _targets.as_labels(targets)
         if labels is not None:
             if int(labels.max()) >= self._classes:
                 raise ValueError(f"label {int(labels.max())}: this run has {self._classes} classes, from 0 on")
@@ -152,9 +124,11 @@ class Feed:
             batch.labels = ffi.cast("int32_t *", labels.data_ptr())
             return
         if not self._any_targets:
-            raise TypeError(f"targets of {targets.dtype} and shape {tuple(targets.shape)}: this server takes one label from "
-                            "0 on for each sample")
-        self._kept, batch.targets_as = encode_targets(targets)
+            what = "several tensors" if packed else f"{targets.dtype} and shape {tuple(targets.shape)}"
+            raise TypeError(f"targets of {what}: this server takes one label from 0 on for each sample")
+        self._kept, batch.targets_as = _targets.encode_tensor(targets)
+        if not packed and _targets.is_packed(self._kept):
+            self._kept, batch.targets_as = _targets.pack(targets, batch.n), _net.U8
         batch.targets = c_tensor(self._kept)
 
 

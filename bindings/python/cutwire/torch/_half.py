@@ -9,14 +9,10 @@ import numpy
 import torch
 
 from .. import _lib, _net
-from . import _state
+from . import _random, _state, _targets
+from ._targets import DTYPES as _DTYPES, OF_DTYPE as _OF_DTYPE, moved
 
 ffi = _net.ffi
-
-_DTYPES = {torch.float32: _lib.F32, torch.bfloat16: _lib.BF16, torch.float16: _net.F16, torch.uint8: _net.U8,
-           torch.int32: _net.I32, torch.int64: _net.I64}
-_OF_DTYPE = {number: dtype for dtype, number in _DTYPES.items()}
-
 
 class _Entry(NamedTuple):
     """A tensor of the module, and its copy in this machine's memory, which C reads and writes."""
@@ -74,19 +70,6 @@ def _floats(pointer: Any, count: int) -> torch.Tensor:
     return torch.frombuffer(ffi.buffer(pointer, count * 4), dtype=torch.float32)
 
 
-def moved(x: Any, device: torch.device) -> Any:
-    """Tensors of tuples, lists and dicts of any depth, on the device."""
-    if isinstance(x, torch.Tensor):
-        return x.to(device, non_blocking=True)
-    if isinstance(x, dict):
-        return {k: moved(v, device) for k, v in x.items()}
-    if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*(moved(v, device) for v in x))
-    if isinstance(x, (tuple, list)):
-        return type(x)(moved(v, device) for v in x)
-    return x
-
-
 def call(module: torch.nn.Module, inputs: Any) -> Any:
     """A tuple's or list's items are the arguments, a dict's the keyword arguments."""
     if isinstance(inputs, dict):
@@ -106,8 +89,9 @@ class Half:
                             f"{type(optimizer).__name__}")
         if every not in ("epoch", "step"):
             raise ValueError(f"scheduler_every: {every!r} is neither 'epoch' nor 'step'")
-        if scheduler is not None and isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            raise TypeError("ReduceLROnPlateau waits for a metric, which only the server has: give another schedule")
+        self.plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        if self.plateau and every == "step":
+            raise ValueError("ReduceLROnPlateau steps once an epoch: scheduler_every='epoch'")
         self.module, self.optimizer, self.scheduler, self.every = module, optimizer, scheduler, every
         self.follow_lr = follow_lr
         self.entries = _entries(module)
@@ -116,6 +100,7 @@ class Half:
         floats = {e.tensor.dtype for e in self.entries if e.tensor.is_floating_point()}
         self.dtype = floats.pop() if len(floats) == 1 else torch.float32  #: what the module computes in
         self.epochs = 0  #: that the schedule has seen
+        self.random: _random.Random = _random.Random(self.device)
         self.failure: Optional[BaseException] = None
         self._modes: List[Tuple[torch.nn.Module, bool]] = []
         self._box = ffi.new("cw_half **")
@@ -197,17 +182,22 @@ class Half:
     def rate(self, lr: float) -> float:
         return lr if self.follow_lr else float(self.optimizer.param_groups[0]["lr"])
 
-    def reach_epoch(self, epoch: int) -> None:
-        """So many epochs are over."""
+    def reach_epoch(self, epoch: int, measured: Optional[float] = None) -> None:
+        """So many epochs are over. measured: of the last one, for a schedule that waits for that; None: it waits on."""
         while self.epochs < epoch:
             self.epochs += 1
-            if self.scheduler is not None and self.every == "epoch":
+            if self.scheduler is None or self.every != "epoch":
+                continue
+            if not self.plateau:
                 self.scheduler.step()
+            elif measured is not None:
+                self.scheduler.step(measured)
 
     def list_state(self) -> Any:
         tensors, rest = _state.of_optimizer(self.optimizer)
         rest["scheduler"] = _state.of_scheduler(self.scheduler)
         rest["epochs"] = self.epochs
+        tensors.update(self.random.list())
         text = torch.frombuffer(bytearray(json.dumps(rest).encode()), dtype=torch.uint8)
         named = list(tensors.items()) + [("json", text)]
         names = [ffi.new("char[]", name.encode()) for name, _ in named]
@@ -221,6 +211,7 @@ class Half:
         if text is None:
             raise ValueError("the optimizer's state has no json: it is not of this package")
         rest = json.loads(bytes(text.to(torch.uint8).tolist()).decode())
+        self.random.take(items)
         _state.to_optimizer(self.optimizer, items, rest)
         _state.to_scheduler(self.scheduler, rest.get("scheduler"))
         self.epochs = int(rest.get("epochs", 0))
@@ -246,6 +237,15 @@ class Head(Half):
     inputs: Any = None
     z: Optional[torch.Tensor] = None
     sent: Optional[torch.Tensor] = None
+    random: _random.OfLoader
+
+    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, every: str,
+                 follow_lr: bool) -> None:
+        super().__init__(module, optimizer, scheduler, every, follow_lr)
+        if self.plateau:
+            raise TypeError("ReduceLROnPlateau waits for what only the server measures: give it to the server, and "
+                            "follow_lr=True here")
+        self.random = _random.OfLoader(self.device)
 
     def forward(self, c: Any, x: Any, y: Any) -> None:
         training = c.mode == _net.TRAIN
@@ -294,20 +294,23 @@ class Tail(Half):
         with torch.set_grad_enabled(training):
             self.out = self.module(z.to(self.dtype))
 
-    def _target(self, targets: Any, n: int) -> Optional[torch.Tensor]:
+    def _target(self, targets: Any, n: int) -> Any:
         if targets.labels:
             labels = torch.frombuffer(bytearray(ffi.buffer(targets.labels, 4 * n)), dtype=torch.int32)
             return labels.long().to(self.device)
         if not targets.tensor:
             return None
-        return tensor_of(targets.tensor).to(_OF_DTYPE[targets.tensor_as]).to(self.device)
+        given = tensor_of(targets.tensor)
+        if _targets.is_packed(given):
+            return moved(_targets.unpack(given), self.device)
+        return given.to(_OF_DTYPE[targets.tensor_as]).to(self.device)
 
-    def _correct(self, target: Optional[torch.Tensor]) -> int:
+    def _correct(self, target: Any) -> int:
         out = self.out
         if self.metric is not None:
             return int(self.metric(out, target))
-        if not isinstance(out, torch.Tensor) or target is None or out.dim() != 2 or target.dim() != 1 or \
-                target.is_floating_point():
+        if not isinstance(out, torch.Tensor) or not isinstance(target, torch.Tensor) or out.dim() != 2 or \
+                target.dim() != 1 or target.is_floating_point():
             return 0
         self.counted = True
         return int((out.argmax(1) == target).sum())

@@ -24,6 +24,8 @@ from ._half import Half, Head, Tail
 ffi = _net.ffi
 
 UPDATE = "ec:step=0.75,round=stochastic"
+#: what ReduceLROnPlateau may wait for
+MEASURED = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 Path = Union[str, os.PathLike]
 _TICK = 0.2  # seconds
 
@@ -31,8 +33,8 @@ _TICK = 0.2  # seconds
 class _Events:
     """What a run tells, as calls of `log` and a list of epochs."""
 
-    def __init__(self, log: Optional[Callable[[str], Any]], half: Half) -> None:
-        self.log, self.half = log, half
+    def __init__(self, log: Optional[Callable[[str], Any]], half: Half, metric: str = "test_loss") -> None:
+        self.log, self.half, self.metric = log, half, metric
         self.history: List[Dict[str, Any]] = []
         self.failure: Optional[BaseException] = None
         self._handle = ffi.new_handle(self)
@@ -45,9 +47,9 @@ class _Events:
             self.take_epoch(_net.report_of(event.report))
 
     def take_epoch(self, report: Dict[str, Any]) -> None:
-        self.half.reach_epoch(report["epoch"])
         if not getattr(self.half, "counted", True):
             report["train_accuracy"] = report["test_accuracy"] = None
+        self.half.reach_epoch(report["epoch"], report.get(self.metric))
         self.history.append(report)
 
 
@@ -74,8 +76,9 @@ class Server:
     tail            takes one tensor, what the clients' heads give, and gives loss_fn's input
     optimizer       any of torch that needs no closure, of tail's parameters
     loss_fn         loss_fn(output, target): the mean over the batch's samples, a tensor of one number. target: int64 of
-                    shape [n] where the loader gives whole numbers from 0 on of shape [n]; else what the loader gives,
-                    float64 as float32, narrower whole numbers than int32 as int32 (bool: uint8); None where it gives None
+                    shape [n] where the loader gives whole numbers from 0 on of shape [n]; else what the loader gives, a
+                    tensor or tuples, lists and dicts of them, float64 as float32, narrower whole numbers than int32 as
+                    int32 (bool: uint8); None where it gives None
     listen          endpoint; "*" for a free port
     clients         how many; training begins when all have joined
     epochs          passes over the clients' data
@@ -83,7 +86,9 @@ class Server:
     update          codec of the heads' gradients, to the server and averaged back
     mask_gradient   send no gradient where an activation came in as 0: right only for heads that end in a ReLU, which
                     clients check
-    scheduler       of torch, for this optimizer; scheduler_every: "epoch" or "step"
+    scheduler       of torch, for this optimizer; scheduler_every: "epoch" or "step". ReduceLROnPlateau gets
+                    scheduler_metric of each epoch that has it: "test_loss", "test_accuracy", "train_loss" or
+                    "train_accuracy". Clients follow it by follow_lr
     metric          metric(output, target): how many of the batch's samples are right; None: argmax of [n, classes]
                     against labels, and no accuracy for all else
     classes         labels at or above it are refused; None: any
@@ -106,13 +111,16 @@ class Server:
     def __init__(self, tail: torch.nn.Module, optimizer: torch.optim.Optimizer, loss_fn: Callable[..., torch.Tensor],
                  listen: str = "tcp://127.0.0.1:*", clients: int = 1, epochs: int = 1, up: str = UP, down: str = DOWN,
                  update: str = UPDATE, *, eval_up: Optional[str] = None, mask_gradient: Union[None, bool] = None,
-                 scheduler: Any = None, scheduler_every: str = "epoch", metric: Optional[Callable[..., Any]] = None,
-                 classes: Optional[int] = None, seed: int = 1, out: Optional[Path] = None,
+                 scheduler: Any = None, scheduler_every: str = "epoch", scheduler_metric: str = "test_loss",
+                 metric: Optional[Callable[..., Any]] = None, classes: Optional[int] = None, seed: int = 1,
+                 out: Optional[Path] = None,
                  resume: Optional[Path] = None, overwrite: bool = False, checkpoint_every: int = 1, eval_every: int = 1,
                  timeout: float = 120, join_timeout: float = 60, secret_key: Optional[Path] = None,
                  client_keys: Union[None, Path, Sequence[Path]] = None, allow_plaintext: bool = False,
                  threads: Optional[int] = None, config: Optional[Mapping[str, _net.Setting]] = None,
                  log: Optional[Callable[[str], Any]] = None) -> None:
+        if scheduler_metric not in MEASURED:
+            raise ValueError(f"scheduler_metric: {scheduler_metric!r} is none of {', '.join(MEASURED)}")
         self._half = Tail(tail, optimizer, scheduler, scheduler_every, loss_fn, metric, follow_lr=False)
         given = {key.replace("_", "-"): value for key, value in (config or {}).items()}
         self._own = given.get("model", "own") == "own"
@@ -132,7 +140,7 @@ class Server:
             settings["resume"] = os.fspath(resume)
         settings.update(given)
         self._config = _net.Config(settings)
-        self._events = _Events(log, self._half)
+        self._events = _Events(log, self._half, scheduler_metric)
         self._transport = _net.Transport(listen, True, secret_key=secret_key, client_keys=client_keys,
                                          allow_plaintext=allow_plaintext)
         self._endpoint = self._transport.endpoint
@@ -225,6 +233,8 @@ class Client:
     behind_relu   the head ends in a ReLU, and what follows that is 0 where it was 0: needed where the server masks
                   gradients
     timeout       seconds of silence after which the server is taken for dead; join_timeout: before it has answered
+    reconnect     seconds to wait for a server that is out of reach or begins anew; 0: not at all
+    identity      file that keeps who this client is, so that it gets its place back when it is started again
     secret_key    file with this client's key; server_key: file with the server's public one, or that
     threads       of codecs; None: torch.get_num_threads()
     log           called with sentences for people
@@ -232,12 +242,14 @@ class Client:
 
     def __init__(self, head: torch.nn.Module, optimizer: torch.optim.Optimizer, connect: str, *, scheduler: Any = None,
                  scheduler_every: str = "epoch", follow_lr: bool = False, behind_relu: bool = False,
-                 timeout: float = 120, join_timeout: float = 60, secret_key: Optional[Path] = None,
+                 timeout: float = 120, join_timeout: float = 60, reconnect: float = 0,
+                 identity: Optional[Path] = None, secret_key: Optional[Path] = None,
                  server_key: Optional[Path] = None, allow_plaintext: bool = False, threads: Optional[int] = None,
                  log: Optional[Callable[[str], Any]] = None) -> None:
         self._half = Head(head, optimizer, scheduler, scheduler_every, follow_lr)
         self._behind_relu = behind_relu
-        self._config = _net.Config({"timeout": timeout, "join-timeout": join_timeout,
+        self._config = _net.Config({"timeout": timeout, "join-timeout": join_timeout, "reconnect": reconnect,
+                                    "identity": os.fspath(identity) if identity else "",
                                     "threads": threads or torch.get_num_threads()})
         self._events = _Events(log, self._half)
         self._transport = _net.Transport(connect, False, secret_key=secret_key, server_key=server_key,

@@ -1,0 +1,73 @@
+/* sync_late.c - steps of mode sync that do not wait for all (--step-deadline, --quorum): who is late is left out of the
+ * step, as if it were lost for that long, and takes part in the next. */
+#include "modes/sync_server.h"
+
+static bool owes_batch(const cwi_sync_server *s, size_t client)
+{
+    return cwi_session_is_active(s->session, client) && cwi_barrier_owes(&s->barrier, client);
+}
+
+static bool is_late(const cwi_sync_server *s, size_t client)
+{
+    return owes_batch(s, client) &&
+           cwi_seconds() - s->session->members[client].due_from > s->setup->config.step_deadline;
+}
+
+/* Those whose work of this round is here. */
+static size_t count_done(const cwi_sync_server *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->count; i++)
+        n += cwi_session_is_active(s->session, i) && s->barrier.turns[i].due > 0 && !cwi_barrier_owes(&s->barrier, i);
+    return n;
+}
+
+static bool is_round_number(uint32_t n)
+{
+    while (n >= 10 && n % 10 == 0)
+        n /= 10;
+    return n < 10;
+}
+
+static void leave_out(cwi_sync_server *s, size_t client)
+{
+    client_work *c = &s->clients[client];
+    cwi_barrier_drop(&s->barrier, client);
+    c->batch = 0;
+    c->skipped = c->absent = true;
+    c->skipped_epoch = s->epoch;
+    c->skipped_step = s->step;
+    if (is_round_number(++c->late))
+        cwi_report_log(&s->server->report, "client %zu is late: %u of this run's steps went on without it so far",
+                       client + 1, c->late);
+}
+
+bool cwi_sync_leave_absent(cwi_sync_server *s, size_t client)
+{
+    const client_work *c = &s->clients[client];
+    if (!c->absent || s->setup->config.step_deadline <= 0 || c->skipped_epoch != s->epoch)
+        return false;
+    leave_out(s, client);
+    return true;
+}
+
+void cwi_sync_check_deadline(cwi_sync_server *s)
+{
+    const bool step = s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_CLIENT_GRADS;
+    if (s->setup->config.step_deadline <= 0 || !step || count_done(s) < (size_t)s->setup->config.quorum)
+        return;
+    for (size_t i = 0; i < s->count; i++)
+        if (is_late(s, i))
+            leave_out(s, i);
+}
+
+bool cwi_sync_is_stale(cwi_sync_server *s, size_t client, const cw_msg *msg)
+{
+    client_work *c = &s->clients[client];
+    const bool step = msg->type == CW_MSG_ACTIVATION || msg->type == CW_MSG_CLIENT_GRAD;
+    if (!step || !c->skipped || !cwi_session_is_active(s->session, client) || msg->epoch != c->skipped_epoch ||
+        msg->step > c->skipped_step)
+        return false;
+    c->absent = false; /* it is waited for in the next step */
+    return true;
+}

@@ -37,7 +37,7 @@ static const option options[] = {
     {{"mode", "NAME", "how server and clients take turns: sync (all take each step together)", "sync", true, false}, T_STRING, FIELD(mode), 0, 0},
     {{"in-flight", "N", "cut each client's batch into N micro-batches that are on their way at once; batch norm then sees micro-batches", "1", true, false}, T_INT, FIELD(in_flight), 1, 64},
     {{"mask-gradient", "0|1|auto", "send no gradient for what came in as 0; auto: behind a ReLU, where that is of little use, if the downlink is coded", "auto", true, false}, T_STRING, FIELD(mask_gradient), 0, 0},
-    {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "ec:step=0.125,round=stochastic", true, false}, T_STRING, FIELD(update), 0, 0},
+    {{"update", "SPEC", "codec of the client half's gradients (to the server, and averaged back)", "ec:step=0.75,round=stochastic", true, false}, T_STRING, FIELD(update), 0, 0},
     {{"clients", "N", "number of clients", "1", true, false}, T_INT, FIELD(clients), 1, 4096},
     {{"epochs", "N", "passes over the training data", "3", true, false}, T_INT, FIELD(epochs), 1, 100000},
     {{"batch", "N", "samples of each client in a step", "64", true, false}, T_INT, FIELD(batch), 1, 65536},

@@ -68,7 +68,7 @@ class GradientCompression:
         return y
 
 
-def compress_gradients(module: torch.nn.Module, spec: Union[str, Codec] = "ec:step=0.125,round=stochastic", *,
+def compress_gradients(module: torch.nn.Module, spec: Union[str, Codec] = "ec:step=0.75,round=stochastic", *,
                        optimizer: Optional[torch.optim.Optimizer] = None, seed: int = 1, client: Optional[int] = None,
                        threads: Optional[int] = None) -> GradientCompression:
     """Sends the gradients of a client's half through a codec to the server, as training over the network does with one

@@ -23,7 +23,7 @@ from ._half import Half, Head, Tail
 
 ffi = _net.ffi
 
-UPDATE = "ec:step=0.125,round=stochastic"
+UPDATE = "ec:step=0.75,round=stochastic"
 #: what ReduceLROnPlateau may wait for
 MEASURED = ("test_loss", "test_accuracy", "train_loss", "train_accuracy")
 Path = Union[str, os.PathLike]

@@ -5,6 +5,7 @@
  * bench/python_costs.py has it beside halves of PyTorch. Codecs are `none`; the cut has SAMPLES x WIDTH floats, and
  * each half as many weights as a linear layer from WIDTH to WIDTH has.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,14 @@ static cw_status feed_next(void *ctx, cw_batch *batch, cw_error *err)
     return CW_OK;
 }
 
+/* Waits until something may have come for either. */
+static void wait_for(cw_transport *a, cw_transport *b)
+{
+    struct pollfd fds[] = {{.fd = cw_transport_poll_fd(a), .events = POLLIN},
+                           {.fd = cw_transport_poll_fd(b), .events = POLLIN}};
+    (void)poll(fds, 2, 100);
+}
+
 /* Server and client in one thread, each taking what has come. */
 static cw_status train(const cw_config *config, const cw_server_options *at_server, const cw_client_options *at_client,
                        cw_error *err)
@@ -109,10 +118,17 @@ static cw_status train(const cw_config *config, const cw_server_options *at_serv
     if (status == CW_OK)
         status = cw_client_start(client, err);
     while (status == CW_OK && !cw_server_done(server)) {
-        if (cw_transport_recv(listening, 0.5, &frame, NULL) == CW_OK)
+        bool came = false;
+        while (status == CW_OK && cw_transport_recv(listening, 0, &frame, NULL) == CW_OK) {
             status = cw_server_handle(server, &frame, err);
-        while (status == CW_OK && cw_transport_recv(connected, 0.001, &frame, NULL) == CW_OK)
+            came = true;
+        }
+        while (status == CW_OK && cw_transport_recv(connected, 0, &frame, NULL) == CW_OK) {
             status = cw_client_handle(client, &frame, err);
+            came = true;
+        }
+        if (!came)
+            wait_for(listening, connected);
     }
     if (server)
         status = cw_server_finish(server, status, "finished", NULL, err);

@@ -5,7 +5,8 @@
     PYTHONPATH=build/python /usr/bin/python3 examples/python/photos.py --data FOLDER --weights resnet18.pth --lr 0.01
 
 FOLDER holds train/CLASS/ and val/CLASS/. --weights takes a state dict of torchvision's resnet18, of any number of
-classes; without it training begins from scratch. --save FILE keeps what was learned, under torchvision's names.
+classes; without it training begins from scratch. --save FILE keeps what was learned, under torchvision's names. 1500
+photos take some minutes on two cores; --limit 0 takes all there are.
 """
 import argparse
 import pathlib
@@ -32,7 +33,7 @@ def options():
     p.add_argument("--epochs", type=int, default=3)
     p.add_argument("--lr", type=float, default=0.05)
     p.add_argument("--size", type=int, default=112, help="pixels of a side")
-    p.add_argument("--limit", type=int, help="photos of each split")
+    p.add_argument("--limit", type=int, default=1500, help="photos of each split; 0: all")
     p.add_argument("--workers", type=int, default=0)
     return p.parse_args()
 

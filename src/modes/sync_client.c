@@ -337,7 +337,8 @@ static cw_status on_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
 static cw_status on_update(sync_client *c, const cw_msg *msg, cw_error *err)
 {
     cw_half *half = c->client->half;
-    const bool own = !msg->blob_size && keeps_own(c) && msg->step == c->step && c->step < c->client->train.batches;
+    const bool sent = c->waiting == WAITING_UPDATE && msg->step == c->step && c->step < c->client->train.batches;
+    const bool own = !msg->blob_size && sent && keeps_own(c);
     if (msg->blob_size || own) {
         const cw_status status = own ? CW_OK : decode_gradient(c, msg, err);
         if (status != CW_OK)

@@ -27,6 +27,7 @@ typedef struct sync_client {
     uint32_t ticket;     /* and which of them the next GRADIENT answers */
     cw_half_call *calls; /* of each ticket */
     uint32_t asked;      /* evaluation batches sent; step: those answered */
+    double worked;       /* seconds, since it last said so */
     float *smashed;      /* a batch of smashed data: activations up, gradients down */
     size_t room;         /* its floats */
     cw_shape open;       /* of the last batch, where the half's outputs have no fixed shape; else ndim 0 */
@@ -357,9 +358,8 @@ static bool is_due(const sync_client *c, const cw_msg *msg, sync_wait wait)
     return c->waiting == wait && msg->epoch == c->epoch && msg->step == c->step;
 }
 
-cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
+static cw_status take_message(sync_client *c, const cw_msg *msg, cw_error *err)
 {
-    sync_client *c = state;
     const bool idle = c->waiting == WAITING_IDLE;
     switch (msg->type) {
     case CW_MSG_STATE:
@@ -379,4 +379,23 @@ cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
     default:
         return unexpected(c, msg, err);
     }
+}
+
+/* How long this client has worked for the step that an UPDATE has ended, where the server asks. */
+static cw_status send_times(sync_client *c, const cw_msg *update, cw_error *err)
+{
+    cw_msg msg = message(c, CW_MSG_TIMES);
+    msg.step = update->step;
+    msg.seconds = c->worked;
+    c->worked = 0;
+    return cwi_guest_send(&c->client->guest, &msg, err);
+}
+
+cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
+{
+    sync_client *c = state;
+    const double began = cwi_seconds();
+    CWI_TRY(take_message(c, msg, err));
+    c->worked += cwi_seconds() - began;
+    return c->setup->ask_times && msg->type == CW_MSG_UPDATE ? send_times(c, msg, err) : CW_OK;
 }

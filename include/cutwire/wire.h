@@ -71,6 +71,7 @@ typedef enum cw_msg_type {
     CW_MSG_REQUEST = 20, /* these three of a server that answers requests */
     CW_MSG_ANSWER = 21,
     CW_MSG_REFUSAL = 22,
+    CW_MSG_TIMES = 23, /* where WELCOME asks for "times" */
 } cw_msg_type;
 
 /* label_width of targets that are a tensor. */
@@ -105,6 +106,7 @@ typedef struct cw_msg {
     double loss;           /* GRADIENT, RESULT: sum over the batch's samples */
     uint64_t correct;      /* GRADIENT, RESULT */
     double lr;             /* UPDATE */
+    double seconds;        /* TIMES: that the client has worked for, since the last one */
     uint32_t request;      /* REQUEST .. REFUSAL: a number that the client chose */
     uint32_t top;          /* REQUEST, ANSWER: how many of the most likely classes; 0: the output as it is */
     cw_status status;      /* ERROR, REFUSAL, LEAVE (CW_OK: finished) */

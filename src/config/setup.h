@@ -39,6 +39,7 @@ typedef struct cwi_setup {
     bool client_state; /* the server knows no half like the clients': they bring its weights, and batches as they are */
     bool any_targets;  /* targets may be tensors */
     bool late_steps;   /* steps go on without clients that are late */
+    bool ask_times;    /* clients say how long they work */
     cw_schedule schedule;
     cw_shape sample;      /* of one input */
     size_t sample_count;  /* its elements */
@@ -103,6 +104,7 @@ cw_status cwi_welcome_write(const cwi_setup *setup, uint8_t **blob, size_t *size
 /* What a client must be able to do, as far as that is not in the configuration. */
 typedef struct cwi_required {
     bool client_state, any_targets, late_steps;
+    bool ask_times; /* asked for, not required */
 } cwi_required;
 /* CW_ERR_PROTOCOL: it sets what is the client's own business. CW_ERR_UNSUPPORTED: it requires what this client does not
  * know; err names it. */

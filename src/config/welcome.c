@@ -1,6 +1,7 @@
 /* welcome.c - WELCOME's blob: what a client has to know of the run (docs/formats/protocol.md).
  *
- * A JSON object { "mode", "requires", "settings" }, a zero byte, the recipe of texts and tables or nothing, a zero
+ * A JSON object { "mode", "requires", "settings" } and, where the server asks for what a client may leave out, "asks";
+ * a zero byte, the recipe of texts and tables or nothing, a zero
  * byte, the names of classes or nothing. A client that does not know something required refuses it by its name;
  * settings are the keys of the configuration that clients share. */
 #include <jansson.h>
@@ -39,6 +40,8 @@ static cw_status head_text(const cwi_setup *setup, char **text, cw_error *err)
     json_t *head = json_pack("{s:s,s:o,s:o}", "mode", setup->config.mode, "requires", requirements(setup), "settings",
                              json_loads(settings, 0, NULL));
     cwi_free(settings);
+    if (setup->ask_times)
+        json_object_set_new(head, "asks", json_pack("[s]", "times"));
     *text = head ? json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(head);
     return *text ? CW_OK : cwi_fail_memory(err, 0);
@@ -95,6 +98,18 @@ static cw_status take_requirements(const json_t *list, cwi_required *required, c
     return CW_OK;
 }
 
+/* What is unknown is left out. */
+static void take_asks(const json_t *list, cwi_required *required)
+{
+    size_t i;
+    const json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+        required->ask_times |= name && strcmp(name, "times") == 0;
+    }
+}
+
 static cw_status take_head(const json_t *head, cw_config *config, cwi_required *required, cw_error *err)
 {
     const char *mode = json_string_value(json_object_get(head, "mode"));
@@ -105,6 +120,7 @@ static cw_status take_head(const json_t *head, cw_config *config, cwi_required *
     if (!mode || !json_is_object(settings) || !json_is_array(requires))
         return cwi_fail(err, CW_ERR_PROTOCOL, "the server's WELCOME lacks its mode, settings or requirements");
     CWI_TRY(take_requirements(requires, required, err));
+    take_asks(json_object_get(head, "asks"), required);
     CWI_TRY(cw_config_set(config, "mode", mode, err));
     char *text = json_dumps(settings, JSON_COMPACT | JSON_REAL_PRECISION(17));
     if (!text)

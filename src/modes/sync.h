@@ -9,6 +9,7 @@
  *     GRADIENT {step, ticket, loss}       ->                                    answers each, in their order
  *                                         <-   CLIENT_GRAD {step, samples, payload}
  *     UPDATE {step, lr, payload}          ->                                    to every client
+ *                                         <-   TIMES {step, seconds}                where WELCOME asks for it
  *                                         <-   PHASE_DONE {train, statistics}
  *     STATE, BEGIN {evaluate}             ->                                    in epochs that are evaluated
  *                                         <-   ACTIVATION {step, labels, payload}   several in flight

@@ -35,6 +35,7 @@ typedef struct sync_client {
     sync_part *part;  /* of each ticket */
     bool pending;     /* where steps do not wait for the late: the next batch, once no UPDATE is at hand */
     uint32_t asked;   /* evaluation batches sent; step: those answered */
+    double worked;    /* seconds, since it last said so */
     float *smashed;   /* a batch of smashed data: activations up, gradients down */
     size_t room;      /* its floats */
     uint8_t *support; /* NULL, or as many, where the downlink's codec makes use of it: where the server found
@@ -431,9 +432,8 @@ static bool takes_update(const sync_client *c)
     return c->waiting == WAITING_UPDATE || (c->waiting == WAITING_GRADIENT && c->setup->late_steps);
 }
 
-cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
+static cw_status take_message(sync_client *c, const cw_msg *msg, cw_error *err)
 {
-    sync_client *c = state;
     const bool idle = c->waiting == WAITING_IDLE;
     switch (msg->type) {
     case CW_MSG_STATE:
@@ -453,4 +453,23 @@ cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
     default:
         return unexpected(c, msg, err);
     }
+}
+
+/* How long this client has worked for the step that an UPDATE has ended, where the server asks. */
+static cw_status send_times(sync_client *c, const cw_msg *update, cw_error *err)
+{
+    cw_msg msg = message(c, CW_MSG_TIMES);
+    msg.step = update->step;
+    msg.seconds = c->worked;
+    c->worked = 0;
+    return cwi_guest_send(&c->client->guest, &msg, err);
+}
+
+cw_status cwi_sync_take(void *state, const cw_msg *msg, cw_error *err)
+{
+    sync_client *c = state;
+    const double began = cwi_seconds();
+    CWI_TRY(take_message(c, msg, err));
+    c->worked += cwi_seconds() - began;
+    return c->setup->ask_times && msg->type == CW_MSG_UPDATE ? send_times(c, msg, err) : CW_OK;
 }

@@ -170,6 +170,10 @@ static bool is_due(const cwi_sync_server *s, size_t client, const cw_msg *msg)
 static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
 {
     cwi_sync_server *s = state;
+    if (msg->type == CW_MSG_TIMES && s->setup->ask_times) {
+        cwi_watch_client_worked(&s->server->watch, member, msg->seconds);
+        return CW_OK;
+    }
     if (s->stage == STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
         cwi_session_is_active(s->session, member) && cwi_barrier_owes(&s->barrier, member) && msg->epoch == s->epoch)
         return cwi_sync_take_eval_batch(s, member, msg, err);

@@ -8,15 +8,18 @@ cw_status cwi_watch_open(cwi_watch *w, size_t clients, cw_error *err)
     *w = (cwi_watch){.count = clients};
     w->clients = cwi_calloc(clients, sizeof *w->clients);
     w->bytes = cwi_calloc(clients, sizeof *w->bytes);
+    w->worked = cwi_calloc(clients, sizeof *w->worked);
+    w->status.client_seconds = -1;
     w->status.clients = w->clients;
     w->status.count = clients;
-    return w->clients && w->bytes ? CW_OK : cwi_fail_memory(err, clients * sizeof *w->clients);
+    return w->clients && w->bytes && w->worked ? CW_OK : cwi_fail_memory(err, clients * sizeof *w->clients);
 }
 
 void cwi_watch_close(cwi_watch *w)
 {
     cwi_free(w->clients);
     cwi_free(w->bytes);
+    cwi_free(w->worked);
     memset(w, 0, sizeof *w);
 }
 
@@ -38,14 +41,28 @@ void cwi_watch_begin_step(cwi_watch *w)
     w->first_waited = -1;
 }
 
+/* Whoever works longest is waited for; more than the wait nobody can claim. */
+static void count_clients(cwi_watch *w, double waited)
+{
+    double longest = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        longest = CWI_MAX(longest, w->worked[i]);
+        w->worked[i] = 0;
+    }
+    w->status.client_seconds = CWI_MAX(w->status.client_seconds, 0) + CWI_MIN(longest, CWI_MAX(waited, 0));
+}
+
 void cwi_watch_end_step(cwi_watch *w)
 {
     if (!w->step_began)
         return;
     settle(w);
     w->status.steps++;
-    w->status.step_seconds += cwi_seconds() - w->step_began;
+    const double took = cwi_seconds() - w->step_began;
+    w->status.step_seconds += took;
     w->status.server_seconds += w->busy;
+    if (w->asks)
+        count_clients(w, took - w->busy);
     w->step_began = 0;
 }
 
@@ -80,6 +97,11 @@ void cwi_watch_batch_came(cwi_watch *w, size_t client)
     if (w->first_waited < 0)
         w->first_waited = waited;
     w->clients[client].lag = CWI_MAX(waited - w->first_waited, 0);
+}
+
+void cwi_watch_client_worked(cwi_watch *w, size_t client, double seconds)
+{
+    w->worked[client] += seconds;
 }
 
 void cwi_watch_batch_taken(cwi_watch *w, size_t client, double loss)

@@ -18,6 +18,8 @@ typedef struct cwi_watch {
     cwi_watch_bytes *bytes; /* of each client */
     size_t count;
     double step_began;   /* clock; 0: no step is under way */
+    bool asks;           /* clients tell how long they work */
+    double *worked;      /* of each client, since the last step ended */
     double busy;         /* seconds of work within the step, but for what began at */
     double work_began;   /* clock; 0: it does not work */
     double first_waited; /* of the step's first batch: seconds that the server had waited; below 0: none is there */
@@ -36,6 +38,8 @@ void cwi_watch_work_begins(cwi_watch *w);
 void cwi_watch_work_ends(cwi_watch *w);
 void cwi_watch_joined(cwi_watch *w, size_t client, uint64_t samples);
 void cwi_watch_lost(cwi_watch *w, size_t client);
+/* The client says that it has worked so long since it last said so. */
+void cwi_watch_client_worked(cwi_watch *w, size_t client, double seconds);
 /* A batch of the step under way has come. */
 void cwi_watch_batch_came(cwi_watch *w, size_t client);
 /* It was taken. */

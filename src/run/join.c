@@ -60,6 +60,7 @@ static cw_status prepare(cw_client *c, const cw_msg *welcome, cw_error *err)
     c->setup.client_state = required.client_state;
     c->setup.any_targets = required.any_targets;
     c->setup.late_steps = required.late_steps;
+    c->setup.ask_times = required.ask_times;
     cwi_report_emulation(&c->report, &c->setup);
     cwi_classes_free(&c->setup.classes); /* those of data that were looked into */
     c->setup.classes = classes;

@@ -75,6 +75,8 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
 {
     const cw_config *config = &s->setup.config;
     size_t size;
+    const cw_hooks *hooks = s->report.hooks;
+    s->watch.asks = s->setup.ask_times = hooks && hooks->times;
     CWI_TRY(cwi_welcome_write(&s->setup, &s->welcome, &size, err));
     const cwi_session_options options = {.members = (size_t)config->clients,
                                          .timeout = config->timeout,

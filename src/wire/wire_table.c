@@ -81,6 +81,7 @@ static const cwi_layout layouts[] = {
     [CW_MSG_CLIENT_STATE] = {"CLIENT_STATE", false, CWI_BLOB_BYTES, {EPOCH}},
     [CW_MSG_REQUEST] = {"REQUEST", false, CWI_BLOB_BYTES, {REQUEST, UINT(samples, 4, 1, BATCH_MAX), TOP}},
     [CW_MSG_ANSWER] = {"ANSWER", false, CWI_BLOB_BYTES, {REQUEST, UINT(samples, 4, 1, BATCH_MAX), TOP}},
+    [CW_MSG_TIMES] = {"TIMES", false, CWI_BLOB_NONE, {EPOCH, STEP, REAL_NONNEG(seconds)}},
     [CW_MSG_REFUSAL] = {"REFUSAL", false, CWI_BLOB_TEXT, {REQUEST, UINT(status, 4, CW_ERR_INVALID, CW_END)}},
 };
 

@@ -14,7 +14,7 @@ enum {
     AT_LABELS_SIZE = 24,
     AT_BLOB_SIZE = 28
 };
-enum { HEADER = 32, TYPES = 22 };
+enum { HEADER = 32, TYPES = 23 };
 
 static const int32_t LABELS[3] = {0, 9, 3};
 static const uint8_t BLOB[] = {1, 2, 3, 4, 5, 6, 7, 8};
@@ -42,6 +42,7 @@ static cw_msg sample_message(cw_msg_type type)
     m.buffers = 20;
     m.batch = 16;
     m.request = 77;
+    m.seconds = 0.5;
     m.top = 2;
     m.status = CW_ERR_IO;
     m.labels = LABELS;
@@ -53,6 +54,7 @@ static cw_msg sample_message(cw_msg_type type)
     case CW_MSG_RESULT:
     case CW_MSG_PING:
     case CW_MSG_PONG:
+    case CW_MSG_TIMES:
         m.blob_size = 0;
         break;
     case CW_MSG_END:
@@ -144,6 +146,8 @@ static void each_member_that_counts_arrives(void **state)
     assert_true(d.request == 77 && d.samples == 3 && d.top == 2 && d.step == 0);
     SENT(CW_MSG_ANSWER);
     assert_true(d.request == 77 && d.samples == 3 && d.top == 2);
+    SENT(CW_MSG_TIMES);
+    assert_true(d.epoch == 7 && d.step == 21 && d.seconds == 0.5 && d.lr == 0);
     SENT(CW_MSG_REFUSAL);
     assert_true(d.request == 77 && d.status == CW_ERR_IO && d.top == 0);
     SENT(CW_MSG_LEAVE);
@@ -270,7 +274,9 @@ static void bytes_of_requests_are_pinned(void **state)
                                       'u',
                                       'l',
                                       'l'};
+    static const uint8_t times[] = {START(23, 16, 0), 7, 0, 0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f};
 #undef START
+    pinned(CW_MSG_TIMES, times, sizeof times);
     pinned(CW_MSG_REQUEST, request, sizeof request);
     pinned(CW_MSG_ANSWER, answer, sizeof answer);
     pinned(CW_MSG_REFUSAL, refusal, sizeof refusal);
@@ -365,6 +371,9 @@ static void encoder_refuses_what_no_decoder_takes(void **state)
     REFUSED(CW_MSG_REQUEST, m.top = (1u << 20) + 1);
     REFUSED(CW_MSG_ANSWER, m.blob_size = 0);
     REFUSED(CW_MSG_REFUSAL, m.status = CW_OK);
+    REFUSED(CW_MSG_TIMES, m.seconds = -1);
+    REFUSED(CW_MSG_TIMES, m.seconds = (double)NAN);
+    REFUSED(CW_MSG_TIMES, m.seconds = (double)INFINITY);
 #undef REFUSED
     cw_msg m = sample_message(CW_MSG_GRADIENT);
     assert_status(cw_msg_encode(&m, frame, 10, &size, NULL), CW_ERR_TOO_SMALL);

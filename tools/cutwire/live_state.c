@@ -225,6 +225,8 @@ static void add_server(json_t *live, const live_state *s)
     json_object_set_new(live, "downlink", traffic_json(&v->down));
     json_t *time = json_pack("{s:I,s:f,s:f}", "steps", (json_int_t)v->steps, "seconds", v->step_seconds,
                              "server_seconds", v->server_seconds);
+    if (v->client_seconds >= 0)
+        json_object_set_new(time, "client_seconds", json_real(v->client_seconds));
     json_object_set_new(live, "step_time", time);
     json_object_set_new(live, "link", rates_json(&s->rates));
     json_object_set_new(live, "clients", clients_json(s));

@@ -700,7 +700,7 @@ static void a_server_that_stays_away_for_long(void **state)
     scene *s = open_scene("tcp://127.0.0.1:*", &(cw_answerer_options){.max_batch = 4});
     restart t = {.second = NULL};
     snprintf(t.endpoint, sizeof t.endpoint, "%s", cw_transport_endpoint(s->transport));
-    cw_remote *r = connect_to(s, head, (cw_remote_options){.deadline = 1.5, .join_timeout = 0.4});
+    cw_remote *r = connect_to(s, head, (cw_remote_options){.deadline = 0.8, .join_timeout = 0.3});
     ask(r, &h, 1, 2);
     close_scene(s);
     float x[IN] = {0};
@@ -710,7 +710,7 @@ static void a_server_that_stays_away_for_long(void **state)
     for (int i = 0; i < 2; i++) {
         assert_ok_err(cw_remote_submit(r, x, 1, &ticket, &err), err);
         assert_status(cw_remote_wait(r, ticket, &a, &err), CW_ERR_TIMEOUT);
-        assert_words(err.message, "within 1.5 s");
+        assert_words(err.message, "within 0.8 s");
     }
     come_back_later(&t);
     ask(r, &h, 2, 3);

@@ -8,8 +8,9 @@
  * TCP is encrypted and authenticated (CURVE) when keys are given: only clients whose public keys the server lists get
  * in. Plaintext TCP on anything but loopback needs options.allow_plaintext.
  *
- * Order: frames between two ends arrive in order, at most once. What was on its way when a TCP connection broke is
- * lost; the client reconnects by itself and stays the same cw_peer to a server that is still the same. A TCP server
+ * Order: frames between two ends arrive in order, at most once. A TCP connection that breaks loses none as long as both
+ * ends live and receive now and then: the client reconnects by itself, stays the same cw_peer, and what had not arrived
+ * is sent again. To a server that has begun anew a client is a stranger, and what it sent before is lost. A TCP server
  * that has sent a client nothing yet may also lose frames of several chunks from it, when such clients have begun more
  * than two of max_frame together: it should answer a short first frame, as cw_serve does.
  *
@@ -62,7 +63,8 @@ const char *cw_transport_endpoint(const cw_transport *t);
 
 /* Sends a copy of the bytes: into a queue. A client waits while about two frames of max_frame are in it. A server never
  * waits: a client that does not read, so that more than about two frames of max_frame wait for it, is dropped.
- * CW_ERR_TIMEOUT (nobody takes them; a server has dropped the client), CW_ERR_CLOSED (peer gone or dropped),
+ * CW_ERR_TIMEOUT (nobody takes them; a server has dropped the client), CW_ERR_CLOSED (peer closed or dropped; one whose
+ * connection broke gets the frame when it is back),
  * CW_ERR_INVALID, CW_ERR_NO_MEMORY, CW_ERR_IO. What a server cannot hand over at once goes on its way while it
  * receives, sends or closes. */
 cw_status cw_transport_send(cw_transport *t, cw_peer peer, const void *bytes, size_t size, cw_error *err);

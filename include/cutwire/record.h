@@ -106,12 +106,17 @@ typedef struct cw_event {
     const struct cw_answerer_stats *answerer; /* STATUS of a server that answers requests (infer.h); else NULL */
 } cw_event;
 
+/* A value of cw_hooks.stop. */
+enum { CW_STOP_AWHILE = 2 };
+
 /* How a run talks to its caller; zero-initialize for silence. */
 typedef struct cw_hooks {
     void *ctx;
     void (*event)(void *ctx, const cw_event *event);
-    volatile sig_atomic_t *stop; /* set to non-zero (by a signal handler): end cleanly at the next step */
-    bool times;                  /* a server's: ask clients how long they work, 58 bytes a step of each over TCP */
+    /* Set to non-zero (by a signal handler): end cleanly at the next step; to CW_STOP_AWHILE: a server does not tell
+     * its clients that the run is over, and they wait for it. */
+    volatile sig_atomic_t *stop;
+    bool times; /* a server's: ask clients how long they work, 58 bytes a step of each over TCP */
 } cw_hooks;
 
 typedef struct cw_result {

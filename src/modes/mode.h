@@ -31,6 +31,7 @@ struct cw_server {
     bool owns_half, owns_mirror; /* else they are the caller's */
     uint8_t *welcome;            /* WELCOME's blob */
     cwi_progress from;           /* where the run begins */
+    bool awhile;                 /* it stops, and its clients are to wait for it */
     cwi_watch watch;             /* what it tells of itself */
 };
 

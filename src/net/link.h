@@ -2,7 +2,7 @@
  *
  * Each end counts its frames from 1 (chunk.h carries the number) and takes only the one that it expects next: what is
  * sent twice is taken once, and what follows a gap is not taken. Control chunks say what was taken. The bytes:
- * docs/formats/protocol.md, "Broken connections".
+ * docs/formats/protocol.md, section 1.3.
  *
  * An end that does not know control chunks ignores them, since they continue no frame. Then nothing is kept. */
 #ifndef CWI_LINK_H

@@ -179,7 +179,8 @@ cw_status cw_server_finish(cw_server *server, cw_status outcome, const char *wor
 {
     const bool stopped = outcome == CW_ERR_CANCELLED, good = stopped || outcome == CW_OK;
     cw_half *const halves[] = {server->mirror, server->half};
-    cwi_session_end(&server->session, good ? CW_OK : outcome, words);
+    if (!server->awhile)
+        cwi_session_end(&server->session, good ? CW_OK : outcome, words);
     const cw_status saved = cwi_report_save_model(&server->report, halves, CWI_COUNT(halves), good ? err : NULL);
     server->report.result.stopped = stopped;
     cwi_report_close(&server->report);
@@ -194,8 +195,10 @@ static cw_status run(cw_server *s, cw_transport *transport, cw_error *err)
 {
     double ticked = cwi_seconds();
     while (!cw_server_done(s)) {
-        if (cwi_report_stop_asked(&s->report))
+        if (cwi_report_stop_asked(&s->report)) {
+            s->awhile = *s->report.hooks->stop == CW_STOP_AWHILE;
             return CW_ERR_CANCELLED;
+        }
         cw_frame frame;
         const cw_status status = cw_transport_recv(transport, (int)(CWI_TICK_SECONDS * 1000), &frame, err);
         if (status == CW_OK)

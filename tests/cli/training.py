@@ -123,7 +123,7 @@ def as_processes():
 
 
 def client_dies():
-    server, clients = serve(3, 4, "--timeout", "20")
+    server, clients = serve(3, 4, "--timeout", "20", "--grace", "0")
     server.wait_for(r"epoch 1/4: train loss")
     clients[1].kill()
     result = last_object(server.finish())

@@ -118,6 +118,8 @@ char *cli_duration(double seconds, char *buf, size_t size);
 /* Catches SIGINT, SIGTERM and SIGHUP (unless that is ignored, as nohup has it): the first sets *cli_stop() for a clean
  * end, another SIGINT or SIGTERM kills. */
 void cli_catch_signals(void);
+/* SIGTERM then stops a server for a while: cli_stop becomes CW_STOP_AWHILE. */
+void cli_term_is_awhile(void);
 volatile sig_atomic_t *cli_stop(void);
 /* From here on they kill, as what follows does not ask for cli_stop(). False: one has come before. */
 bool cli_release_signals(void);

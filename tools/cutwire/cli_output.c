@@ -103,6 +103,7 @@ char *cli_duration(double seconds, char *buf, size_t size)
 /* ---- signals ---- */
 
 static volatile sig_atomic_t stop;
+static volatile sig_atomic_t on_term = 1;
 
 /* A terminal that is closed may say SIGHUP twice, by the shell and by the kernel. */
 static void on_signal(int number)
@@ -111,7 +112,12 @@ static void on_signal(int number)
         signal(number, SIG_DFL);
         raise(number);
     }
-    stop = 1;
+    stop = number == SIGTERM ? on_term : 1;
+}
+
+void cli_term_is_awhile(void)
+{
+    on_term = CW_STOP_AWHILE;
 }
 
 void cli_catch_signals(void)

@@ -36,6 +36,7 @@ static cw_status listen_and_serve(const cw_config *config, const char *listen, c
                                 .client_keys = keys->others,
                                 .client_key_count = keys->other_count};
     cw_transport *transport;
+    cli_term_is_awhile();
     make_room(clients);
     cw_status status = cw_net_listen(listen, &net, &transport, err);
     cli_keys_close(keys);

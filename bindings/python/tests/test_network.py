@@ -706,7 +706,7 @@ def to_be_killed():
 
 def test_a_killed_client_ends_a_run_that_has_no_other(to_be_killed):
     tail, killed = nn.Linear(4, 2), []
-    server = cwt.Server(tail, sgd(tail), F.cross_entropy, timeout=1, join_timeout=3, **PLAIN)
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, timeout=1, join_timeout=3, config={"grace": 0}, **PLAIN)
     process = to_be_killed[0]
     assert process.line() == "ready"
     process.tell(server.endpoint)
@@ -723,7 +723,7 @@ def test_the_others_go_on_without_a_killed_client(to_be_killed):
     data = [(torch.rand(4, 3), torch.zeros(4, dtype=torch.long))] * 60
     process = to_be_killed[1]
     assert process.line() == "ready"
-    server = cwt.Server(tail, sgd(tail), F.cross_entropy, clients=2, timeout=2, **PLAIN)
+    server = cwt.Server(tail, sgd(tail), F.cross_entropy, clients=2, timeout=2, config={"grace": 0}, **PLAIN)
     process.tell(server.endpoint)
     killer = Thread(lambda: process.line() and process.kill())
     thread = Thread(lambda: cwt.Client(head, sgd(head), server.endpoint).fit(data, data))

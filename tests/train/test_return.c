@@ -1,0 +1,110 @@
+/* test_return.c - clients that come back: who they are, and that they go on where the run is. */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cutwire/train.h"
+#include "run/identity.h"
+#include "scene.h"
+
+#include "test.h"
+
+static void an_identity_is_made_once_and_read_again(void **state)
+{
+    (void)state;
+    char path[200];
+    uint64_t made, read;
+    cw_error err;
+    struct stat info;
+    snprintf(path, sizeof path, "/tmp/cutwire-identity-%d", (int)getpid());
+    assert_ok_err(cwi_identity_token(path, &made, &err), err);
+    assert_ok_err(cwi_identity_token(path, &read, &err), err);
+    assert_true(made && made == read);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+    assert_int_equal(info.st_size, 17);
+    assert_int_equal(truncate(path, 10), 0);
+    assert_status(cwi_identity_token(path, &read, &err), CW_ERR_CORRUPT);
+    assert_non_null(strstr(err.message, path));
+    unlink(path);
+    assert_status(cwi_identity_token("/nowhere/identity", &read, &err), CW_ERR_IO);
+    assert_non_null(strstr(err.message, "/nowhere/identity"));
+}
+
+static void greet_with(actor *a, const scene *s, uint64_t token, uint32_t wish)
+{
+    uint8_t frame[100];
+    size_t size;
+    const cw_msg hello = {.type = CW_MSG_HELLO,
+                          .client = wish,
+                          .version_min = CW_WIRE_VERSION_MIN,
+                          .version_max = CW_WIRE_VERSION_MAX,
+                          .token = token};
+    actor_open(a, s);
+    assert_ok(cw_msg_encode(&hello, frame, sizeof frame, &size, NULL));
+    assert_ok(cw_transport_send(a->t, 0, frame, size, NULL));
+    actor_await(a, CW_MSG_WELCOME);
+    a->welcome = a->msg;
+}
+
+/* The step waits for it, and it gets what it needs for that step. */
+static void a_client_takes_its_place_back_within_the_step(void **state)
+{
+    (void)state;
+    scene *s = open_scene("back", 2, 60);
+    actor first, again;
+    greet_with(&first, s, 77, UINT32_MAX);
+    actor_ready(&first, 240, 0);
+    add_honest(s);
+    actor_await(&first, CW_MSG_BEGIN);
+    nap(300); /* the honest client's activations are there */
+    greet_with(&again, s, 77, UINT32_MAX);
+    assert_int_equal(again.welcome.client, first.welcome.client);
+    actor_await(&first, CW_MSG_ERROR);
+    assert_told(&first, "came back by another connection");
+    actor_ready(&again, 240, 0);
+    actor_await(&again, CW_MSG_STATE);
+    actor_await(&again, CW_MSG_BEGIN);
+    assert_int_equal(again.msg.step, 0);
+    assert_int_equal(again.msg.phase, CW_PHASE_TRAIN);
+    actor_send(&again, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_true(s->result.last.train_samples == 250);
+    actor_close(&first);
+    actor_close(&again);
+    close_scene(s);
+}
+
+/* A server that has begun anew knows no tokens: clients say which place they had. A token of 0 is nobody's. */
+static void a_client_gets_the_place_that_it_asks_for(void **state)
+{
+    (void)state;
+    scene *s = make_scene("asks", 3, 60);
+    s->config.join_timeout = 2;
+    start_scene(s);
+    actor a, b, c;
+    greet_with(&a, s, 0, 2);
+    greet_with(&b, s, 0, 2); /* taken */
+    greet_with(&c, s, 0, 4000000);
+    assert_int_equal(a.welcome.client, 2);
+    assert_int_equal(b.welcome.client, 0);
+    assert_int_equal(c.welcome.client, 1);
+    join_scene(s);
+    assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+    actor_close(&a);
+    actor_close(&b);
+    actor_close(&c);
+    close_scene(s);
+}
+
+int main(void)
+{
+    require_data();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_identity_is_made_once_and_read_again),
+        cmocka_unit_test(a_client_takes_its_place_back_within_the_step),
+        cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

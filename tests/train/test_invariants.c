@@ -60,7 +60,7 @@ static void masked_gradients_are_smaller(void **state)
         assert_ok(cw_config_set(&masked, "mask-gradient", "1", NULL));
         assert_ok_err(cw_train_inproc(&plain, NULL, &a, &err), err);
         assert_ok_err(cw_train_inproc(&masked, NULL, &b, &err), err);
-        assert_true(b.last.train_accuracy > 0.2 && b.last.train_loss != a.last.train_loss);
+        assert_true(b.last.train_accuracy > 0.15 && b.last.train_loss != a.last.train_loss);
         assert_true(b.last.down.payload < a.last.down.payload && b.last.down.payload < before);
         before = b.last.down.payload;
     }

@@ -108,6 +108,25 @@ static void adam_is_the_same_unsplit_split_and_over_tcp(void **state)
     assert_same_model(&whole, &tcp);
 }
 
+/* An only client whose gradient is scaled down applies what the server made of it, and not its own. */
+static void gradients_clipped_to_nothing_move_nothing(void **state)
+{
+    (void)state;
+    cw_config clipped = tiny_config(1, "none", "none"), still;
+    cw_result a, b, c;
+    cw_error err;
+    snprintf(clipped.update, sizeof clipped.update, "ec:step=0.75,round=stochastic");
+    clipped.weight_decay = 0;
+    still = clipped;
+    clipped.clip_norm = 1e-9;
+    still.lr = 1e-9;
+    assert_ok_err(cw_train_inproc(&clipped, NULL, &a, &err), err);
+    assert_ok_err(cw_train_inproc(&still, NULL, &b, &err), err);
+    assert_true(fabs(a.last.train_loss - b.last.train_loss) < 1e-4);
+    assert_ok_err(train_over_tcp(&clipped, &c, &err), err);
+    assert_same_report(&a, &c);
+}
+
 static void in_process_is_the_same_as_over_tcp(void **state)
 {
     (void)state;
@@ -430,6 +449,7 @@ int main(void)
         cmocka_unit_test(masked_gradients_are_smaller),
         cmocka_unit_test(gradients_are_masked_behind_a_relu_alone),
         cmocka_unit_test(adam_is_the_same_unsplit_split_and_over_tcp),
+        cmocka_unit_test(gradients_clipped_to_nothing_move_nothing),
         cmocka_unit_test(in_process_is_the_same_as_over_tcp),
         cmocka_unit_test(n_clients_are_one_process_that_averages_n_gradients),
         cmocka_unit_test(evaluations_cost_what_they_are_asked_to),

@@ -22,7 +22,7 @@ ON_THE_WIRE = (1448 + 66) / 1448
 STEPS, TESTED, STEPS_AN_EPOCH, EPOCHS = 24, 256, 938, 2
 MS = ("ms:r=0.99,b=2", "none", "none")
 NONE = ("none", "none", "none")
-DEFAULTS = ("ec:err=0.15", "ec:step=4.5,round=stochastic,scope=sample", "ec:step=0.125,round=stochastic")
+DEFAULTS = ("ec:err=0.15", "ec:step=4.5,round=stochastic,scope=sample", "ec:step=0.75,round=stochastic")
 # Rates in Mbit/s at which steps are measured: the first is the base, the others are held against it.
 MEASURED = {NONE: [100], MS: [100, 50], DEFAULTS: [10, 100, 1]}
 

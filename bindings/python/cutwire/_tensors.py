@@ -35,7 +35,7 @@ def as_array(x: Any, write: bool = False) -> Any:
     if not is_torch(x) or (write and x.requires_grad):
         return None
     try:
-        return x.detach().numpy()
+        return x.detach().numpy() if x.requires_grad else x.numpy()
     except (TypeError, RuntimeError):  # another dtype or device, or sparse
         return None
 

@@ -162,6 +162,7 @@ cw_status cwi_sync_finish_epoch(cwi_sync_server *s, cw_error *err)
     r->test_accuracy = samples ? (double)correct / (double)samples : 0;
     r->clients = (int)cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
     cwi_sync_count_socket(s, &r->up, &r->down);
+    cwi_sync_tell_status(s); /* with the last step */
     cwi_report_epoch(&s->server->report, r);
     CWI_TRY(save(s, &(cwi_progress){.epoch = r->epoch + 1}, err));
     if (++s->epoch < (uint32_t)s->setup->config.epochs)

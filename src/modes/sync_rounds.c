@@ -82,7 +82,17 @@ void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic 
 
 const cw_server_status *cwi_sync_status(cwi_sync_server *s)
 {
+    const cw_hooks *hooks = s->server->report.hooks;
+    if (!hooks || !hooks->event)
+        return NULL;
     cw_epoch_report so_far = s->totals;
     cwi_sync_count_socket(s, &so_far.up, &so_far.down);
     return cwi_server_status(s->server, &so_far);
+}
+
+void cwi_sync_tell_status(void *state)
+{
+    cwi_sync_server *s = state;
+    const cw_event event = {.kind = CW_EVENT_STATUS, .epochs = s->server->report.epochs, .server = cwi_sync_status(s)};
+    cwi_report_emit(&s->server->report, &event);
 }

@@ -288,13 +288,6 @@ static bool owes(const void *state, size_t member)
     return cwi_barrier_owes(&((const cwi_sync_server *)state)->barrier, member);
 }
 
-static void tell_status(void *state)
-{
-    cwi_sync_server *s = state;
-    const cw_event event = {.kind = CW_EVENT_STATUS, .epochs = s->server->report.epochs, .server = cwi_sync_status(s)};
-    cwi_report_emit(&s->server->report, &event);
-}
-
 static bool finished(const void *state)
 {
     return ((const cwi_sync_server *)state)->stage == STAGE_FINISHED;
@@ -320,5 +313,5 @@ const cwi_work cwi_sync_work = {
     .owes = owes,
     .finished = finished,
     .log = log_notice,
-    .time_passed = tell_status,
+    .time_passed = cwi_sync_tell_status,
 };

@@ -92,8 +92,10 @@ cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, siz
 uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
 /* Bytes at the socket so far, with those of before the run went on. */
 void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
-/* What logs and pages tell of the server now; good until the next call. */
+/* What logs and pages tell of the server now; good until the next call. NULL where nobody listens. */
 const cw_server_status *cwi_sync_status(cwi_sync_server *s);
+/* Tells it to who listens; `state` is the cwi_sync_server. */
+void cwi_sync_tell_status(void *state);
 
 /* ---- where the guard is active ---- */
 

@@ -18,6 +18,7 @@ from torch import nn
 
 import cutwire
 import cutwire.torch as cwt
+from networks import cnn
 
 torch.set_num_threads(1)
 CUTWIRE = os.environ.get("CUTWIRE", "")
@@ -351,20 +352,6 @@ def test_keys_let_in_and_keep_out(tmp_path):
 # ---- with cutwire's own programs ----
 
 
-def cnn():
-    """The engine's own network of that name."""
-    layers, channels, before = [], [16, 16, 32, 32, 64, 64], 1
-    for i, c in enumerate(channels):
-        layers += [nn.MaxPool2d(2)] if i in (2, 4) else []
-        layers += [nn.Conv2d(before, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU()]
-        before = c
-    net = nn.Sequential()
-    net.add_module("features", nn.Sequential(*layers))
-    net.add_module("flatten", nn.Flatten())
-    net.add_module("classifier", nn.Linear(64 * 49, 10))
-    return net.eval()
-
-
 def load(net, path):
     data = pathlib.Path(path).read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
@@ -388,7 +375,7 @@ def trained(tmp_path_factory):
     if "not found" in made.stderr:
         pytest.skip(made.stderr.strip())
     assert made.returncode == 0, made.stderr
-    net = cnn()
+    net = cnn().eval()
     load(net, folder / "run" / "model.safetensors")
     x = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(3))
     numpy.save(folder / "x.npy", x.numpy())

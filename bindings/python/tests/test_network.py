@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 import cutwire
 import cutwire.torch as cwt
+from networks import cnn
 from cutwire import _net
 
 torch.set_num_threads(1)
@@ -896,20 +897,6 @@ def test_one_that_joins_later_gets_everything():
 
 
 # ---- with cutwire's own programs ----
-
-
-def cnn():
-    """The engine's own network of that name."""
-    layers, channels, before = [], [16, 16, 32, 32, 64, 64], 1
-    for i, c in enumerate(channels):
-        layers += [nn.MaxPool2d(2)] if i in (2, 4) else []
-        layers += [nn.Conv2d(before, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.ReLU()]
-        before = c
-    net = nn.Sequential()
-    net.add_module("features", nn.Sequential(*layers))
-    net.add_module("flatten", nn.Flatten())
-    net.add_module("classifier", nn.Linear(64 * 49, 10))
-    return net
 
 
 def read_safetensors(path):

@@ -34,7 +34,7 @@ bool cwi_control_read(const uint8_t *chunk, size_t size, cwi_control *out)
                          .server = cwi_get_le(body + 8, 8),
                          .expected = (uint32_t)cwi_get_le(body + 16, 4),
                          .have = (uint32_t)cwi_get_le(body + 20, 4)};
-    return kind >= CWI_CONTROL_RESUME && kind <= CWI_CONTROL_CLOSE;
+    return kind >= CWI_CONTROL_RESUME && kind <= CWI_CONTROL_CLOSED;
 }
 
 /* ---- frames that were sent ---- */

@@ -16,7 +16,8 @@ typedef enum cwi_control_kind {
     CWI_CONTROL_FRESH,      /* server: it knows nothing of this link: both count from 1 */
     CWI_CONTROL_ACK,        /* either: what it expects */
     CWI_CONTROL_RESET,      /* server: it has dropped this link; a RESUME begins a new one */
-    CWI_CONTROL_CLOSE,      /* client, at its end: nothing of it is worth keeping */
+    CWI_CONTROL_CLOSE,      /* client, behind its last frame: it is about to close */
+    CWI_CONTROL_CLOSED,     /* server: it has heard that, and so all before it */
 } cwi_control_kind;
 
 enum { CWI_CONTROL_SIZE = CWI_CHUNK_HEADER + 24 };

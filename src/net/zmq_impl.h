@@ -26,6 +26,7 @@ typedef struct zmq_transport {
     uint32_t connected;      /* a client's connections that were seen to */
     uint32_t resumed_before; /* frames before this one were not sent behind the last RESUME */
     bool strange;            /* the server seems to know nothing of links: nothing is kept for it */
+    bool closed;             /* the server has heard that this client closes */
     uint64_t generation;
 } zmq_transport;
 
@@ -50,8 +51,10 @@ int cwi_zmq_push_frame(zmq_transport *z, cwi_outgoing *o);
 
 /* A client's, before its first frame. */
 void cwi_zmq_begin_link(zmq_transport *z);
-/* Before it is closed. Whether a word of that is on its way. */
+/* Behind the last frame, on each connection: that it is going to close. Whether a word of that is on its way. */
 bool cwi_zmq_close_link(zmq_transport *z);
+/* Whether the server may still say that it has heard so. */
+bool cwi_zmq_awaits_closed(const zmq_transport *z);
 /* What the monitor has seen: connections that broke, and new ones. An acknowledgement that is due. */
 void cwi_zmq_watch_link(zmq_transport *z);
 /* A server's: which connections have ended, and acknowledgements that are due; now and then. */

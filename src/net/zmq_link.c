@@ -148,6 +148,13 @@ bool cwi_zmq_close_link(zmq_transport *z)
     return z->monitor.up && send_control(z, &z->server, &close) == 0;
 }
 
+/* A server that answers with frames alone knows no control chunks. */
+bool cwi_zmq_awaits_closed(const zmq_transport *z)
+{
+    const bool stranger = !z->server.link.joined && z->base.stats.frames_received;
+    return z->server.frames_out && !z->server.dropped && !z->closed && !stranger;
+}
+
 /* What was sent is not kept any more: the server is asked to begin anew. */
 static void give_up_link(zmq_transport *z)
 {
@@ -167,13 +174,16 @@ static void on_answer(zmq_transport *z, const cwi_control *c)
     l->joined = true;
     z->strange = false;
     z->id = c->server;
-    if (!cwi_link_release(l, c->expected, c->have, cwi_number_after(server->frames_out))) {
+    const bool kept = cwi_link_release(l, c->expected, c->have, cwi_number_after(server->frames_out));
+    const bool on_its_way = !was_joined && c->expected == z->resumed_before; /* sent behind the RESUME */
+    if (!kept && !on_its_way) {
         give_up_link(z);
         return;
     }
     z->base.stats.resumed += was_joined && l->broken;
     l->broken = false;
-    send_again(z, server, was_joined ? 0 : z->resumed_before);
+    if (kept)
+        send_again(z, server, was_joined ? 0 : z->resumed_before);
 }
 
 static void on_server_control(zmq_transport *z, const cwi_control *c)
@@ -191,6 +201,9 @@ static void on_server_control(zmq_transport *z, const cwi_control *c)
     case CWI_CONTROL_RESET:
         send_resume(z);
         break;
+    case CWI_CONTROL_CLOSED:
+        z->closed = true;
+        break;
     default:
         break;
     }
@@ -198,7 +211,7 @@ static void on_server_control(zmq_transport *z, const cwi_control *c)
 
 /* ---- a server's ---- */
 
-static void answer_resume(zmq_transport *z, cwi_peer *peer, cwi_control_kind kind)
+static void answer(zmq_transport *z, cwi_peer *peer, cwi_control_kind kind)
 {
     const cwi_control answer = {.kind = kind, .server = z->id, .expected = cwi_link_expected(&peer->link)};
     (void)send_control(z, peer, &answer);
@@ -218,7 +231,7 @@ static void on_resume(zmq_transport *z, cwi_peer *peer, const cwi_control *c)
     z->base.stats.resumed += known && heard;
     l->joined = true;
     l->broken = false;
-    answer_resume(z, peer, known || (joins && heard) ? CWI_CONTROL_RESUMED : CWI_CONTROL_FRESH);
+    answer(z, peer, known || (joins && heard) ? CWI_CONTROL_RESUMED : CWI_CONTROL_FRESH);
     if (known)
         send_again(z, peer, 0);
 }
@@ -235,9 +248,10 @@ static void on_client_control(zmq_transport *z, cwi_peer *peer, const cwi_contro
 {
     if (c->kind == CWI_CONTROL_RESUME)
         on_resume(z, peer, c);
-    else if (c->kind == CWI_CONTROL_CLOSE)
+    else if (c->kind == CWI_CONTROL_CLOSE) {
+        answer(z, peer, CWI_CONTROL_CLOSED);
         cwi_peer_drop(z->peers, peer);
-    else if (c->kind == CWI_CONTROL_ACK && peer->link.joined && !peer->dropped && c->server == z->id)
+    } else if (c->kind == CWI_CONTROL_ACK && peer->link.joined && !peer->dropped && c->server == z->id)
         (void)cwi_link_release(&peer->link, c->expected, c->have, cwi_number_after(peer->frames_out));
 }
 

@@ -474,16 +474,37 @@ static int linger_for_backlog(zmq_transport *z, int linger_ms)
     return (int)CWI_MAX((deadline - cwi_seconds()) * 1e3, 0);
 }
 
+/* When both ends close with bytes unread, TCP throws away what is on its way. So a client reads on until the server has
+ * heard of its end, on whatever connection. What is left of the linger time. */
+static int linger_for_server(zmq_transport *z, int linger_ms)
+{
+    const double deadline = cwi_seconds() + linger_ms / 1e3;
+    double left = linger_ms / 1e3;
+    bool said = cwi_zmq_close_link(z);
+    uint32_t on = z->connected;
+    for (; left > 0 && cwi_zmq_awaits_closed(z); left = deadline - cwi_seconds()) {
+        cw_frame unwanted = {0};
+        const cw_status status = recv_message(z, &unwanted, NULL);
+        if (status == CW_OK)
+            cw_frame_release(&unwanted);
+        else if (status == CW_ERR_TIMEOUT ? wait_for_message(z, left, NULL) != CW_OK : status != CW_END)
+            break;
+        if (!said || on != z->connected) {
+            on = z->connected;
+            said = !z->server.link.broken && cwi_zmq_close_link(z);
+        }
+    }
+    return CWI_MAX((int)ceil(left * 1e3), said ? (int)CLOSE_MS : 0);
+}
+
 static void zmq_transport_close(cw_transport *t, int linger_ms)
 {
     zmq_transport *z = self(t);
     if (z->socket) {
         if (z->gate)
             zmq_socket_monitor(z->socket, NULL, 0);
-        if (!z->base.is_server && cwi_zmq_close_link(z))
-            linger_ms = CWI_MAX(linger_ms, (int)CLOSE_MS);
+        linger_ms = z->base.is_server ? linger_for_backlog(z, linger_ms) : linger_for_server(z, linger_ms);
         cwi_monitor_stop(&z->monitor, z->socket);
-        linger_ms = linger_for_backlog(z, linger_ms);
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
         zmq_close(z->socket);
     }

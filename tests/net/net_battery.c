@@ -1,6 +1,7 @@
 /* net_battery.c - what holds for every transport, whatever carries the frames. */
 #include "net_battery.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -342,21 +343,36 @@ static void sending_to_a_client_that_left_is_an_error(void **state)
     cw_transport_close(&server, 0);
 }
 
+void *close_in_thread(void *arg)
+{
+    closing *c = arg;
+    cw_transport_close(&c->transport, PATIENCE_MS);
+    atomic_store(&c->over, true);
+    return NULL;
+}
+
+/* Also those that wait for a server that reads late. */
 static void frames_sent_before_closing_arrive(void **state)
 {
     (void)state;
     enum { FRAMES = 50, SIZE = 40000 };
-    cw_transport *server = listen_on(endpoint, NULL), *client = connect_to(cw_transport_endpoint(server), NULL);
+    cw_transport *server = listen_on(endpoint, NULL);
+    closing client = {.transport = connect_to(cw_transport_endpoint(server), NULL)};
     uint8_t *bytes = cwi_calloc(SIZE, 1);
+    pthread_t thread;
     for (int i = 0; i < FRAMES; i++)
-        assert_ok(cw_transport_send(client, 0, bytes, SIZE, NULL));
-    cw_transport_close(&client, PATIENCE_MS);
+        assert_ok(cw_transport_send(client.transport, 0, bytes, SIZE, NULL));
+    assert_int_equal(pthread_create(&thread, NULL, close_in_thread, &client), 0);
+    (void)poll(NULL, 0, 100);
     for (int i = 0; i < FRAMES; i++) {
         cw_frame frame;
         assert_ok(cw_transport_recv(server, PATIENCE_MS, &frame, NULL));
         assert_int_equal(frame.size, SIZE);
         cw_frame_release(&frame);
     }
+    while (!atomic_load(&client.over))
+        expect_silence(server, 10); /* it hears the client's last word */
+    assert_int_equal(pthread_join(thread, NULL), 0);
     cwi_free(bytes);
     cw_transport_close(&server, 0);
 }

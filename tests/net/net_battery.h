@@ -2,6 +2,8 @@
 #ifndef CWI_NET_BATTERY_H
 #define CWI_NET_BATTERY_H
 
+#include <stdatomic.h>
+
 #include "cutwire/net.h"
 #include "test.h"
 
@@ -20,5 +22,13 @@ void send_text(cw_transport *t, cw_peer peer, const char *text);
 cw_peer expect_text(cw_transport *t, const char *text);
 /* Nothing arrives within `ms`. */
 void expect_silence(cw_transport *t, int ms);
+
+/* A transport that a thread closes, and whether it has; start the thread with close_in_thread and the address of one.
+ */
+typedef struct closing {
+    cw_transport *transport;
+    atomic_bool over;
+} closing;
+void *close_in_thread(void *arg);
 
 #endif

@@ -1,5 +1,6 @@
 /* test_tcp_link.c - TCP over a link that counts, crawls, falls silent and breaks. */
 #include <poll.h>
+#include <pthread.h>
 
 #include "base/base.h"
 #include "net/transport.h"
@@ -219,6 +220,52 @@ static void broken_connection_loses_nothing(void **state)
     close_all(&f);
 }
 
+/* The linger time is for frames to arrive in, on another connection if need be. */
+static void closing_waits_for_a_broken_connection(void **state)
+{
+    (void)state;
+    fixture f = connect_all(200);
+    pthread_t thread;
+    closing client = {.transport = f.client};
+    tcp_proxy_set_rate(f.proxy, 400000);
+    send_zeros(f.client, 0, 2000000);
+    send_text(f.client, 0, "farewell");
+    assert_int_equal(pthread_create(&thread, NULL, close_in_thread, &client), 0);
+    expect_silence(f.server, 700);
+    tcp_proxy_cut(f.proxy);
+    tcp_proxy_set_rate(f.proxy, 0);
+    expect_zeros(f.server, 2000000);
+    (void)expect_text(f.server, "farewell");
+    while (!atomic_load(&client.over))
+        expect_silence(f.server, 10);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(tcp_proxy_accepted(f.proxy), 2);
+    f.client = NULL;
+    close_all(&f);
+}
+
+/* More than a client keeps for a server that has not answered yet. */
+static void much_may_go_before_the_first_answer(void **state)
+{
+    (void)state;
+    cw_transport *server = listen_on("tcp://127.0.0.1:*", NULL);
+    cw_transport *client = connect_to(cw_transport_endpoint(server), NULL);
+    for (int i = 0; i < 3; i++)
+        send_zeros(client, 0, 2000000);
+    for (int i = 0; i < 3; i++)
+        expect_zeros(server, 2000000);
+    expect_silence(client, 100); /* it hears the answer, */
+    send_text(client, 0, "more");
+    const cw_peer peer = expect_text(server, "more"); /* and begins nothing anew */
+    send_text(server, peer, "well");
+    (void)expect_text(client, "well");
+    cwi_link_state link;
+    assert_true(cwi_transport_link(client, 0, &link));
+    assert_true(link.keeps && !link.broken && link.generation == 0);
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
 enum { CUT_FRAMES = 400 };
 
 /* The i-th frame of a conversation: its number, and as much again as i says. */
@@ -366,6 +413,8 @@ int main(void)
         cmocka_unit_test(busy_receiver_is_not_taken_for_dead),
         cmocka_unit_test(silent_peer_is_gone_and_may_come_back),
         cmocka_unit_test(broken_connection_loses_nothing),
+        cmocka_unit_test(closing_waits_for_a_broken_connection),
+        cmocka_unit_test(much_may_go_before_the_first_answer),
         cmocka_unit_test(many_cuts_lose_and_double_nothing),
         cmocka_unit_test(slow_reader_gets_all_without_a_wait),
         cmocka_unit_test(what_waits_goes_when_the_server_closes),

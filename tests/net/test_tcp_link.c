@@ -251,9 +251,9 @@ static void much_may_go_before_the_first_answer(void **state)
     cw_transport *server = listen_on("tcp://127.0.0.1:*", NULL);
     cw_transport *client = connect_to(cw_transport_endpoint(server), NULL);
     for (int i = 0; i < 3; i++)
-        send_zeros(client, 0, 2000000);
+        send_zeros(client, 0, 700000);
     for (int i = 0; i < 3; i++)
-        expect_zeros(server, 2000000);
+        expect_zeros(server, 700000);
     expect_silence(client, 100); /* it hears the answer, */
     send_text(client, 0, "more");
     const cw_peer peer = expect_text(server, "more"); /* and begins nothing anew */

@@ -11,7 +11,8 @@
           - ms:r=0.99,b=2               uplink, downlink, update (what is left out is `none`)
           - {uplink: ec:err=0.25, downlink: "ec:step=7,round=stochastic,scope=sample"}
     prove: yes                          results that stand for others are also made, once, at the first seed
-    views: [table, {curves: {}}]        what `show` makes: table, traffic, curves, points, lines
+    views: [table, {curves: {}}]        what `show` makes: table, traffic, curves, points, lines; their `panels` is a key
+                                        of runs, or several: {lines: {x: clients, panels: model dirichlet}}
     notes: what the reader should know
     measure: NAME                       in place of runs: a program that measures (research/cutwire_study/measure_NAME.py)
 """

@@ -53,15 +53,26 @@ def distinct(values) -> list:
     return list(dict.fromkeys(values))
 
 
-def panels_of(groups: list[Group], key: str) -> list[tuple[str, list[Group], list[Group]]]:
-    """(title, split groups, unsplit groups) for each value of a key."""
+def panels_of(groups: list[Group], keys: tuple[str, ...]) -> list[tuple[str, list[Group], list[Group]]]:
+    """(title, split groups, unsplit groups) for each value of a key, or of several together."""
+    def of_network(group: Group) -> tuple:
+        return group.run.data, group.run.model, group.run.settings().get("activation")
+
     found = []
-    for value in distinct(value_of(group.run, key) for group in groups if not group.run.unsplit):
-        split = [g for g in groups if not g.run.unsplit and value_of(g.run, key) == value]
-        plain = [g for g in groups if g.run.unsplit and
-                 (g.run.data, g.run.model) == (split[0].run.data, split[0].run.model)]
-        found.append((value if key in ("model", "data") else f"{key} {value}", split, plain))
+    for values in distinct(values_of(group, keys) for group in groups if not group.run.unsplit):
+        split = [g for g in groups if not g.run.unsplit and values_of(g, keys) == values]
+        plain = [g for g in groups if g.run.unsplit and of_network(g) in map(of_network, split)]
+        title = ", ".join(value if key in ("model", "data") else f"{key} {value}" for key, value in zip(keys, values))
+        found.append((title, split, plain))
     return found
+
+
+def keys_of(options: dict[str, str], usual: str) -> tuple[str, ...]:
+    return tuple(options.get("panels", usual).split())
+
+
+def values_of(group: Group, keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value_of(group.run, key) for key in keys)
 
 
 def style_of(groups: list[Group], skip: tuple[str, ...] = ()) -> dict[str, dict]:
@@ -106,7 +117,7 @@ def legend(figure, axes_list) -> None:
 
 def curves(pyplot, groups: list[Group], options: dict[str, str]):
     """Test accuracy over epochs above, over bytes at the socket (log) below; one panel for each cut."""
-    panels, styles = panels_of(groups, options.get("panels", "cut")), style_of(groups)
+    panels, styles = panels_of(groups, keys_of(options, "cut")), style_of(groups)
     figure, axes = pyplot.subplots(2, len(panels), figsize=(4.4 * len(panels) + 1, 7.4), squeeze=False)
     for column, (title, split, plain) in enumerate(panels):
         for group in [g for g in plain + split if g.outcomes[0].curve]:
@@ -132,8 +143,8 @@ def mean_curve(group: Group, field: str) -> list[float]:
 
 def points(pyplot, groups: list[Group], options: dict[str, str]):
     """Each run's final accuracy against all its bytes (log), up above and both directions below."""
-    key = options.get("panels", "cut")
-    panels, styles = panels_of(groups, key), style_of(groups, (key,))
+    keys = keys_of(options, "cut")
+    panels, styles = panels_of(groups, keys), style_of(groups, keys)
     figure, axes = pyplot.subplots(2, len(panels), figsize=(4.4 * len(panels) + 1, 7.4), squeeze=False)
     for column, (title, split, plain) in enumerate(panels):
         for row, what in enumerate(("up", "up + down")):
@@ -141,8 +152,8 @@ def points(pyplot, groups: list[Group], options: dict[str, str]):
             unsplit_band(place, plain)
             for group in split:
                 sizes = [o.up + (o.down if row else 0) for o in group.outcomes]
-                place.plot(sizes, group.accuracies, linestyle="none", label=name_of(group, (key,)), markersize=6,
-                           **styles[name_of(group, (key,))])
+                place.plot(sizes, group.accuracies, linestyle="none", label=name_of(group, keys), markersize=6,
+                           **styles[name_of(group, keys)])
             place.set_xscale("log")
             finish(place, title if row == 0 else "", f"bytes {what}, whole run", "test accuracy, %")
     legend(figure, axes.flat)
@@ -153,14 +164,14 @@ def points(pyplot, groups: list[Group], options: dict[str, str]):
 
 def lines(pyplot, groups: list[Group], options: dict[str, str]):
     """Accuracy against unsplit, in points, over the values of a setting: mean, with bars from least to greatest."""
-    x, key = options.get("x", "cut"), options.get("panels", "model")
-    panels, styles = panels_of(groups, key), style_of(groups, (x, key))
+    x, keys = options.get("x", "cut"), keys_of(options, "model")
+    panels, styles = panels_of(groups, keys), style_of(groups, (x, *keys))
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5.2 * len(panels) + 1, 4.4), squeeze=False)
     for column, (title, split, _) in enumerate(panels):
         place = axes[0][column]
         values = distinct(value_of(group.run, x) for group in split)
-        for name in distinct(name_of(group, (x, key)) for group in split):
-            found = [g for g in split if name_of(g, (x, key)) == name and g.differences]
+        for name in distinct(name_of(group, (x, *keys)) for group in split):
+            found = [g for g in split if name_of(g, (x, *keys)) == name and g.differences]
             middle = [mean(g.differences) for g in found]
             bars = [[m - min(g.differences) for m, g in zip(middle, found)],
                     [max(g.differences) - m for m, g in zip(middle, found)]]

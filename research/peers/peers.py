@@ -46,8 +46,9 @@ def counted(cut):
     return [s.uplink_bytes, s.downlink_bytes, s.uplink_raw_bytes]
 
 
-def train(make, data, test, seed, epochs):
-    """(accuracy of the last epoch, bytes up, down and of one direction in fp32)"""
+def train(make, data, test, seed, epochs, prepare=lambda net, optimizer: None):
+    """(accuracy of the last epoch, bytes up, down and of one direction in fp32). `prepare` is given (head, cut, tail) and
+    the optimizer before the first step."""
     torch.manual_seed(seed)
     model, cut, (x, y) = simulate.network(), make(), data
     for layer in model:
@@ -56,6 +57,7 @@ def train(make, data, test, seed, epochs):
     head, tail = cwt.split(model, "5")
     net = nn.Sequential(head, cut, tail)
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
+    prepare(net, optimizer)
     batches = -(-len(x) // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=epochs * batches)
     for epoch in range(epochs):
@@ -73,9 +75,9 @@ def read(path):
     return list(csv.DictReader(path.open())) if path.exists() else []
 
 
-def write(path, rows):
+def write(path, rows, fields=FIELDS):
     with path.open("w", newline="") as f:
-        out = csv.DictWriter(f, FIELDS, lineterminator="\n")
+        out = csv.DictWriter(f, fields, lineterminator="\n")
         out.writeheader()
         out.writerows(rows)
 

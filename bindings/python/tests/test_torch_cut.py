@@ -249,6 +249,38 @@ def test_compress_gradients():
         update()
 
 
+def test_error_feedback_sends_all_in_the_end():
+    """Of ten steps with one gradient: what was sent, and the residual, are ten times it."""
+    (head, tail), (x, t) = halves(), batch()
+    F.cross_entropy(tail(head(x)), t).backward()
+    gradients = [p.grad.clone() for p in head.parameters()]
+    sums, left = {}, {}
+    for feedback in (False, True):
+        update = cwt.compress_gradients(head, "sp:r=0.9", error_feedback=feedback)
+        sums[feedback] = [torch.zeros_like(g) for g in gradients]
+        for step in range(10):
+            for p, g, total in zip(head.parameters(), gradients, sums[feedback]):
+                p.grad.copy_(g)
+            if feedback and step == 5:  # as from a checkpoint
+                state, update = update.state_dict(), cwt.compress_gradients(head, "sp:r=0.9", error_feedback=True)
+                update.load_state_dict(state)
+            update()
+            for p, total in zip(head.parameters(), sums[feedback]):
+                total += p.grad
+        left[feedback] = update.state_dict()["residual"]
+    flat = {k: torch.cat([g.reshape(-1) for g in v]) for k, v in sums.items()}
+    whole = 10 * torch.cat([g.reshape(-1) for g in gradients])
+    assert left[False] is None
+    torch.testing.assert_close(flat[True] + left[True].reshape(-1), whole)
+    error = {k: float((v - whole).norm() / whole.norm()) for k, v in flat.items()}
+    assert error[True] < 0.5 * error[False]
+    next(iter(head.parameters())).requires_grad_(False)
+    head.zero_grad(set_to_none=True)
+    F.cross_entropy(tail(head(x)), t).backward()
+    with pytest.raises(ValueError, match="the same parameters"):
+        update()
+
+
 def test_compress_gradients_before_each_step_of_an_optimizer():
     results = []
     for hooked in (False, True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import types
-from typing import Any, List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 
@@ -18,11 +18,12 @@ class GradientCompression:
     """What compress_gradients gives. Called between backward() and the optimizer's step, it sends the gradients of the
     module's parameters to the server: each becomes what decodes there."""
 
-    def __init__(self, module: torch.nn.Module, spec: Union[str, Codec], seed: int, client: Optional[int],
-                 threads: Optional[int]) -> None:
-        self.module, self.codec = module, _codec(spec)
+    def __init__(self, module: torch.nn.Module, spec: Union[str, Codec], error_feedback: bool, seed: int,
+                 client: Optional[int], threads: Optional[int]) -> None:
+        self.module, self.codec, self.error_feedback = module, _codec(spec), error_feedback
         self.seed, self.client, self.threads = seed, client, threads
         self._epoch = self._step = 0
+        self._residual: Optional[torch.Tensor] = None
         self._stats = Stats()
 
     def set_epoch(self, epoch: int) -> None:
@@ -41,9 +42,24 @@ class GradientCompression:
             return
         with torch.no_grad():
             flat = torch.cat([p.grad.detach().float().reshape(-1) for p in parameters]).reshape(1, 1, -1)
-            sent = self._send(flat)
-            self._put(parameters, sent.to(flat.device))
+            if self._residual is not None:
+                if self._residual.numel() != flat.numel():
+                    raise ValueError(f"{flat.numel()} gradients come after {self._residual.numel()}: error feedback needs "
+                                     "the same parameters in each step")
+                flat += self._residual.to(flat.device)
+            sent = self._send(flat).to(flat.device)
+            if self.error_feedback:
+                self._residual = flat - sent
+            self._put(parameters, sent)
         self._step += 1
+
+    def state_dict(self) -> Dict[str, Any]:
+        """Where the random streams are, and with error feedback what has not been sent: a checkpoint needs it."""
+        return {"epoch": self._epoch, "step": self._step, "residual": self._residual}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """KeyError for what state_dict() did not make."""
+        self._epoch, self._step, self._residual = state["epoch"], state["step"], state["residual"]
 
     @staticmethod
     def _put(parameters: List[torch.nn.Parameter], flat: torch.Tensor) -> None:
@@ -69,8 +85,8 @@ class GradientCompression:
 
 
 def compress_gradients(module: torch.nn.Module, spec: Union[str, Codec] = "ec:step=0.75,round=stochastic", *,
-                       optimizer: Optional[torch.optim.Optimizer] = None, seed: int = 1, client: Optional[int] = None,
-                       threads: Optional[int] = None) -> GradientCompression:
+                       optimizer: Optional[torch.optim.Optimizer] = None, error_feedback: bool = False, seed: int = 1,
+                       client: Optional[int] = None, threads: Optional[int] = None) -> GradientCompression:
     """Sends the gradients of a client's half through a codec to the server, as training over the network does with one
     client. Both then apply what decodes there.
 
@@ -80,8 +96,12 @@ def compress_gradients(module: torch.nn.Module, spec: Union[str, Codec] = "ec:st
 
     With `optimizer` its step() calls update() itself. All gradients travel as one vector of fp32, in the order of
     module.parameters(); parameters without a gradient are left out. `seed`, `client`, `threads`: as of Cut.
+
+    With `error_feedback` what one step does not send is added to the gradient of the next (Seide et al. 2014, Karimireddy
+    et al. 2019). Biased codecs need it: ms, sp, and all that round to nearest. Not so random rounding, where it is
+    unbiased. It holds one vector of fp32, which state_dict() has.
     """
-    update = GradientCompression(module, spec, seed, client, threads)
+    update = GradientCompression(module, spec, error_feedback, seed, client, threads)
     if optimizer is not None:
         _call_before_step(optimizer, update)
     return update

@@ -179,6 +179,22 @@ size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Takes exactly the `size` bytes, or of a bare part as many as that has, or is false. */
 bool cwi_ctx_decode(cwi_ctx_decoder *d);
 
+/* ---- so few samples that lanes would be empty (ctx_thin.c) ---- */
+
+static inline bool cwi_ctx_is_thin(const cwi_ctx_shape *s)
+{
+    return s->beside == 1 && s->lanes <= CWI_CTX_THIN && s->elements > 0; /* one section, hence one block */
+}
+/* Of all elements, in their order; `work` has cwi_ctx_thin_size() bytes. */
+void cwi_ctx_thin_contexts(const cwi_kernels *k, const cwi_ctx_shape *s, const cwi_ctx_tables *t,
+                           const uint8_t *symbols, uint8_t *work, uint8_t *contexts);
+size_t cwi_ctx_thin_size(const cwi_ctx_shape *s);
+/* All of them. */
+void cwi_ctx_thin_encode(const cwi_ctx_encoder *e, const uint8_t *contexts, cwi_ctx_lanes *lanes);
+/* False when the stream ends too early; `work` has cwi_ctx_thin_decode_size() bytes. */
+bool cwi_ctx_thin_decode(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint8_t *work, cwi_ctx_lanes *lanes);
+size_t cwi_ctx_thin_decode_size(const cwi_ctx_shape *s);
+
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
 
 /* Chooses mode and weights for these symbols, or `quick` nearly as good ones in a fraction of the time; `work` has

@@ -24,11 +24,15 @@ enum { COUNTS = 4 };
 /* The sample that moments are taken of. */
 enum {
     SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
+    SAMPLE_MORE = 1 << 17,  /* the same where there are many */
     SAMPLE_DENSE = 1 << 18,
     SAMPLE_TRIED = 1 << 15, /* the same where a part of the sections is tried */
     SPARSEST = 64,          /* one element in this many of the tensor, at least */
     SHORTEST = 16,          /* elements of a lane that are taken together */
 };
+
+/* Elements below which what contexts take is more than they can save. */
+enum { FITTED_LEAST = 128 };
 
 enum { TRIED = 4 /* of so many sections, or groups of a single one, one is tried */ };
 
@@ -188,7 +192,7 @@ static size_t sparsity(const counting *c)
 {
     if (c->e->whole)
         return 1;
-    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 16, (size_t)2 * SAMPLE_LEAST));
+    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 8, (size_t)SAMPLE_MORE));
     const size_t most = c->e->dense ? SAMPLE_DENSE : some;
     const size_t tried = c->e->dense ? (size_t)SAMPLE_DENSE / TRIED : (size_t)SAMPLE_TRIED;
     const size_t least = c->each > 1 ? tried : most;
@@ -335,7 +339,9 @@ static void fit(cwi_ctx_encoder *e)
     }
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
+    if (s->elements < FITTED_LEAST)
+        e->tables.mode = CWI_CTX_PLAIN;
+    else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
         cwi_ctx_fit(s, e->kernels, e->quick, e->symbols, e->work + sets_size(s), &e->tables);
 }
 
@@ -355,23 +361,34 @@ static void count_sections(cwi_ctx_encoder *e, size_t each)
     total_moments(e, workers);
 }
 
-size_t cwi_ctx_plan(cwi_ctx_encoder *e)
+void cwi_ctx_count(cwi_ctx_encoder *e)
 {
-    const cwi_ctx_shape *s = &e->shape;
-    if (s->elements == 0)
-        return 0;
     fit(e);
     count_sections(e, 1);
+}
+
+size_t cwi_ctx_finish(cwi_ctx_encoder *e)
+{
+    const cwi_ctx_shape *s = &e->shape;
     uint32_t(*counts)[CWI_SYMBOLS] = total_counts(e, workers_of(e));
     for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
         counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
     const cwi_ctx_mode mode = e->tables.mode;
     const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, &e->tables);
+    e->wasted = e->given ? bits - cwi_ctx_own_cost(counts) : 0;
     if (cwi_ctx_is_thin(s) && e->tables.mode != mode)
         memset(scratch_of(e, 0).contexts, 0, s->elements);
     const size_t states = 4 * cwi_ctx_used(s, 0, 0), sizes = e->bare ? 2 : 4;
     const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (sizes + states);
     return (e->bare ? 0 : CWI_CTX_PREFIX) + (e->given ? 0 : 1) + streams + (size_t)(bits / 8);
+}
+
+size_t cwi_ctx_plan(cwi_ctx_encoder *e)
+{
+    if (e->shape.elements == 0)
+        return 0;
+    cwi_ctx_count(e);
+    return cwi_ctx_finish(e);
 }
 
 void cwi_ctx_try(cwi_ctx_encoder *e)

@@ -215,34 +215,64 @@ static void put_row(const uint8_t *symbols, const uint8_t *contexts, size_t n, b
             out[x] = (uint8_t)((contexts[x] << SHIFT & 0xf0) | symbols[x]);
 }
 
-static bool decode_rows(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint8_t *work, size_t channel, size_t y,
-                        cwi_ctx_lanes *lanes)
+/* A plane that is being decoded. */
+typedef struct decoding {
+    cwi_ctx_terms terms; /* of the row at hand */
+    cwi_ctx_thin_row row;
+    int16_t *acc;
+    size_t element; /* of the tensor, the row's first */
+} decoding;
+
+static void begin_plane(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, const cwi_ctx_set *set, uint8_t *work,
+                        size_t channel, size_t lane, decoding *p)
+{
+    const cwi_ctx_shape *s = &d->shape;
+    const places where = places_in(s);
+    const size_t index = lane * s->channels + channel;
+    uint8_t *plane = work + index * plane_bytes(s);
+    p->element = index * plane_elements(s);
+    p->acc = (int16_t *)(void *)(work + where.acc + lane * where.lane);
+    p->terms = (cwi_ctx_terms){.bias = set->bias};
+    add_above(set, plane + first_at(s), pitch_of(s), &p->terms);
+    if (t->mode == CWI_CTX_OWN)
+        add_refs(set, plane, channel, plane_bytes(s), first_at(s), &p->terms);
+    p->row = (cwi_ctx_thin_row){.acc = p->acc, .support = d->support ? d->support + p->element : NULL};
+    p->row.symbols = plane + first_at(s);
+    p->row.contexts = work + where.contexts + lane * where.lane;
+}
+
+static void end_row(const cwi_ctx_decoder *d, decoding *p, const cwi_ctx_thin_row *row)
+{
+    const cwi_ctx_shape *s = &d->shape;
+    put_row(row->symbols, row->contexts, s->width, d->classes, (d->classes ? d->classes : d->symbols) + p->element);
+    p->element += s->width;
+    for (unsigned k = 0; k < p->terms.count; k++)
+        p->terms.at[k] += pitch_of(s);
+}
+
+static bool decode_channel(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint8_t *work, size_t channel,
+                           cwi_ctx_lanes *lanes)
 {
     static const cwi_ctx_set none = {0};
     const cwi_ctx_shape *s = &d->shape;
-    const places p = places_in(s);
-    const size_t n = padded(s->width), at = first_at(s) + y * pitch_of(s);
     const cwi_ctx_set *set = t->mode == CWI_CTX_PLAIN ? &none : set_of(t, channel);
+    decoding plane[CWI_CTX_THIN];
     cwi_ctx_thin_row row[CWI_CTX_THIN];
-    uint8_t *out[CWI_CTX_THIN];
     for (unsigned l = 0; l < lanes->used; l++) {
-        const size_t index = l * s->channels + channel, element = index * plane_elements(s) + y * s->width;
-        uint8_t *plane = work + index * plane_bytes(s);
-        int16_t *acc = (int16_t *)(void *)(work + p.acc + l * p.lane);
-        cwi_ctx_terms terms = {.bias = set->bias};
-        add_above(set, plane + at, pitch_of(s), &terms);
-        if (t->mode == CWI_CTX_OWN)
-            add_refs(set, plane, channel, plane_bytes(s), at, &terms);
-        d->kernels->ctx.thin_mix(&terms, n, acc);
-        row[l] = (cwi_ctx_thin_row){.acc = acc, .support = d->support ? d->support + element : NULL};
-        row[l].symbols = plane + at;
-        row[l].contexts = work + p.contexts + l * p.lane;
-        out[l] = (d->classes ? d->classes : d->symbols) + element;
+        begin_plane(d, t, set, work, channel, l, &plane[l]);
+        row[l] = plane[l].row;
     }
-    if (!d->kernels->ctx.thin_decode(lanes, set->weight[0], row, s->width))
-        return false;
-    for (unsigned l = 0; l < lanes->used; l++)
-        put_row(row[l].symbols, row[l].contexts, s->width, d->classes, out[l]);
+    for (size_t y = 0; y < s->height; y++) {
+        for (unsigned l = 0; l < lanes->used; l++)
+            d->kernels->ctx.thin_mix(&plane[l].terms, padded(s->width), plane[l].acc);
+        if (!d->kernels->ctx.thin_decode(lanes, set->weight[0], row, s->width))
+            return false;
+        for (unsigned l = 0; l < lanes->used; l++) {
+            end_row(d, &plane[l], &row[l]);
+            row[l].symbols += pitch_of(s);
+            row[l].support += row[l].support ? s->width : 0;
+        }
+    }
     return true;
 }
 
@@ -252,8 +282,7 @@ bool cwi_ctx_thin_decode(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint
     lanes->used = (unsigned)s->lanes;
     memset(work, (int)t->zero, planes_size(s));
     for (size_t c = 0; c < s->channels; c++)
-        for (size_t y = 0; y < s->height; y++)
-            if (!decode_rows(d, t, work, c, y, lanes))
-                return false;
+        if (!decode_channel(d, t, work, c, lanes))
+            return false;
     return true;
 }

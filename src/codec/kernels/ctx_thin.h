@@ -49,26 +49,34 @@ CWI_INLINE unsigned thin_decode_one(const cwi_ctx_model *m, unsigned context, ui
 
 CWI_INLINE bool thin_decode_lanes(cwi_ctx_lanes *c, int left, const cwi_ctx_thin_row *rows, size_t width, unsigned used)
 {
+    cwi_ctx_thin_row row[CWI_CTX_THIN]; /* at hand, whatever is written through its pointers */
     uint32_t state[CWI_CTX_THIN];
     unsigned last[CWI_CTX_THIN];
-    const uint8_t *get = c->get;
+    const cwi_ctx_model *m = c->model;
+    const uint8_t *get = c->get, *const end = c->end;
     for (unsigned l = 0; l < used; l++) {
+        row[l] = rows[l];
         state[l] = c->state[l];
         last[l] = rows[l].symbols[-1];
     }
-    for (size_t x = 0; x < width; x++)
+    for (size_t x = 0; x < width; x++) {
+        uint8_t copy[2 * CWI_CTX_THIN] = {0};
+        const size_t left_bytes = (size_t)(end - get);
+        const uint8_t *from = get, *at;
+        if (left_bytes < sizeof copy) /* there is room to read beyond the last ones */
+            from = memcpy(copy, get, left_bytes);
+        at = from;
         for (unsigned l = 0; l < used; l++) {
-            const cwi_ctx_thin_row *r = rows + l;
-            const unsigned context = thin_context(r->acc[x] + left * (int)last[l]);
-            uint8_t end[2] = {0};
-            const uint8_t *from = c->end - get < 2 ? end : get, *at = from;
-            r->contexts[x] = (uint8_t)context;
-            last[l] = !r->support || r->support[x] ? thin_decode_one(c->model, context, &state[l], &at) : 0;
-            r->symbols[x] = (uint8_t)last[l];
-            if (from == end && at != from)
-                return false;
-            get += at - from;
+            const unsigned context = thin_context(row[l].acc[x] + left * (int)last[l]);
+            const bool coded = !row[l].support || row[l].support[x];
+            row[l].contexts[x] = (uint8_t)context;
+            last[l] = coded ? thin_decode_one(m, context, &state[l], &at) : 0;
+            row[l].symbols[x] = (uint8_t)last[l];
         }
+        if ((size_t)(at - from) > left_bytes)
+            return false;
+        get += at - from;
+    }
     for (unsigned l = 0; l < used; l++)
         c->state[l] = state[l];
     c->get = get;
@@ -77,7 +85,16 @@ CWI_INLINE bool thin_decode_lanes(cwi_ctx_lanes *c, int left, const cwi_ctx_thin
 
 static bool thin_decode(cwi_ctx_lanes *c, int left, const cwi_ctx_thin_row *rows, size_t width)
 {
-    return c->used == 1 ? thin_decode_lanes(c, left, rows, width, 1) : thin_decode_lanes(c, left, rows, width, c->used);
+    switch (c->used) {
+    case 1:
+        return thin_decode_lanes(c, left, rows, width, 1);
+    case 2:
+        return thin_decode_lanes(c, left, rows, width, 2);
+    case 3:
+        return thin_decode_lanes(c, left, rows, width, 3);
+    default:
+        return thin_decode_lanes(c, left, rows, width, CWI_CTX_THIN);
+    }
 }
 
 #endif

@@ -150,7 +150,8 @@ typedef struct cwi_encode_job {
     uint8_t *body;    /* out */
     size_t capacity;  /* bytes at body */
     size_t header_size;
-    size_t size; /* result: bytes used */
+    size_t size;   /* result: bytes used */
+    double wasted; /* result of ec: bits that a profile's tables take more than tables of its own would */
     cw_error *err;
 } cwi_encode_job;
 

@@ -131,6 +131,7 @@ typedef struct cwi_ctx_encoder {
     bool smooth;                    /* tables are to know all symbols in all contexts */
     bool quick;                     /* weights are not to take long */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
+    bool keep_plain;                /* with it: also that one table was as good */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
     unsigned classed; /* moments are of symbols below this one */
@@ -138,12 +139,17 @@ typedef struct cwi_ctx_encoder {
     bool dense;       /* a larger sample, which tells of all by itself */
     /* set by cwi_ctx_plan, and but for the tables' model by cwi_ctx_try */
     cwi_ctx_tables tables;
+    double wasted;           /* bits that tables of its own would save, if they took none; with `given` */
     cwi_ctx_moments moments; /* by the contexts before tables were chosen: of no use with CWI_CTX_PLAIN */
 } cwi_ctx_encoder;
 
 size_t cwi_ctx_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Counts, chooses weights and tables, and returns about how many bytes it will take. */
 size_t cwi_ctx_plan(cwi_ctx_encoder *e);
+/* The same in two steps: the weights and moments of a plan, and right after it the rest, which may turn out to be
+ * CWI_CTX_PLAIN. Of a tensor with elements. */
+void cwi_ctx_count(cwi_ctx_encoder *e);
+size_t cwi_ctx_finish(cwi_ctx_encoder *e);
 /* The weights of a plan, and the moments of a part of the tensor; what is planned afterwards may keep the weights. */
 void cwi_ctx_try(cwi_ctx_encoder *e);
 /* The bytes of those for weights and tables. */
@@ -179,6 +185,22 @@ size_t cwi_ctx_decode_work_size(const cwi_ctx_shape *shape, unsigned threads);
 /* Takes exactly the `size` bytes, or of a bare part as many as that has, or is false. */
 bool cwi_ctx_decode(cwi_ctx_decoder *d);
 
+/* ---- so few samples that lanes would be empty (ctx_thin.c) ---- */
+
+static inline bool cwi_ctx_is_thin(const cwi_ctx_shape *s)
+{
+    return s->beside == 1 && s->lanes <= CWI_CTX_THIN && s->elements > 0; /* one section, hence one block */
+}
+/* Of all elements, in their order; `work` has cwi_ctx_thin_size() bytes. */
+void cwi_ctx_thin_contexts(const cwi_kernels *k, const cwi_ctx_shape *s, const cwi_ctx_tables *t,
+                           const uint8_t *symbols, uint8_t *work, uint8_t *contexts);
+size_t cwi_ctx_thin_size(const cwi_ctx_shape *s);
+/* All of them. */
+void cwi_ctx_thin_encode(const cwi_ctx_encoder *e, const uint8_t *contexts, cwi_ctx_lanes *lanes);
+/* False when the stream ends too early; `work` has cwi_ctx_thin_decode_size() bytes. */
+bool cwi_ctx_thin_decode(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint8_t *work, cwi_ctx_lanes *lanes);
+size_t cwi_ctx_thin_decode_size(const cwi_ctx_shape *s);
+
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
 
 /* Chooses mode and weights for these symbols, or `quick` nearly as good ones in a fraction of the time; `work` has
@@ -203,6 +225,8 @@ typedef uint32_t cwi_ctx_counts[CWI_CONTEXTS][CWI_SYMBOLS];
 double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t);
 /* The bits that symbols take with tables that know all of them. */
 double cwi_ctx_cost(const cwi_ctx_tables *t, cwi_ctx_counts counts);
+/* The same with tables of their own for these counts, without the bits of the tables. */
+double cwi_ctx_own_cost(cwi_ctx_counts counts);
 /* Mode, weights and tables; returns the end. At most cwi_ctx_tables_bound() bytes. */
 uint8_t *cwi_ctx_tables_put(const cwi_ctx_tables *t, const cwi_ctx_shape *shape, uint8_t *out);
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape);

@@ -9,6 +9,13 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* Of more planes lanes are as fast. */
+static bool is_thin(const cwi_ctx_shape *s)
+{
+    enum { LANES = 2 };
+    return cwi_ctx_is_thin(s) && s->lanes <= LANES;
+}
+
 /* ---- scratch: sets, which channel has which, where streams are; then rows, acc, contexts and support of a strip for
  * each worker ---- */
 
@@ -18,10 +25,15 @@ typedef struct places {
 
 static places places_in(const cwi_ctx_shape *s, unsigned threads)
 {
-    places p;
+    places p = {0};
     p.of = rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
     p.streams = p.of + rounded(s->channels);
     p.workers = p.streams + rounded(s->blocks * 2 * sizeof(size_t));
+    if (is_thin(s)) {
+        p.worker = rounded(cwi_ctx_thin_decode_size(s));
+        p.all = p.workers + p.worker;
+        return p;
+    }
     p.acc = rounded(cwi_ctx_rows_size(s));
     p.contexts = p.acc + cwi_ctx_row(s) * sizeof(int16_t);
     p.support = p.contexts + cwi_ctx_row(s) * cwi_ctx_strip(s);
@@ -134,7 +146,9 @@ static bool decode_block(const run *r, uint8_t *rows, size_t block)
         return false;
     for (size_t l = 0; l < used; l++, lanes.get += 4)
         lanes.state[l] = (uint32_t)cwi_get_le(lanes.get, 4);
-    for (size_t section = begin; section < end; section++)
+    if (is_thin(s) && !cwi_ctx_thin_decode(r->d, &r->tables, rows, &lanes))
+        return false;
+    for (size_t section = begin; !is_thin(s) && section < end; section++)
         for (size_t g = 0; g < s->groups; g++)
             if (!decode_group(r, rows, section, g, &lanes))
                 return false;

@@ -24,11 +24,15 @@ enum { COUNTS = 4 };
 /* The sample that moments are taken of. */
 enum {
     SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
+    SAMPLE_MORE = 1 << 17,  /* the same where there are many */
     SAMPLE_DENSE = 1 << 18,
     SAMPLE_TRIED = 1 << 15, /* the same where a part of the sections is tried */
     SPARSEST = 64,          /* one element in this many of the tensor, at least */
     SHORTEST = 16,          /* elements of a lane that are taken together */
 };
+
+/* Elements below which what contexts take is more than they can save. */
+enum { FITTED_LEAST = 128 };
 
 enum { TRIED = 4 /* of so many sections, or groups of a single one, one is tried */ };
 
@@ -46,6 +50,9 @@ static size_t rows_at_once(const cwi_ctx_shape *s)
 
 static size_t worker_size(const cwi_ctx_shape *s)
 {
+    if (cwi_ctx_is_thin(s))
+        return COUNTS * sizeof(cwi_ctx_counts) + rounded(COUNTS * sizeof(cwi_ctx_moments)) + rounded(s->elements) +
+               cwi_ctx_thin_size(s) + rounded(stream_bound(s));
     return COUNTS * sizeof(cwi_ctx_counts) + rounded(COUNTS * sizeof(cwi_ctx_moments)) +
            cwi_ctx_row(s) * (rows_at_once(s) * sizeof(int16_t) + 2 * cwi_ctx_strip(s)) + rounded(cwi_ctx_rows_size(s)) +
            rounded(stream_bound(s));
@@ -76,7 +83,14 @@ static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
     scratch w = {.counts = (cwi_ctx_counts *)(void *)at};
     at += COUNTS * sizeof(cwi_ctx_counts);
     w.moments = (cwi_ctx_moments *)(void *)at;
-    w.acc = (int16_t *)(void *)(at + rounded(COUNTS * sizeof(cwi_ctx_moments)));
+    at += rounded(COUNTS * sizeof(cwi_ctx_moments));
+    if (cwi_ctx_is_thin(s)) {
+        w.contexts = at;
+        w.rows = w.contexts + rounded(s->elements);
+        w.stream = w.rows + cwi_ctx_thin_size(s);
+        return w;
+    }
+    w.acc = (int16_t *)(void *)at;
     w.contexts = (uint8_t *)(w.acc + rows_at_once(s) * cwi_ctx_row(s));
     w.support = w.contexts + cwi_ctx_strip(s) * cwi_ctx_row(s);
     w.rows = w.support + cwi_ctx_strip(s) * cwi_ctx_row(s);
@@ -153,15 +167,15 @@ static void count_supported(const uint8_t *contexts, const uint8_t *symbols, con
             counts[l % COUNTS][contexts[l]][symbols[l]] += support[l] != 0;
 }
 
-/* Adds a lane of a strip. */
-static void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const uint8_t *symbols, size_t first, size_t n,
-                     cwi_ctx_moments m[COUNTS])
+/* Adds elements of a lane, which lie `apart` from each other. */
+CWI_INLINE void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const uint8_t *symbols, size_t apart,
+                         size_t first, size_t n, cwi_ctx_moments m[COUNTS])
 {
     uint16_t magnitude[CWI_CTX_WIDTH];
     const uint64_t weight = e->magnitudes(e->of, first, n, magnitude);
     if (weight == 0)
         return;
-    for (size_t i = 0; i < n; i++, contexts += CWI_LANES, symbols += CWI_LANES) {
+    for (size_t i = 0; i < n; i++, contexts += apart, symbols += apart) {
         if (*symbols >= e->classed)
             continue;
         cwi_ctx_moment *at = &m[i % COUNTS].of[*contexts / (CWI_CONTEXTS / CWI_CTX_CLASSES)][*symbols];
@@ -178,7 +192,7 @@ static size_t sparsity(const counting *c)
 {
     if (c->e->whole)
         return 1;
-    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 16, (size_t)2 * SAMPLE_LEAST));
+    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 8, (size_t)SAMPLE_MORE));
     const size_t most = c->e->dense ? SAMPLE_DENSE : some;
     const size_t tried = c->e->dense ? (size_t)SAMPLE_DENSE / TRIED : (size_t)SAMPLE_TRIED;
     const size_t least = c->each > 1 ? tried : most;
@@ -207,8 +221,8 @@ static void add_strip(const counting *c, const scratch *w, const uint8_t *symbol
     size_t at = turn / 32 % parts * part;
     for (size_t l = turn % each; l < used; l += each) {
         const size_t first = (cwi_ctx_plane(s, section, group, l) * s->height + y) * s->width + at;
-        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l, first, CWI_MIN(part, n - at),
-                 w->moments);
+        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l, CWI_LANES, first,
+                 CWI_MIN(part, n - at), w->moments);
         at = at + part < n ? at + part : 0;
     }
 }
@@ -247,6 +261,43 @@ static void count_block(void *ctx, unsigned worker, size_t block)
                 count_group(c, &w, section, g);
     }
 }
+
+/* ---- the same of few samples ---- */
+
+static void count_elements(const cwi_ctx_encoder *e, const uint8_t *contexts, cwi_ctx_counts counts[COUNTS])
+{
+    const uint8_t *symbols = e->symbols, *support = e->support;
+    const size_t n = e->shape.elements;
+    for (size_t i = 0; support && i < n; i++)
+        counts[i % COUNTS][contexts[i]][symbols[i]] += support[i] != 0;
+    for (size_t i = 0; !support && i < n; i++)
+        counts[i % COUNTS][contexts[i]][symbols[i]]++;
+}
+
+/* Of a plane, or some places of it. */
+static void add_plane(const counting *c, const scratch *w, size_t plane)
+{
+    const cwi_ctx_encoder *e = c->e;
+    const size_t n = e->shape.height * e->shape.width, part = CWI_MIN(sparsity(c) > 1 ? SHORTEST : CWI_CTX_WIDTH, n);
+    const size_t parts = (n + part - 1) / part, each = sparsity(c);
+    for (size_t i = scatter(plane, 0, 0) % each; i < parts; i += each) {
+        const size_t first = plane * n + i * part;
+        add_lane(e, w->contexts + first, e->symbols + first, 1, first, CWI_MIN(part, n - i * part), w->moments);
+    }
+}
+
+static void count_thin(const counting *c)
+{
+    const cwi_ctx_encoder *e = c->e;
+    const scratch w = scratch_of(e, 0);
+    cwi_ctx_thin_contexts(e->kernels, &e->shape, &e->tables, e->symbols, w.rows, w.contexts);
+    if (c->each == 1)
+        count_elements(e, w.contexts, w.counts);
+    for (size_t p = 0; e->magnitudes && p < e->shape.planes; p++)
+        add_plane(c, &w, p);
+}
+
+/* ---- all of it ---- */
 
 /* Adds up the counts of all workers. */
 static uint32_t (*total_counts(const cwi_ctx_encoder *e, size_t workers))[CWI_SYMBOLS]
@@ -288,7 +339,9 @@ static void fit(cwi_ctx_encoder *e)
     }
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    if (!e->keep || e->tables.mode == CWI_CTX_PLAIN)
+    if (s->elements < FITTED_LEAST)
+        e->tables.mode = CWI_CTX_PLAIN;
+    else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
         cwi_ctx_fit(s, e->kernels, e->quick, e->symbols, e->work + sets_size(s), &e->tables);
 }
 
@@ -301,24 +354,41 @@ static void count_sections(cwi_ctx_encoder *e, size_t each)
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
         memset(scratch_of(e, w).moments, 0, COUNTS * sizeof(cwi_ctx_moments));
     }
-    cwi_parallel((unsigned)workers, e->shape.blocks, count_block, &c);
+    if (cwi_ctx_is_thin(&e->shape))
+        count_thin(&c);
+    else
+        cwi_parallel((unsigned)workers, e->shape.blocks, count_block, &c);
     total_moments(e, workers);
+}
+
+void cwi_ctx_count(cwi_ctx_encoder *e)
+{
+    fit(e);
+    count_sections(e, 1);
+}
+
+size_t cwi_ctx_finish(cwi_ctx_encoder *e)
+{
+    const cwi_ctx_shape *s = &e->shape;
+    uint32_t(*counts)[CWI_SYMBOLS] = total_counts(e, workers_of(e));
+    for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
+        counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
+    const cwi_ctx_mode mode = e->tables.mode;
+    const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, &e->tables);
+    e->wasted = e->given ? bits - cwi_ctx_own_cost(counts) : 0;
+    if (cwi_ctx_is_thin(s) && e->tables.mode != mode)
+        memset(scratch_of(e, 0).contexts, 0, s->elements);
+    const size_t states = 4 * cwi_ctx_used(s, 0, 0), sizes = e->bare ? 2 : 4;
+    const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (sizes + states);
+    return (e->bare ? 0 : CWI_CTX_PREFIX) + (e->given ? 0 : 1) + streams + (size_t)(bits / 8);
 }
 
 size_t cwi_ctx_plan(cwi_ctx_encoder *e)
 {
-    const cwi_ctx_shape *s = &e->shape;
-    if (s->elements == 0)
+    if (e->shape.elements == 0)
         return 0;
-    fit(e);
-    count_sections(e, 1);
-    uint32_t(*counts)[CWI_SYMBOLS] = total_counts(e, workers_of(e));
-    for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
-        counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
-    const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, &e->tables);
-    const size_t states = 4 * cwi_ctx_used(s, 0, 0), sizes = e->bare ? 2 : 4;
-    const size_t streams = e->tables.model.symbols == 1 ? 0 : s->blocks * (sizes + states);
-    return (e->bare ? 0 : CWI_CTX_PREFIX) + (e->given ? 0 : 1) + streams + (size_t)(bits / 8);
+    cwi_ctx_count(e);
+    return cwi_ctx_finish(e);
 }
 
 void cwi_ctx_try(cwi_ctx_encoder *e)
@@ -369,7 +439,9 @@ static void encode_block(void *ctx, unsigned worker, size_t index)
     cwi_ctx_lanes lanes = {.model = &v->e->tables.model, .put = end};
     for (unsigned l = 0; l < CWI_LANES; l++)
         lanes.state[l] = CWI_CTX_LOW;
-    for (size_t section = section_end(s, block); section-- > begin;) {
+    if (cwi_ctx_is_thin(s))
+        cwi_ctx_thin_encode(v->e, w.contexts, &lanes);
+    for (size_t section = section_end(s, block); !cwi_ctx_is_thin(s) && section-- > begin;) {
         fetch_section(v->e, &w, section);
         for (size_t g = s->groups; g-- > 0;)
             encode_group(v->e, &w, section, g, &lanes);

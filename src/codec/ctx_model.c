@@ -1,5 +1,6 @@
 /* ctx_model.c - probability tables: chosen from counts, written, read. */
 #include <math.h>
+#include <pthread.h>
 
 #include "codec/bits.h"
 #include "codec/ctx.h"
@@ -10,27 +11,39 @@ enum { GAMMA_MOST = CWI_CTX_BITS };
 
 typedef uint32_t table[CWI_SYMBOLS];
 
-static unsigned largest(const uint32_t *v)
+static unsigned largest(const uint32_t *v, unsigned symbols)
 {
     unsigned best = 0;
-    for (unsigned s = 1; s < CWI_SYMBOLS; s++)
+    for (unsigned s = 1; s < symbols; s++)
         best = v[s] > v[best] ? s : best;
     return best;
 }
 
-/* Counts to parts of CWI_CTX_WHOLE; what occurs gets at least one. */
-static void normalize(const table count, table part)
+/* Counts to parts of CWI_CTX_WHOLE; what occurs gets at least one. Only those of `symbols` are anything. */
+static void normalize(const table count, unsigned symbols, table part)
 {
+    const double slack = 1 + 0x1p-45; /* whole parts stay whole */
     uint64_t total = 0;
     uint32_t given = 0;
-    for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+    for (unsigned s = 0; s < symbols; s++)
         total += count[s];
-    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
-        const uint64_t share = total ? ((uint64_t)count[s] << CWI_CTX_BITS) / total : 0;
-        part[s] = count[s] && !share ? 1 : (uint32_t)share;
+    const double each = total ? CWI_CTX_WHOLE * slack / (double)total : 0;
+    for (unsigned s = 0; s < symbols; s++) {
+        const uint32_t share = (uint32_t)(count[s] * each);
+        part[s] = count[s] && !share ? 1 : share;
         given += part[s];
     }
-    part[largest(part)] += CWI_CTX_WHOLE - given; /* modulo 2^32: it may have to give some away */
+    part[largest(part, symbols)] += CWI_CTX_WHOLE - given; /* modulo 2^32: it may have to give some away */
+}
+
+/* Bits of a symbol that has so many parts. */
+static float part_bits[CWI_CTX_WHOLE + 1];
+static pthread_once_t part_bits_once = PTHREAD_ONCE_INIT;
+
+static void find_part_bits(void)
+{
+    for (unsigned i = 1; i <= CWI_CTX_WHOLE; i++)
+        part_bits[i] = (float)(CWI_CTX_BITS - log2(i));
 }
 
 static unsigned gamma_bits(uint32_t v)
@@ -41,11 +54,11 @@ static unsigned gamma_bits(uint32_t v)
 /* Bits of the symbols counted, and of the table. */
 static double cost(const table count, const table part, unsigned symbols)
 {
-    const unsigned big = largest(part);
+    const unsigned big = largest(part, symbols);
     double bits = 4;
     for (unsigned s = 0; s < symbols; s++) {
         if (count[s])
-            bits += count[s] * (CWI_CTX_BITS - log2(part[s]));
+            bits += count[s] * (double)part_bits[part[s]];
         if (s != big)
             bits += gamma_bits(part[s] + 1);
     }
@@ -65,7 +78,7 @@ typedef struct runs {
 static double bits_of(const runs *r, const table counts)
 {
     table part;
-    normalize(counts, part);
+    normalize(counts, r->symbols, part);
     return cost(counts, part, r->symbols);
 }
 
@@ -100,22 +113,29 @@ static void merge_with_next(runs *r, unsigned i)
         set_gain(r, i);
 }
 
-/* Contexts that do not occur belong to the one before. */
+/* Contexts in which next to nothing occurs belong to the one before: no tables of their own would pay. */
 static void begin_runs(runs *r, cwi_ctx_counts counts, unsigned symbols)
 {
+    enum { SELDOM = 8 };
+    uint32_t before = UINT32_MAX;
     memset(r, 0, sizeof *r);
     r->symbols = symbols;
     for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
         uint32_t total = 0;
         for (unsigned s = 0; s < symbols; s++)
             total += counts[c][s];
-        if (total == 0 && r->count)
+        if (r->count && (total == 0 || (total < SELDOM && before < SELDOM))) {
+            add(r->counts[r->count - 1], counts[c]);
+            before += total;
             continue;
+        }
+        before = total;
         r->first[r->count] = r->count ? c : 0;
         memcpy(r->counts[r->count], counts[c], sizeof(table));
-        r->bits[r->count] = bits_of(r, counts[c]);
         r->count++;
     }
+    for (unsigned i = 0; i < r->count; i++)
+        r->bits[i] = bits_of(r, r->counts[i]);
     for (unsigned i = 0; i + 1 < r->count; i++)
         set_gain(r, i);
 }
@@ -130,6 +150,15 @@ static void merge_runs(runs *r)
             return;
         merge_with_next(r, best);
     }
+}
+
+/* All contexts together. */
+static void merge_all(runs *r)
+{
+    for (unsigned i = 1; i < r->count; i++)
+        add(r->counts[0], r->counts[i]);
+    r->count = 1;
+    r->bits[0] = bits_of(r, r->counts[0]);
 }
 
 /* ---- the model ---- */
@@ -157,12 +186,12 @@ static void set_table(cwi_ctx_model *m, unsigned context, const table part)
 
 static void set_model(cwi_ctx_tables *t, const runs *r)
 {
-    table part;
+    table part = {0};
     memset(t->fresh, 0, sizeof t->fresh);
     for (unsigned i = 0; i < r->count; i++) {
         const unsigned end = i + 1 < r->count ? r->first[i + 1] : CWI_CONTEXTS;
         t->fresh[r->first[i]] = true;
-        normalize(r->counts[i], part);
+        normalize(r->counts[i], r->symbols, part);
         for (unsigned c = r->first[i]; c < end; c++)
             set_table(&t->model, c, part);
     }
@@ -171,6 +200,7 @@ static void set_model(cwi_ctx_tables *t, const runs *r)
 double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t)
 {
     runs r;
+    pthread_once(&part_bits_once, find_part_bits);
     t->model.symbols = symbols_in(counts);
     begin_runs(&r, counts, t->model.symbols);
     double plain = 0, bits = (double)cwi_ctx_weights_bits(t, shape) + CWI_CONTEXTS - 1;
@@ -178,8 +208,7 @@ double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx
     for (unsigned i = 0; i < r.count; i++)
         bits += r.bits[i];
     runs one = r;
-    while (one.count > 1)
-        merge_with_next(&one, 0);
+    merge_all(&one);
     plain = one.bits[0];
     if (plain <= bits) {
         t->mode = CWI_CTX_PLAIN;
@@ -193,10 +222,24 @@ double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx
 double cwi_ctx_cost(const cwi_ctx_tables *t, cwi_ctx_counts counts)
 {
     double bits = 0;
+    pthread_once(&part_bits_once, find_part_bits);
     for (unsigned c = 0; c < CWI_CONTEXTS; c++)
         for (unsigned s = 0; s < CWI_SYMBOLS; s++)
             if (counts[c][s])
-                bits += counts[c][s] * (CWI_CTX_BITS - log2(t->model.start[s + 1][c] - (double)t->model.start[s][c]));
+                bits += counts[c][s] * (double)part_bits[t->model.start[s + 1][c] - t->model.start[s][c]];
+    return bits;
+}
+
+double cwi_ctx_own_cost(cwi_ctx_counts counts)
+{
+    table part;
+    double bits = 0;
+    pthread_once(&part_bits_once, find_part_bits);
+    for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
+        normalize(counts[c], CWI_SYMBOLS, part);
+        for (unsigned s = 0; s < CWI_SYMBOLS; s++)
+            bits += counts[c][s] * (double)part_bits[part[s]];
+    }
     return bits;
 }
 
@@ -215,7 +258,7 @@ static void put_table(cwi_bit_writer *w, const cwi_ctx_model *m, unsigned contex
     table part = {0};
     for (unsigned s = 0; s < m->symbols; s++)
         part[s] = m->start[s + 1][context] - (uint32_t)m->start[s][context];
-    const unsigned big = largest(part);
+    const unsigned big = largest(part, CWI_SYMBOLS);
     cwi_bits_put(w, big, 4);
     for (unsigned s = 0; s < m->symbols; s++)
         if (s != big)

@@ -12,8 +12,9 @@ enum {
 /* Number, mean and sum of squares of magnitudes, in units of their segment's root mean square. */
 typedef struct cwi_ec_stats {
     double count[CWI_EC_BINS], mean[CWI_EC_BINS], square[CWI_EC_BINS];
-    size_t bins;   /* that have anything: these come first, in their order */
-    double energy; /* of all */
+    size_t bins; /* that have anything: these come first, in their order */
+    double count_to[CWI_EC_BINS + 1], sum_to[CWI_EC_BINS + 1], square_to[CWI_EC_BINS + 1]; /* of those before */
+    double energy;                                                                         /* of all */
     bool doubtful; /* bins or sample may mislead: errors and means are to be confirmed on the tensor itself */
 } cwi_ec_stats;
 

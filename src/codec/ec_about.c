@@ -183,6 +183,18 @@ enum {
     /* elements of the sample that lie together */ MOST = 64
 };
 
+/* `n` elements of one segment. */
+static void bin_line(const float *x, size_t n, float bins_of_one, uint32_t bins[CWI_ABOUT_BINS])
+{
+    int32_t at[LINE];
+    for (size_t k = 0; k < n; k++) {
+        const float v = x[k] * bins_of_one + CWI_ABOUT_BINS / 2;
+        at[k] = (int32_t)CWI_MIN(CWI_MAX(v, 0.0f), (float)(CWI_ABOUT_BINS - 1));
+    }
+    for (size_t k = 0; k < n; k++)
+        bins[at[k]]++;
+}
+
 void cwi_about_sample(const cwi_source *s, const cwi_layout *l, const double *rms, uint32_t bins[CWI_ABOUT_BINS])
 {
     float chunk[CWI_CHUNK];
@@ -191,13 +203,15 @@ void cwi_about_sample(const cwi_source *s, const cwi_layout *l, const double *rm
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, l->elements, each);
     memset(bins, 0, CWI_ABOUT_BINS * sizeof *bins);
     for (size_t i = 0; i <= lines; i += each) {
-        const size_t first = CWI_MIN((i + (size_t)(cwi_rng_at(&r, i) % each)) * LINE, l->elements);
-        const size_t n = CWI_MIN((size_t)LINE, l->elements - first);
-        const float *x = cwi_source_get(s, first, n, chunk);
-        for (size_t k = 0; k < n; k++) {
-            const double one = rms[(first + k) / l->length];
-            const double at = one > 0 ? (double)x[k] / one * BIN + CWI_ABOUT_BINS / 2 : CWI_ABOUT_BINS / 2;
-            bins[(size_t)CWI_MIN(CWI_MAX(at, 0.0), (double)CWI_ABOUT_BINS - 1)]++;
+        const size_t turn = each > 1 ? (size_t)(cwi_rng_at(&r, i) % each) : 0;
+        const size_t first = CWI_MIN((i + turn) * LINE, l->elements), end = CWI_MIN(first + LINE, l->elements);
+        const float *x = cwi_source_get(s, first, end - first, chunk);
+        for (size_t k = first; k < end;) {
+            const size_t segment = l->segments == 1 ? 0 : k / l->length,
+                         n = CWI_MIN(end, (segment + 1) * l->length) - k;
+            const double per = rms[segment] > 0 ? BIN / rms[segment] : 0; /* or all are 0 */
+            bin_line(x + (k - first), n, (float)CWI_MIN(per, 0x1p126), bins);
+            k += n;
         }
     }
 }

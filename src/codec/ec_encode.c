@@ -38,14 +38,20 @@ static void add_order(const cwi_input *in, cwi_order_id id, order_sizes *most)
     most->offsets = CWI_MAX(most->offsets, cwi_offsets_channels(&order.shape));
 }
 
+/* Those that the encoder may choose: as they are, or for few samples. */
 static order_sizes sizes_in_any_order(const cwi_input *in)
 {
+    const bool per_sample = in->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
     order_sizes most = {0};
     for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; in->elements && cwi_order_next(&id, in->shape);) {
-        cwi_order_id narrow = id;
-        narrow.narrow = true;
+        cwi_order_id few = id;
+        if (id.bands) {
+            id.bands = CWI_ORDER_BANDS_MOST; /* the next ones, without bands */
+            continue;
+        }
         add_order(in, id, &most);
-        add_order(in, narrow, &most);
+        if (cwi_order_for_few(&few, in->shape, in->elements, per_sample))
+            add_order(in, few, &most);
     }
     return most;
 }
@@ -72,9 +78,10 @@ size_t cwi_ec_work_size(const cwi_input *in)
                      rounded(CWI_ABOUT_BINS * sizeof(uint32_t)) + rounded(8 * s.offsets) + s.work + s.moved;
 }
 
-/* What offsets are to save: that it is worth a try, and that it needs none. */
+/* What offsets are to save: that it is worth a try, and that it needs none. After one, where both are as good. */
 #define OFFSETS_WORTH 0.03
 #define OFFSETS_SURE  0.25
+#define LIKELY        1.01
 
 /* Whole numbers, and floats. */
 static size_t offsets_size(const cw_shape *shape)
@@ -460,7 +467,7 @@ double cwi_ec_plan_asked(cwi_ec_encoding *e)
     clear_offsets(e);
     const double without = bits_as_expected(e, &step, &freely);
     use_offsets(e, rms);
-    if (bits_as_expected(e, &step, &freely) < without)
+    if (bits_as_expected(e, &step, &freely) < LIKELY * without)
         return plan_from(e, step, freely, true);
     clear_offsets(e);
     return plan_as_asked(e);
@@ -482,7 +489,9 @@ static cw_status encode_in_order(cwi_encode_job *job, cwi_order_id id, const cw_
         *bits = bits_as_expected(&e, &step, &freely);
         return CW_OK;
     }
-    return write_within(&e, cwi_ec_plan_asked(&e));
+    const double step = cwi_ec_plan_asked(&e);
+    job->wasted = e.ctx.wasted;
+    return write_within(&e, step);
 }
 
 /* By way of copies. */
@@ -500,6 +509,7 @@ static cw_status encode_moved(cwi_encode_job *job, cwi_order_id id, const cwi_or
     }
     CWI_TRY(encode_in_order(&inner, id, &order->shape, bits));
     job->size = inner.size;
+    job->wasted = inner.wasted;
     return CW_OK;
 }
 
@@ -559,16 +569,25 @@ static cw_status encode_alone(cwi_encode_job *job)
     return encode_as(job, few);
 }
 
-/* Whether it took what was to be expected, so that nothing else need be tried. */
-static bool took_as_learned(const cwi_encode_job *job)
+/* Whether it took what was to be expected, or up to `more` times that, so that nothing else need be tried. */
+static bool took_as_learned(const cwi_encode_job *job, double more)
 {
     enum { FIXED = CWI_EC_PREFIX_MOST + 12 };
     const double learned = job->profile->bits * (double)job->elements / 8;
-    return (double)job->size <= learned + FIXED;
+    return (double)job->size <= more * learned + FIXED;
 }
 
-/* With a profile or without, whatever is shorter; with effort=fast the latter only where the former is longer than it
- * should be. */
+/* Whether tables of its own would save so little that they would not pay, nor would all else that a payload without a
+ * profile has to say; long ones have room for other weights, too. */
+static bool suits(const cwi_encode_job *job)
+{
+    enum { SHORT = 1 << 12 };
+    const double part = 0.04, bits = 320;
+    return job->wasted < part * 8 * (double)job->size + bits && (job->size < SHORT || took_as_learned(job, 1.05));
+}
+
+/* With a profile or without, whatever is shorter: the latter is tried only where the former has a table that does not
+ * suit. */
 static cw_status encode_by_profile(cwi_encode_job *job)
 {
     const bool per_sample = job->codec->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
@@ -578,7 +597,7 @@ static cw_status encode_by_profile(cwi_encode_job *job)
     const bool fits = status == CW_OK;
     if (status != CW_OK && status != CW_ERR_TOO_SMALL)
         return status;
-    if (fits && job->codec->value[CWI_EC_EFFORT].whole && took_as_learned(job))
+    if (fits && (suits(job) || (job->codec->value[CWI_EC_EFFORT].whole && took_as_learned(job, 1))))
         return CW_OK;
     cwi_encode_job alone = *job;
     alone.profile = NULL;

@@ -128,6 +128,7 @@ void cwi_ec_quantize_all(cwi_ec_encoding *e, double step)
         cwi_ec_quantize(e, 0, e->layout.elements, e->symbols);
     }
     e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step && e->zero == e->fitted_zero;
+    e->ctx.keep_plain = e->ctx.keep;
     e->fitted = e->ctx.keep ? e->fitted : step;
     e->fitted_zero = e->zero;
     e->ctx.tables.zero = e->zero;

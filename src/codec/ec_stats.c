@@ -208,16 +208,23 @@ static bool is_like_all(const cwi_ec_stats *s, double error)
     return fabs(binned - s->energy) < 0.02 * s->energy && !has_spike(s, error);
 }
 
-/* Bins without anything are left out, so that a step costs what is there. */
+/* Bins without anything are left out, so that a step costs what is there, and the others are summed up. */
 static void leave_out_empty(cwi_ec_stats *s)
 {
-    s->bins = 0;
+    size_t n = 0;
+    s->count_to[0] = s->sum_to[0] = s->square_to[0] = 0;
     for (size_t b = 0; b < CWI_EC_BINS; b++) {
-        s->count[s->bins] = s->count[b];
-        s->mean[s->bins] = s->mean[b];
-        s->square[s->bins] = s->square[b];
-        s->bins += s->count[b] > 0;
+        if (!(s->count[b] > 0))
+            continue;
+        s->count[n] = s->count[b];
+        s->mean[n] = s->mean[b];
+        s->square[n] = s->square[b];
+        s->count_to[n + 1] = s->count_to[n] + s->count[n];
+        s->sum_to[n + 1] = s->sum_to[n] + s->count[n] * s->mean[n];
+        s->square_to[n + 1] = s->square_to[n] + s->square[n];
+        n++;
     }
+    s->bins = n;
 }
 
 void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats)
@@ -274,41 +281,82 @@ double cwi_ec_error(const cwi_ec_stats *s, double step, bool stochastic, float l
     return cwi_ec_error_from(s, step, stochastic, 0, level);
 }
 
-double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, size_t first, float level[8])
+/* The first bin from `low` on whose mean is `least` or more. */
+static size_t bin_from(const cwi_ec_stats *s, size_t low, double least)
 {
-    double count[8] = {0}, sum[8] = {0}, error = 0;
-    const double per_step = 1 / step;
-    for (size_t b = 0; b < s->bins; b++) {
-        const double v = s->mean[b] * per_step;
-        const size_t q = (size_t)CWI_MIN(v + 0.5, (double)CWI_EC_ESCAPE);
-        if (q < first || q == CWI_EC_ESCAPE)
-            continue;
-        if (stochastic || q >= CWI_EC_EXACT) {
-            error += spread_error(s, b, v, step, stochastic);
-            continue;
-        }
-        count[q] += s->count[b];
-        sum[q] += s->count[b] * s->mean[b];
-        error += s->square[b];
-    }
-    for (size_t q = 0; q < 8; q++) {
-        const double mean = q && count[q] > 0 ? sum[q] / count[q] : 0;
-        error -= mean * mean * count[q];
-        if (level)
-            level[q] = (float)(q && count[q] > 0 && !stochastic ? mean / step : (double)q);
-    }
-    return s->energy > 0 ? CWI_MAX(error, 0.0) / s->energy : 1;
-}
-
-double cwi_ec_step_for(const cwi_ec_stats *s, double error, bool stochastic)
-{
-    double low = -24, high = 12;   /* logarithms */
-    for (int i = 0; i < 22; i++) { /* to 6e-6 */
-        const double middle = (low + high) / 2;
-        if (cwi_ec_error(s, exp2(middle), stochastic, NULL) <= error * error)
-            low = middle;
+    size_t high = s->bins;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (s->mean[middle] < least)
+            low = middle + 1;
         else
             high = middle;
+    }
+    return low;
+}
+
+/* Of bins [first, end): as one symbol, which comes back as their mean or as 0. */
+static double group_error(const cwi_ec_stats *s, size_t first, size_t end, bool at_zero, double *mean)
+{
+    const double count = s->count_to[end] - s->count_to[first], sum = s->sum_to[end] - s->sum_to[first];
+    *mean = count > 0 && !at_zero ? sum / count : 0;
+    return CWI_MAX(s->square_to[end] - s->square_to[first] - *mean * sum, 0.0);
+}
+
+/* Of bins from `first` on, each by itself. */
+static double tail_error(const cwi_ec_stats *s, size_t first, double step, bool stochastic)
+{
+    const double per_step = 1 / step;
+    double error = 0;
+    for (size_t b = first; b < s->bins && s->mean[b] * per_step + 0.5 < CWI_EC_ESCAPE; b++)
+        error += spread_error(s, b, s->mean[b] * per_step, step, stochastic);
+    return error;
+}
+
+double cwi_ec_error_from(const cwi_ec_stats *s, double step, bool stochastic, size_t first, float level[8])
+{
+    size_t at = first ? bin_from(s, 0, ((double)first - 0.5) * step) : 0;
+    double error = 0, mean = 0;
+    for (size_t q = 0; level && q < 8; q++)
+        level[q] = (float)q;
+    for (size_t q = first; q < CWI_EC_EXACT && !stochastic; q++) {
+        const size_t end = bin_from(s, at, ((double)q + 0.5) * step);
+        error += group_error(s, at, end, q == 0, &mean);
+        if (level && q && end > at)
+            level[q] = (float)(mean / step);
+        at = end;
+    }
+    error += tail_error(s, at, step, stochastic);
+    return s->energy > 0 ? error / s->energy : 1;
+}
+
+/* The middle, or where a line through both ends meets the error, but not near an end. */
+static double between(double low, double at_low, double high, double at_high, bool middle)
+{
+    const double part = middle ? 0.5 : CWI_MIN(CWI_MAX(at_low / (at_low - at_high), 0.02), 0.98);
+    return low + part * (high - low);
+}
+
+/* Logarithms throughout: of the step, and of the error over the one that is asked. */
+double cwi_ec_step_for(const cwi_ec_stats *s, double error, bool stochastic)
+{
+    enum { TRIES = 40, LEAST = -24, MOST = 12 };
+    const double tiny = 1e-30, exact = 3e-5, asked = error * error;
+    double low = LEAST, high = MOST, at_low = 0, at_high = 0, at = log2(CWI_MAX(3.3 * error, 0x1p-20));
+    for (int i = 0; i < TRIES && high - low > exact; i++) {
+        const double now = log2(CWI_MAX(cwi_ec_error(s, exp2(at), stochastic, NULL), tiny) / CWI_MAX(asked, tiny)) / 2;
+        if (now <= 0) {
+            low = at;
+            at_low = now;
+        } else {
+            high = at;
+            at_high = now;
+        }
+        if (low > LEAST && high < MOST)
+            at = between(low, at_low, high, at_high, i % 3 == 2);
+        else /* a little beyond, so that the other side is known */
+            at -= (1.1 + i) * now + (now > 0 ? 1e-3 : -1e-3);
+        at = CWI_MIN(CWI_MAX(at, low + 0.02 * (high - low)), high - 0.02 * (high - low));
     }
     return exp2(low);
 }

@@ -21,15 +21,30 @@ size_t cwi_ec_head(const cwi_ec_encoding *e)
            (e->about ? cwi_about_levels_size(&e->own) : 0) + (e->offsets ? cwi_offsets_size(e->offset, e->offsets) : 0);
 }
 
-/* About the bytes of the body. */
-size_t cwi_ec_plan(cwi_ec_encoding *e, double step)
+/* Until its end the error is that of a plan with contexts. */
+static void begin_plan(cwi_ec_encoding *e, double step)
 {
     cwi_ec_quantize_all(e, step);
-    const size_t coded = cwi_ctx_plan(&e->ctx);
-    const unsigned symbols = e->ctx.tables.model.symbols;
+    cwi_ctx_count(&e->ctx);
     cwi_ec_weigh_levels(e, false);
+}
+
+/* About the bytes of the body. */
+static size_t end_plan(cwi_ec_encoding *e)
+{
+    const cwi_ctx_mode mode = e->ctx.tables.mode;
+    const size_t coded = cwi_ctx_finish(&e->ctx);
+    const unsigned symbols = e->ctx.tables.model.symbols;
+    if (e->ctx.tables.mode != mode)
+        cwi_ec_weigh_levels(e, false);
     e->levels = e->stochastic || e->about ? 0 : CWI_MIN(symbols, (unsigned)CWI_EC_EXACT) - 1;
     return cwi_ec_head(e) + coded + cwi_ec_rest(e);
+}
+
+size_t cwi_ec_plan(cwi_ec_encoding *e, double step)
+{
+    begin_plan(e, step);
+    return end_plan(e);
 }
 
 /* Whether a part tells of the whole. */
@@ -77,6 +92,7 @@ static size_t plan_some(cwi_ec_encoding *e, double step, size_t some, cwi_ctx_en
     cwi_ctx_shape_of(&shape, some * sample, &ctx->shape);
     const size_t coded = cwi_ctx_plan(ctx), tables = CWI_MIN(cwi_ctx_plan_tables(ctx), coded);
     ctx->keep = true;
+    ctx->keep_plain = false;
     e->fitted = 0;
     const double size = (double)(coded - tables + cwi_ec_rest(e));
     const size_t head = cwi_ec_prefix(cwi_ec_flags(e)) + cwi_ec_fixed(&e->layout, 0, e->ctx.magnitudes);
@@ -199,6 +215,45 @@ static void try_parts(cwi_ec_encoding *e, aiming *a, double plain)
     a->step *= 0.994; /* a part is not the whole: to the middle of what will do */
 }
 
+/* What is known of steps: */
+typedef struct known {
+    double most;         /* the error that may be had */
+    double fine, coarse; /* known to do, and not to do */
+    bool paid;           /* levels of classes, so far */
+} known;
+
+/* Whether the plan of a->step will do: its error is what is asked, or nothing better is known. */
+static bool will_do(const cwi_ec_encoding *e, const aiming *a, const known *k)
+{
+    const double now = cwi_ec_planned_error(e);
+    if (a->step == k->fine && (e->about ? !k->paid && now < k->most : !e->classes || !k->paid))
+        return true;
+    const double near = (e->fast ? 0.03 : 0.01) * CWI_MIN(a->exponent, 1.0); /* in steps, which is what bytes go by */
+    return (e->classes || e->about) && now > (1 - near) * a->aim && now < k->most;
+}
+
+/* The next one, after that one. */
+static void next_step(const cwi_ec_encoding *e, bool first, aiming *a, known *k)
+{
+    if (cwi_ec_planned_error(e) < k->most)
+        k->fine = CWI_MAX(k->fine, a->step);
+    else
+        k->coarse = CWI_MIN(k->coarse, a->step);
+    k->paid &= e->classes || e->about;
+    aim_again(e, a);
+    if (!first && isfinite(k->coarse) && k->fine < k->coarse && (a->step <= k->fine || a->step >= k->coarse))
+        a->step = sqrt(k->fine * k->coarse); /* the error leaps: where between */
+    a->step = k->paid ? a->step : k->fine;
+}
+
+/* Of the histogram. */
+static double exponent_at(const cwi_ec_encoding *e, double step)
+{
+    const double wider = 1.1, low = cwi_ec_error(e->stats, step, false, NULL);
+    const double high = cwi_ec_error(e->stats, wider * step, false, NULL);
+    return low > 0 && high > low ? CWI_MIN(CWI_MAX(0.5 * log(high / low) / log(wider), 0.2), 1.1) : 0.8;
+}
+
 /* The step for an error, planned. Levels of classes allow a coarser one than the histogram says: how much coarser is
  * seen in a part of the tensor, and corrected where all of it is another matter. Where they do not pay at the coarser
  * step, and at the end, the coarsest one that is known to be fine has to do. `plain` is the one without them. */
@@ -206,10 +261,8 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, boo
 {
     enum { FEW = 4096, FINER = 60 };
     const int tries = e->layout.elements < CWI_CTX_BLOCK && e->layout.elements > FEW ? 9 : 5; /* where they are cheap */
-    aiming a = {.aim = 0.997 * error, .exponent = 0.8};
-    const double most = 1.003 * a.aim;
-    double fine = plain, coarse = INFINITY; /* steps known to do, and not to do */
-    bool paid = true;
+    aiming a = {.aim = 0.9985 * error, .exponent = exponent_at(e, plain)};
+    known k = {.most = 1.0015 * a.aim, .fine = plain, .coarse = INFINITY, .paid = true};
     /* as it is on many maps, of magnitudes and of signed numbers */
     a.step = planned ? e->step : (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;
     if (planned)
@@ -217,25 +270,16 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, boo
     else if (can_try_parts(e))
         try_parts(e, &a, plain);
     for (int i = 0; i < tries; i++) {
-        cwi_ec_plan(e, a.step);
-        const double now = cwi_ec_planned_error(e);
-        if (a.step == fine && (e->about ? !paid && now < most : !e->classes || !paid))
-            return a.step;
-        if ((e->classes || e->about) && now > (e->fast ? 0.97 : 0.988) * a.aim && now < most)
-            return a.step;
-        if (now < most)
-            fine = CWI_MAX(fine, a.step);
-        else
-            coarse = CWI_MIN(coarse, a.step);
-        paid &= e->classes || e->about;
-        aim_again(e, &a);
-        if (i > 0 && isfinite(coarse) && fine < coarse && (a.step <= fine || a.step >= coarse))
-            a.step = sqrt(fine * coarse); /* the error leaps: where between */
-        a.step = paid ? a.step : fine;
+        begin_plan(e, a.step);
+        if (will_do(e, &a, &k)) {
+            end_plan(e);
+            if (will_do(e, &a, &k))
+                return a.step;
+        }
+        next_step(e, i == 0, &a, &k);
     }
-    if (cwi_ec_planned_error(e) > most)
-        cwi_ec_plan(e, fine);
-    for (int i = 0; cwi_ec_planned_error(e) > most && i < FINER; i++) /* few values: nothing is foreseen */
+    cwi_ec_plan(e, cwi_ec_planned_error(e) > k.most ? k.fine : e->step);
+    for (int i = 0; cwi_ec_planned_error(e) > k.most && i < FINER; i++) /* few values: nothing is foreseen */
         cwi_ec_plan(e, 0.93 * e->step);
     return e->step;
 }

@@ -98,7 +98,9 @@ bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements,
     if (samples == 0 || samples >= ENOUGH_SAMPLES)
         return false;
     cwi_order_id few = {.name = id->name, .width = id->width};
-    bool found = cwi_order_of(few, shape, per_sample, &o) && cwi_ctx_shape_narrow(&o.shape, elements, &s);
+    if (!cwi_order_of(few, shape, per_sample, &o))
+        return false;
+    bool found = cwi_ctx_shape_narrow(&o.shape, elements, &s);
     few.narrow = found;
     for (unsigned bands = 2; !found && bands <= CWI_ORDER_BANDS_MOST; bands++) {
         few.bands = bands;
@@ -157,6 +159,12 @@ typedef struct sample {
     double mean, scale;
 } sample;
 
+/* A random element. */
+static size_t any_of(const sample *s, const cwi_rng *r, size_t i)
+{
+    return (size_t)((cwi_rng_at(r, i) >> 32) * s->elements >> 32); /* without a division; where they fit into 32 bits */
+}
+
 /* Large elements count little more than others. */
 static double at(const sample *s, size_t i)
 {
@@ -169,7 +177,7 @@ static void measure(sample *s)
     double sum = 0, square = 0;
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, s->elements, PAIRS);
     for (size_t i = 0; i < PAIRS; i++) {
-        const double x = (double)cwi_source_at(s->source, (size_t)(cwi_rng_at(&r, i) % s->elements));
+        const double x = (double)cwi_source_at(s->source, any_of(s, &r, i));
         sum += x;
         square += fabs(x);
     }
@@ -190,11 +198,12 @@ static double likeness_by(const sample *s, int dim, size_t lag, size_t pairs)
         return 0;
     const cwi_rng r = cwi_rng_make(0, CWI_STREAM_CODEC, s->elements, PAIRS + 1);
     for (size_t i = 0; i < pairs; i++) {
-        size_t first = (size_t)(cwi_rng_at(&r, 2 * i) % s->elements);
-        if (first / stride % n >= n - lag)
-            first -= (first / stride % n - (n - lag - 1)) * stride;
+        size_t first = any_of(s, &r, 2 * i);
+        const size_t place = stride == 1 ? first % n : first / stride % n;
+        if (place >= n - lag)
+            first -= (place - (n - lag - 1)) * stride;
         const double a = at(s, first), b = at(s, first + lag * stride);
-        const double c = at(s, (size_t)(cwi_rng_at(&r, 2 * i + 1) % s->elements));
+        const double c = at(s, any_of(s, &r, 2 * i + 1));
         beside += (a - b) * (a - b);
         any += (a - c) * (a - c);
     }
@@ -207,11 +216,13 @@ static double likeness(const sample *s, int dim, size_t lag)
 }
 
 /* One dimension is the channels': the second, or the last. Shapes such as 64 x 8 x 8 say something of their own; frames
- * may be alike or not. */
+ * may be alike or not. Few pairs are enough where it is clear. */
 static cwi_order_name guess_planes(const sample *s)
 {
-    enum { FEW_PAIRS = PAIRS / 8 };
-    const double clear = 0.3;
+    static const struct {
+        size_t pairs;
+        double clear;
+    } look[] = {{PAIRS / 8, 0.3}, {PAIRS / 2, 0.12}, {PAIRS, 0}};
     const int last = s->shape->ndim - 1;
     const int64_t *d = s->shape->dim;
     double favour = 0.02, more = 0;
@@ -219,11 +230,11 @@ static cwi_order_name guess_planes(const sample *s)
         favour += 0.15;
     if (d[last - 2] == d[last - 1] && d[last - 1] != d[last])
         favour -= 0.15;
-    for (size_t pairs = FEW_PAIRS; pairs <= PAIRS && fabs(more) < clear; pairs += PAIRS - FEW_PAIRS) {
-        double first = likeness_by(s, last - 2, 1, pairs);
+    for (size_t i = 0; i < CWI_COUNT(look) && (i == 0 || fabs(more) < look[i - 1].clear); i++) {
+        double first = likeness_by(s, last - 2, 1, look[i].pairs);
         if (last > 3)
-            first = CWI_MIN(first, likeness_by(s, last - 1, 1, pairs));
-        more = first - likeness_by(s, last, 1, pairs) - favour;
+            first = CWI_MIN(first, likeness_by(s, last - 1, 1, look[i].pairs));
+        more = first - likeness_by(s, last, 1, look[i].pairs) - favour;
     }
     return more > 0 ? CWI_ORDER_NHWC : CWI_ORDER_NCHW;
 }

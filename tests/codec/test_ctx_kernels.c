@@ -111,6 +111,8 @@ static void random_coding(coding *c)
     c->width = 1 + cwi_rng_below(&rng, 80);
     static const unsigned most_used[] = {4, CWI_LANES / 2, CWI_LANES};
     c->used = cwi_rng_below(&rng, 2) ? CWI_LANES : 1 + (unsigned)cwi_rng_below(&rng, most_used[cwi_rng_below(&rng, 3)]);
+    for (unsigned l = 0; c->used <= CWI_CTX_THIN && l < CWI_LANES; l++) /* as in planes of one channel */
+        c->mix.left[l] = c->mix.left[0];
     c->has_support = cwi_rng_below(&rng, 3) == 0;
     random_bytes(c->support, c->width * CWI_LANES, 1 + (unsigned)cwi_rng_below(&rng, 8));
     for (unsigned r = 0; r < CWI_CTX_REFS; r++)
@@ -212,6 +214,103 @@ static bool decode_with(const cwi_kernels *k, const coding *c, const cwi_ctx_lan
             assert_int_equal(l.state[i], CWI_CTX_LOW + i);
     }
     return true;
+}
+
+/* The same of few lanes, each one's row apart; `missing` bytes too few. */
+static bool decode_thin_with(const cwi_kernels *k, const coding *c, const cwi_ctx_lanes *encoded, size_t missing)
+{
+    static int16_t acc[CWI_CTX_THIN][ARENA / CWI_LANES];
+    static uint8_t symbols[CWI_CTX_THIN][ARENA / CWI_LANES], contexts[CWI_CTX_THIN][ARENA / CWI_LANES];
+    static uint8_t support[CWI_CTX_THIN][ARENA / CWI_LANES];
+    const size_t length = (size_t)(arenas[1].base + ARENA - encoded->put) - missing;
+    cwi_ctx_thin_row row[CWI_CTX_THIN];
+    cwi_ctx_lanes l = *encoded;
+    l.get = memcpy(place(2, length, length & 2, 0x44), encoded->put, length);
+    l.end = l.get + length;
+    for (unsigned i = 0; i < c->used; i++) {
+        symbols[i][0] = 0;
+        row[i] = (cwi_ctx_thin_row){.acc = acc[i], .symbols = symbols[i] + 1, .contexts = contexts[i]};
+        row[i].support = c->has_support ? support[i] : NULL;
+        for (size_t x = 0; x < c->width; x++) {
+            acc[i][x] = c->acc[x * CWI_LANES + i];
+            support[i][x] = c->support[x * CWI_LANES + i];
+        }
+    }
+    if (!k->ctx.thin_decode(&l, c->mix.left[0], row, c->width))
+        return false;
+    for (size_t i = 0; missing == 0 && i < c->used * c->width; i++) {
+        const size_t lane = i % c->used, x = i / c->used, at = x * CWI_LANES + lane;
+        assert_int_equal(row[lane].symbols[x], c->row[at]);
+        assert_int_equal(row[lane].contexts[x], c->contexts[at]);
+    }
+    assert_true(missing > 0 || l.get == l.end);
+    for (unsigned i = 0; missing == 0 && i < c->used; i++)
+        assert_int_equal(l.state[i], CWI_CTX_LOW + i);
+    return true;
+}
+
+static void test_thin_coder(void **state)
+{
+    (void)state;
+    static coding c;
+    for (int round = 0; round < 2000; round++) {
+        do
+            random_coding(&c);
+        while (c.used > CWI_CTX_THIN);
+        cwi_ctx_lanes l;
+        encode_with(&scalar, &c, 1, &l);
+        const size_t length = (size_t)(arenas[1].base + ARENA - l.put);
+        const size_t missing = length ? 1 + cwi_rng_below(&rng, CWI_MIN(length, 8)) : 0;
+        const bool enough = missing && decode_with(&scalar, &c, &l, missing);
+        for (size_t v = 0; v <= variants; v++) {
+            const cwi_kernels *k = v < variants ? &variant[v] : &scalar;
+            assert_true(decode_thin_with(k, &c, &l, 0));
+            if (missing)
+                assert_int_equal(decode_thin_with(k, &c, &l, missing), enough);
+        }
+    }
+}
+
+/* By definition. */
+static int acc_at(const cwi_ctx_terms *t, size_t i)
+{
+    int acc = t->bias;
+    for (unsigned k = 0; k < t->count; k++)
+        acc += t->weight[k] * t->at[k][i];
+    return acc;
+}
+
+/* Terms that end, or begin, at an unmapped page, and one byte later each. */
+static void check_thin(const cwi_kernels *k, size_t n, bool at_end)
+{
+    uint8_t *symbols = place(0, n + CWI_CTX_WEIGHTS, at_end, 0);
+    int16_t *acc = place(1, n * sizeof *acc, at_end, 0x11);
+    uint8_t *contexts = place(2, n, at_end, 0x22);
+    cwi_ctx_terms t = {.count = (unsigned)cwi_rng_below(&rng, CWI_CTX_WEIGHTS + 1)};
+    const uint64_t bias = cwi_rng_below(&rng, 2) ? CWI_CTX_BIAS_MOST : 100,
+                   weight = bias > 100 ? CWI_CTX_WEIGHT_MOST : 8;
+    t.bias = (int16_t)((int)cwi_rng_below(&rng, 2 * bias + 1) - (int)bias);
+    random_bytes(symbols, n + CWI_CTX_WEIGHTS, CWI_SYMBOLS);
+    for (unsigned i = 0; i < t.count; i++) {
+        t.weight[i] = (int16_t)((int)cwi_rng_below(&rng, 2 * weight + 1) - (int)weight);
+        t.at[i] = symbols + i;
+    }
+    k->ctx.thin_mix(&t, n, acc);
+    k->ctx.thin_contexts(&t, n, contexts);
+    for (size_t i = 0; i < n; i++) {
+        const int want = acc_at(&t, i), context = want < 0 ? 0 : want / (1 << CWI_CTX_SHIFT);
+        assert_int_equal(acc[i], want);
+        assert_int_equal(contexts[i], CWI_MIN(context, CWI_CONTEXTS - 1));
+    }
+}
+
+static void test_thin(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= 8 * CWI_CTX_THIN_PAD; n += CWI_CTX_THIN_PAD)
+        for (int round = 0; round < 50; round++)
+            for (size_t v = 0; v <= variants; v++)
+                check_thin(v < variants ? &variant[v] : &scalar, n, round & 1);
 }
 
 static void test_coder(void **state)
@@ -434,9 +533,10 @@ static void test_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lanes),    cmocka_unit_test(test_contexts), cmocka_unit_test(test_coder),
-        cmocka_unit_test(test_products), cmocka_unit_test(test_energy),   cmocka_unit_test(test_ec),
-        cmocka_unit_test(test_about),    cmocka_unit_test(test_planes),   cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_lanes),  cmocka_unit_test(test_contexts),   cmocka_unit_test(test_coder),
+        cmocka_unit_test(test_thin),   cmocka_unit_test(test_thin_coder), cmocka_unit_test(test_products),
+        cmocka_unit_test(test_energy), cmocka_unit_test(test_ec),         cmocka_unit_test(test_about),
+        cmocka_unit_test(test_planes), cmocka_unit_test(test_bits),
     };
     return cmocka_run_group_tests(tests, find_variants, NULL);
 }

@@ -7,6 +7,29 @@
 #include "codec/kernels/kernels.h"
 #include "codec/kernels/lanes_simd.h"
 
+#define MIXED 16
+
+typedef int16_t v_words __attribute__((vector_size(32)));
+
+CWI_INLINE __m256i v_widen(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+CWI_INLINE void v_shorten(v_words v, uint8_t *p)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtepi16_epi8((__m256i)v));
+}
+
+/* The numbers ascend, and the last one is above every slot. */
+CWI_INLINE unsigned v_search(const uint16_t row[CWI_SYMBOLS], const uint32_t *slot)
+{
+    const __m256i all = _mm256_loadu_si256((const __m256i *)(const void *)row);
+    return (unsigned)__builtin_ctz(_mm256_cmpgt_epi16_mask(all, _mm256_set1_epi16((int16_t)*slot)));
+}
+
+#include "codec/kernels/ctx_thin.h"
+
 typedef struct tables {
     __m512i low[CWI_SYMBOLS + 1], high[CWI_SYMBOLS + 1]; /* start of each symbol in contexts 0..31 and 32..63 */
     unsigned symbols;
@@ -263,6 +286,9 @@ void cwi_ctx_avx512(cwi_kernels *k)
                                .contexts = contexts,
                                .encode = encode,
                                .decode = decode,
+                               .thin_mix = thin_mix,
+                               .thin_contexts = thin_contexts,
+                               .thin_decode = thin_decode,
                                .to_lanes = to_lanes,
                                .from_lanes = from_lanes,
                                .products = products};

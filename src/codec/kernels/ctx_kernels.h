@@ -66,6 +66,24 @@ typedef struct cwi_ctx_near {
 /* A position where there is none. */
 static const uint8_t cwi_nothing[CWI_LANES];
 
+/* Where a group has few planes these lie one after the other, each row behind an element that stands for those beyond
+ * the edges: a prediction is a sum over bytes that lie as the plane does. */
+enum { CWI_CTX_THIN = 4 /* planes, at most */, CWI_CTX_THIN_PAD = 16 };
+
+typedef struct cwi_ctx_terms {
+    int16_t bias;
+    unsigned count;
+    int16_t weight[CWI_CTX_WEIGHTS];
+    const uint8_t *at[CWI_CTX_WEIGHTS];
+} cwi_ctx_terms;
+
+/* A row that is decoded; the symbol before it is what lies beyond the edge. */
+typedef struct cwi_ctx_thin_row {
+    const int16_t *acc;     /* but for the left neighbour */
+    const uint8_t *support; /* or NULL */
+    uint8_t *symbols, *contexts;
+} cwi_ctx_thin_row;
+
 typedef struct cwi_ctx_lanes {
     const cwi_ctx_model *model;
     uint32_t state[CWI_LANES];
@@ -92,6 +110,11 @@ typedef struct cwi_ctx_kernels {
      * are wanted than there are. `contexts`, where not NULL, are those of the used lanes; others may be overwritten. */
     bool (*decode)(cwi_ctx_lanes *l, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
                    uint8_t *contexts);
+    /* Of few planes: acc, or contexts, of n positions, a multiple of CWI_CTX_THIN_PAD, as many of which are read. */
+    void (*thin_mix)(const cwi_ctx_terms *t, size_t n, int16_t *acc);
+    void (*thin_contexts)(const cwi_ctx_terms *t, size_t n, uint8_t *contexts);
+    /* As decode(), of at most CWI_CTX_THIN lanes; the left neighbours' weight is `left`. */
+    bool (*thin_decode)(cwi_ctx_lanes *l, int left, const cwi_ctx_thin_row *rows, size_t width);
     /* n elements each of `count` planes, `stride` bytes apart, to [n][CWI_LANES], zeros in other lanes; and back. count
      * is CWI_LANES or half of that. */
     void (*to_lanes)(const uint8_t *planes, size_t stride, size_t count, size_t n, uint8_t *lanes);

@@ -1,49 +1,10 @@
 /* ctx_mix.h - what predicts a row's symbols, for every variant that has nothing better: in GNU C's vectors, which
- * compilers turn into the best that the file's instruction set has. Included by ctx_*.c, which may define MIXED, how
- * many lanes are handled at a time, with v_widen() and v_shorten() for so many bytes to 16 bits each, and back;
- * V_MULTIPLIES, with v_add_product() for 8 lanes; or MIX_PAIRS, with a mix() of its own. */
+ * compilers turn into the best that the file's instruction set has. Included by ctx_*.c, which may define what
+ * ctx_words.h asks for; V_MULTIPLIES, with v_add_product() for 8 lanes; or MIX_PAIRS, with a mix() of its own. */
 #ifndef CWI_CTX_MIX_H
 #define CWI_CTX_MIX_H
 
-#include <string.h>
-
-#include "codec/kernels/kernels.h"
-
-#ifndef MIXED
-#define MIXED 8
-#endif
-
-typedef uint8_t mixed_bytes __attribute__((vector_size(MIXED)));
-typedef int16_t mixed_words __attribute__((vector_size(2 * MIXED)));
-
-CWI_INLINE mixed_words words_at(const int16_t *p)
-{
-    mixed_words v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-CWI_INLINE mixed_words symbols_at(const uint8_t *p)
-{
-#if MIXED == 16
-    return (mixed_words)v_widen(p);
-#else
-    mixed_bytes v;
-    memcpy(&v, p, sizeof v);
-    return __builtin_convertvector(v, mixed_words);
-#endif
-}
-
-/* Numbers below 256. */
-CWI_INLINE void put_bytes(mixed_words v, uint8_t *p)
-{
-#if MIXED == 16
-    v_shorten(v, p);
-#else
-    const mixed_bytes bytes = __builtin_convertvector(v, mixed_bytes);
-    memcpy(p, &bytes, sizeof bytes);
-#endif
-}
+#include "codec/kernels/ctx_words.h"
 
 #ifndef MIX_PAIRS
 
@@ -55,7 +16,7 @@ CWI_INLINE mixed_words add_weighted(mixed_words sum, const int8_t *weight, const
     typedef int8_t mixed_signed __attribute__((vector_size(MIXED)));
     mixed_signed w;
     memcpy(&w, weight, sizeof w);
-    return sum + __builtin_convertvector(w, mixed_words) * symbols_at(row);
+    return sum + __builtin_convertvector(w, mixed_words) * mixed_at(row);
 #endif
 }
 
@@ -97,14 +58,8 @@ static void mix(const cwi_ctx_mix *m, const cwi_ctx_near *n, size_t rows, size_t
 /* Of one position, for a multiple of 16 lanes. */
 CWI_INLINE void contexts_at(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *left, unsigned lanes, uint8_t *out)
 {
-    const mixed_words zero = {0}, most = zero + (CWI_CONTEXTS - 1);
-    for (unsigned l = 0; l < lanes; l += MIXED) {
-        mixed_words c = (words_at(acc + l) + words_at(m->left + l) * symbols_at(left + l)) >> CWI_CTX_SHIFT;
-        const mixed_words above = c > most;
-        c = (c & ~above) | (most & above);
-        c &= c > zero;
-        put_bytes(c, out + l);
-    }
+    for (unsigned l = 0; l < lanes; l += MIXED)
+        put_bytes(contexts_of(words_at(acc + l) + words_at(m->left + l) * mixed_at(left + l)), out + l);
 }
 
 static void contexts(const cwi_ctx_mix *m, const int16_t *acc, const uint8_t *row, size_t rows, size_t width,

@@ -4,6 +4,16 @@
 #include "codec/kernels/ctx_mix.h"
 #include "codec/kernels/kernels.h"
 
+CWI_INLINE unsigned v_search(const uint16_t row[CWI_SYMBOLS], const uint32_t *slot)
+{
+    unsigned s = 0;
+    while (row[s] <= *slot)
+        s++;
+    return s;
+}
+
+#include "codec/kernels/ctx_thin.h"
+
 static void encode(cwi_ctx_lanes *c, const uint8_t *contexts, const uint8_t *symbols, size_t positions)
 {
     const cwi_ctx_model *m = c->model;
@@ -95,6 +105,9 @@ void cwi_ctx_scalar(cwi_kernels *k)
                                .contexts = contexts,
                                .encode = encode,
                                .decode = decode,
+                               .thin_mix = thin_mix,
+                               .thin_contexts = thin_contexts,
+                               .thin_decode = thin_decode,
                                .to_lanes = to_lanes,
                                .from_lanes = from_lanes,
                                .products = products};

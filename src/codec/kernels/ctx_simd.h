@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "codec/kernels/ctx_mix.h"
+#include "codec/kernels/ctx_thin.h"
 #include "codec/kernels/kernels.h"
 #include "codec/kernels/lanes_simd.h"
 
@@ -299,11 +300,6 @@ CWI_INLINE bool decode_vectors(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int
     return true;
 }
 
-CWI_INLINE unsigned context_at(int acc)
-{
-    return (unsigned)CWI_MIN(CWI_MAX(acc >> CWI_CTX_SHIFT, 0), CWI_CONTEXTS - 1);
-}
-
 static bool decode_few(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *acc, uint8_t *row, size_t width,
                        uint8_t *contexts)
 {
@@ -315,7 +311,7 @@ static bool decode_few(cwi_ctx_lanes *c, const cwi_ctx_mix *m, const int16_t *ac
     memset(row, 0, width * CWI_LANES);
     for (size_t x = 0, at = 0; x < width; x++, at += CWI_LANES)
         for (unsigned l = 0; l < used; l++) {
-            const unsigned context = context_at(acc[at + l] + m->left[l] * left[l]);
+            const unsigned context = thin_context(acc[at + l] + m->left[l] * left[l]);
             left[l] = 0;
             if (contexts)
                 contexts[at + l] = (uint8_t)context;
@@ -372,6 +368,9 @@ static void ctx_fill(cwi_kernels *k)
                                .contexts = contexts,
                                .encode = encode,
                                .decode = decode,
+                               .thin_mix = thin_mix,
+                               .thin_contexts = thin_contexts,
+                               .thin_decode = thin_decode,
                                .to_lanes = to_lanes,
                                .from_lanes = from_lanes,
                                .products = products};

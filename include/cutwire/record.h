@@ -117,6 +117,8 @@ typedef struct cw_hooks {
      * its clients that the run is over, and they wait for it. */
     volatile sig_atomic_t *stop;
     bool times; /* a server's: ask clients how long they work, 58 bytes a step of each over TCP */
+    bool debug; /* a server's: LOG of level CW_LOG_DEBUG, too: what of each client is in each update, with epoch, step
+                   and steps as in STEP */
 } cw_hooks;
 
 typedef struct cw_result {

@@ -99,22 +99,38 @@ static void average_median(const float *const *rows, const double *weights, size
 const cwi_averaging cwi_averagings[CWI_AVERAGINGS] = {
     {"mean", average_mean}, {"trimmed", average_trimmed}, {"median", average_median}};
 
-/* A few thousand elements tell as well as millions. */
-double cwi_ballot_distance(const cwi_ballot *b, size_t client)
+/* ---- distances ---- */
+
+static size_t sorted_column(const cwi_ballot *b, size_t i, float *column)
+{
+    size_t count = 0;
+    for (size_t c = 0; c < b->clients; c++)
+        if (b->is_given[c])
+            column[count++] = b->given[c][i];
+    qsort(column, count, sizeof *column, compare_floats);
+    return count;
+}
+
+/* A few thousand elements tell as well as millions. What differs by less than a thousandth is as good as equal. */
+void cwi_guard_note_distances(cwi_guard *g, cwi_trait trait, const cwi_ballot *b)
 {
     enum { LOOKED_AT = 4096 };
+    const double equal = 1e-3;
     float column[CWI_BALLOT_MOST];
+    double away[CWI_BALLOT_MOST] = {0}, norm = 0;
     const size_t stride = CWI_MAX(b->floats / LOOKED_AT, (size_t)1);
-    double sum = 0;
-    size_t count = 0;
     for (size_t i = 0; i < b->floats; i += stride) {
-        count = 0;
-        for (size_t c = 0; c < b->clients; c++)
-            if (b->is_given[c])
-                column[count++] = b->given[c][i];
-        qsort(column, count, sizeof *column, compare_floats);
-        const double away = (double)b->given[client][i] - (double)column[(count - 1) / 2];
-        sum += away * away;
+        const size_t count = sorted_column(b, i, column);
+        if (count < 3)
+            return;
+        const double middle = (double)column[(count - 1) / 2];
+        norm += middle * middle;
+        for (size_t c = 0; c < b->clients; c++) {
+            const double off = b->is_given[c] ? (double)b->given[c][i] - middle : 0;
+            away[c] += off * off;
+        }
     }
-    return count > 2 ? sqrt(sum) : 0;
+    for (size_t c = 0; c < b->clients; c++)
+        if (b->is_given[c] && norm > 0)
+            cwi_guard_note(g, trait, c, equal + sqrt(away[c] / norm));
 }

@@ -8,6 +8,8 @@
 /* A client is far when it stands so many spreads above the median of all; a spread is the median absolute deviation, as
  * a standard deviation, but no less than LEAST: clients that are alike differ by some percent by chance. */
 static const double FAR = 6, LEAST = 0.08, NORMAL = 1.4826;
+/* And no more than this, where the others differ much: 400 times the median, or of a distance 20 times, is far. */
+static const double most_spread[CWI_TRAITS] = {1, 1, 1, 0.5, 0.5};
 /* Weight of a step in what is smoothed. */
 static const double NEW = 0.1;
 
@@ -140,7 +142,7 @@ void cwi_guard_compare(cwi_guard *g, cwi_trait trait)
     const double middle = median_of(values, count);
     for (size_t i = 0; i < count; i++)
         values[i] = fabs(values[i] - middle);
-    const double spread = CWI_MAX(NORMAL * median_of(values, count), LEAST);
+    const double spread = CWI_MIN(CWI_MAX(NORMAL * median_of(values, count), LEAST), most_spread[trait]);
     for (size_t i = 0; i < g->clients; i++) {
         if (isnan(g->value[trait][i]))
             continue;
@@ -153,13 +155,18 @@ void cwi_guard_compare(cwi_guard *g, cwi_trait trait)
     }
 }
 
+bool cwi_guard_counts(const cwi_guard *g, const cwi_ballot *b, size_t client)
+{
+    return b->is_given[client] && !(g->screen == CWI_SCREEN_DROP && g->far[client]);
+}
+
 bool cwi_guard_average(cwi_guard *g, cwi_ballot *b, bool clip, float *out)
 {
     const float *rows[CWI_BALLOT_MOST];
     double weights[CWI_BALLOT_MOST];
     size_t count = 0;
     for (size_t i = 0; i < b->clients; i++) {
-        if (!b->is_given[i] || (g->screen == CWI_SCREEN_DROP && g->far[i]))
+        if (!cwi_guard_counts(g, b, i))
             continue;
         const double norm = clip && g->clip_norm > 0 ? cwi_ballot_norm(b, i) : 0;
         if (norm > g->clip_norm)
@@ -174,7 +181,7 @@ bool cwi_guard_average(cwi_guard *g, cwi_ballot *b, bool clip, float *out)
 
 const char *cwi_trait_name(cwi_trait trait)
 {
-    static const char *const names[] = {"loss", "gradient of the server's half", "gradient of its half",
-                                        "batch-norm statistics"};
+    static const char *const names[CWI_TRAITS] = {"loss", "gradient of the server's half", "gradient of its half",
+                                                  "batch-norm statistics at the server", "batch-norm statistics"};
     return names[trait];
 }

@@ -18,7 +18,8 @@ typedef enum cwi_trait {
     CWI_TRAIT_LOSS,
     CWI_TRAIT_GRADIENT,
     CWI_TRAIT_CLIENT_GRADIENT,
-    CWI_TRAIT_STATISTICS,
+    CWI_TRAIT_SERVER_STATISTICS, /* that its batch makes of the server's half */
+    CWI_TRAIT_STATISTICS,        /* that it reports of its own */
     CWI_TRAITS
 } cwi_trait;
 
@@ -76,12 +77,15 @@ void cwi_guard_note(cwi_guard *g, cwi_trait trait, size_t client, double value);
 /* Compares what was noted of a trait. Those that are far from the others are marked for this step. Fewer than three
  * clients cannot be compared. */
 void cwi_guard_compare(cwi_guard *g, cwi_trait trait);
+/* Whether the client's vector is given, and not left out. */
+bool cwi_guard_counts(const cwi_guard *g, const cwi_ballot *b, size_t client);
 /* The average of a ballot, without those who are left out, each clipped where `clip`. False: there is nothing to
  * average.
  */
 bool cwi_guard_average(cwi_guard *g, cwi_ballot *b, bool clip, float *out);
-/* How far the client's vector is from the median of all; 0 where there are fewer than three. */
-double cwi_ballot_distance(const cwi_ballot *b, size_t client);
+/* Notes of each client that has given a vector how far it is from the median of all, as a part of that median's norm.
+ */
+void cwi_guard_note_distances(cwi_guard *g, cwi_trait trait, const cwi_ballot *b);
 double cwi_ballot_norm(const cwi_ballot *b, size_t client);
 const char *cwi_trait_name(cwi_trait trait);
 

@@ -75,6 +75,14 @@ static void note_norms(cwi_sync_server *s, cwi_ballot *b, cwi_trait trait)
     cwi_guard_compare(&s->guard, trait);
 }
 
+static void compare_statistics(cwi_sync_server *s, const cwi_ballot *b, cwi_trait trait)
+{
+    if (s->guard.screen == CWI_SCREEN_OFF)
+        return;
+    cwi_guard_note_distances(&s->guard, trait, b);
+    cwi_guard_compare(&s->guard, trait);
+}
+
 cw_status cwi_sync_guard_finish_batches(cwi_sync_server *s, cw_error *err)
 {
     cwi_guard *g = &s->guard;
@@ -82,6 +90,7 @@ cw_status cwi_sync_guard_finish_batches(cwi_sync_server *s, cw_error *err)
     cwi_guard_compare(g, CWI_TRAIT_LOSS);
     note_norms(s, &g->gradients, CWI_TRAIT_GRADIENT);
     forget_lost(s, &g->buffers);
+    compare_statistics(s, &g->buffers, CWI_TRAIT_SERVER_STATISTICS);
     if (!cwi_guard_average(g, &g->gradients, true, g->flat))
         memset(g->flat, 0, g->gradients.floats * sizeof(float));
     CWI_TRY(cw_half_put(half, CW_HALF_GRADIENT, g->flat, err));
@@ -125,10 +134,7 @@ void cwi_sync_guard_finish_statistics(cwi_sync_server *s)
     cwi_guard *g = &s->guard;
     cwi_ballot *b = &g->client_buffers;
     forget_lost(s, b);
-    for (size_t i = 0; i < s->count; i++)
-        if (b->is_given[i] && b->floats)
-            cwi_guard_note(g, CWI_TRAIT_STATISTICS, i, cwi_ballot_distance(b, i));
-    cwi_guard_compare(g, CWI_TRAIT_STATISTICS);
+    compare_statistics(s, b, CWI_TRAIT_STATISTICS);
     if (!cwi_guard_average(g, b, false, s->average))
         (void)cw_half_get(s->server->mirror, CW_HALF_BUFFER, s->average, NULL);
     tell_far(s);

@@ -1,4 +1,6 @@
 /* sync_rounds.c - what the rounds of mode sync share at the server: messages, batches, whose frames a round wants. */
+#include <stdio.h>
+
 #include "modes/sync_server.h"
 
 cw_msg cwi_sync_message(const cwi_sync_server *s, size_t client, cw_msg_type type)
@@ -55,6 +57,7 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
     s->actual = 0;
     cwi_barrier_begin(&s->barrier);
     for (size_t i = 0; i < s->count; i++) {
+        s->clients[i].added = false;
         if (!cwi_session_is_active(s->session, i)) /* one that joins has owed READY since its WELCOME */
             continue;
         cwi_barrier_owe(&s->barrier, i, frames_owed(s, i, owing));
@@ -88,6 +91,26 @@ const cw_server_status *cwi_sync_status(cwi_sync_server *s)
     cw_epoch_report so_far = s->totals;
     cwi_sync_count_socket(s, &so_far.up, &so_far.down);
     return cwi_server_status(s->server, &so_far);
+}
+
+void cwi_sync_tell_added(const cwi_sync_server *s, const cwi_ballot *ballot, const char *name, const char *what)
+{
+    const cw_hooks *hooks = s->server->report.hooks;
+    for (size_t i = 0; hooks && hooks->debug && i < s->count; i++) {
+        char text[100];
+        if (!s->clients[i].added || (s->guard.active && !cwi_guard_counts(&s->guard, ballot, i)))
+            continue;
+        snprintf(text, sizeof text, "client %zu: its %s of step %u in epoch %u is applied", i + 1, what, s->step + 1,
+                 s->epoch + 1);
+        const cw_event event = {.text = text,
+                                .name = name,
+                                .level = CW_LOG_DEBUG,
+                                .epoch = (int)s->epoch,
+                                .epochs = s->server->report.epochs,
+                                .step = s->step + 1,
+                                .steps = s->steps};
+        cwi_hooks_notice(hooks, &event, (int)i, "", "");
+    }
 }
 
 void cwi_sync_tell_status(void *state)

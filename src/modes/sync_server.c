@@ -142,6 +142,7 @@ static cw_status admit(void *state, size_t member, const cw_msg *msg, cw_error *
     s->clients[member] = (client_work){.samples = msg->samples,
                                        .waited_for = s->clients[member].waited_for,
                                        .late = s->clients[member].late,
+                                       .added = s->clients[member].added,
                                        .test_samples = msg->test_samples,
                                        .batch_size = own ? msg->batch : (uint64_t)s->setup->config.batch};
     if (own)

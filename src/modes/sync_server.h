@@ -31,6 +31,7 @@ typedef struct client_work {
     uint64_t samples, test_samples, batch_size;
     bool synced;  /* has what the mirror has, where that is remote */
     size_t batch; /* samples of its batch in the step under way */
+    bool added;   /* what it has sent in the round under way is part of what follows */
     bool skipped; /* its work up to this step of this epoch came too late, or has not come yet, */
     uint32_t skipped_epoch, skipped_step;
     bool absent;     /* and nothing has come of it since */
@@ -94,6 +95,8 @@ uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);
 void cwi_sync_count_socket(const cwi_sync_server *s, cw_traffic *up, cw_traffic *down);
 /* What logs and pages tell of the server now; good until the next call. NULL where nobody listens. */
 const cw_server_status *cwi_sync_status(cwi_sync_server *s);
+/* Whose `what` of this step is in the update just made: once for each client, where somebody wants to know. */
+void cwi_sync_tell_added(const cwi_sync_server *s, const cwi_ballot *ballot, const char *name, const char *what);
 /* Tells it to who listens; `state` is the cwi_sync_server. */
 void cwi_sync_tell_status(void *state);
 

@@ -136,6 +136,7 @@ cw_status cwi_sync_take_activation(cwi_sync_server *s, size_t client, const cw_m
     cwi_watch_batch_taken(&s->server->watch, client, loss.mean);
     if (s->guard.active)
         cwi_guard_note(&s->guard, CWI_TRAIT_LOSS, client, loss.mean);
+    s->clients[client].added = true;
     s->actual += n;
     s->totals.up.payload += msg->blob_size;
     s->totals.up.raw += cwi_sync_raw_bytes(s);
@@ -197,6 +198,7 @@ cw_status cwi_sync_finish_activations(cwi_sync_server *s, cw_error *err)
     const float lr = cwi_half_rate(half, cw_schedule_lr(&s->setup->schedule, progress, s->setup->config.epochs));
     s->totals.lr = lr;
     CWI_TRY(cw_half_step(half, lr, err));
+    cwi_sync_tell_added(s, &s->guard.gradients, "batch_applied", "batch");
     cwi_report_step(&s->server->report, CW_EVENT_STEP, (int)s->epoch, s->step + 1, s->steps,
                     s->sum_loss / (double)s->sum_samples, cwi_sync_status(s));
     s->expected = 0;
@@ -224,6 +226,7 @@ cw_status cwi_sync_take_client_grad(cwi_sync_server *s, size_t client, const cw_
         CWI_TRY(cwi_ballot_give(&s->guard.client_gradients, client, s->flat, 1, false, (double)batch, err));
     else
         cwi_average_add(s->average, s->flat, floats, cwi_batch_weight(batch, s->expected), s->actual == 0);
+    s->clients[client].added = true;
     s->actual += batch;
     s->totals.up.weights += msg->blob_size;
     return CW_OK;
@@ -264,6 +267,7 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
             CWI_TRY(code_update(s, &size, err));
         CWI_TRY(cw_half_put(mirror, CW_HALF_GRADIENT, s->average, err));
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
+        cwi_sync_tell_added(s, &s->guard.client_gradients, "gradient_applied", "gradient");
     }
     broadcast_update(s, s->coded_update, size);
     cwi_watch_end_step(&s->server->watch);

@@ -73,6 +73,9 @@ def logs():
     yes = by["client_joined"]
     assert yes["client"] == 1 and yes["address"] == "127.0.0.1" and public["alice"].startswith(yes["key"]), yes
     assert {"listening", "step", "evaluation", "epoch"} <= set(by), set(by)
+    for name in ("batch_applied", "gradient_applied"):  # each step once
+        told = [(o["epoch"], o["step"], o["client"]) for o in lines if o["event"] == name]
+        assert told == [(1, i + 1, 1) for i in range(by["step"]["steps"])], told
 
 
 def levels():

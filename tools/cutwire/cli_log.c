@@ -74,25 +74,35 @@ static void add_epoch(json_t *o, const cw_event *e)
     set_number(o, "seconds", r->seconds);
 }
 
+static void add_log(json_t *o, const cw_event *e)
+{
+    set_text(o, "text", e->text);
+    if (e->origin && e->origin->client >= 0)
+        set_integer(o, "client", (uint64_t)e->origin->client + 1);
+    set_text(o, "address", e->origin ? e->origin->address : NULL);
+    set_text(o, "key", e->origin ? e->origin->key : NULL);
+}
+
+static void add_step(json_t *o, const cw_event *e)
+{
+    set_integer(o, "step", e->step);
+    set_integer(o, "steps", e->steps);
+}
+
 static json_t *fields_of(const cw_event *e)
 {
     json_t *o = json_object();
     if (e->kind == CW_EVENT_LOG) {
-        set_text(o, "text", e->text);
-        if (e->origin && e->origin->client >= 0)
-            set_integer(o, "client", (uint64_t)e->origin->client + 1);
-        set_text(o, "address", e->origin ? e->origin->address : NULL);
-        set_text(o, "key", e->origin ? e->origin->key : NULL);
-        return o;
+        add_log(o, e);
+        if (!e->steps)
+            return o;
     }
     set_integer(o, "epoch", (uint64_t)e->epoch + 1);
     set_integer(o, "epochs", (uint64_t)e->epochs);
-    if (e->kind == CW_EVENT_EPOCH) {
+    if (e->kind == CW_EVENT_EPOCH)
         add_epoch(o, e);
-        return o;
-    }
-    set_integer(o, "step", e->step);
-    set_integer(o, "steps", e->steps);
+    else
+        add_step(o, e);
     if (e->kind == CW_EVENT_STEP)
         set_number(o, "loss", e->loss);
     return o;

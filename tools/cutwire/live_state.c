@@ -101,6 +101,8 @@ static void take_note(live_state *s, const cw_event *e)
     live_note *n = &s->notes[(s->first_note + s->note_count) % LIVE_LOG];
     const time_t now = time(NULL);
     struct tm utc;
+    if (e->level < CW_LOG_INFO)
+        return;
     strftime(n->time, sizeof n->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     snprintf(n->text, sizeof n->text, "%s", e->text);
     n->level = e->level;

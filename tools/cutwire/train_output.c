@@ -83,7 +83,11 @@ int train_output_open(train_output *out, const train_telling *how, const char *p
     cli_progress_start(&out->progress, how->quiet || how->log.structured || how->log.level > CW_LOG_INFO);
     out->page = NULL;
     cli_catch_signals();
-    *hooks = (cw_hooks){.ctx = out, .event = on_event, .stop = cli_stop(), .times = how->http.address != NULL};
+    *hooks = (cw_hooks){.ctx = out,
+                        .event = on_event,
+                        .stop = cli_stop(),
+                        .times = how->http.address != NULL,
+                        .debug = how->log.level <= CW_LOG_DEBUG};
     return open_page(out, &how->http, config);
 }
 

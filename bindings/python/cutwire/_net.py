@@ -59,7 +59,7 @@ typedef struct {
     const char *name;
     const void *origin, *server, *answerer;
 } cw_event;
-typedef struct { void *ctx; void (*event)(void *ctx, const cw_event *event); volatile int *stop; _Bool times; } cw_hooks;
+typedef struct { void *ctx; void (*event)(void *ctx, const cw_event *event); volatile int *stop; _Bool times, debug; } cw_hooks;
 
 typedef struct { int mode; size_t ticket, first, n; uint64_t position; cw_shape shape; } cw_half_call;
 typedef struct { const int32_t *labels; const cw_tensor *tensor; cw_dtype tensor_as; } cw_targets;

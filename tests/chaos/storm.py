@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""Random faults for as long as is asked for: kills, cuts, stops, strangers and liars, seeded.
+
+    storm.py PATH/TO/cutwire PATH/TO/chaos_liar [--minutes 30] [--seed 1] [--kind NAME]
+
+Round after round a run is trained while faults come at random. After each the server's log must show every (epoch, step,
+client) applied exactly once, and every copy of the run's folder made meanwhile must have been a checkpoint to go on from.
+Rounds of these kinds take turns:
+
+    server   the server alone is killed, ended, stopped: the model is equal to the byte to that of an undisturbed run
+    links    links are cut, closed, closed within a frame; clients and server are stopped: equal to the byte, too
+    all      clients are killed as well: a client that was lost n times lacks in at most n steps
+    liar     a fourth client lies, with --screen drop, among faults of all kinds: the other three are as in `all`
+
+Strangers are there in all of them: connections that say nothing, noise, and what an earlier connection has said.
+"""
+import argparse
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+
+from parts import Ledger, Prober, Run, skip_without_data
+
+EPOCHS = 3
+KEYS = ["--epochs", str(EPOCHS), "--log-format", "json", "--log-level", "debug"]
+LIES = {2: "random labels", 3: "activations x 1e4", 4: "gradients x 100", 5: "false statistics", 6: "NaN activations",
+        7: "infinite gradients"}  # tests/train/liar.h
+
+
+class Storm:
+    """Faults for one run, one after the other; some go on while the next begins."""
+
+    def __init__(self, run, kind, rnd):
+        self.run, self.random, self.count, self.going_on = run, rnd, {}, []
+        server = [self.server_killed, self.server_terminated, self.server_stopped]
+        links = [self.link_silent, self.link_closed, self.link_broken, self.client_stopped, self.server_stopped]
+        strangers = [self.strangers]
+        self.faults = {"server": server * 2 + strangers, "links": links + strangers,
+                       "all": server + links + [self.client_killed] * 2 + strangers,
+                       "liar": server + links + [self.client_killed] + strangers}[kind]
+
+    def over(self):
+        """The run has ended, or is about to: who kills a server then kills no training."""
+        told = [e for _, e in self.run.server.events() if e["event"] in ("step", "evaluation", "epoch")]
+        if not self.run.server.alive():
+            return True
+        return bool(told) and told[-1]["epoch"] == EPOCHS and (told[-1]["event"] != "step" or told[-1]["step"] > told[-1]["steps"] - 15)
+
+    def play(self, limit):
+        end = time.monotonic() + limit
+        self.run.checkpoint()
+        while not self.over() and time.monotonic() < end:
+            fault = self.random.choice(self.faults)
+            fault()
+            time.sleep(self.random.choice([0, 0.2, 1, 2]) * self.random.random())
+        for thread in self.going_on:
+            thread.join()
+
+    def note(self, name):
+        self.count[name] = self.count.get(name, 0) + 1
+        print(f"    {time.strftime('%H:%M:%S')} {name}", flush=True)
+
+    def behind(self, work, *args):
+        """Or at once, as it falls."""
+        if self.random.random() < 0.5:
+            work(*args)
+            return
+        self.going_on.append(threading.Thread(target=work, args=args, daemon=True))
+        self.going_on[-1].start()
+
+    def client(self):
+        return self.random.randrange(self.run.count)
+
+    def server_killed(self):
+        self.note("server killed, --resume")
+        self.run.kill_server(self.random.choice([0, 1, 5]))
+
+    def server_terminated(self):
+        self.note("server ended by SIGTERM, --resume")
+        self.run.kill_server(self.random.choice([0, 1, 5]), signal.SIGTERM)
+
+    def server_stopped(self):
+        seconds = self.random.choice([15, 30])
+        self.note(f"server stopped {seconds} s")
+        self.run.stop_for(self.run.server, seconds)
+
+    def link_silent(self):
+        seconds = self.random.choice([8, 12, 30])
+        self.note(f"link silent {seconds} s")
+        self.behind(self.run.silence, self.client(), seconds)
+
+    def link_closed(self):
+        self.note("connection closed")
+        self.run.links[self.client()].cut()
+
+    def link_broken(self):
+        self.note("connection closed within a frame")
+        self.run.links[self.client()].break_next = True
+        time.sleep(0.5)
+
+    def client_stopped(self):
+        seconds = self.random.choice([12, 20])
+        self.note(f"client stopped {seconds} s")
+        self.behind(self.run.stop_for, self.run.clients[self.client()], seconds)
+
+    def client_killed(self):
+        if any(t.is_alive() for t in self.going_on):
+            return  # it may be the one that is stopped
+        self.note("client killed, started again")
+        self.run.kill_client(self.random.randrange(self.run.count - bool(self.run.liar)), self.random.choice([0, 0.5, 5]))
+
+    def strangers(self):
+        """They come and go; 50 stay silent for as long as the run lasts."""
+        self.note("strangers")
+        heard = max((link.heard for link in self.run.links), key=len)
+        words = [b"", os.urandom(500), b"GET / HTTP/1.1\r\n\r\n", heard[:80], heard, heard[:len(heard) // 2] + b"x" * 99]
+        self.silent = getattr(self, "silent", [])
+        for i in range(60):
+            try:
+                s = socket.create_connection(("127.0.0.1", self.run.port), timeout=2)
+                s.settimeout(2)
+                s.sendall(words[i % len(words)])
+                self.silent.append(s)
+            except OSError:
+                pass
+        for s in self.silent[:-50]:
+            s.close()
+        self.silent = self.silent[-50:]
+
+
+def play(kind, number, rnd, liar_program, expected):
+    lie = rnd.choice(sorted(LIES)) if kind == "liar" else None
+    clients = 4 if lie else 2
+    keys = KEYS + (["--screen", "drop"] if lie else [])
+    print(f"  round {number}: {kind}{' (' + LIES[lie] + ')' if lie else ''}", flush=True)
+    run = Run(f"round{number}", clients, keys, liar=(liar_program, lie) if lie else None)
+    prober = Prober(run, random.Random(number))
+    storm = Storm(run, kind, rnd)
+    try:
+        storm.play(150)
+        got = finish(run, clients - bool(lie))
+        trouble = prober.finish()
+        ledger = Ledger(run.servers, 10)
+        missing = ledger.check(EPOCHS, clients, may_miss=(4,) if lie else ())
+        trouble += ledger.trouble
+    except BaseException:
+        run.tell()
+        raise
+    finally:
+        prober.stop = True
+        run.end()
+    if kind in ("server", "links") and got["model"] != expected:
+        trouble.append(f"the model is {got['model']}, undisturbed {expected}")
+    if ledger.far - {4}:
+        trouble.append(f"honest clients were screened: {sorted(ledger.far - {4})}")
+    print(f"  round {number}: {got['seconds']} s, {sum(storm.count.values())} faults, applied {ledger.count()}, missing {missing}, "
+          f"lost {ledger.losses}, far {sorted(ledger.far)}, checkpoints loaded {prober.loaded}, model {got['model']}", flush=True)
+    for t in trouble:
+        print("  WRONG:", t, flush=True)
+    if trouble:
+        run.tell()
+    return {"trouble": trouble, "applied": ledger.count(), "missing": missing, "loaded": prober.loaded, "faults": storm.count}
+
+
+def finish(run, honest):
+    """A liar that was dropped is left behind."""
+    if run.liar and not run.clients[-1].alive():
+        run.clients[-1].finish()
+    got_liar = run.clients[honest:]
+    run.clients = run.clients[:honest]
+    try:
+        got = run.finish()
+    finally:
+        for p in got_liar:
+            if p.alive():
+                p.child.kill()
+    assert set(got["codes"]) == {0}, got
+    return got
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cutwire")
+    parser.add_argument("liar")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=["server", "links", "all", "liar"])
+    options = parser.parse_args()
+    skip_without_data()
+    rnd, end = random.Random(options.seed), time.monotonic() + 60 * options.minutes
+    liar = os.path.abspath(options.liar)
+    kinds = [options.kind] if options.kind else ["server", "links", "all", "liar"]
+    rounds, faults = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        run = Run("undisturbed", keys=KEYS)
+        expected = finish(run, 2)["model"]
+        run.end()
+        while time.monotonic() < end:
+            kind = kinds[len(rounds) % len(kinds)]
+            rounds.append(play(kind, len(rounds) + 1, rnd, liar, expected) | {"kind": kind})
+        os.chdir("/")
+    for kind in kinds:
+        mine = [r for r in rounds if r["kind"] == kind]
+        print(f"{kind:8} {len(mine)} rounds, applied {sum(r['applied'] for r in mine)}, missing {sum(r['missing'] for r in mine)}, "
+              f"checkpoints loaded {sum(r['loaded'] for r in mine)}, wrong {sum(len(r['trouble']) for r in mine)}")
+        for r in mine:
+            for name, n in r["faults"].items():
+                faults[name] = faults.get(name, 0) + n
+    print("faults:", faults)
+    sys.exit(any(r["trouble"] for r in rounds))
+
+
+main()

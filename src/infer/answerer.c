@@ -14,6 +14,7 @@
 #include "net/transport.h"
 #include "record/report.h"
 #include "session/session.h"
+#include "wire/short_frame.h"
 
 enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
 
@@ -27,6 +28,13 @@ typedef struct waiting {
     double arrived;
 } waiting;
 
+/* What is kept of a member's conversation. */
+typedef struct talk {
+    size_t on_their_way; /* its requests in the queue */
+    cwi_short_memory requests, answers;
+    bool knows_short; /* it has sent a short frame, and so takes them */
+} talk;
+
 struct cw_answerer {
     cw_answerer_options options;
     cwi_session session;
@@ -35,12 +43,14 @@ struct cw_answerer {
     cw_half *tail;
     size_t each; /* floats of one sample at the cut */
     waiting *queue;
-    size_t room, count;   /* requests */
-    size_t samples;       /* in the queue */
-    size_t *on_their_way; /* of each member: its requests in the queue */
-    float *x, *y;         /* of one batch */
-    uint8_t *answer;      /* blob of one ANSWER */
-    size_t *order;        /* of one sample's outputs */
+    size_t room, count; /* requests */
+    size_t samples;     /* in the queue */
+    talk *talks;        /* of each member */
+    float *x, *y;       /* of one batch */
+    uint8_t *answer;    /* one ANSWER, and room for its blob elsewhere */
+    size_t answer_room;
+    uint8_t short_answer[CWI_SHORT_MAX];
+    size_t *order; /* of one sample's outputs */
     cw_answerer_stats stats;
     uint64_t latency[BUCKETS];
     double told;   /* clock of the last STATUS event */
@@ -140,7 +150,7 @@ static cw_status check_request(const cw_answerer *a, size_t member, const cw_msg
     if (msg->top > a->greeting.outputs)
         return cwi_fail(err, CW_ERR_PROTOCOL, "it asked for the %u likeliest of %zu classes", msg->top,
                         a->greeting.outputs);
-    if (a->on_their_way[member] >= a->greeting.credit)
+    if (a->talks[member].on_their_way >= a->greeting.credit)
         return cwi_fail(err, CW_ERR_PROTOCOL, "it sent more than %zu requests at once", a->greeting.credit);
     return check_shape(a, msg, err);
 }
@@ -165,7 +175,7 @@ static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *fra
                                      .arrived = cwi_seconds()};
     frame->owner = NULL;
     a->samples += (size_t)msg->samples;
-    a->on_their_way[member]++;
+    a->talks[member].on_their_way++;
     return CW_OK;
 }
 
@@ -176,7 +186,7 @@ static waiting take_out(cw_answerer *a, size_t i)
     memmove(a->queue + i, a->queue + i + 1, (a->count - i - 1) * sizeof *a->queue);
     a->count--;
     a->samples -= w.n;
-    a->on_their_way[w.member]--;
+    a->talks[w.member].on_their_way--;
     return w;
 }
 
@@ -185,7 +195,8 @@ static waiting take_out(cw_answerer *a, size_t i)
 static cw_status admit(void *run, size_t member, const cw_msg *ready, cw_error *err)
 {
     cw_answerer *a = run;
-    (void)member, (void)ready, (void)err;
+    (void)ready, (void)err;
+    a->talks[member] = (talk){0};
     a->stats.clients++;
     return CW_OK;
 }
@@ -212,6 +223,7 @@ static void lost(void *run, size_t member)
         waiting w = take_out(a, i);
         cw_frame_release(&w.frame);
     }
+    a->talks[member] = (talk){0};
 }
 
 /* A word now and then, if only that it is there: else places would stay taken by clients that are gone. */
@@ -288,6 +300,22 @@ static void put_top(cw_answerer *a, const float *y, size_t k, uint8_t *out)
     }
 }
 
+/* An ANSWER's frame, or its short form where the client takes it. */
+static void send_frame(cw_answerer *a, size_t member, const cw_msg *msg)
+{
+    size_t size, less;
+    cw_error err;
+    talk *t = &a->talks[member];
+    const cw_status status = cw_msg_encode(msg, a->answer, a->answer_room, &size, &err);
+    if (status != CW_OK) {
+        cwi_session_lose(&a->session, member, status, err.message);
+        return;
+    }
+    less = t->knows_short ? cwi_short_write(&t->answers, CW_MSG_ANSWER, a->answer, size, a->short_answer) : 0;
+    cwi_short_note(&t->answers, CW_MSG_ANSWER, a->answer, size);
+    cwi_session_send_frame(&a->session, member, less ? a->short_answer : a->answer, less ? less : size);
+}
+
 static void send_answer(cw_answerer *a, const waiting *w, const float *y)
 {
     const size_t outputs = a->greeting.outputs;
@@ -295,11 +323,12 @@ static void send_answer(cw_answerer *a, const waiting *w, const float *y)
     msg.request = w->request;
     msg.samples = w->n;
     msg.top = w->top;
-    msg.blob = w->top ? a->answer : (const uint8_t *)y;
+    uint8_t *const blob = a->answer + cw_msg_head_size(&msg);
+    msg.blob = w->top ? blob : (const uint8_t *)y;
     msg.blob_size = w->n * (w->top ? (size_t)w->top * 8 : outputs * sizeof(float));
     for (size_t i = 0; w->top && i < w->n; i++)
-        put_top(a, y + i * outputs, w->top, a->answer + i * w->top * 8);
-    cwi_session_send(&a->session, w->member, &msg);
+        put_top(a, y + i * outputs, w->top, blob + i * w->top * 8);
+    send_frame(a, w->member, &msg);
     a->stats.requests++;
     a->stats.samples += w->n;
     count_latency(a, cwi_seconds() - w->arrived);
@@ -413,15 +442,39 @@ static void take_over(cw_answerer *a, const cw_frame *frame)
     }
 }
 
+/* Makes a short frame whole, and remembers what the next one may leave out. */
+static cw_status unfold(cw_answerer *a, size_t member, cw_frame *frame, cw_error *err)
+{
+    talk *t = &a->talks[member];
+    uint8_t *whole;
+    size_t size;
+    if (cwi_short_is(frame->bytes, frame->size)) {
+        CWI_TRY(cwi_short_read(&t->requests, CW_MSG_REQUEST, frame->bytes, frame->size, &whole, &size, err));
+        const cw_peer peer = frame->peer;
+        cw_frame_release(frame);
+        *frame = (cw_frame){.peer = peer, .bytes = whole, .size = size, .owner = whole};
+        t->knows_short = true;
+    }
+    cwi_short_note(&t->requests, CW_MSG_REQUEST, frame->bytes, frame->size);
+    return CW_OK;
+}
+
 cw_status cw_answerer_handle(cw_answerer *a, cw_frame *frame, cw_error *err)
 {
     bool known = false;
+    cw_error wrong;
     for (size_t i = 0; i < a->session.options.members; i++) {
         if (a->session.members[i].state == CWI_MEMBER_VACANT || a->session.members[i].peer != frame->peer)
             continue;
         known = true;
         if (a->session.members[i].state == CWI_MEMBER_ACTIVE)
             cwi_session_owes_from_now(&a->session, i);
+        const cw_status status = unfold(a, i, frame, &wrong);
+        if (status == CW_OK)
+            continue;
+        cwi_session_lose(&a->session, i, status, wrong.message);
+        cw_frame_release(frame);
+        return CW_OK;
     }
     if (!known)
         take_over(a, frame);
@@ -559,6 +612,7 @@ static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
     g->smashed = cw_half_in_shape(a->tail);
     g->credit = a->options.credit;
     g->max_samples = a->options.max_batch;
+    g->takes_short = true;
     CWI_TRY(cw_shape_count(&g->smashed, &a->each));
     CWI_TRY(cw_shape_count(&out, &g->outputs));
     if (g->smashed.ndim < 1 || g->outputs > CWI_OUTPUTS_MAX)
@@ -574,12 +628,14 @@ static cw_status allocate(cw_answerer *a, cw_error *err)
     const size_t outputs = a->greeting.outputs;
     a->room = CWI_MIN(o->max_clients * o->credit, o->max_queue);
     a->queue = cwi_calloc(a->room, sizeof *a->queue);
-    a->on_their_way = cwi_calloc(o->max_clients, sizeof *a->on_their_way);
+    a->talks = cwi_calloc(o->max_clients, sizeof *a->talks);
     a->x = cwi_alloc(o->max_batch * a->each, sizeof(float));
     a->y = cwi_alloc(o->max_batch * outputs, sizeof(float));
-    a->answer = cwi_alloc(o->max_batch * outputs, 8);
+    const cw_msg answer = {.type = CW_MSG_ANSWER};
+    a->answer_room = cw_msg_head_size(&answer) + o->max_batch * outputs * 8;
+    a->answer = cwi_alloc(a->answer_room, 1);
     a->order = cwi_alloc(outputs, sizeof *a->order);
-    return a->queue && a->on_their_way && a->x && a->y && a->answer && a->order
+    return a->queue && a->talks && a->x && a->y && a->answer && a->order
                ? CW_OK
                : cwi_fail_memory(err, o->max_batch * (a->each + 3 * outputs) * sizeof(float));
 }
@@ -648,7 +704,7 @@ void cw_answerer_destroy(cw_answerer **answerer)
         cw_frame_release(&a->queue[i].frame);
     cwi_session_close(&a->session);
     cwi_greeting_free(&a->greeting);
-    void *const blocks[] = {a->queue, a->on_their_way, a->x, a->y, a->answer, a->order, a->welcome};
+    void *const blocks[] = {a->queue, a->talks, a->x, a->y, a->answer, a->order, a->welcome};
     for (size_t i = 0; i < CWI_COUNT(blocks); i++)
         cwi_free(blocks[i]);
     cwi_free(a);

@@ -550,6 +550,44 @@ static void what_breaks_the_protocol_is_out(void **state)
     cw_half_destroy(&head);
 }
 
+/* From the second on, requests and answers leave out what the ones before had; who sends whole ones gets whole ones. */
+static void frames_leave_out_what_was_there(void **state)
+{
+    enum { TIMES = 20, SHORT_REQUEST = 15 + 4 * CUT, SHORT_ANSWER = 15 + 4 * OUT };
+    static const uint8_t nothing_before[] = {0xc8, 1, 2, 3, 4, 5, 6, 7};
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene(*state, &(cw_answerer_options){.max_batch = 4});
+    cw_remote *r = connect_to(s, head, (cw_remote_options){0});
+    for (uint64_t i = 0; i < 2; i++)
+        ask(r, &h, i, 1);
+    const cw_remote_stats two = cw_remote_get_stats(r);
+    for (uint64_t i = 0; i < TIMES; i++)
+        ask(r, &h, 2 + i, 1);
+    const cw_remote_stats all = cw_remote_get_stats(r);
+    assert_true(all.bytes_sent - two.bytes_sent <= TIMES * SHORT_REQUEST);
+    assert_true(all.bytes_received - two.bytes_received <= TIMES * SHORT_ANSWER);
+    for (size_t n = 1; n <= 4; n++) /* others travel whole, and the next of their kind do not */
+        ask(r, &h, n, 1 + n % 2);
+    actor a;
+    uint8_t payload[1024];
+    actor_join(&a, cw_transport_endpoint(s->transport));
+    for (uint32_t i = 1; i <= 3; i++) {
+        actor_send(&a, request(i, 1, CUT, payload, sizeof payload));
+        actor_await(&a, CW_MSG_ANSWER);
+    }
+    actor_close(&a);
+    actor_join(&a, cw_transport_endpoint(s->transport));
+    assert_ok(cw_transport_send(a.t, 0, nothing_before, sizeof nothing_before, NULL));
+    actor_await(&a, CW_MSG_ERROR);
+    assert_words((const char *)a.msg.blob, "leaves out");
+    actor_close(&a);
+    ask(r, &h, 1, 1);
+    cw_remote_close(&r);
+    close_scene(s);
+    cw_half_destroy(&head);
+}
+
 /* What waits for a client that reads nothing is bounded. */
 static void who_reads_nothing_is_out(void **state)
 {
@@ -808,7 +846,7 @@ static void wrong_arguments(void **state)
     cw_answerer_destroy(NULL);
 }
 
-static char inproc[] = "inproc://infer";
+static char inproc[] = "inproc://infer", tcp[] = "tcp://127.0.0.1:*";
 
 #define AT(test) cmocka_unit_test_prestate(test, inproc)
 
@@ -822,6 +860,8 @@ int main(void)
         AT(what_is_not_finite_harms_its_sender_alone),
         AT(a_full_server_says_so_at_once),
         AT(what_breaks_the_protocol_is_out),
+        AT(frames_leave_out_what_was_there),
+        cmocka_unit_test_prestate(frames_leave_out_what_was_there, tcp),
         AT(who_reads_nothing_is_out),
         AT(nan_in_a_payload),
         AT(a_silent_client_is_forgotten),

@@ -1,9 +1,9 @@
 /* answerer.c - the server's side of inference: requests of many clients, answered in batches.
  *
- * The session (session.h) knows who is there; this is its work. A REQUEST is checked as far as its payload's header
- * tells, and waits in a queue with its frame. A batch takes requests from the head of the queue, decodes them next to
- * each other, runs the layers after the cut once, and answers each. What is wrong with a request harms its sender
- * alone. */
+ * The session (session.h) knows who is there; this is its work. A REQUEST is decoded as it comes, next to those that
+ * wait already, while its bytes are in the processor's caches; when as many samples wait as make a batch, its frame
+ * waits behind them. A batch runs the layers after the cut once, and answers each. What is wrong with a request harms
+ * its sender alone. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,8 +22,8 @@ typedef struct waiting {
     size_t member;
     uint32_t request, top;
     size_t n;
-    cw_frame frame;
-    const uint8_t *payload; /* in the frame */
+    cw_frame frame;         /* of one that is not decoded yet */
+    const uint8_t *payload; /* in it */
     size_t payload_size;
     double arrived;
 } waiting;
@@ -45,8 +45,11 @@ struct cw_answerer {
     waiting *queue;
     size_t room, count; /* requests */
     size_t samples;     /* in the queue */
+    size_t decoded;     /* requests at its head whose samples are in x already, */
+    size_t start;       /* the first of these samples in x, */
+    size_t ready;       /* and their number */
     talk *talks;        /* of each member */
-    float *x, *y;       /* of one batch */
+    float *x, *y;       /* room for two batches, so that samples seldom move; of one batch */
     uint8_t *answer;    /* one ANSWER, and room for its blob elsewhere */
     size_t answer_room;
     uint8_t short_answer[CWI_SHORT_MAX];
@@ -155,6 +158,44 @@ static cw_status check_request(const cw_answerer *a, size_t member, const cw_msg
     return check_shape(a, msg, err);
 }
 
+/* Decodes a request's payload to where its samples go. No decoder gives NaN or infinity. */
+static cw_status decode(cw_answerer *a, const waiting *w, float *x, cw_error *err)
+{
+    cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
+    memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    const cw_decode_args args = {.profile = a->greeting.profile};
+    return cw_decode(w->payload, w->payload_size, &t, &args, err);
+}
+
+/* Where the next n samples go: behind those that are ready, which may have to move for it. n and they are one batch at
+ * most. */
+static float *place_for(cw_answerer *a, size_t n)
+{
+    if (a->start + a->ready + n > 2 * a->options.max_batch) {
+        memmove(a->x, a->x + a->start * a->each, a->ready * a->each * sizeof *a->x);
+        a->start = 0;
+    }
+    return a->x + (a->start + a->ready) * a->each;
+}
+
+/* At the end of the queue: decoded where all before it are and the batch has room, else with its frame. */
+static cw_status put_last(cw_answerer *a, waiting w, cw_frame *frame, cw_error *err)
+{
+    if (a->decoded == a->count && a->ready + w.n <= a->options.max_batch) {
+        CWI_TRY(decode(a, &w, place_for(a, w.n), err));
+        a->decoded++;
+        a->ready += w.n;
+    } else {
+        w.frame = *frame;
+        frame->owner = NULL;
+    }
+    a->queue[a->count++] = w;
+    a->samples += w.n;
+    a->talks[w.member].on_their_way++;
+    return CW_OK;
+}
+
 static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
 {
     cw_answerer *a = run;
@@ -165,29 +206,50 @@ static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *fra
         refuse_request(a, member, msg->request, CW_ERR_CLOSED, why);
         return CW_OK;
     }
-    a->queue[a->count++] = (waiting){.member = member,
-                                     .request = msg->request,
-                                     .top = msg->top,
-                                     .n = (size_t)msg->samples,
-                                     .frame = *frame,
-                                     .payload = msg->blob,
-                                     .payload_size = msg->blob_size,
-                                     .arrived = cwi_seconds()};
-    frame->owner = NULL;
-    a->samples += (size_t)msg->samples;
-    a->talks[member].on_their_way++;
-    return CW_OK;
+    const waiting w = {.member = member,
+                       .request = msg->request,
+                       .top = msg->top,
+                       .n = (size_t)msg->samples,
+                       .payload = msg->blob,
+                       .payload_size = msg->blob_size,
+                       .arrived = cwi_seconds()};
+    return put_last(a, w, frame, err);
 }
 
-/* Takes the i-th request out of the queue; its frame is the caller's. */
-static waiting take_out(cw_answerer *a, size_t i)
+/* The samples of the i-th request, which is decoded, leave x. */
+static void close_gap(cw_answerer *a, size_t i)
 {
-    const waiting w = a->queue[i];
-    memmove(a->queue + i, a->queue + i + 1, (a->count - i - 1) * sizeof *a->queue);
+    size_t at = a->start;
+    const size_t n = a->queue[i].n;
+    for (size_t k = 0; k < i; k++)
+        at += a->queue[k].n;
+    memmove(a->x + at * a->each, a->x + (at + n) * a->each, (a->start + a->ready - at - n) * a->each * sizeof *a->x);
+    a->decoded--;
+    a->ready -= n;
+}
+
+/* The first `count` requests, which are decoded and have n samples, leave the queue. */
+static void take_first(cw_answerer *a, size_t count, size_t n)
+{
+    for (size_t i = 0; i < count; i++)
+        a->talks[a->queue[i].member].on_their_way--;
+    a->samples -= n;
+    a->decoded -= count;
+    a->ready -= n;
+    a->start = a->ready ? a->start + n : 0;
+    a->count -= count;
+    memmove(a->queue, a->queue + count, a->count * sizeof *a->queue);
+}
+
+/* Of a member that is lost. */
+static void forget(cw_answerer *a, size_t i)
+{
+    if (i < a->decoded)
+        close_gap(a, i);
+    cw_frame_release(&a->queue[i].frame);
+    a->samples -= a->queue[i].n;
     a->count--;
-    a->samples -= w.n;
-    a->talks[w.member].on_their_way--;
-    return w;
+    memmove(a->queue + i, a->queue + i + 1, (a->count - i) * sizeof *a->queue);
 }
 
 /* ---- members ---- */
@@ -217,12 +279,9 @@ static cw_status begin(void *run, cw_error *err)
 static void lost(void *run, size_t member)
 {
     cw_answerer *a = run;
-    for (size_t i = a->count; i-- > 0;) {
-        if (a->queue[i].member != member)
-            continue;
-        waiting w = take_out(a, i);
-        cw_frame_release(&w.frame);
-    }
+    for (size_t i = a->count; i-- > 0;)
+        if (a->queue[i].member == member)
+            forget(a, i);
     a->talks[member] = (talk){0};
 }
 
@@ -345,25 +404,6 @@ static void answer_one(cw_answerer *a, const waiting *w, const float *y)
         send_answer(a, w, y);
 }
 
-/* Decodes a request to the place of its samples in the batch. False: it has got its refusal. */
-static bool decode(cw_answerer *a, const waiting *w, float *x)
-{
-    cw_error err = {0};
-    cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
-    memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
-    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
-    const cw_decode_args args = {.profile = a->greeting.profile};
-    const cw_status status = cw_decode(w->payload, w->payload_size, &t, &args, &err);
-    if (status != CW_OK) {
-        cwi_session_lose(&a->session, w->member, status, err.message);
-        return false;
-    }
-    if (!isinf(cwi_peak(x, w->n * a->each)))
-        return true;
-    refuse_request(a, w->member, w->request, CW_ERR_NONFINITE, "NaN or infinity in the activations of this request");
-    return false;
-}
-
 static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_error *err)
 {
     const cw_half_call call = {.mode = CW_EVAL, .n = n};
@@ -371,13 +411,13 @@ static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_
 }
 
 /* One by one, where the batch as a whole did not go through: one of them spoils it. */
-static void answer_each(cw_answerer *a, const waiting *batch, size_t count)
+static void answer_each(cw_answerer *a, const float *x, const waiting *batch, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         cw_error err = {0};
         float *y = a->y + at * a->greeting.outputs;
-        const cw_status status = forward(a, batch[i].n, a->x + at * a->each, y, &err);
+        const cw_status status = forward(a, batch[i].n, x + at * a->each, y, &err);
         if (status == CW_OK)
             answer_one(a, &batch[i], y);
         else if (cwi_session_is_active(&a->session, batch[i].member))
@@ -387,13 +427,13 @@ static void answer_each(cw_answerer *a, const waiting *batch, size_t count)
     }
 }
 
-static void answer_batch(cw_answerer *a, const waiting *batch, size_t count, size_t n)
+static void answer_batch(cw_answerer *a, const float *x, const waiting *batch, size_t count, size_t n)
 {
     cw_error err;
     size_t at = 0;
     a->stats.batches++;
-    if (forward(a, n, a->x, a->y, &err) != CW_OK) {
-        answer_each(a, batch, count);
+    if (forward(a, n, x, a->y, &err) != CW_OK) {
+        answer_each(a, x, batch, count);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -402,27 +442,56 @@ static void answer_batch(cw_answerer *a, const waiting *batch, size_t count, siz
     }
 }
 
-/* Requests from the head of the queue, as many as fit. */
-static cw_status work_on_batch(cw_answerer *a, cw_error *err)
+/* Of those that came with others before them, as many as a batch takes. */
+static void decode_more(cw_answerer *a)
 {
-    size_t count = 0, n = 0;
-    waiting *batch = cwi_alloc(a->count, sizeof *batch);
-    if (!batch)
-        return cwi_fail_memory(err, a->count * sizeof *batch);
-    while (a->count && n + a->queue[0].n <= a->options.max_batch) {
-        const waiting w = take_out(a, 0);
-        batch[count] = w;
-        if (decode(a, &w, a->x + n * a->each)) {
-            n += w.n;
-            count++;
+    cw_error err;
+    while (a->decoded < a->count && a->ready + a->queue[a->decoded].n <= a->options.max_batch) {
+        waiting *w = &a->queue[a->decoded];
+        const cw_status status = decode(a, w, place_for(a, w->n), &err);
+        if (status == CW_OK) {
+            cw_frame_release(&w->frame);
+            a->decoded++;
+            a->ready += w->n;
         } else {
-            cw_frame_release(&batch[count].frame);
+            cwi_session_lose(&a->session, w->member, status, err.message); /* it leaves the queue */
         }
     }
-    if (count)
-        answer_batch(a, batch, count, n);
-    for (size_t i = 0; i < count; i++)
-        cw_frame_release(&batch[i].frame);
+}
+
+/* Engines plan for each batch size anew, which takes as long as some samples do. So batches have few sizes: powers of
+ * two, and max_batch. What is left makes the next one, with what comes meanwhile. *n: the batch's samples. */
+static size_t choose_batch(const cw_answerer *a, size_t *n)
+{
+    size_t count = 0, sum = 0;
+    *n = 0;
+    for (size_t i = 0; i < a->decoded; i++) {
+        sum += a->queue[i].n;
+        if ((sum & (sum - 1)) && sum != a->options.max_batch)
+            continue;
+        count = i + 1;
+        *n = sum;
+    }
+    if (2 * *n > a->ready)
+        return count;
+    *n = a->ready; /* requests of several samples may make none of these sizes */
+    return a->decoded;
+}
+
+static cw_status work_on_batch(cw_answerer *a, cw_error *err)
+{
+    size_t n;
+    decode_more(a);
+    const size_t count = choose_batch(a, &n);
+    if (!count)
+        return CW_OK;
+    const float *x = a->x + a->start * a->each;
+    waiting *batch = cwi_alloc(count, sizeof *batch);
+    if (!batch)
+        return cwi_fail_memory(err, count * sizeof *batch);
+    memcpy(batch, a->queue, count * sizeof *batch);
+    take_first(a, count, n);
+    answer_batch(a, x, batch, count, n);
     cwi_free(batch);
     return CW_OK;
 }
@@ -629,7 +698,7 @@ static cw_status allocate(cw_answerer *a, cw_error *err)
     a->room = CWI_MIN(o->max_clients * o->credit, o->max_queue);
     a->queue = cwi_calloc(a->room, sizeof *a->queue);
     a->talks = cwi_calloc(o->max_clients, sizeof *a->talks);
-    a->x = cwi_alloc(o->max_batch * a->each, sizeof(float));
+    a->x = cwi_alloc(2 * o->max_batch * a->each, sizeof(float));
     a->y = cwi_alloc(o->max_batch * outputs, sizeof(float));
     const cw_msg answer = {.type = CW_MSG_ANSWER};
     a->answer_room = cw_msg_head_size(&answer) + o->max_batch * outputs * 8;
@@ -637,7 +706,7 @@ static cw_status allocate(cw_answerer *a, cw_error *err)
     a->order = cwi_alloc(outputs, sizeof *a->order);
     return a->queue && a->talks && a->x && a->y && a->answer && a->order
                ? CW_OK
-               : cwi_fail_memory(err, o->max_batch * (a->each + 3 * outputs) * sizeof(float));
+               : cwi_fail_memory(err, o->max_batch * (2 * a->each + 3 * outputs) * sizeof(float));
 }
 
 static cw_status open_session(cw_answerer *a, cw_transport *transport, cw_error *err)

@@ -550,6 +550,47 @@ static void what_breaks_the_protocol_is_out(void **state)
     cw_half_destroy(&head);
 }
 
+/* Requests of several sizes wait together, one of them of a client that is lost meanwhile: each gets its own answer. */
+static void who_is_lost_leaves_no_gap(void **state)
+{
+    enum { REQUESTS = 6 };
+    static const size_t sizes[REQUESTS] = {3, 1, 2, 5, 7, 4};
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene(*state, &(cw_answerer_options){.max_batch = 8, .max_wait = 0.4});
+    cw_remote *r[2] = {connect_to(s, head, (cw_remote_options){0}), connect_to(s, head, (cw_remote_options){0})};
+    float x[REQUESTS][8 * IN], y[OUT];
+    uint64_t tickets[REQUESTS];
+    uint8_t payload[1024];
+    actor a;
+    actor_join(&a, *state);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        make_input(70 + i, sizes[i], x[i]);
+        assert_ok(cw_remote_submit(r[i % 2], x[i], sizes[i], &tickets[i], NULL));
+        if (i == 0)
+            actor_send(&a, request(1, 2, CUT, payload, sizeof payload));
+        if (i == 2) {
+            actor_send(&a, (cw_msg){.type = CW_MSG_BEGIN, .phase = CW_PHASE_TRAIN});
+            actor_await(&a, CW_MSG_ERROR);
+        }
+    }
+    for (size_t i = 0; i < REQUESTS; i++) {
+        cw_answer answer;
+        cw_error err;
+        assert_ok_err(cw_remote_wait(r[i % 2], tickets[i], &answer, &err), err);
+        assert_int_equal(answer.n, sizes[i]);
+        for (size_t k = 0; k < sizes[i]; k++) {
+            expect(&h, x[i] + k * IN, y);
+            assert_memory_equal(answer.outputs + k * OUT, y, sizeof y);
+        }
+    }
+    actor_close(&a);
+    cw_remote_close(&r[0]);
+    cw_remote_close(&r[1]);
+    close_scene(s);
+    cw_half_destroy(&head);
+}
+
 /* From the second on, requests and answers leave out what the ones before had; who sends whole ones gets whole ones. */
 static void frames_leave_out_what_was_there(void **state)
 {
@@ -860,6 +901,7 @@ int main(void)
         AT(what_is_not_finite_harms_its_sender_alone),
         AT(a_full_server_says_so_at_once),
         AT(what_breaks_the_protocol_is_out),
+        AT(who_is_lost_leaves_no_gap),
         AT(frames_leave_out_what_was_there),
         cmocka_unit_test_prestate(frames_leave_out_what_was_there, tcp),
         AT(who_reads_nothing_is_out),

@@ -1,9 +1,9 @@
 /* answerer.c - the server's side of inference: requests of many clients, answered in batches.
  *
- * The session (session.h) knows who is there; this is its work. A REQUEST is checked as far as its payload's header
- * tells, and waits in a queue with its frame. A batch takes requests from the head of the queue, decodes them next to
- * each other, runs the layers after the cut once, and answers each. What is wrong with a request harms its sender
- * alone. */
+ * The session (session.h) knows who is there; this is its work. A REQUEST is decoded as it comes, next to those that
+ * wait already, while its bytes are in the processor's caches; when as many samples wait as make a batch, its frame
+ * waits behind them. A batch runs the layers after the cut once, and answers each. What is wrong with a request harms
+ * its sender alone. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "net/transport.h"
 #include "record/report.h"
 #include "session/session.h"
+#include "wire/short_frame.h"
 
 enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
 
@@ -21,11 +22,18 @@ typedef struct waiting {
     size_t member;
     uint32_t request, top;
     size_t n;
-    cw_frame frame;
-    const uint8_t *payload; /* in the frame */
+    cw_frame frame;         /* of one that is not decoded yet */
+    const uint8_t *payload; /* in it */
     size_t payload_size;
     double arrived;
 } waiting;
+
+/* What is kept of a member's conversation. */
+typedef struct talk {
+    size_t on_their_way; /* its requests in the queue */
+    cwi_short_memory requests, answers;
+    bool knows_short; /* it has sent a short frame, and so takes them */
+} talk;
 
 struct cw_answerer {
     cw_answerer_options options;
@@ -35,12 +43,17 @@ struct cw_answerer {
     cw_half *tail;
     size_t each; /* floats of one sample at the cut */
     waiting *queue;
-    size_t room, count;   /* requests */
-    size_t samples;       /* in the queue */
-    size_t *on_their_way; /* of each member: its requests in the queue */
-    float *x, *y;         /* of one batch */
-    uint8_t *answer;      /* blob of one ANSWER */
-    size_t *order;        /* of one sample's outputs */
+    size_t room, count; /* requests */
+    size_t samples;     /* in the queue */
+    size_t decoded;     /* requests at its head whose samples are in x already, */
+    size_t start;       /* the first of these samples in x, */
+    size_t ready;       /* and their number */
+    talk *talks;        /* of each member */
+    float *x, *y;       /* room for two batches, so that samples seldom move; of one batch */
+    uint8_t *answer;    /* one ANSWER, and room for its blob elsewhere */
+    size_t answer_room;
+    uint8_t short_answer[CWI_SHORT_MAX];
+    size_t *order; /* of one sample's outputs */
     cw_answerer_stats stats;
     uint64_t latency[BUCKETS];
     double told;   /* clock of the last STATUS event */
@@ -140,9 +153,47 @@ static cw_status check_request(const cw_answerer *a, size_t member, const cw_msg
     if (msg->top > a->greeting.outputs)
         return cwi_fail(err, CW_ERR_PROTOCOL, "it asked for the %u likeliest of %zu classes", msg->top,
                         a->greeting.outputs);
-    if (a->on_their_way[member] >= a->greeting.credit)
+    if (a->talks[member].on_their_way >= a->greeting.credit)
         return cwi_fail(err, CW_ERR_PROTOCOL, "it sent more than %zu requests at once", a->greeting.credit);
     return check_shape(a, msg, err);
+}
+
+/* Decodes a request's payload to where its samples go. No decoder gives NaN or infinity. */
+static cw_status decode(cw_answerer *a, const waiting *w, float *x, cw_error *err)
+{
+    cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
+    memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    const cw_decode_args args = {.profile = a->greeting.profile};
+    return cw_decode(w->payload, w->payload_size, &t, &args, err);
+}
+
+/* Where the next n samples go: behind those that are ready, which may have to move for it. n and they are one batch at
+ * most. */
+static float *place_for(cw_answerer *a, size_t n)
+{
+    if (a->start + a->ready + n > 2 * a->options.max_batch) {
+        memmove(a->x, a->x + a->start * a->each, a->ready * a->each * sizeof *a->x);
+        a->start = 0;
+    }
+    return a->x + (a->start + a->ready) * a->each;
+}
+
+/* At the end of the queue: decoded where all before it are and the batch has room, else with its frame. */
+static cw_status put_last(cw_answerer *a, waiting w, cw_frame *frame, cw_error *err)
+{
+    if (a->decoded == a->count && a->ready + w.n <= a->options.max_batch) {
+        CWI_TRY(decode(a, &w, place_for(a, w.n), err));
+        a->decoded++;
+        a->ready += w.n;
+    } else {
+        w.frame = *frame;
+        frame->owner = NULL;
+    }
+    a->queue[a->count++] = w;
+    a->samples += w.n;
+    a->talks[w.member].on_their_way++;
+    return CW_OK;
 }
 
 static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
@@ -155,29 +206,50 @@ static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *fra
         refuse_request(a, member, msg->request, CW_ERR_CLOSED, why);
         return CW_OK;
     }
-    a->queue[a->count++] = (waiting){.member = member,
-                                     .request = msg->request,
-                                     .top = msg->top,
-                                     .n = (size_t)msg->samples,
-                                     .frame = *frame,
-                                     .payload = msg->blob,
-                                     .payload_size = msg->blob_size,
-                                     .arrived = cwi_seconds()};
-    frame->owner = NULL;
-    a->samples += (size_t)msg->samples;
-    a->on_their_way[member]++;
-    return CW_OK;
+    const waiting w = {.member = member,
+                       .request = msg->request,
+                       .top = msg->top,
+                       .n = (size_t)msg->samples,
+                       .payload = msg->blob,
+                       .payload_size = msg->blob_size,
+                       .arrived = cwi_seconds()};
+    return put_last(a, w, frame, err);
 }
 
-/* Takes the i-th request out of the queue; its frame is the caller's. */
-static waiting take_out(cw_answerer *a, size_t i)
+/* The samples of the i-th request, which is decoded, leave x. */
+static void close_gap(cw_answerer *a, size_t i)
 {
-    const waiting w = a->queue[i];
-    memmove(a->queue + i, a->queue + i + 1, (a->count - i - 1) * sizeof *a->queue);
+    size_t at = a->start;
+    const size_t n = a->queue[i].n;
+    for (size_t k = 0; k < i; k++)
+        at += a->queue[k].n;
+    memmove(a->x + at * a->each, a->x + (at + n) * a->each, (a->start + a->ready - at - n) * a->each * sizeof *a->x);
+    a->decoded--;
+    a->ready -= n;
+}
+
+/* The first `count` requests, which are decoded and have n samples, leave the queue. */
+static void take_first(cw_answerer *a, size_t count, size_t n)
+{
+    for (size_t i = 0; i < count; i++)
+        a->talks[a->queue[i].member].on_their_way--;
+    a->samples -= n;
+    a->decoded -= count;
+    a->ready -= n;
+    a->start = a->ready ? a->start + n : 0;
+    a->count -= count;
+    memmove(a->queue, a->queue + count, a->count * sizeof *a->queue);
+}
+
+/* Of a member that is lost. */
+static void forget(cw_answerer *a, size_t i)
+{
+    if (i < a->decoded)
+        close_gap(a, i);
+    cw_frame_release(&a->queue[i].frame);
+    a->samples -= a->queue[i].n;
     a->count--;
-    a->samples -= w.n;
-    a->on_their_way[w.member]--;
-    return w;
+    memmove(a->queue + i, a->queue + i + 1, (a->count - i) * sizeof *a->queue);
 }
 
 /* ---- members ---- */
@@ -185,7 +257,8 @@ static waiting take_out(cw_answerer *a, size_t i)
 static cw_status admit(void *run, size_t member, const cw_msg *ready, cw_error *err)
 {
     cw_answerer *a = run;
-    (void)member, (void)ready, (void)err;
+    (void)ready, (void)err;
+    a->talks[member] = (talk){0};
     a->stats.clients++;
     return CW_OK;
 }
@@ -206,12 +279,10 @@ static cw_status begin(void *run, cw_error *err)
 static void lost(void *run, size_t member)
 {
     cw_answerer *a = run;
-    for (size_t i = a->count; i-- > 0;) {
-        if (a->queue[i].member != member)
-            continue;
-        waiting w = take_out(a, i);
-        cw_frame_release(&w.frame);
-    }
+    for (size_t i = a->count; i-- > 0;)
+        if (a->queue[i].member == member)
+            forget(a, i);
+    a->talks[member] = (talk){0};
 }
 
 /* A word now and then, if only that it is there: else places would stay taken by clients that are gone. */
@@ -288,6 +359,22 @@ static void put_top(cw_answerer *a, const float *y, size_t k, uint8_t *out)
     }
 }
 
+/* An ANSWER's frame, or its short form where the client takes it. */
+static void send_frame(cw_answerer *a, size_t member, const cw_msg *msg)
+{
+    size_t size, less;
+    cw_error err;
+    talk *t = &a->talks[member];
+    const cw_status status = cw_msg_encode(msg, a->answer, a->answer_room, &size, &err);
+    if (status != CW_OK) {
+        cwi_session_lose(&a->session, member, status, err.message);
+        return;
+    }
+    less = t->knows_short ? cwi_short_write(&t->answers, CW_MSG_ANSWER, a->answer, size, a->short_answer) : 0;
+    cwi_short_note(&t->answers, CW_MSG_ANSWER, a->answer, size);
+    cwi_session_send_frame(&a->session, member, less ? a->short_answer : a->answer, less ? less : size);
+}
+
 static void send_answer(cw_answerer *a, const waiting *w, const float *y)
 {
     const size_t outputs = a->greeting.outputs;
@@ -295,11 +382,12 @@ static void send_answer(cw_answerer *a, const waiting *w, const float *y)
     msg.request = w->request;
     msg.samples = w->n;
     msg.top = w->top;
-    msg.blob = w->top ? a->answer : (const uint8_t *)y;
+    uint8_t *const blob = a->answer + cw_msg_head_size(&msg);
+    msg.blob = w->top ? blob : (const uint8_t *)y;
     msg.blob_size = w->n * (w->top ? (size_t)w->top * 8 : outputs * sizeof(float));
     for (size_t i = 0; w->top && i < w->n; i++)
-        put_top(a, y + i * outputs, w->top, a->answer + i * w->top * 8);
-    cwi_session_send(&a->session, w->member, &msg);
+        put_top(a, y + i * outputs, w->top, blob + i * w->top * 8);
+    send_frame(a, w->member, &msg);
     a->stats.requests++;
     a->stats.samples += w->n;
     count_latency(a, cwi_seconds() - w->arrived);
@@ -316,25 +404,6 @@ static void answer_one(cw_answerer *a, const waiting *w, const float *y)
         send_answer(a, w, y);
 }
 
-/* Decodes a request to the place of its samples in the batch. False: it has got its refusal. */
-static bool decode(cw_answerer *a, const waiting *w, float *x)
-{
-    cw_error err = {0};
-    cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
-    memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
-    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
-    const cw_decode_args args = {.profile = a->greeting.profile};
-    const cw_status status = cw_decode(w->payload, w->payload_size, &t, &args, &err);
-    if (status != CW_OK) {
-        cwi_session_lose(&a->session, w->member, status, err.message);
-        return false;
-    }
-    if (!isinf(cwi_peak(x, w->n * a->each)))
-        return true;
-    refuse_request(a, w->member, w->request, CW_ERR_NONFINITE, "NaN or infinity in the activations of this request");
-    return false;
-}
-
 static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_error *err)
 {
     const cw_half_call call = {.mode = CW_EVAL, .n = n};
@@ -342,13 +411,13 @@ static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_
 }
 
 /* One by one, where the batch as a whole did not go through: one of them spoils it. */
-static void answer_each(cw_answerer *a, const waiting *batch, size_t count)
+static void answer_each(cw_answerer *a, const float *x, const waiting *batch, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         cw_error err = {0};
         float *y = a->y + at * a->greeting.outputs;
-        const cw_status status = forward(a, batch[i].n, a->x + at * a->each, y, &err);
+        const cw_status status = forward(a, batch[i].n, x + at * a->each, y, &err);
         if (status == CW_OK)
             answer_one(a, &batch[i], y);
         else if (cwi_session_is_active(&a->session, batch[i].member))
@@ -358,13 +427,13 @@ static void answer_each(cw_answerer *a, const waiting *batch, size_t count)
     }
 }
 
-static void answer_batch(cw_answerer *a, const waiting *batch, size_t count, size_t n)
+static void answer_batch(cw_answerer *a, const float *x, const waiting *batch, size_t count, size_t n)
 {
     cw_error err;
     size_t at = 0;
     a->stats.batches++;
-    if (forward(a, n, a->x, a->y, &err) != CW_OK) {
-        answer_each(a, batch, count);
+    if (forward(a, n, x, a->y, &err) != CW_OK) {
+        answer_each(a, x, batch, count);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -373,27 +442,56 @@ static void answer_batch(cw_answerer *a, const waiting *batch, size_t count, siz
     }
 }
 
-/* Requests from the head of the queue, as many as fit. */
-static cw_status work_on_batch(cw_answerer *a, cw_error *err)
+/* Of those that came with others before them, as many as a batch takes. */
+static void decode_more(cw_answerer *a)
 {
-    size_t count = 0, n = 0;
-    waiting *batch = cwi_alloc(a->count, sizeof *batch);
-    if (!batch)
-        return cwi_fail_memory(err, a->count * sizeof *batch);
-    while (a->count && n + a->queue[0].n <= a->options.max_batch) {
-        const waiting w = take_out(a, 0);
-        batch[count] = w;
-        if (decode(a, &w, a->x + n * a->each)) {
-            n += w.n;
-            count++;
+    cw_error err;
+    while (a->decoded < a->count && a->ready + a->queue[a->decoded].n <= a->options.max_batch) {
+        waiting *w = &a->queue[a->decoded];
+        const cw_status status = decode(a, w, place_for(a, w->n), &err);
+        if (status == CW_OK) {
+            cw_frame_release(&w->frame);
+            a->decoded++;
+            a->ready += w->n;
         } else {
-            cw_frame_release(&batch[count].frame);
+            cwi_session_lose(&a->session, w->member, status, err.message); /* it leaves the queue */
         }
     }
-    if (count)
-        answer_batch(a, batch, count, n);
-    for (size_t i = 0; i < count; i++)
-        cw_frame_release(&batch[i].frame);
+}
+
+/* Engines plan for each batch size anew, which takes as long as some samples do. So batches have few sizes: powers of
+ * two, and max_batch. What is left makes the next one, with what comes meanwhile. *n: the batch's samples. */
+static size_t choose_batch(const cw_answerer *a, size_t *n)
+{
+    size_t count = 0, sum = 0;
+    *n = 0;
+    for (size_t i = 0; i < a->decoded; i++) {
+        sum += a->queue[i].n;
+        if ((sum & (sum - 1)) && sum != a->options.max_batch)
+            continue;
+        count = i + 1;
+        *n = sum;
+    }
+    if (2 * *n > a->ready)
+        return count;
+    *n = a->ready; /* requests of several samples may make none of these sizes */
+    return a->decoded;
+}
+
+static cw_status work_on_batch(cw_answerer *a, cw_error *err)
+{
+    size_t n;
+    decode_more(a);
+    const size_t count = choose_batch(a, &n);
+    if (!count)
+        return CW_OK;
+    const float *x = a->x + a->start * a->each;
+    waiting *batch = cwi_alloc(count, sizeof *batch);
+    if (!batch)
+        return cwi_fail_memory(err, count * sizeof *batch);
+    memcpy(batch, a->queue, count * sizeof *batch);
+    take_first(a, count, n);
+    answer_batch(a, x, batch, count, n);
     cwi_free(batch);
     return CW_OK;
 }
@@ -413,15 +511,39 @@ static void take_over(cw_answerer *a, const cw_frame *frame)
     }
 }
 
+/* Makes a short frame whole, and remembers what the next one may leave out. */
+static cw_status unfold(cw_answerer *a, size_t member, cw_frame *frame, cw_error *err)
+{
+    talk *t = &a->talks[member];
+    uint8_t *whole;
+    size_t size;
+    if (cwi_short_is(frame->bytes, frame->size)) {
+        CWI_TRY(cwi_short_read(&t->requests, CW_MSG_REQUEST, frame->bytes, frame->size, &whole, &size, err));
+        const cw_peer peer = frame->peer;
+        cw_frame_release(frame);
+        *frame = (cw_frame){.peer = peer, .bytes = whole, .size = size, .owner = whole};
+        t->knows_short = true;
+    }
+    cwi_short_note(&t->requests, CW_MSG_REQUEST, frame->bytes, frame->size);
+    return CW_OK;
+}
+
 cw_status cw_answerer_handle(cw_answerer *a, cw_frame *frame, cw_error *err)
 {
     bool known = false;
+    cw_error wrong;
     for (size_t i = 0; i < a->session.options.members; i++) {
         if (a->session.members[i].state == CWI_MEMBER_VACANT || a->session.members[i].peer != frame->peer)
             continue;
         known = true;
         if (a->session.members[i].state == CWI_MEMBER_ACTIVE)
             cwi_session_owes_from_now(&a->session, i);
+        const cw_status status = unfold(a, i, frame, &wrong);
+        if (status == CW_OK)
+            continue;
+        cwi_session_lose(&a->session, i, status, wrong.message);
+        cw_frame_release(frame);
+        return CW_OK;
     }
     if (!known)
         take_over(a, frame);
@@ -559,6 +681,7 @@ static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
     g->smashed = cw_half_in_shape(a->tail);
     g->credit = a->options.credit;
     g->max_samples = a->options.max_batch;
+    g->takes_short = true;
     CWI_TRY(cw_shape_count(&g->smashed, &a->each));
     CWI_TRY(cw_shape_count(&out, &g->outputs));
     if (g->smashed.ndim < 1 || g->outputs > CWI_OUTPUTS_MAX)
@@ -574,14 +697,16 @@ static cw_status allocate(cw_answerer *a, cw_error *err)
     const size_t outputs = a->greeting.outputs;
     a->room = CWI_MIN(o->max_clients * o->credit, o->max_queue);
     a->queue = cwi_calloc(a->room, sizeof *a->queue);
-    a->on_their_way = cwi_calloc(o->max_clients, sizeof *a->on_their_way);
-    a->x = cwi_alloc(o->max_batch * a->each, sizeof(float));
+    a->talks = cwi_calloc(o->max_clients, sizeof *a->talks);
+    a->x = cwi_alloc(2 * o->max_batch * a->each, sizeof(float));
     a->y = cwi_alloc(o->max_batch * outputs, sizeof(float));
-    a->answer = cwi_alloc(o->max_batch * outputs, 8);
+    const cw_msg answer = {.type = CW_MSG_ANSWER};
+    a->answer_room = cw_msg_head_size(&answer) + o->max_batch * outputs * 8;
+    a->answer = cwi_alloc(a->answer_room, 1);
     a->order = cwi_alloc(outputs, sizeof *a->order);
-    return a->queue && a->on_their_way && a->x && a->y && a->answer && a->order
+    return a->queue && a->talks && a->x && a->y && a->answer && a->order
                ? CW_OK
-               : cwi_fail_memory(err, o->max_batch * (a->each + 3 * outputs) * sizeof(float));
+               : cwi_fail_memory(err, o->max_batch * (2 * a->each + 3 * outputs) * sizeof(float));
 }
 
 static cw_status open_session(cw_answerer *a, cw_transport *transport, cw_error *err)
@@ -648,7 +773,7 @@ void cw_answerer_destroy(cw_answerer **answerer)
         cw_frame_release(&a->queue[i].frame);
     cwi_session_close(&a->session);
     cwi_greeting_free(&a->greeting);
-    void *const blocks[] = {a->queue, a->on_their_way, a->x, a->y, a->answer, a->order, a->welcome};
+    void *const blocks[] = {a->queue, a->talks, a->x, a->y, a->answer, a->order, a->welcome};
     for (size_t i = 0; i < CWI_COUNT(blocks); i++)
         cwi_free(blocks[i]);
     cwi_free(a);

@@ -68,10 +68,11 @@ static json_t *profile_json(const cw_profile *profile)
 
 static char *head_text(const cwi_greeting *g)
 {
-    json_t *serves = json_pack("{s:s,s:i,s:o,s:I,s:o,s:o,s:I,s:I,s:s}", "model", g->model, "cut", g->cut, "smashed",
-                               shape_json(&g->smashed), "outputs", (json_int_t)g->outputs, "head",
-                               print_json(g->head_print), "tail", print_json(g->tail_print), "credit",
-                               (json_int_t)g->credit, "samples", (json_int_t)g->max_samples, "uplink", g->uplink);
+    json_t *serves =
+        json_pack("{s:s,s:i,s:o,s:I,s:o,s:o,s:I,s:I,s:s,s:b}", "model", g->model, "cut", g->cut, "smashed",
+                  shape_json(&g->smashed), "outputs", (json_int_t)g->outputs, "head", print_json(g->head_print), "tail",
+                  print_json(g->tail_print), "credit", (json_int_t)g->credit, "samples", (json_int_t)g->max_samples,
+                  "uplink", g->uplink, "short", (int)g->takes_short);
     if (g->profile)
         json_object_set_new(serves, "profile", profile_json(g->profile));
     json_t *head = json_pack("{s:s,s:[s],s:{},s:o}", "mode", CWI_INFER_MODE, "requires", CWI_INFER_FEATURE, "settings",
@@ -217,6 +218,7 @@ static cw_status take_serves(const json_t *serves, cwi_greeting *g, cw_error *er
     CWI_TRY(take_print(serves, "tail", &g->tail_print, err));
     CWI_TRY(take_count(serves, "credit", 1, CWI_CREDIT_MAX, &g->credit, err));
     g->cut = (int)cut;
+    g->takes_short = json_is_true(json_object_get(serves, "short")); /* an earlier server says nothing of it */
     CWI_TRY(take_profile(serves, g, err));
     return take_count(serves, "samples", 1, CWI_REQUEST_MAX, &g->max_samples, err);
 }

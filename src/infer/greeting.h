@@ -25,6 +25,7 @@ typedef struct cwi_greeting {
     size_t outputs;
     uint64_t head_print, tail_print; /* 0: not known */
     size_t credit, max_samples;
+    bool takes_short;    /* frames (wire/short_frame.h) */
     cwi_classes classes; /* none, or as many as outputs */
     cw_profile *profile; /* of maps at the cut; owned; NULL: none */
 } cwi_greeting;

@@ -13,6 +13,7 @@
 #include "infer/fingerprint.h"
 #include "infer/greeting.h"
 #include "session/guest.h"
+#include "wire/short_frame.h"
 
 /* Connections that may break without an answer between them: what makes a server drop us again and again is ours. */
 enum { STRIKES = 3 };
@@ -53,6 +54,9 @@ struct cw_remote {
     uint8_t *last_answer; /* that the caller has */
     uint64_t token;
     int strikes;
+    cwi_short_memory asked, answered; /* of this connection */
+    bool takes_short;                 /* its server */
+    uint8_t short_request[CWI_SHORT_MAX];
     bool took;        /* a frame, in the last exchange */
     cw_status broken; /* nothing will come of it any more, and why */
     cw_error why;
@@ -123,7 +127,10 @@ static cw_status send_request(cw_remote *r, request *q, cw_error *err)
     CWI_TRY(cw_msg_encode(&msg, q->frame, q->capacity, &size, err));
     r->guest.said = cwi_seconds();
     q->sent = true;
-    return cw_transport_send(r->transport, 0, q->frame, size, err);
+    const size_t less =
+        r->takes_short ? cwi_short_write(&r->asked, CW_MSG_REQUEST, q->frame, size, r->short_request) : 0;
+    cwi_short_note(&r->asked, CW_MSG_REQUEST, q->frame, size);
+    return cw_transport_send(r->transport, 0, less ? r->short_request : q->frame, less ? less : size, err);
 }
 
 /* In the order in which they were submitted. */
@@ -221,6 +228,7 @@ static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_
     cwi_greeting g;
     CWI_TRY(cwi_greeting_read(welcome->blob, welcome->blob_size, &g, err));
     ready->fingerprint = cwi_greeting_fingerprint(&g);
+    r->takes_short = g.takes_short;
     const cw_status status = take_greeting(r, &g, err);
     cwi_greeting_free(&g);
     return status;
@@ -296,6 +304,7 @@ static void disconnect(cw_remote *r, int linger_ms)
     r->stats.bytes_received += net.bytes_received;
     cwi_guest_close(&r->guest);
     cw_transport_close(&r->transport, linger_ms);
+    r->asked = r->answered = (cwi_short_memory){.size = 0};
     for (size_t i = 0; i < r->count; i++)
         r->requests[i]->sent = false;
 }
@@ -353,13 +362,27 @@ static cw_status come_back(cw_remote *r, cw_error *err)
 
 /* ---- the one place that waits ---- */
 
+/* A short frame is made whole. */
+static cw_status handle_frame(cw_remote *r, cw_frame *frame, cw_error *err)
+{
+    uint8_t *whole;
+    size_t size;
+    if (cwi_short_is(frame->bytes, frame->size)) {
+        CWI_TRY(cwi_short_read(&r->answered, CW_MSG_ANSWER, frame->bytes, frame->size, &whole, &size, err));
+        cw_frame_release(frame);
+        *frame = (cw_frame){.bytes = whole, .size = size, .owner = whole};
+    }
+    cwi_short_note(&r->answered, CW_MSG_ANSWER, frame->bytes, frame->size);
+    return cwi_guest_handle(&r->guest, frame, err);
+}
+
 static cw_status take_frame(cw_remote *r, double seconds, cw_error *err)
 {
     cw_frame frame;
     cw_status status = cw_transport_recv(r->transport, (int)ceil(seconds * 1000), &frame, err);
     r->took = status == CW_OK;
     if (status == CW_OK) {
-        status = cwi_guest_handle(&r->guest, &frame, err);
+        status = handle_frame(r, &frame, err);
         cw_frame_release(&frame);
     } else if (status == CW_ERR_TIMEOUT || status == CW_ERR_CANCELLED) {
         status = cwi_guest_tick(&r->guest, err);

@@ -80,6 +80,14 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg)
         cwi_session_lose(s, member, status, err.message);
 }
 
+void cwi_session_send_frame(cwi_session *s, size_t member, const void *bytes, size_t size)
+{
+    cw_error err;
+    const cw_status status = cw_transport_send(s->box.transport, s->members[member].peer, bytes, size, &err);
+    if (status != CW_OK)
+        cwi_session_lose(s, member, status, err.message);
+}
+
 /* ---- refusing and losing ---- */
 
 /* Who had the place may take it again. */

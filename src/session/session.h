@@ -118,6 +118,8 @@ cw_msg cwi_session_message(const cwi_session *s, size_t member, cw_msg_type type
 void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const char *why);
 /* Sends to an active member; one that cannot be reached is lost. */
 void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg);
+/* The same of bytes that a receiver makes a frame of. */
+void cwi_session_send_frame(cwi_session *s, size_t member, const void *bytes, size_t size);
 /* What the member owes from now on. */
 void cwi_session_owes_from_now(cwi_session *s, size_t member);
 

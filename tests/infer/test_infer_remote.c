@@ -550,6 +550,85 @@ static void what_breaks_the_protocol_is_out(void **state)
     cw_half_destroy(&head);
 }
 
+/* Requests of several sizes wait together, one of them of a client that is lost meanwhile: each gets its own answer. */
+static void who_is_lost_leaves_no_gap(void **state)
+{
+    enum { REQUESTS = 6 };
+    static const size_t sizes[REQUESTS] = {3, 1, 2, 5, 7, 4};
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene(*state, &(cw_answerer_options){.max_batch = 8, .max_wait = 0.4});
+    cw_remote *r[2] = {connect_to(s, head, (cw_remote_options){0}), connect_to(s, head, (cw_remote_options){0})};
+    float x[REQUESTS][8 * IN], y[OUT];
+    uint64_t tickets[REQUESTS];
+    uint8_t payload[1024];
+    actor a;
+    actor_join(&a, *state);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        make_input(70 + i, sizes[i], x[i]);
+        assert_ok(cw_remote_submit(r[i % 2], x[i], sizes[i], &tickets[i], NULL));
+        if (i == 0)
+            actor_send(&a, request(1, 2, CUT, payload, sizeof payload));
+        if (i == 2) {
+            actor_send(&a, (cw_msg){.type = CW_MSG_BEGIN, .phase = CW_PHASE_TRAIN});
+            actor_await(&a, CW_MSG_ERROR);
+        }
+    }
+    for (size_t i = 0; i < REQUESTS; i++) {
+        cw_answer answer;
+        cw_error err;
+        assert_ok_err(cw_remote_wait(r[i % 2], tickets[i], &answer, &err), err);
+        assert_int_equal(answer.n, sizes[i]);
+        for (size_t k = 0; k < sizes[i]; k++) {
+            expect(&h, x[i] + k * IN, y);
+            assert_memory_equal(answer.outputs + k * OUT, y, sizeof y);
+        }
+    }
+    actor_close(&a);
+    cw_remote_close(&r[0]);
+    cw_remote_close(&r[1]);
+    close_scene(s);
+    cw_half_destroy(&head);
+}
+
+/* From the second on, requests and answers leave out what the ones before had; who sends whole ones gets whole ones. */
+static void frames_leave_out_what_was_there(void **state)
+{
+    enum { TIMES = 20, SHORT_REQUEST = 15 + 4 * CUT, SHORT_ANSWER = 15 + 4 * OUT };
+    static const uint8_t nothing_before[] = {0xc8, 1, 2, 3, 4, 5, 6, 7};
+    own_head h;
+    cw_half *head = make_head(&h, 0.5f);
+    scene *s = open_scene(*state, &(cw_answerer_options){.max_batch = 4});
+    cw_remote *r = connect_to(s, head, (cw_remote_options){0});
+    for (uint64_t i = 0; i < 2; i++)
+        ask(r, &h, i, 1);
+    const cw_remote_stats two = cw_remote_get_stats(r);
+    for (uint64_t i = 0; i < TIMES; i++)
+        ask(r, &h, 2 + i, 1);
+    const cw_remote_stats all = cw_remote_get_stats(r);
+    assert_true(all.bytes_sent - two.bytes_sent <= TIMES * SHORT_REQUEST);
+    assert_true(all.bytes_received - two.bytes_received <= TIMES * SHORT_ANSWER);
+    for (size_t n = 1; n <= 4; n++) /* others travel whole, and the next of their kind do not */
+        ask(r, &h, n, 1 + n % 2);
+    actor a;
+    uint8_t payload[1024];
+    actor_join(&a, cw_transport_endpoint(s->transport));
+    for (uint32_t i = 1; i <= 3; i++) {
+        actor_send(&a, request(i, 1, CUT, payload, sizeof payload));
+        actor_await(&a, CW_MSG_ANSWER);
+    }
+    actor_close(&a);
+    actor_join(&a, cw_transport_endpoint(s->transport));
+    assert_ok(cw_transport_send(a.t, 0, nothing_before, sizeof nothing_before, NULL));
+    actor_await(&a, CW_MSG_ERROR);
+    assert_words((const char *)a.msg.blob, "leaves out");
+    actor_close(&a);
+    ask(r, &h, 1, 1);
+    cw_remote_close(&r);
+    close_scene(s);
+    cw_half_destroy(&head);
+}
+
 /* What waits for a client that reads nothing is bounded. */
 static void who_reads_nothing_is_out(void **state)
 {
@@ -808,7 +887,7 @@ static void wrong_arguments(void **state)
     cw_answerer_destroy(NULL);
 }
 
-static char inproc[] = "inproc://infer";
+static char inproc[] = "inproc://infer", tcp[] = "tcp://127.0.0.1:*";
 
 #define AT(test) cmocka_unit_test_prestate(test, inproc)
 
@@ -822,6 +901,9 @@ int main(void)
         AT(what_is_not_finite_harms_its_sender_alone),
         AT(a_full_server_says_so_at_once),
         AT(what_breaks_the_protocol_is_out),
+        AT(who_is_lost_leaves_no_gap),
+        AT(frames_leave_out_what_was_there),
+        cmocka_unit_test_prestate(frames_leave_out_what_was_there, tcp),
         AT(who_reads_nothing_is_out),
         AT(nan_in_a_payload),
         AT(a_silent_client_is_forgotten),

@@ -48,8 +48,11 @@ def varying(groups: list[Group]) -> list[str]:
     return found
 
 
+UNSAID = {"activation": "relu", "dirichlet": "0"}  # what runs have that do not say it
+
+
 def value_of(run: Run, name: str) -> str:
-    return str(getattr(run, name)) if hasattr(run, name) else run.settings().get(name, "-")
+    return str(getattr(run, name)) if hasattr(run, name) else run.settings().get(name, UNSAID.get(name, "-"))
 
 
 def codec_text(run: Run) -> str:

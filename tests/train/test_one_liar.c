@@ -247,7 +247,7 @@ typedef struct defence {
     double clip;
 } defence;
 
-enum { STUDY_TRAIN = 2000, STUDY_TEST = 4000 };
+enum { STUDY_TRAIN = 2000, STUDY_TEST = 2000 };
 
 /* `cnn` has batch norm in both halves, so that every lie can hurt it. */
 static cw_config study_config(uint64_t seed)
@@ -255,7 +255,8 @@ static cw_config study_config(uint64_t seed)
     cw_config config = short_config();
     snprintf(config.model, sizeof config.model, "cnn");
     config.seed = seed;
-    config.epochs = config.eval_every = 4;
+    config.epochs = config.eval_every = 3;
+    config.timeout = config.join_timeout = 600;
     config.train_limit = STUDY_TRAIN;
     config.test_limit = STUDY_TEST;
     return config;

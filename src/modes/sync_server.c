@@ -248,7 +248,7 @@ static void lost(void *state, size_t member)
     cwi_watch_lost(&s->server->watch, member);
     cwi_barrier_drop(&s->barrier, member);
     cwi_labels_forget(&s->names, s->server, member);
-    s->clients[member].waited_for = false;
+    s->clients[member].waited_for = s->clients[member].returning = false;
     go_on_from_here(s);
 }
 
@@ -266,6 +266,7 @@ static void left(void *state, size_t member)
     else
         go_on_from_here(s);
     s->clients[member].waited_for = waits;
+    s->clients[member].returning = !waits;
 }
 
 static cw_status joined(void *state, size_t member, cw_error *err)

@@ -37,6 +37,7 @@ typedef struct client_work {
     bool absent;     /* and nothing has come of it since */
     uint32_t late;   /* steps of the run that went on without it */
     bool waited_for; /* it has lost its memory, joins again, and the round waits for what it owes */
+    bool returning;  /* it does so in a round that could not wait: the next step will */
     double loss;     /* sums over the evaluation so far, kept apart so that their order never matters */
     uint64_t correct, evaluated;
 } client_work;

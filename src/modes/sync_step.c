@@ -12,6 +12,26 @@ static cw_status let_in_all(cwi_sync_server *s, cw_error *err)
     return CW_OK;
 }
 
+/* Who comes back is greeted already, and knows its batch before long: the step waits for it as for those who take part.
+ */
+static bool is_returning(const cwi_sync_server *s, size_t client)
+{
+    return s->clients[client].returning && s->session->members[client].state == CWI_MEMBER_JOINING &&
+           s->setup->config.step_deadline <= 0 && !cwi_half_is_remote(s->server->mirror);
+}
+
+static void await_returning(cwi_sync_server *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        client_work *c = &s->clients[i];
+        if (!is_returning(s, i) || !c->batch)
+            continue;
+        c->returning = false;
+        c->waited_for = true;
+        cwi_barrier_owe(&s->barrier, i, (uint32_t)cwi_micro_count(c->batch, s->tickets));
+    }
+}
+
 cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err)
 {
     CWI_TRY(let_in_all(s, err));
@@ -19,12 +39,14 @@ cw_status cwi_sync_begin_step(cwi_sync_server *s, cw_error *err)
     s->expected = 0;
     for (size_t i = 0; i < s->count; i++) {
         client_work *c = &s->clients[i];
-        c->batch = cwi_session_is_active(s->session, i) ? (size_t)cwi_sync_batch(s, i, s->step) : 0;
+        const bool counts = cwi_session_is_active(s->session, i) || is_returning(s, i);
+        c->batch = counts ? (size_t)cwi_sync_batch(s, i, s->step) : 0;
         if (c->batch && cwi_sync_leave_absent(s, i))
             c->batch = 0;
         s->expected += c->batch;
     }
     cwi_sync_open_round(s, STAGE_ACTIVATIONS, OWING_MICRO_BATCHES);
+    await_returning(s);
     cwi_watch_begin_step(&s->server->watch);
     if (s->tickets > 1)
         cwi_micro_sums_clear(&s->micro);

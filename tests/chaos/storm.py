@@ -19,6 +19,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -27,7 +28,7 @@ import time
 from parts import Ledger, Prober, Run, skip_without_data
 
 EPOCHS = 3
-KEYS = ["--epochs", str(EPOCHS), "--log-format", "json", "--log-level", "debug"]
+KEYS = ["--epochs", str(EPOCHS), "--train-limit", "960", "--log-format", "json", "--log-level", "debug"]
 LIES = {2: "random labels", 3: "activations x 1e4", 4: "gradients x 100", 5: "false statistics", 6: "NaN activations",
         7: "infinite gradients"}  # tests/train/liar.h
 
@@ -133,38 +134,42 @@ class Storm:
         self.silent = self.silent[-50:]
 
 
-def play(kind, number, rnd, liar_program, expected):
-    lie = rnd.choice(sorted(LIES)) if kind == "liar" else None
-    clients = 4 if lie else 2
-    keys = KEYS + (["--screen", "drop"] if lie else [])
-    print(f"  round {number}: {kind}{' (' + LIES[lie] + ')' if lie else ''}", flush=True)
-    run = Run(f"round{number}", clients, keys, liar=(liar_program, lie) if lie else None)
-    prober = Prober(run, random.Random(number))
-    storm = Storm(run, kind, rnd)
-    try:
-        storm.play(150)
-        got = finish(run, clients - bool(lie))
-        trouble = prober.finish()
-        ledger = Ledger(run.servers, 10)
-        missing = ledger.check(EPOCHS, clients, may_miss=(4,) if lie else ())
-        trouble += ledger.trouble
-    except BaseException:
-        run.tell()
-        raise
-    finally:
-        prober.stop = True
-        run.end()
+def judge(run, storm, prober, lie, kind, expected):
+    """What came of a round; `trouble` has what should not be."""
+    storm.play(100)
+    got = finish(run, run.count - bool(lie))
+    trouble = prober.finish()
+    ledger = Ledger(run.servers, 10)
+    missing = ledger.check(EPOCHS, run.count, may_miss=(4,) if lie else ())
+    trouble += ledger.trouble
     if kind in ("server", "links") and got["model"] != expected:
         trouble.append(f"the model is {got['model']}, undisturbed {expected}")
     if ledger.far - {4}:
         trouble.append(f"honest clients were screened: {sorted(ledger.far - {4})}")
-    print(f"  round {number}: {got['seconds']} s, {sum(storm.count.values())} faults, applied {ledger.count()}, missing {missing}, "
-          f"lost {ledger.losses}, far {sorted(ledger.far)}, checkpoints loaded {prober.loaded}, model {got['model']}", flush=True)
-    for t in trouble:
+    print(f"    {got['seconds']} s, applied {ledger.count()}, missing {missing}, lost {ledger.losses}, far {sorted(ledger.far)}, "
+          f"checkpoints loaded {prober.loaded}, samples {got['samples']}, model {got['model']}", flush=True)
+    return {"trouble": trouble, "applied": ledger.count(), "missing": missing}
+
+
+def play(kind, number, rnd, liar_program, expected):
+    lie = rnd.choice(sorted(LIES)) if kind == "liar" else None
+    print(f"  round {number}: {kind}{' (' + LIES[lie] + ')' if lie else ''}", flush=True)
+    run = Run(f"round{number}", 4 if lie else 2, KEYS + (["--screen", "drop"] if lie else []),
+              liar=(liar_program, lie) if lie else None)
+    prober = Prober(run, random.Random(number))
+    storm = Storm(run, kind, rnd)
+    try:
+        result = judge(run, storm, prober, lie, kind, expected)
+    except (AssertionError, OSError, subprocess.TimeoutExpired) as e:
+        result = {"trouble": [f"{type(e).__name__}: {e}"[:2000]], "applied": 0, "missing": 0}
+    finally:
+        prober.stop = True
+        run.end()
+    for t in result["trouble"]:
         print("  WRONG:", t, flush=True)
-    if trouble:
+    if result["trouble"]:
         run.tell()
-    return {"trouble": trouble, "applied": ledger.count(), "missing": missing, "loaded": prober.loaded, "faults": storm.count}
+    return result | {"loaded": prober.loaded, "faults": storm.count, "kind": kind}
 
 
 def finish(run, honest):
@@ -192,7 +197,7 @@ def main():
     parser.add_argument("--kind", choices=["server", "links", "all", "liar"])
     options = parser.parse_args()
     skip_without_data()
-    rnd, end = random.Random(options.seed), time.monotonic() + 60 * options.minutes
+    rnd = random.Random(options.seed)
     liar = os.path.abspath(options.liar)
     kinds = [options.kind] if options.kind else ["server", "links", "all", "liar"]
     rounds, faults = [], {}
@@ -201,9 +206,10 @@ def main():
         run = Run("undisturbed", keys=KEYS)
         expected = finish(run, 2)["model"]
         run.end()
+        end = time.monotonic() + 60 * options.minutes
         while time.monotonic() < end:
             kind = kinds[len(rounds) % len(kinds)]
-            rounds.append(play(kind, len(rounds) + 1, rnd, liar, expected) | {"kind": kind})
+            rounds.append(play(kind, len(rounds) + 1, rnd, liar, expected))
         os.chdir("/")
     for kind in kinds:
         mine = [r for r in rounds if r["kind"] == kind]

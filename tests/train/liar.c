@@ -1,7 +1,9 @@
 /* liar.c - see liar.h. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "codec/payload.h"
 #include "cutwire/codec.h"
 #include "cutwire/wire.h"
 #include "liar.h"
@@ -18,6 +20,14 @@ static lying_transport *self(cw_transport *t)
     return (lying_transport *)(void *)t;
 }
 
+/* No encoder takes what is not finite: each number of a payload of the codec "none" becomes that. */
+static void fill_payload(uint8_t *payload, size_t size, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++)
+        memcpy(payload + size - (count - i) * sizeof value, &value, sizeof value);
+    cwi_payload_seal(payload, size);
+}
+
 /* The payload of a tensor, each element times `factor`. */
 static uint8_t *scale_payload(const cw_msg *msg, float factor, size_t *size)
 {
@@ -32,12 +42,14 @@ static uint8_t *scale_payload(const cw_msg *msg, float factor, size_t *size)
     cw_tensor x = cw_tensor_view(CW_F32, &info.shape, values);
     assert_ok_err(cw_decode(msg->blob, msg->blob_size, &x, NULL, &err), err);
     for (size_t i = 0; i < count; i++)
-        values[i] *= factor;
+        values[i] *= isfinite(factor) ? factor : 1;
     assert_ok_err(cw_codec_create("none", &codec, &err), err);
     const size_t bound = cw_codec_bound(codec, &x);
     uint8_t *payload = malloc(bound);
     assert_non_null(payload);
     assert_ok_err(cw_encode(codec, &x, NULL, payload, bound, size, &err), err);
+    if (!isfinite(factor))
+        fill_payload(payload, *size, count, factor);
     cw_codec_destroy(&codec);
     free(values);
     return payload;

@@ -175,6 +175,21 @@ static void averages_that_extremes_do_not_bend(void **state)
     check_liar(HUGE_GRADIENTS, "off", "trimmed", 0, "gradients x 100");
 }
 
+/* Without any of the options. */
+static void what_is_not_finite_ends_its_senders_part(void **state)
+{
+    (void)state;
+    static const lie lies[] = {NAN_ACTIVATIONS, INFINITE_GRADIENTS};
+    const cw_config config = short_config();
+    for (size_t l = 0; l < CWI_COUNT(lies); l++) {
+        const outcome o = train_by(&config, lies[l]);
+        print_message("%s: %.3f\n", lie_names[lies[l]], o.result.last.test_accuracy);
+        assert_false(o.diverged);
+        assert_int_equal(o.result.last.clients, CLIENTS - 1);
+        assert_true(o.result.last.test_accuracy > honest_accuracy - 0.08);
+    }
+}
+
 /* Behind the cut of `cnn` is batch norm, which makes activations alike again: but its statistics are not. */
 static void statistics_of_either_half_are_compared(void **state)
 {
@@ -232,16 +247,18 @@ typedef struct defence {
     double clip;
 } defence;
 
-/* `cnn` has batch norm in both halves, so that every lie can hurt it; tested on 4000 images. */
+enum { STUDY_TRAIN = 2000, STUDY_TEST = 2000 };
+
+/* `cnn` has batch norm in both halves, so that every lie can hurt it. */
 static cw_config study_config(uint64_t seed)
 {
     cw_config config = short_config();
     snprintf(config.model, sizeof config.model, "cnn");
-    snprintf(config.data, sizeof config.data, "fashion-mnist");
     config.seed = seed;
-    config.epochs = config.eval_every = 4;
-    config.train_limit = 2000;
-    config.test_limit = 4000;
+    config.epochs = config.eval_every = 3;
+    config.timeout = config.join_timeout = 600;
+    config.train_limit = STUDY_TRAIN;
+    config.test_limit = STUDY_TEST;
     return config;
 }
 
@@ -278,14 +295,17 @@ static int study(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    require_data();
-    if (argc >= 4 && strcmp(argv[1], "study") == 0)
+    if (argc >= 4 && strcmp(argv[1], "study") == 0) {
+        require_samples(STUDY_TRAIN, STUDY_TEST);
         return study(argc, argv);
+    }
+    require_data();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(averages_are_what_they_say),
         cmocka_unit_test(nobody_honest_is_far),
         cmocka_unit_test(a_liar_that_is_dropped_does_no_harm),
         cmocka_unit_test(averages_that_extremes_do_not_bend),
+        cmocka_unit_test(what_is_not_finite_ends_its_senders_part),
         cmocka_unit_test(statistics_of_either_half_are_compared),
         cmocka_unit_test(without_a_guard_a_liar_spoils_the_model),
     };

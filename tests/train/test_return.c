@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/setup.h"
 #include "cutwire/train.h"
 #include "run/identity.h"
 #include "scene.h"
@@ -76,6 +77,51 @@ static void a_client_takes_its_place_back_within_the_step(void **state)
     close_scene(s);
 }
 
+enum { BATCH = 48 }; /* small_config's */
+
+static void send_batch(actor *a, const scene *s)
+{
+    cw_error err;
+    cwi_setup setup;
+    const int32_t labels[BATCH] = {0};
+    assert_ok_err(cwi_setup_open(&s->config, &setup, &err), err);
+    float *values = cwi_calloc(BATCH * setup.smashed_count, sizeof *values);
+    assert_non_null(values);
+    const int64_t *dim = setup.cut.smashed.dim;
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){BATCH, dim[0], dim[1], dim[2]});
+    const cw_msg msg = {.type = CW_MSG_ACTIVATION, .phase = CW_PHASE_TRAIN, .samples = BATCH, .labels = labels};
+    actor_send_tensor(a, msg, cw_tensor_view(CW_F32, &shape, values));
+    cwi_free(values);
+    cwi_setup_close(&setup);
+}
+
+/* Its batch is taken already, so that the step ends without its gradient: but the next one waits for it. */
+static void the_next_step_waits_for_who_comes_back(void **state)
+{
+    (void)state;
+    scene *s = open_scene("next", 2, 60);
+    actor first, again;
+    greet_with(&first, s, 78, UINT32_MAX);
+    actor_ready(&first, 2 * BATCH, 0);
+    add_honest(s);
+    actor_await(&first, CW_MSG_BEGIN);
+    send_batch(&first, s);
+    actor_await(&first, CW_MSG_GRADIENT);
+    greet_with(&again, s, 78, UINT32_MAX);
+    nap(300); /* the honest client would be far ahead by now */
+    actor_ready(&again, 2 * BATCH, 0);
+    actor_await(&again, CW_MSG_BEGIN);
+    assert_int_equal(again.msg.step, 1);
+    actor_send(&again, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_true(s->result.last.train_samples == 250 + BATCH);
+    actor_close(&first);
+    actor_close(&again);
+    close_scene(s);
+}
+
 /* A server that has begun anew knows no tokens: clients say which place they had. A token of 0 is nobody's. */
 static void a_client_gets_the_place_that_it_asks_for(void **state)
 {
@@ -104,6 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_identity_is_made_once_and_read_again),
         cmocka_unit_test(a_client_takes_its_place_back_within_the_step),
+        cmocka_unit_test(the_next_step_waits_for_who_comes_back),
         cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

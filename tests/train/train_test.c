@@ -45,6 +45,11 @@ static void copy_first(const char *from, const char *to, const char *name, size_
 
 void require_data(void)
 {
+    require_samples(TRAIN_SAMPLES, TEST_SAMPLES);
+}
+
+void require_samples(size_t train, size_t test)
+{
     char from[4096], to[100];
     cw_error err;
     if (cw_dataset_find("fashion-mnist", CW_SPLIT_TRAIN, from, sizeof from, &err) != CW_OK) {
@@ -54,10 +59,10 @@ void require_data(void)
     snprintf(to, sizeof to, "test-runs/%ld-%d-first-samples", started, (int)getpid());
     mkdir("test-runs", 0777);
     assert_int_equal(mkdir(to, 0777), 0);
-    copy_first(from, to, "train-images-idx3-ubyte", 16, TRAIN_SAMPLES, PIXELS);
-    copy_first(from, to, "train-labels-idx1-ubyte", 8, TRAIN_SAMPLES, 1);
-    copy_first(from, to, "t10k-images-idx3-ubyte", 16, TEST_SAMPLES, PIXELS);
-    copy_first(from, to, "t10k-labels-idx1-ubyte", 8, TEST_SAMPLES, 1);
+    copy_first(from, to, "train-images-idx3-ubyte", 16, train, PIXELS);
+    copy_first(from, to, "train-labels-idx1-ubyte", 8, train, 1);
+    copy_first(from, to, "t10k-images-idx3-ubyte", 16, test, PIXELS);
+    copy_first(from, to, "t10k-labels-idx1-ubyte", 8, test, 1);
     snprintf(first_samples, sizeof first_samples, "fashion-mnist:%s", to);
 }
 

@@ -9,6 +9,8 @@
 /* Exits with 77 (skipped) when the data set is not on this machine. Else small_config trains on a copy of its first
  * 2000 and 400 samples, which is read in no time. */
 void require_data(void);
+/* The same with so many of each, at most 65535. */
+void require_samples(size_t train, size_t test);
 
 /* A run of seconds: 500 training and 200 test images, 2 epochs, one engine thread. */
 cw_config small_config(int clients, const char *uplink, const char *downlink);

@@ -1,6 +1,6 @@
 /* requests.c - what a request costs around its layers: a server whose layers compute nothing, over TCP on this machine.
  *
- *     requests [REQUESTS [FLOATS [CODEC [CLIENTS [OUTPUTS]]]]]
+ *     requests [REQUESTS [SHAPE [CODEC [CLIENTS [OUTPUTS]]]]]      SHAPE: of one sample, as 16x28x28
  *
  * Each client asks again as soon as it has its answer. The server is a process of its own. Printed are microseconds of
  * processor time a request at both ends, of all their threads, and the median from a request to its answer.
@@ -20,6 +20,7 @@ enum { CLIENTS_MAX = 1024 };
 
 typedef struct job {
     size_t requests, floats, clients, outputs;
+    cw_shape shape;
     const char *codec;
     pid_t server;
     char endpoint[128];
@@ -66,11 +67,11 @@ static cw_status no_step(void *ctx, float lr, cw_error *err)
 static cw_half *new_tail(job *j, cw_error *err)
 {
     static float weight[1], gradient[1];
-    const int64_t one = 1, floats = (int64_t)j->floats, outputs = (int64_t)j->outputs;
+    const int64_t one = 1, outputs = (int64_t)j->outputs;
     const cw_shape shape = cw_shape_of(1, &one);
     const cw_half_tensor tensors[] = {{CW_HALF_WEIGHT, "weight", cw_tensor_view(CW_F32, &shape, weight)},
                                       {CW_HALF_GRADIENT, "weight", cw_tensor_view(CW_F32, &shape, gradient)}};
-    const cw_half_callbacks callbacks = {.in = cw_shape_of(1, &floats),
+    const cw_half_callbacks callbacks = {.in = j->shape,
                                          .out = cw_shape_of(1, &outputs),
                                          .tensors = tensors,
                                          .tensor_count = 2,
@@ -219,15 +220,28 @@ static int run(job *j)
     return status != CW_OK;
 }
 
+/* "16x28x28"; false: it is none. */
+static bool parse_shape(const char *text, cw_shape *shape)
+{
+    *shape = (cw_shape){.ndim = 0};
+    for (char *end; shape->ndim < 4; text = end + 1) {
+        shape->dim[shape->ndim++] = strtol(text, &end, 10);
+        if (*end != 'x')
+            return !*end && end > text;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     job j = {.requests = argc > 1 ? (size_t)atoll(argv[1]) : 2000,
-             .floats = argc > 2 ? (size_t)atoll(argv[2]) : 196,
              .codec = argc > 3 ? argv[3] : "none",
              .clients = argc > 4 ? (size_t)atoll(argv[4]) : 1,
              .outputs = argc > 5 ? (size_t)atoll(argv[5]) : 10};
-    if (!j.requests || !j.floats || !j.outputs || !j.clients || j.clients > CLIENTS_MAX) {
-        fprintf(stderr, "requests [REQUESTS [FLOATS [CODEC [CLIENTS [OUTPUTS]]]]]\n");
+    const bool good =
+        parse_shape(argc > 2 ? argv[2] : "4x7x7", &j.shape) && cw_shape_count(&j.shape, &j.floats) == CW_OK && j.floats;
+    if (!good || !j.requests || !j.outputs || !j.clients || j.clients > CLIENTS_MAX) {
+        fprintf(stderr, "requests [REQUESTS [SHAPE [CODEC [CLIENTS [OUTPUTS]]]]]\n");
         return 2;
     }
     j.x = calloc(j.floats, sizeof *j.x);

@@ -192,8 +192,9 @@ static size_t sparsity(const counting *c)
 {
     if (c->e->whole)
         return 1;
-    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 8, (size_t)SAMPLE_MORE));
-    const size_t most = c->e->dense ? SAMPLE_DENSE : some;
+    const size_t many = CWI_MIN(c->e->shape.elements / 8, c->e->quick ? (size_t)SAMPLE_LEAST : (size_t)SAMPLE_MORE);
+    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, many);
+    const size_t most = c->e->dense ? (c->e->quick ? SAMPLE_MORE : SAMPLE_DENSE) : some;
     const size_t tried = c->e->dense ? (size_t)SAMPLE_DENSE / TRIED : (size_t)SAMPLE_TRIED;
     const size_t least = c->each > 1 ? tried : most;
     return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / least, (size_t)1), SPARSEST / c->each);

@@ -406,7 +406,7 @@ static double begin_plan(cwi_ec_encoding *e, bool *freely)
 {
     if (cwi_ec_wants_stats(e)) {
         const double error = cwi_ec_expected_error(e->job->codec->value) * e->larger;
-        cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->stats);
+        cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->fast, e->stats);
     }
     cwi_ec_weigh(&e->layout, e->rms, &e->loudest, &e->loudest_weight);
     if (e->may_be_about)

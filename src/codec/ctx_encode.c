@@ -31,8 +31,8 @@ enum {
     SHORTEST = 16,          /* elements of a lane that are taken together */
 };
 
-/* Elements below which what contexts take is more than they can save. */
-enum { FITTED_LEAST = 128 };
+/* Samples below which it is more than contexts can save, where elements have no neighbours. */
+enum { FITTED_SAMPLES = 4 };
 
 enum { TRIED = 4 /* of so many sections, or groups of a single one, one is tried */ };
 
@@ -192,8 +192,9 @@ static size_t sparsity(const counting *c)
 {
     if (c->e->whole)
         return 1;
-    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, CWI_MIN(c->e->shape.elements / 8, (size_t)SAMPLE_MORE));
-    const size_t most = c->e->dense ? SAMPLE_DENSE : some;
+    const size_t many = CWI_MIN(c->e->shape.elements / 8, c->e->quick ? (size_t)SAMPLE_LEAST : (size_t)SAMPLE_MORE);
+    const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, many);
+    const size_t most = c->e->dense ? (c->e->quick ? SAMPLE_MORE : SAMPLE_DENSE) : some;
     const size_t tried = c->e->dense ? (size_t)SAMPLE_DENSE / TRIED : (size_t)SAMPLE_TRIED;
     const size_t least = c->each > 1 ? tried : most;
     return CWI_MIN(CWI_MAX(c->e->shape.elements / c->each / least, (size_t)1), SPARSEST / c->each);
@@ -274,15 +275,72 @@ static void count_elements(const cwi_ctx_encoder *e, const uint8_t *contexts, cw
         counts[i % COUNTS][contexts[i]][symbols[i]]++;
 }
 
-/* Of a plane, or some places of it. */
-static void add_plane(const counting *c, const scratch *w, size_t plane)
+/* Moments of many elements of one weight: count and sum in one number, which is one addition less. */
+typedef struct dense_moments {
+    uint64_t of[COUNTS][CWI_CTX_CLASSES * CWI_SYMBOLS][2];
+} dense_moments;
+
+enum { DENSE_SHIFT = 40, DENSE_MOST = 1 << 22 /* elements, whose sum has so many bits */ };
+
+static void add_dense(const uint8_t *contexts, const uint8_t *symbols, const uint16_t *magnitude, size_t n,
+                      dense_moments *d)
+{
+    enum { SHIFT = 2 };
+    _Static_assert(CWI_CONTEXTS >> SHIFT == CWI_CTX_CLASSES, "a context's class");
+    for (size_t i = 0; i < n; i++) {
+        uint64_t *at = d->of[i % COUNTS][(contexts[i] >> SHIFT) * CWI_SYMBOLS + symbols[i]];
+        at[0] += (UINT64_C(1) << DENSE_SHIFT) + magnitude[i];
+        at[1] += (uint32_t)magnitude[i] * magnitude[i];
+    }
+}
+
+static void flush_dense(const dense_moments *d, uint64_t weight, unsigned classed, cwi_ctx_moments *m)
+{
+    for (size_t i = 0; i < COUNTS * CWI_CTX_CLASSES * CWI_SYMBOLS; i++) {
+        const uint64_t *of = d->of[0][i];
+        const size_t at = i % (CWI_CTX_CLASSES * CWI_SYMBOLS), symbol = at % CWI_SYMBOLS;
+        if (of[0] == 0 || symbol >= classed)
+            continue;
+        cwi_ctx_moment *to = &m->of[at / CWI_SYMBOLS][symbol];
+        to->count += weight * (of[0] >> DENSE_SHIFT);
+        to->sum += weight * (of[0] & ((UINT64_C(1) << DENSE_SHIFT) - 1));
+        to->square += weight * of[1];
+    }
+}
+
+/* Of elements [first, first + n), all of one sample. */
+static void add_all(const cwi_ctx_encoder *e, const scratch *w, size_t first, size_t n)
+{
+    uint16_t magnitude[CWI_CTX_WIDTH];
+    dense_moments d;
+    uint64_t weight = 0;
+    memset(&d, 0, sizeof d);
+    for (size_t done = 0, m; done < n; done += m) {
+        const size_t at = first + done;
+        m = CWI_MIN((size_t)CWI_CTX_WIDTH, n - done);
+        weight = e->magnitudes(e->of, at, m, magnitude);
+        if (weight == 0)
+            return;
+        add_dense(w->contexts + at, e->symbols + at, magnitude, m, &d);
+    }
+    flush_dense(&d, weight, e->classed, w->moments);
+    w->moments->elements += n;
+    w->moments->weight += weight * n;
+}
+
+/* Of a sample, or of one run of elements in `each`. */
+static void add_sample(const counting *c, const scratch *w, size_t sample)
 {
     const cwi_ctx_encoder *e = c->e;
-    const size_t n = e->shape.height * e->shape.width, part = CWI_MIN(sparsity(c) > 1 ? SHORTEST : CWI_CTX_WIDTH, n);
-    const size_t parts = (n + part - 1) / part, each = sparsity(c);
-    for (size_t i = scatter(plane, 0, 0) % each; i < parts; i += each) {
-        const size_t first = plane * n + i * part;
-        add_lane(e, w->contexts + first, e->symbols + first, 1, first, CWI_MIN(part, n - i * part), w->moments);
+    const cwi_ctx_shape *s = &e->shape;
+    const size_t n = s->channels * s->height * s->width, each = sparsity(c), begin = sample * n;
+    for (size_t done = 0; each == 1 && done < n; done += DENSE_MOST)
+        add_all(e, w, begin + done, CWI_MIN((size_t)DENSE_MOST, n - done));
+    for (size_t done = 0; each > 1 && done < n; done += SHORTEST * each) {
+        const size_t at = done + scatter(sample, done, 0) % each * SHORTEST, first = begin + at;
+        if (at < n)
+            add_lane(e, w->contexts + first, e->symbols + first, 1, first, CWI_MIN((size_t)SHORTEST, n - at),
+                     w->moments);
     }
 }
 
@@ -293,8 +351,8 @@ static void count_thin(const counting *c)
     cwi_ctx_thin_contexts(e->kernels, &e->shape, &e->tables, e->symbols, w.rows, w.contexts);
     if (c->each == 1)
         count_elements(e, w.contexts, w.counts);
-    for (size_t p = 0; e->magnitudes && p < e->shape.planes; p++)
-        add_plane(c, &w, p);
+    for (size_t i = 0; e->magnitudes && i < e->shape.samples; i++)
+        add_sample(c, &w, i);
 }
 
 /* ---- all of it ---- */
@@ -339,7 +397,7 @@ static void fit(cwi_ctx_encoder *e)
     }
     e->tables.sets = (cwi_ctx_set *)(void *)e->work;
     e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    if (s->elements < FITTED_LEAST)
+    if (s->elements < CWI_CTX_FITTED || (s->planes == s->elements && s->samples < FITTED_SAMPLES))
         e->tables.mode = CWI_CTX_PLAIN;
     else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
         cwi_ctx_fit(s, e->kernels, e->quick, e->symbols, e->work + sets_size(s), &e->tables);

@@ -253,9 +253,8 @@ static void end_row(const cwi_ctx_decoder *d, decoding *p, const cwi_ctx_thin_ro
 static bool decode_channel(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint8_t *work, size_t channel,
                            cwi_ctx_lanes *lanes)
 {
-    static const cwi_ctx_set none = {0};
     const cwi_ctx_shape *s = &d->shape;
-    const cwi_ctx_set *set = t->mode == CWI_CTX_PLAIN ? &none : set_of(t, channel);
+    const cwi_ctx_set *set = set_of(t, channel);
     decoding plane[CWI_CTX_THIN];
     cwi_ctx_thin_row row[CWI_CTX_THIN];
     for (unsigned l = 0; l < lanes->used; l++) {
@@ -276,10 +275,35 @@ static bool decode_channel(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, ui
     return true;
 }
 
+/* With one table for all, whatever the planes. */
+static bool decode_plain(const cwi_ctx_decoder *d, cwi_ctx_lanes *lanes)
+{
+    enum { AT_ONCE = 256 };
+    static const int16_t acc[AT_ONCE];
+    uint8_t symbols[CWI_CTX_THIN][1 + AT_ONCE] = {{0}}, contexts[AT_ONCE];
+    const size_t sample = d->shape.channels * plane_elements(&d->shape);
+    for (size_t first = 0, n; first < sample; first += n) {
+        cwi_ctx_thin_row row[CWI_CTX_THIN];
+        n = CWI_MIN((size_t)AT_ONCE, sample - first);
+        for (unsigned l = 0; l < lanes->used; l++) {
+            const uint8_t *support = d->support ? d->support + l * sample + first : NULL;
+            row[l] =
+                (cwi_ctx_thin_row){.acc = acc, .support = support, .symbols = symbols[l] + 1, .contexts = contexts};
+        }
+        if (!d->kernels->ctx.thin_decode(lanes, 0, row, n))
+            return false;
+        for (unsigned l = 0; l < lanes->used; l++)
+            memcpy((d->classes ? d->classes : d->symbols) + l * sample + first, row[l].symbols, n);
+    }
+    return true;
+}
+
 bool cwi_ctx_thin_decode(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, uint8_t *work, cwi_ctx_lanes *lanes)
 {
     const cwi_ctx_shape *s = &d->shape;
     lanes->used = (unsigned)s->lanes;
+    if (t->mode == CWI_CTX_PLAIN)
+        return decode_plain(d, lanes);
     memset(work, (int)t->zero, planes_size(s));
     for (size_t c = 0; c < s->channels; c++)
         if (!decode_channel(d, t, work, c, lanes))

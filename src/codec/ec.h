@@ -21,8 +21,10 @@ typedef struct cwi_ec_stats {
 /* The root mean square of each segment into rms. False when there is a NaN or infinity. */
 bool cwi_ec_measure(const cwi_source *s, const cwi_layout *l, double *rms, bool *is_signed);
 /* Of all elements where there is one segment (in large tensors of some lines, where these tell of all), else of a
- * sample; for steps whose relative error is about `error`, or 0 where that is not known. */
-void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats);
+ * sample; for steps whose relative error is about `error`, or 0 where that is not known. `fast`: of some lines even
+ * where these may not tell of all, which is doubtful then. */
+void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, bool fast,
+                   cwi_ec_stats *stats);
 /* The same of some lines, whatever these hold: for a first idea of a step. One segment. */
 void cwi_ec_sample_roughly(const cwi_source *s, const cwi_layout *l, const double *rms, cwi_ec_stats *stats);
 /* Whether elements that are not nearly 0 are so common that a sample has many of them. */

@@ -219,31 +219,37 @@ void cwi_about_sample(const cwi_source *s, const cwi_layout *l, const double *rm
 /* Of the sample at a step: how many have each k, below, at and above 0. */
 typedef struct steps {
     double count[2 * MOST + 1], all;
+    int least, most;       /* k of those there are */
+    double bits[MOST + 1]; /* about what the code of an excess takes */
 } steps;
 
 static void count_steps(const uint32_t *bins, double step, steps *out)
 {
+    const double per = 1 / (BIN * step);
     memset(out, 0, sizeof *out);
     for (size_t b = 0; b < CWI_ABOUT_BINS; b++) {
         if (bins[b] == 0)
             continue;
-        const double v = ((double)b + 0.5 - CWI_ABOUT_BINS / 2) / BIN / step;
+        const double v = ((double)b + 0.5 - CWI_ABOUT_BINS / 2) * per;
         int k = (int)CWI_MIN(CWI_MAX(floor(v + 0.5), (double)-MOST), (double)MOST);
         if (k == 0 && (b == 0 || b == CWI_ABOUT_BINS - 1))
             k = b ? MOST : -MOST; /* anything */
         out->count[MOST + k] += bins[b];
         out->all += bins[b];
+        out->least = CWI_MIN(out->least, k);
+        out->most = CWI_MAX(out->most, k);
     }
+    for (int i = 0; i <= CWI_MAX(out->most, -out->least); i++)
+        out->bits[i] = 1 + 2 * log2(1.0 + i);
 }
 
 static double tail_bits(const steps *s, unsigned zero)
 {
     double bits = 0;
-    for (int k = -MOST; k <= MOST; k++) {
-        const int beyond = k > 0 ? k + (int)zero - CWI_ABOUT_TOP : zero ? -k - (int)zero : -1;
-        if (beyond >= 0 && s->count[MOST + k] > 0)
-            bits += s->count[MOST + k] * (1 + 2 * log2(1.0 + beyond));
-    }
+    for (int k = CWI_ABOUT_TOP - (int)zero; k <= s->most; k++)
+        bits += s->count[MOST + k] * s->bits[k + (int)zero - CWI_ABOUT_TOP];
+    for (int k = s->least; zero > 0 && k <= -(int)zero; k++)
+        bits += s->count[MOST + k] * s->bits[-k - (int)zero];
     return bits;
 }
 
@@ -251,7 +257,7 @@ static double tail_bits(const steps *s, unsigned zero)
 static double bits_apart(const steps *s, bool is_signed)
 {
     double bits = 0;
-    for (int k = -MOST; k <= MOST; k++) {
+    for (int k = s->least; k <= s->most; k++) {
         const int v = k < 0 ? -k : k;
         const unsigned lower = v >= CWI_EC_EXACT ? 31 - (unsigned)__builtin_clz((unsigned)v) : 0;
         bits += s->count[MOST + k] * ((v && is_signed) + lower);

@@ -406,7 +406,7 @@ static double begin_plan(cwi_ec_encoding *e, bool *freely)
 {
     if (cwi_ec_wants_stats(e)) {
         const double error = cwi_ec_expected_error(e->job->codec->value) * e->larger;
-        cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->stats);
+        cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->fast, e->stats);
     }
     cwi_ec_weigh(&e->layout, e->rms, &e->loudest, &e->loudest_weight);
     if (e->may_be_about)
@@ -519,7 +519,7 @@ static cw_status order_as(cwi_encode_job *job, cwi_order_id id, double *bits)
     if (!cwi_ec_order(job->codec->value, id, job->shape, &order))
         return cwi_fail(job->err, CW_ERR_INVALID,
                         "codec %s: a tensor of %d dimensions has no such layout; nchw takes any, nhwc 4 or 5, nlc and "
-                        "ncl 3, nc 2, and auto finds one",
+                        "ncl 3, nc 1 or 2, and auto finds one",
                         cw_codec_spec(job->codec), job->shape->ndim);
     const cw_status status =
         cwi_order_moves(&order) ? encode_moved(job, id, &order, bits) : encode_in_order(job, id, &order.shape, bits);
@@ -558,9 +558,17 @@ static cw_status encode_alone(cwi_encode_job *job)
     const bool per_sample = v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
     cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
     const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
-    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && !sized_alone && !v[CWI_EC_EFFORT].whole)
+    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && job->shape->ndim == 2) {
         /* features side by side, or one sample after the other */
-        return encode_shorter(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, id);
+        cwi_order_id other = {.name = CWI_ORDER_NCHW};
+        cwi_order_for_few(&other, job->shape, job->elements, per_sample);
+        cwi_order_for_few(&id, job->shape, job->elements, per_sample);
+        if (other.narrow && (job->shape->dim[0] == 1 || job->elements < CWI_CTX_FITTED))
+            return encode_as(job, other);
+        if (!sized_alone && !v[CWI_EC_EFFORT].whole)
+            return encode_shorter(job, other, id);
+        return encode_as(job, id);
+    }
     cwi_order_id few = {.name = id.name, .width = id.width};
     if (!cwi_order_for_few(&few, job->shape, job->elements, per_sample))
         return encode_as(job, id);

@@ -180,6 +180,16 @@ static void choose_own(cwi_ec_encoding *e, unsigned s, double price, double *lef
     }
 }
 
+/* What a sample tells by itself, and in proportion to the histogram. Where that is doubtful the truth is between, since
+ * a large sample lacks some of what is rare. */
+static double error_of_all(const cwi_ec_encoding *e, double by_itself, double in_proportion)
+{
+    const double most = 0.02 * by_itself, part = 1.0 / 3;
+    if (e->ctx.whole)
+        return by_itself;
+    return e->ctx.dense ? by_itself + part * CWI_MIN(CWI_MAX(in_proportion - by_itself, 0.0), most) : in_proportion;
+}
+
 /* Levels of symbols, and of classes where they pay, and the error with them. */
 static void weigh_about(cwi_ec_encoding *e)
 {
@@ -202,7 +212,7 @@ static void weigh_about(cwi_ec_encoding *e)
     }
     e->classes = e->own.count > 0;
     const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->weight);
-    e->error = e->ctx.whole || e->ctx.dense || plain <= 0 ? left * unit : e->error * left / plain;
+    e->error = error_of_all(e, left * unit, plain > 0 ? e->error * left / plain : left * unit);
 }
 
 /* The error with a profile's levels. */
@@ -226,7 +236,7 @@ static void weigh_given(cwi_ec_encoding *e)
         }
     const double plain = spread_of_magnitudes(e);
     const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->weight);
-    e->error = e->ctx.whole || e->ctx.dense || plain <= 0 ? left * unit : e->error * left / plain;
+    e->error = error_of_all(e, left * unit, plain > 0 ? e->error * left / plain : left * unit);
 }
 
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol)

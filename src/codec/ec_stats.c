@@ -227,18 +227,20 @@ static void leave_out_empty(cwi_ec_stats *s)
     s->bins = n;
 }
 
-void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, cwi_ec_stats *stats)
+void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, double error, bool fast,
+                   cwi_ec_stats *stats)
 {
     memset(stats, 0, sizeof *stats);
     const bool one = l->segments == 1 && rms[0] > least_binned;
     const size_t each = CWI_MIN(l->elements / FULL, (size_t)LINES_MOST);
     if (one && each > 1)
         bin(s, l, rms[0], each, stats);
-    if (one && !(each > 1 && is_like_all(stats, error)))
+    if (one && !(each > 1 && (fast || is_like_all(stats, error))))
         bin(s, l, rms[0], 1, stats);
     if (!one)
         sample(s, l, rms, stats);
-    stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !one);
+    stats->doubtful |=
+        has_spike(stats, error) || (l->segments == 1 && !one) || (each > 1 && !is_like_all(stats, error));
     leave_out_empty(stats);
 }
 

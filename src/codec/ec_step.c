@@ -228,7 +228,8 @@ static bool will_do(const cwi_ec_encoding *e, const aiming *a, const known *k)
     const double now = cwi_ec_planned_error(e);
     if (a->step == k->fine && (e->about ? !k->paid && now < k->most : !e->classes || !k->paid))
         return true;
-    const double near = (e->fast ? 0.03 : 0.01) * CWI_MIN(a->exponent, 1.0); /* in steps, which is what bytes go by */
+    const double far = e->layout.elements < CWI_CTX_BLOCK ? 0.01 : 0.012; /* in steps, which is what bytes go by */
+    const double near = e->fast ? 0.03 : far * CWI_MIN(a->exponent, 1.0);
     return (e->classes || e->about) && now > (1 - near) * a->aim && now < k->most;
 }
 

@@ -57,6 +57,8 @@ static bool order_without_bands(cwi_order_id id, const cw_shape *shape, bool per
         o->shape = cw_shape_of(2, (int64_t[]){shape->dim[1], shape->dim[0]});
         o->rows = d[0];
         o->columns = d[1];
+    } else if (name == CWI_ORDER_NC && n == 1) {
+        o->shape = cw_shape_of(2, (int64_t[]){1, shape->dim[0]});
     } else {
         return name == CWI_ORDER_NC && n == 2;
     }
@@ -90,11 +92,21 @@ bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_o
            cut_into_bands(o, id.name == CWI_ORDER_NHWC || id.name == CWI_ORDER_NLC, id.bands);
 }
 
+/* As which they are coded; 0 where there are no dimensions. */
+static size_t samples_of(cwi_order_name name, const cw_shape *shape, bool per_sample)
+{
+    if (name == CWI_ORDER_NC && shape->ndim == 1)
+        return 1;
+    if (name == CWI_ORDER_NC && shape->ndim == 2 && !per_sample)
+        return (size_t)shape->dim[1];
+    return shape->ndim ? (size_t)shape->dim[0] : 0;
+}
+
 bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements, bool per_sample)
 {
     cwi_order o;
     cwi_ctx_shape s;
-    const size_t samples = shape->ndim ? (size_t)shape->dim[0] : 0;
+    const size_t samples = samples_of(id->name, shape, per_sample);
     if (samples == 0 || samples >= ENOUGH_SAMPLES)
         return false;
     cwi_order_id few = {.name = id->name, .width = id->width};
@@ -273,6 +285,8 @@ static unsigned guess_width(const sample *s, int dim)
 static cwi_order_name guess_name(const sample *s, bool per_sample)
 {
     const cw_shape *shape = s->shape;
+    if (shape->ndim == 1 && !per_sample && shape->dim[0] <= CWI_CTX_NARROW)
+        return CWI_ORDER_NC;
     if (shape->ndim < 2 || shape->ndim > 5)
         return CWI_ORDER_NCHW;
     if (shape->ndim == 2)

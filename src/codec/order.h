@@ -11,7 +11,7 @@ typedef enum cwi_order_name {
     CWI_ORDER_NHWC, /* channels last; of 5 dimensions samples, frames, height, width, channels */
     CWI_ORDER_NLC,  /* 3 dimensions: samples, places, channels */
     CWI_ORDER_NCL,  /* 3 dimensions: samples, channels, places */
-    CWI_ORDER_NC,   /* 2 dimensions: the samples' features side by side */
+    CWI_ORDER_NC,   /* 2 dimensions: the samples' features side by side; 1 dimension: those of one sample */
 } cwi_order_name;
 #define CWI_ORDER_CHOICES "auto|nchw|nhwc|nlc|ncl|nc"
 

@@ -176,7 +176,7 @@ static cw_status ask_in_a_loop(const job *j, cw_remote **remotes, cw_error *err)
 static cw_status ask(const job *j, cw_error *err)
 {
     cw_remote *remotes[CLIENTS_MAX] = {NULL};
-    clockid_t there;
+    clockid_t there = CLOCK_PROCESS_CPUTIME_ID;
     cw_status status = CW_OK;
     const cw_remote_options options = {.uplink = j->codec, .top = 1, .deadline = 60};
     for (size_t i = 0; status == CW_OK && i < j->clients; i++)

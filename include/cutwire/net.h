@@ -48,6 +48,10 @@ typedef struct cw_net_options {
     const cw_key *server_key;  /* clients: the server's public key */
     const cw_key *client_keys; /* servers: the public keys of all clients let in */
     size_t client_key_count;
+    size_t connections; /* TCP, servers: at most about so many at once, further ones are closed; 0: as many as the limit
+                           of open files leaves room for */
+    int io_threads;     /* TCP, servers: threads that move bytes, 1 to 64; 0: 1. What ZeroMQ spends on heartbeats grows
+                           with the square of a thread's connections: one for each 1024 is a good choice */
 } cw_net_options;
 
 /* CW_ERR_INVALID (endpoint), CW_ERR_IO (address in use, unknown host, ...; err has the system's reason and what to do),
@@ -92,6 +96,11 @@ int cw_transport_poll_fd(cw_transport *t);
 
 /* Forgets a peer: frames to it are refused, frames from it are discarded. What was sent to it before still arrives. */
 void cw_transport_drop(cw_transport *t, cw_peer peer);
+
+/* Of a TCP server with keys: from now on it lets in those clients alone; connections that there are stay. The keys are
+ * copied. The one function that another thread may call, too. CW_ERR_INVALID: no such server, no keys, or one that is
+ * none; CW_ERR_NO_MEMORY. Then the old list stays. */
+cw_status cw_transport_set_client_keys(cw_transport *t, const cw_key *keys, size_t count, cw_error *err);
 
 /* Totals since creation. `bytes` counts all that is handed to the socket for data frames: the frames plus the
  * transport's own framing (over TCP 8 bytes and a ZMTP header of 2 or 9 for each 32 KiB or part of it, with keys 33

@@ -66,6 +66,7 @@ typedef struct cw_client_status {
     double lag;       /* of the last step: seconds that the server waited for its batch after the first one was there */
     double owes_for;  /* seconds for which the server has waited for it by now; 0: it owes nothing */
     uint64_t joined;  /* how often */
+    uint64_t resumed; /* how often a connection broke and was taken up again: it kept its place */
     uint64_t lost;    /* how often */
     uint64_t flagged; /* steps in which screening found it far from the others */
 } cw_client_status;
@@ -113,8 +114,9 @@ enum { CW_STOP_AWHILE = 2 };
 typedef struct cw_hooks {
     void *ctx;
     void (*event)(void *ctx, const cw_event *event);
-    /* Set to non-zero (by a signal handler): end cleanly at the next step; to CW_STOP_AWHILE: a server does not tell
-     * its clients that the run is over, and they wait for it. */
+    /* Set to non-zero (by a signal handler): end cleanly at the next step; to CW_STOP_AWHILE: a server finishes the
+     * step, for which it waits a minute at most, saves a checkpoint, and does not tell its clients that the run is
+     * over: they wait for it. */
     volatile sig_atomic_t *stop;
     bool times; /* a server's: ask clients how long they work, 58 bytes a step of each over TCP */
     bool debug; /* a server's: LOG of level CW_LOG_DEBUG, too: what of each client is in each update, with epoch, step

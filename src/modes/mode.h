@@ -32,6 +32,7 @@ struct cw_server {
     uint8_t *welcome;            /* WELCOME's blob */
     cwi_progress from;           /* where the run begins */
     bool awhile;                 /* it stops, and its clients are to wait for it */
+    double drain_until;          /* and waits so long for the step under way */
     cwi_watch watch;             /* what it tells of itself */
 };
 
@@ -64,6 +65,9 @@ struct cwi_mode {
     const cwi_work *work;
     cw_status (*open_server)(cw_server *server, void **state, cw_error *err);
     void (*close_server)(void *state);
+    /* The server is to stop for a while: to finish what it is at, and save what there is; whether it has. */
+    void (*drain)(void *state);
+    bool (*drained)(const void *state);
     /* A client's side, from WELCOME on. */
     cw_status (*open_client)(cw_client *client, void **state, cw_error *err);
     void (*close_client)(void *state);

@@ -434,12 +434,14 @@ static bool takes_update(const sync_client *c)
 
 static cw_status take_message(sync_client *c, const cw_msg *msg, cw_error *err)
 {
-    const bool idle = c->waiting == WAITING_IDLE;
+    /* Where the server does not wait for the late, a phase may also end without this client. */
+    const bool idle = c->waiting == WAITING_IDLE || c->setup->late_steps;
     switch (msg->type) {
     case CW_MSG_STATE:
         return idle ? cwi_half_load(c->client->half, msg->blob, msg->blob_size, err) : unexpected(c, msg, err);
     case CW_MSG_GIVE_STATE:
-        return idle && c->setup->client_state ? on_give_state(c, msg, err) : unexpected(c, msg, err);
+        return c->waiting == WAITING_IDLE && c->setup->client_state ? on_give_state(c, msg, err)
+                                                                    : unexpected(c, msg, err);
     case CW_MSG_BEGIN:
         return idle ? on_begin(c, msg, err) : unexpected(c, msg, err);
     case CW_MSG_GRADIENT:

@@ -55,7 +55,7 @@ static cw_status save(cwi_sync_server *s, const cwi_progress *at, cw_error *err)
 static cw_status save_within_epoch(cwi_sync_server *s, cw_error *err)
 {
     cwi_progress at = {.epoch = (int)s->epoch,
-                       .step = s->step,
+                       .step = s->stage == STAGE_EVAL_DONE ? s->steps : s->step,
                        .loss = s->sum_loss,
                        .correct = s->sum_correct,
                        .samples = s->sum_samples,
@@ -67,9 +67,22 @@ static cw_status save_within_epoch(cwi_sync_server *s, cw_error *err)
     return save(s, &at, err);
 }
 
+void cwi_sync_save_and_stop(cwi_sync_server *s)
+{
+    cw_error err;
+    const cw_status status = save_within_epoch(s, &err);
+    if (status != CW_OK)
+        cwi_report_log(&s->server->report, "no checkpoint: %s", err.message);
+    s->stage = STAGE_DRAINED;
+}
+
 /* The mirror has what training has made of the clients' half. */
 static cw_status end_training(cwi_sync_server *s, cw_error *err)
 {
+    if (s->draining) {
+        cwi_sync_save_and_stop(s);
+        return CW_OK;
+    }
     if (s->step < s->steps) {
         CWI_TRY(save_within_epoch(s, err));
         return begin_phase(s, err);

@@ -9,8 +9,7 @@ static bool owes_batch(const cwi_sync_server *s, size_t client)
 
 static bool is_late(const cwi_sync_server *s, size_t client)
 {
-    return owes_batch(s, client) &&
-           cwi_seconds() - s->session->members[client].due_from > s->setup->config.step_deadline;
+    return owes_batch(s, client) && cwi_session_owes_for(s->session, client) > s->setup->config.step_deadline;
 }
 
 /* Those whose work of this round is here. */
@@ -27,6 +26,42 @@ static bool is_round_number(uint32_t n)
     while (n >= 10 && n % 10 == 0)
         n /= 10;
     return n < 10;
+}
+
+/* The end of a phase does not wait for it either: it gets STATE and BEGIN of the next one like all. */
+static void end_phase_without(cwi_sync_server *s, size_t client)
+{
+    client_work *c = &s->clients[client];
+    cwi_barrier_drop(&s->barrier, client);
+    c->left_out = true;
+    c->left_epoch = s->epoch;
+    c->left_goal = s->goal;
+    c->left_phase = s->stage == STAGE_EVAL_DONE ? CW_PHASE_EVAL : CW_PHASE_TRAIN;
+    cwi_report_log(&s->server->report, "client %zu is silent: %s of epoch %u ends without it", client + 1,
+                   s->stage == STAGE_EVAL_DONE ? "the evaluation" : "the training", s->epoch + 1);
+}
+
+/* Training may go on within the epoch, behind a checkpoint. Then the steps before are of the past, and so is the first
+ * PHASE_DONE: the UPDATE that ended the phase asks every client for one. */
+static bool is_of_ended_training(client_work *c, const cw_msg *msg)
+{
+    if (msg->type != CW_MSG_PHASE_DONE)
+        return msg->step < c->left_goal;
+    c->left_out = false;
+    return true;
+}
+
+bool cwi_sync_is_of_ended_phase(cwi_sync_server *s, size_t client, const cw_msg *msg)
+{
+    client_work *c = &s->clients[client];
+    const bool work =
+        msg->type == CW_MSG_ACTIVATION || msg->type == CW_MSG_CLIENT_GRAD || msg->type == CW_MSG_PHASE_DONE;
+    const cw_phase phase = msg->type == CW_MSG_CLIENT_GRAD ? CW_PHASE_TRAIN : msg->phase;
+    if (!work || !c->left_out || msg->epoch > c->left_epoch)
+        return false;
+    if (msg->epoch < c->left_epoch || phase != c->left_phase)
+        return msg->epoch < c->left_epoch || phase < c->left_phase;
+    return phase == CW_PHASE_EVAL || is_of_ended_training(c, msg);
 }
 
 static void leave_out(cwi_sync_server *s, size_t client)
@@ -54,11 +89,16 @@ bool cwi_sync_leave_absent(cwi_sync_server *s, size_t client)
 void cwi_sync_check_deadline(cwi_sync_server *s)
 {
     const bool step = s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_CLIENT_GRADS;
-    if (s->setup->config.step_deadline <= 0 || !step || count_done(s) < (size_t)s->setup->config.quorum)
+    const bool end = s->stage == STAGE_TRAIN_DONE || s->stage == STAGE_EVAL_DONE;
+    const double deadline = s->setup->config.step_deadline;
+    if (deadline <= 0 || !(step || end) || cwi_session_clock(s->session) - s->round_began <= deadline ||
+        count_done(s) < (size_t)s->setup->config.quorum)
         return;
     for (size_t i = 0; i < s->count; i++)
-        if (is_late(s, i))
+        if (is_late(s, i) && step)
             leave_out(s, i);
+        else if (is_late(s, i))
+            end_phase_without(s, i);
 }
 
 bool cwi_sync_is_stale(cwi_sync_server *s, size_t client, const cw_msg *msg)

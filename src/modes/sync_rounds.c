@@ -13,6 +13,7 @@ cw_msg cwi_sync_message(const cwi_sync_server *s, size_t client, cw_msg_type typ
 
 void cwi_sync_broadcast(cwi_sync_server *s, cw_msg msg)
 {
+    cwi_outbox_place(&s->session->box, &msg);
     for (size_t i = 0; i < s->count; i++) {
         if (!cwi_session_is_active(s->session, i))
             continue;
@@ -55,6 +56,7 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
 {
     s->stage = stage;
     s->actual = 0;
+    s->round_began = cwi_session_clock(s->session);
     cwi_barrier_begin(&s->barrier);
     for (size_t i = 0; i < s->count; i++) {
         s->clients[i].added = false;

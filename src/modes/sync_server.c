@@ -11,6 +11,7 @@
  *     EVAL_DONE     nothing (batches are answered as they come)      -> report, next epoch
  */
 #include "modes/sync_server.h"
+#include "wire/wire_table.h"
 
 typedef struct round_rule {
     cw_msg_type wants;
@@ -175,6 +176,8 @@ static cw_status take(void *state, size_t member, const cw_msg *msg, cw_frame *f
         cwi_watch_client_worked(&s->server->watch, member, msg->seconds);
         return CW_OK;
     }
+    if (cwi_sync_is_of_ended_phase(s, member, msg))
+        return CW_OK;
     if (s->stage == STAGE_EVAL_DONE && msg->type == CW_MSG_ACTIVATION && msg->phase == CW_PHASE_EVAL &&
         cwi_session_is_active(s->session, member) && cwi_barrier_owes(&s->barrier, member) && msg->epoch == s->epoch)
         return cwi_sync_take_eval_batch(s, member, msg, err);
@@ -194,7 +197,7 @@ static void take_turn(cwi_sync_server *s, size_t client, cw_frame *frame)
 {
     cw_error err;
     cw_msg msg;
-    cw_status status = cw_msg_decode(frame->bytes, frame->size, &msg, &err);
+    cw_status status = cwi_msg_decode_again(frame->bytes, frame->size, &msg, &err);
     if (status == CW_OK)
         status = rule_of(s->stage)->take(s, client, &msg, &err);
     cw_frame_release(frame);
@@ -288,6 +291,22 @@ static cw_status joined(void *state, size_t member, cw_error *err)
 static bool owes(const void *state, size_t member)
 {
     return cwi_barrier_owes(&((const cwi_sync_server *)state)->barrier, member);
+}
+
+void cwi_sync_drain(void *state)
+{
+    cwi_sync_server *s = state;
+    const bool works = s->stage != STAGE_BEFORE && cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
+    s->draining = true;
+    if (!works)
+        s->stage = STAGE_DRAINED; /* nothing is new since the last checkpoint, or nobody is there to give it */
+    else if (s->stage == STAGE_EVAL_DONE)
+        cwi_sync_save_and_stop(s);
+}
+
+bool cwi_sync_drained(const void *state)
+{
+    return ((const cwi_sync_server *)state)->stage == STAGE_DRAINED;
 }
 
 static bool finished(const void *state)

@@ -23,6 +23,7 @@ typedef enum sync_stage {
     STAGE_TRAIN_DONE,
     STAGE_EVAL_DONE,
     STAGE_CLIENT_STATE, /* one client is to give what all are to have */
+    STAGE_DRAINED,      /* what there is is saved, and the server stops for a while */
     STAGE_FINISHED,
 } sync_stage;
 
@@ -34,7 +35,10 @@ typedef struct client_work {
     bool added;   /* what it has sent in the round under way is part of what follows */
     bool skipped; /* its work up to this step of this epoch came too late, or has not come yet, */
     uint32_t skipped_epoch, skipped_step;
-    bool absent;     /* and nothing has come of it since */
+    bool absent;   /* and nothing has come of it since */
+    bool left_out; /* it was silent in this phase of this epoch, which ended without it */
+    uint32_t left_epoch, left_goal;
+    cw_phase left_phase;
     uint32_t late;   /* steps of the run that went on without it */
     bool waited_for; /* it has lost its memory, joins again, and the round waits for what it owes */
     bool returning;  /* it does so in a round that could not wait: the next step will */
@@ -51,7 +55,9 @@ typedef struct cwi_sync_server {
     client_work *clients;
     size_t count, tickets;
     cwi_barrier barrier;
+    double round_began; /* by the session's clock */
     sync_stage stage;
+    bool draining; /* the step under way is the last one for now */
     uint32_t epoch, step, steps;
     uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
@@ -127,6 +133,8 @@ void cwi_sync_check_deadline(cwi_sync_server *s);
 bool cwi_sync_leave_absent(cwi_sync_server *s, size_t client);
 /* What such a client sends of a step that has gone on without it. */
 bool cwi_sync_is_stale(cwi_sync_server *s, size_t client, const cw_msg *msg);
+/* What a client sends of a phase that has ended without it. */
+bool cwi_sync_is_of_ended_phase(cwi_sync_server *s, size_t client, const cw_msg *msg);
 /* Decodes a batch and runs the server's half forward and through the loss. */
 cw_status cwi_sync_run_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
                              cw_error *err);
@@ -157,6 +165,8 @@ cw_status cwi_sync_begin_epoch(void *state, cw_error *err);
 cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err);
 cw_status cwi_sync_take_eval_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
 cw_status cwi_sync_take_eval_done(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err);
+/* Writes a checkpoint of the epoch as far as it was trained, and does no more. */
+void cwi_sync_save_and_stop(cwi_sync_server *s);
 /* Also of an epoch that is not evaluated: there test_samples stays 0. */
 cw_status cwi_sync_finish_epoch(cwi_sync_server *s, cw_error *err);
 

@@ -35,6 +35,7 @@ static cw_status send_state(cwi_sync_server *s, size_t only, cw_error *err)
     cw_msg msg = cwi_sync_message(s, 0, CW_MSG_STATE);
     msg.blob = bytes;
     msg.blob_size = size;
+    cwi_outbox_place(&s->session->box, &msg);
     for (size_t i = 0; i < s->count; i++) {
         const bool has_it = cwi_half_is_remote(s->server->mirror) && s->clients[i].synced;
         if (!cwi_session_is_active(s->session, i) || has_it || (only != SIZE_MAX && i != only))

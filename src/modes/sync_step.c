@@ -176,11 +176,13 @@ void cwi_sync_await_train_done(cwi_sync_server *s)
         s->expected += cwi_session_is_active(s->session, i) ? s->clients[i].samples : 0;
 }
 
-/* Everyone applies the averaged gradient, `update` as sent. Without one a client applies its own, where it has sent one
+/* Everyone applies the averaged gradient, `update` as sent. When the server is about to stop, for everyone the phase
+ * ends with this step. Without one a client applies its own, where it has sent one
  * (cwi_keeps_own_gradient()); else (every contributor was lost) everyone just moves on. */
 static void broadcast_update(cwi_sync_server *s, const uint8_t *update, size_t size)
 {
     cw_msg msg = cwi_sync_message(s, 0, CW_MSG_UPDATE);
+    msg.step = s->draining ? s->goal - 1 : s->step;
     msg.lr = s->totals.lr;
     msg.blob = update;
     msg.blob_size = size;
@@ -254,6 +256,24 @@ cw_status cwi_sync_take_client_grad(cwi_sync_server *s, size_t client, const cw_
     return CW_OK;
 }
 
+/* The average of one client alone is what it has sent. An UPDATE that also ends the phase does not tell it so: then it
+ * gets that back, uncoded. */
+static cw_status give_back(cwi_sync_server *s, size_t *size, cw_error *err)
+{
+    cw_codec *none;
+    const cw_tensor average = cwi_half_vector(s->server->mirror, s->average);
+    CWI_TRY(cw_codec_create("none", &none, err));
+    const size_t bound = cw_codec_bound(none, &average);
+    uint8_t *coded = cwi_alloc(bound, 1);
+    const cw_status status =
+        coded ? cw_encode(none, &average, NULL, coded, bound, size, err) : cwi_fail_memory(err, bound);
+    cw_codec_destroy(&none);
+    cwi_free(s->coded_update);
+    s->coded_update = coded;
+    s->coded_capacity = bound;
+    return status;
+}
+
 /* The average into s->coded_update as it is sent, and back: the mirror gets what the clients get. */
 static cw_status code_update(cwi_sync_server *s, size_t *size, cw_error *err)
 {
@@ -287,13 +307,15 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
             cwi_sync_scale_average(s, cw_half_weight_count(mirror));
         if (!cwi_keeps_own_gradient(s->setup, s->count)) /* else the average is what the client has sent */
             CWI_TRY(code_update(s, &size, err));
+        else if (s->draining)
+            CWI_TRY(give_back(s, &size, err));
         CWI_TRY(cw_half_put(mirror, CW_HALF_GRADIENT, s->average, err));
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
         cwi_sync_tell_added(s, &s->guard.client_gradients, "gradient_applied", "gradient");
     }
     broadcast_update(s, s->coded_update, size);
     cwi_watch_end_step(&s->server->watch);
-    if (++s->step < s->goal)
+    if (++s->step < s->goal && !s->draining)
         return cwi_sync_begin_step(s, err);
     cwi_sync_await_train_done(s);
     return CW_OK;

@@ -14,6 +14,7 @@ static cw_net_options with_defaults(const cw_net_options *options)
         o.heartbeat_ms = 2000;
     if (!o.send_timeout_ms)
         o.send_timeout_ms = 30000;
+    o.io_threads = CWI_MIN(CWI_MAX(o.io_threads, 1), 64);
     return o;
 }
 
@@ -91,6 +92,13 @@ void cw_transport_drop(cw_transport *t, cw_peer peer)
 {
     if (t)
         t->ops->drop(t, peer);
+}
+
+cw_status cw_transport_set_client_keys(cw_transport *t, const cw_key *keys, size_t count, cw_error *err)
+{
+    if (!t || !t->ops->set_client_keys)
+        return cwi_fail(err, CW_ERR_INVALID, "only a server over TCP has a list of keys");
+    return t->ops->set_client_keys(t, keys, count, err);
 }
 
 cw_net_stats cw_transport_stats(const cw_transport *t)

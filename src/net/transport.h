@@ -9,6 +9,7 @@
 typedef struct cwi_peer_about {
     char address[48];        /* numeric; "": unknown, or within the process */
     char key[41];            /* its public key in Z85; "": without encryption */
+    uint64_t resumed;        /* how often a connection of it broke and was taken up again */
     uint64_t received, sent; /* bytes of its frames, without the transport's own framing */
 } cwi_peer_about;
 
@@ -38,6 +39,8 @@ typedef struct cwi_transport_ops {
     /* Optional, of servers. False: no such peer; nobody was refused since the last call. */
     bool (*about)(cw_transport *t, cw_peer peer, cwi_peer_about *about);
     bool (*refused)(cw_transport *t, cwi_refusal *refusal);
+    /* From any thread. The keys are valid ones. */
+    cw_status (*set_client_keys)(cw_transport *t, const cw_key *keys, size_t count, cw_error *err);
 } cwi_transport_ops;
 
 struct cw_transport {

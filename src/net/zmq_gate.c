@@ -19,7 +19,8 @@ enum { RESERVE_MIN = 8, RESERVE_MAX = 256, OWN_FILES = 4 };
 struct cwi_gate {
     pthread_t thread;
     void *socket;
-    uint32_t end; /* connections have descriptors below it; 0: any */
+    uint32_t end;       /* connections have descriptors below it; 0: any */
+    size_t most, count; /* connections at once; 0: any number */
     atomic_uint ended;
 };
 
@@ -68,11 +69,16 @@ static void *watch(void *arg)
     cwi_gate *g = arg;
     uint16_t event;
     uint32_t descriptor;
-    while (next_event(g->socket, &event, &descriptor))
-        if (event == ZMQ_EVENT_DISCONNECTED)
+    while (next_event(g->socket, &event, &descriptor)) {
+        if (event == ZMQ_EVENT_DISCONNECTED) {
             atomic_fetch_add(&g->ended, 1);
-        else if (g->end && descriptor >= g->end)
+            g->count -= g->count > 0;
+            continue;
+        }
+        g->count++;
+        if ((g->end && descriptor >= g->end) || (g->most && g->count > g->most))
             shutdown((int)descriptor, SHUT_RDWR); /* ZeroMQ closes it; of what is no socket any more this is refused */
+    }
     zmq_close(g->socket);
     return NULL;
 }
@@ -91,7 +97,7 @@ static cw_status start_thread(cwi_gate *g, void *context, void *socket, cw_error
     return failure ? cwi_fail(err, CW_ERR_IO, "cannot start a thread: %s", strerror(failure)) : CW_OK;
 }
 
-cw_status cwi_gate_start(void *context, void *socket, cwi_gate **out, size_t *capacity, cw_error *err)
+cw_status cwi_gate_start(void *context, void *socket, size_t most, cwi_gate **out, size_t *capacity, cw_error *err)
 {
     uint32_t end;
     *out = NULL;
@@ -100,6 +106,9 @@ cw_status cwi_gate_start(void *context, void *socket, cwi_gate **out, size_t *ca
     if (!g)
         return cwi_fail_memory(err, sizeof *g);
     g->end = end;
+    g->most = most;
+    if (most && (!*capacity || most < *capacity))
+        *capacity = most;
     cw_status status = start_thread(g, context, socket, err);
     if (status != CW_OK) {
         if (g->socket)

@@ -229,6 +229,7 @@ static void on_resume(zmq_transport *z, cwi_peer *peer, const cwi_control *c)
     if (!known && !joins)
         cwi_peer_renew(z->peers, peer);
     z->base.stats.resumed += known && heard;
+    peer->about.resumed += known && heard;
     l->joined = true;
     l->broken = false;
     answer(z, peer, known || (joins && heard) ? CWI_CONTROL_RESUMED : CWI_CONTROL_FRESH);

@@ -11,9 +11,9 @@ enum { KEY_BYTES = 32, REQUEST_PARTS = 7, PART_MAX = 256, REFUSALS_KEPT = 8 };
 struct cwi_doorkeeper {
     pthread_t thread;
     void *socket;
+    pthread_mutex_t mutex; /* of what follows */
     size_t count;
     uint8_t (*keys)[KEY_BYTES];
-    pthread_mutex_t mutex; /* of what follows */
     cwi_refusal refusals[REFUSALS_KEPT];
     size_t refused;
     uint64_t not_kept;
@@ -89,14 +89,16 @@ static bool recv_request(void *socket, request *r, size_t *parts)
     return true;
 }
 
-static bool is_let_in(const cwi_doorkeeper *k, const request *r, size_t parts)
+static bool is_let_in(cwi_doorkeeper *k, const request *r, size_t parts)
 {
+    bool found = false;
     if (parts != REQUEST_PARTS || r->size[5] != 5 || memcmp(r->part[5], "CURVE", 5) || r->size[6] != KEY_BYTES)
         return false;
-    for (size_t i = 0; i < k->count; i++)
-        if (!memcmp(k->keys[i], r->part[6], KEY_BYTES))
-            return true;
-    return false;
+    pthread_mutex_lock(&k->mutex);
+    for (size_t i = 0; !found && i < k->count; i++)
+        found = !memcmp(k->keys[i], r->part[6], KEY_BYTES);
+    pthread_mutex_unlock(&k->mutex);
+    return found;
 }
 
 /* A known key names its client from now on: as the user of each of its messages. */
@@ -180,6 +182,30 @@ static void free_doorkeeper(cwi_doorkeeper *k)
     cwi_free(k);
 }
 
+cw_status cwi_doorkeeper_set_keys(cwi_doorkeeper *k, const cw_key *keys, size_t count, cw_error *err)
+{
+    bool valid = k && keys && count;
+    for (size_t i = 0; valid && i < count; i++)
+        valid = is_valid(&keys[i]);
+    if (!valid)
+        return cwi_fail(err, CW_ERR_INVALID, "%s",
+                        !k                ? "this server has no list of keys: it is not encrypted"
+                        : !keys || !count ? "no keys: nobody could join"
+                                          : "a key is not 40 characters of Z85");
+    uint8_t(*binary)[KEY_BYTES] = cwi_alloc(count, sizeof *binary);
+    if (!binary)
+        return cwi_fail_memory(err, count * sizeof *binary);
+    for (size_t i = 0; i < count; i++)
+        zmq_z85_decode(binary[i], keys[i].text);
+    pthread_mutex_lock(&k->mutex);
+    void *old = k->keys;
+    k->keys = binary;
+    k->count = count;
+    pthread_mutex_unlock(&k->mutex);
+    cwi_free(old);
+    return CW_OK;
+}
+
 cw_status cwi_doorkeeper_start(void *context, const cw_net_options *o, cwi_doorkeeper **out, cw_error *err)
 {
     *out = NULL;
@@ -189,11 +215,7 @@ cw_status cwi_doorkeeper_start(void *context, const cw_net_options *o, cwi_doork
     if (!k)
         return cwi_fail_memory(err, sizeof *k);
     pthread_mutex_init(&k->mutex, NULL);
-    k->count = o->client_key_count;
-    k->keys = cwi_alloc(k->count, sizeof *k->keys);
-    cw_status status = k->keys ? CW_OK : cwi_fail_memory(err, k->count * sizeof *k->keys);
-    for (size_t i = 0; status == CW_OK && i < k->count; i++)
-        zmq_z85_decode(k->keys[i], o->client_keys[i].text);
+    cw_status status = cwi_doorkeeper_set_keys(k, o->client_keys, o->client_key_count, err);
     if (status == CW_OK)
         status = start_thread(k, context, err);
     if (status != CW_OK) {

@@ -18,6 +18,8 @@ cw_status cwi_security_apply(void *socket, const cw_net_options *options, bool l
  * be started before the server binds. */
 typedef struct cwi_doorkeeper cwi_doorkeeper;
 cw_status cwi_doorkeeper_start(void *context, const cw_net_options *options, cwi_doorkeeper **out, cw_error *err);
+/* Another list, from any thread. CW_ERR_INVALID: no doorkeeper, no keys, or one that is none; CW_ERR_NO_MEMORY. */
+cw_status cwi_doorkeeper_set_keys(cwi_doorkeeper *keeper, const cw_key *keys, size_t count, cw_error *err);
 /* While or after another thread terminates the context. NULL allowed. */
 void cwi_doorkeeper_join(cwi_doorkeeper *keeper);
 /* The next client that was not let in since the last call. False: nobody. Few are kept: a flood of them is counted.

@@ -456,6 +456,11 @@ static bool zmq_transport_refused(cw_transport *t, cwi_refusal *refusal)
     return cwi_doorkeeper_refused(self(t)->doorkeeper, refusal);
 }
 
+static cw_status zmq_transport_set_client_keys(cw_transport *t, const cw_key *keys, size_t count, cw_error *err)
+{
+    return cwi_doorkeeper_set_keys(self(t)->doorkeeper, keys, count, err);
+}
+
 static int zmq_transport_poll_fd(cw_transport *t)
 {
     int fd = -1;
@@ -527,6 +532,7 @@ static const cwi_transport_ops zmq_ops = {
     .close = zmq_transport_close,
     .about = zmq_transport_about,
     .refused = zmq_transport_refused,
+    .set_client_keys = zmq_transport_set_client_keys,
 };
 
 static cw_status set_options(zmq_transport *z, bool ipv6, cw_error *err)
@@ -592,7 +598,7 @@ static cw_status start_server(zmq_transport *z, const cwi_tcp_endpoint *endpoint
         return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
     CWI_TRY(cwi_random_id(&z->id, err));
     CWI_TRY(cwi_doorkeeper_start(z->context, &z->base.options, &z->doorkeeper, err));
-    CWI_TRY(cwi_gate_start(z->context, z->socket, &z->gate, &z->base.capacity, err));
+    CWI_TRY(cwi_gate_start(z->context, z->socket, z->base.options.connections, &z->gate, &z->base.capacity, err));
     return zmq_bind(z->socket, endpoint->text) < 0 ? listen_failed(endpoint->text, errno, err) : CW_OK;
 }
 
@@ -610,6 +616,8 @@ static cw_status start_client(zmq_transport *z, const cwi_tcp_endpoint *endpoint
 static cw_status start(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
 {
     z->context = zmq_ctx_new();
+    if (z->context && z->base.is_server)
+        (void)zmq_ctx_set(z->context, ZMQ_IO_THREADS, z->base.options.io_threads);
     z->socket = z->context ? zmq_socket(z->context, z->base.is_server ? ZMQ_ROUTER : ZMQ_DEALER) : NULL;
     if (!z->socket)
         return cwi_fail(err, CW_ERR_IO, "cannot open a ZeroMQ socket: %s", zmq_strerror(errno));

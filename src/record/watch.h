@@ -10,6 +10,7 @@
 /* Bytes of the client that has a place, and of those that had it before. */
 typedef struct cwi_watch_bytes {
     uint64_t received, sent, past_received, past_sent;
+    uint64_t resumed, past_resumed; /* and connections of theirs that were taken up again */
 } cwi_watch_bytes;
 
 typedef struct cwi_watch {

@@ -98,9 +98,11 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
 {
     const size_t capacity = transport->capacity;
     if (capacity && capacity < (size_t)config->clients)
-        return cwi_fail(err, CW_ERR_INVALID,
-                        "%d clients do not fit: the limit of open files leaves room for %zu: raise it (ulimit -n)",
-                        config->clients, capacity);
+        return cwi_fail(
+            err, CW_ERR_INVALID,
+            "%d clients do not fit: there is room for %zu connections: raise the limit of open files (ulimit -n), "
+            "or --connections where that is less",
+            config->clients, capacity);
     CWI_TRY(cwi_mode_find(config->mode, &s->mode, err));
     CWI_TRY(cwi_run_folder_check(config, err));
     CWI_TRY(cwi_setup_open_halves(config, options->half, options->client_half, &s->setup, err));
@@ -191,14 +193,32 @@ cw_status cw_server_finish(cw_server *server, cw_status outcome, const char *wor
 
 /* ---- the role ---- */
 
+/* For which a server that is to stop waits for the step under way. */
+static const double DRAIN_SECONDS = 60;
+
+/* Whether it has been asked to stop, and may. A stop for a while first has the step finished and saved. */
+static bool is_to_stop(cw_server *s)
+{
+    if (!cwi_report_stop_asked(&s->report))
+        return false;
+    if (*s->report.hooks->stop != CW_STOP_AWHILE || !s->mode->drain)
+        return true;
+    const double now = cwi_seconds();
+    if (!s->awhile) {
+        cwi_report_log(&s->report, "stopping for a while: the step under way is finished and saved first");
+        s->drain_until = now + DRAIN_SECONDS;
+        s->awhile = true;
+        s->mode->drain(s->state);
+    }
+    return now > s->drain_until || s->mode->drained(s->state);
+}
+
 static cw_status run(cw_server *s, cw_transport *transport, cw_error *err)
 {
     double ticked = cwi_seconds();
     while (!cw_server_done(s)) {
-        if (cwi_report_stop_asked(&s->report)) {
-            s->awhile = *s->report.hooks->stop == CW_STOP_AWHILE;
+        if (is_to_stop(s))
             return CW_ERR_CANCELLED;
-        }
         cw_frame frame;
         const cw_status status = cw_transport_recv(transport, (int)(CWI_TICK_SECONDS * 1000), &frame, err);
         if (status == CW_OK)

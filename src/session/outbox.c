@@ -22,6 +22,15 @@ static cw_status reserve(cwi_outbox *box, size_t size, cw_error *err)
     return CW_OK;
 }
 
+void cwi_outbox_place(cwi_outbox *box, cw_msg *msg)
+{
+    const size_t head = cw_msg_head_size(msg);
+    if (!msg->blob_size || reserve(box, head + msg->blob_size, NULL) != CW_OK)
+        return;
+    memmove(box->frame + head, msg->blob, msg->blob_size);
+    msg->blob = box->frame + head;
+}
+
 static cw_status encode_and_send(cwi_outbox *box, cw_peer peer, const cw_msg *msg, cw_error *err)
 {
     size_t size;

@@ -15,6 +15,10 @@ typedef struct cwi_outbox {
 
 void cwi_outbox_free(cwi_outbox *box);
 
+/* Copies the blob to where frames are built, so that sending the message to many copies it no more. Without memory
+ * for it nothing changes. Until another message is sent by this box. */
+void cwi_outbox_place(cwi_outbox *box, cw_msg *msg);
+
 /* Sends a message whose blob, if any, is ready. */
 cw_status cwi_outbox_send(cwi_outbox *box, cw_peer peer, const cw_msg *msg, cw_error *err);
 

@@ -10,48 +10,68 @@
 cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, const cwi_work *work, void *run,
                            cw_transport *transport, cw_error *err)
 {
-    *s = (cwi_session){.options = *options, .work = work, .run = run, .box = {.transport = transport}};
+    *s = (cwi_session){.options = *options,
+                       .work = work,
+                       .run = run,
+                       .box = {.transport = transport},
+                       .aside = {.transport = transport}};
     CWI_TRY(cwi_random_id(&s->id, err));
     s->alone_since = cwi_seconds();
     s->members = cwi_calloc(options->members, sizeof *s->members);
-    return s->members ? CW_OK : cwi_fail_memory(err, options->members * sizeof *s->members);
+    s->counts[CWI_MEMBER_VACANT] = options->members;
+    s->place_mask = 15;
+    while (s->place_mask < 2 * options->members)
+        s->place_mask = 2 * s->place_mask + 1;
+    s->place_of_peer = cwi_calloc((size_t)s->place_mask + 1, sizeof *s->place_of_peer);
+    return s->members && s->place_of_peer ? CW_OK : cwi_fail_memory(err, options->members * sizeof *s->members);
 }
 
 void cwi_session_close(cwi_session *s)
 {
     cwi_free(s->members);
+    cwi_free(s->place_of_peer);
     cwi_outbox_free(&s->box);
+    cwi_outbox_free(&s->aside);
     memset(s, 0, sizeof *s);
 }
 
 /* ---- members ---- */
 
-size_t cwi_session_count(const cwi_session *s, cwi_member_state state)
+static void set_state(cwi_session *s, size_t member, cwi_member_state state)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < s->options.members; i++)
-        n += s->members[i].state == state;
-    return n;
+    s->counts[s->members[member].state]--;
+    s->counts[state]++;
+    s->members[member].state = state;
 }
 
 void cwi_session_activate(cwi_session *s)
 {
     for (size_t i = 0; i < s->options.members; i++)
         if (s->members[i].state == CWI_MEMBER_READY)
-            s->members[i].state = CWI_MEMBER_ACTIVE;
+            set_state(s, i, CWI_MEMBER_ACTIVE);
 }
 
 void cwi_session_activate_one(cwi_session *s, size_t member)
 {
-    s->members[member].state = CWI_MEMBER_ACTIVE;
+    set_state(s, member, CWI_MEMBER_ACTIVE);
     cwi_session_owes_from_now(s, member);
+}
+
+static bool has_peer(const cwi_session *s, size_t member, cw_peer peer)
+{
+    return s->members[member].state != CWI_MEMBER_VACANT && s->members[member].peer == peer;
 }
 
 static size_t member_of_peer(const cwi_session *s, cw_peer peer)
 {
+    uint32_t *last = &s->place_of_peer[(peer ^ peer >> 32) & s->place_mask];
+    if (*last && has_peer(s, *last - 1, peer))
+        return *last - 1;
     for (size_t i = 0; i < s->options.members; i++)
-        if (s->members[i].state != CWI_MEMBER_VACANT && s->members[i].peer == peer)
+        if (has_peer(s, i, peer)) {
+            *last = (uint32_t)i + 1;
             return i;
+        }
     return SIZE_MAX;
 }
 
@@ -60,7 +80,7 @@ void cwi_session_owes_from_now(cwi_session *s, size_t member)
     cwi_member *m = &s->members[member];
     cwi_link_state link;
     (void)cwi_transport_link(s->box.transport, m->peer, &link);
-    m->due_from = cwi_seconds();
+    m->due_from = cwi_session_clock(s);
     m->moved = link.moved;
 }
 
@@ -91,9 +111,11 @@ void cwi_session_send_frame(cwi_session *s, size_t member, const void *bytes, si
 /* ---- refusing and losing ---- */
 
 /* Who had the place may take it again. */
-static void vacate(cwi_member *m)
+static void vacate(cwi_session *s, size_t member)
 {
+    cwi_member *m = &s->members[member];
     const cwi_member had = *m;
+    set_state(s, member, CWI_MEMBER_VACANT);
     *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = had.token};
     memcpy(m->key, had.key, sizeof m->key);
 }
@@ -132,7 +154,7 @@ static void refuse(cwi_session *s, cw_peer peer, size_t member, cw_status status
 {
     cw_msg msg = cwi_session_message(s, member, CW_MSG_ERROR);
     msg.status = status;
-    (void)cwi_outbox_send_text(&s->box, peer, &msg, why, NULL);
+    (void)cwi_outbox_send_text(&s->aside, peer, &msg, why, NULL);
     cw_transport_drop(s->box.transport, peer);
 }
 
@@ -146,7 +168,7 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
     snprintf(who, sizeof who, "client %zu is out", member + 1);
     warn(s, "client_lost", member, m->peer, who, why);
     refuse(s, m->peer, member, status ? status : CW_ERR_CLOSED, why);
-    vacate(m);
+    vacate(s, member);
     if (is_first(s))
         s->options.fingerprint = 0;
     s->work->lost(s->run, member);
@@ -221,7 +243,7 @@ static void leave_to_itself(cwi_session *s, size_t place)
     const bool active = m->state == CWI_MEMBER_ACTIVE;
     tell_of(s, place, false, "client_again", why);
     refuse(s, m->peer, place, CW_ERR_CLOSED, why);
-    vacate(m);
+    vacate(s, place);
     if (active && s->work->left)
         s->work->left(s->run, place);
     else
@@ -251,6 +273,7 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
         refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
         return;
     }
+    set_state(s, place, CWI_MEMBER_JOINING);
     s->members[place] = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
     memcpy(s->members[place].key, about.key, sizeof s->members[place].key);
     cwi_session_owes_from_now(s, place);
@@ -275,7 +298,7 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
                         "its half of the model is not this run's: use the same version, or the same half");
     CWI_TRY(s->work->admit(s->run, member, msg, err));
     s->options.fingerprint = msg->fingerprint;
-    s->members[member].state = CWI_MEMBER_READY;
+    set_state(s, member, CWI_MEMBER_READY);
     const size_t ready = cwi_session_count(s, CWI_MEMBER_READY) + cwi_session_count(s, CWI_MEMBER_ACTIVE);
     char sentence[160], samples[60] = "";
     if (msg->samples) /* to train on */
@@ -365,16 +388,13 @@ static cw_status check_alone(const cwi_session *s, cw_error *err)
                     s->lost_reason);
 }
 
-/* As far as the frames at hand allow. The time since `began`, when this server worked and did not listen, is nobody's
- * silence: frames that came meanwhile are still to be read. */
+/* As far as the frames at hand allow. Since `began` this server works and does not listen. */
 static cw_status go_on(cwi_session *s, double began, cw_error *err)
 {
     CWI_TRY(s->work->advance(s->run, err));
     CWI_TRY(begin_if_complete(s, err));
     CWI_TRY(check_alone(s, err));
-    const double busy = cwi_seconds() - began;
-    for (size_t i = 0; i < s->options.members; i++)
-        s->members[i].due_from += busy;
+    s->worked += cwi_seconds() - began;
     return CW_OK;
 }
 
@@ -427,7 +447,7 @@ static void check_silence(cwi_session *s, size_t member, const cwi_link_state *l
         m->broken = false;
         cwi_session_owes_from_now(s, member);
     }
-    if (!owes || cwi_seconds() - m->due_from <= limit + (double)(link->moved - m->moved) / BYTES_A_SECOND)
+    if (!owes || cwi_session_owes_for(s, member) <= limit + (double)(link->moved - m->moved) / BYTES_A_SECOND)
         return;
     char why[100];
     snprintf(why, sizeof why, "it sent nothing that was due for %.0f s", limit);

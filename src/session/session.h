@@ -14,6 +14,7 @@ typedef enum cwi_member_state {
     CWI_MEMBER_JOINING, /* WELCOME sent */
     CWI_MEMBER_READY,   /* takes part when the mode next begins something */
     CWI_MEMBER_ACTIVE,
+    CWI_MEMBER_STATES
 } cwi_member_state;
 
 /* The place of one client; a client that is lost leaves it vacant for itself or another. */
@@ -22,7 +23,7 @@ typedef struct cwi_member {
     cw_peer peer;
     uint64_t token;
     char key[41];    /* its public key, where that is who it is; "": none */
-    double due_from; /* clock since when it owes, later by what the server has computed since */
+    double due_from; /* the session's clock since when it owes */
     uint64_t moved;  /* bytes of frames that had crossed its link by then */
     bool broken;     /* its connection is: its place is held */
 } cwi_member;
@@ -81,8 +82,13 @@ struct cwi_session {
     const cwi_work *work;
     void *run;
     cwi_outbox box;
-    uint64_t id; /* random, in every frame */
+    cwi_outbox aside; /* words of refusal: what the box holds may still be on its way to others */
+    uint64_t id;      /* random, in every frame */
     cwi_member *members;
+    size_t counts[CWI_MEMBER_STATES];
+    uint32_t *place_of_peer; /* by a hash of the peer: where it was found last, plus 1. Never the only way to find it */
+    uint32_t place_mask;
+    double worked; /* seconds in which this server worked and did not listen: its clock stands still in them */
     bool begun;
     cw_status lost_status; /* why the last member was lost */
     char lost_reason[400];
@@ -103,7 +109,10 @@ void cwi_session_end(cwi_session *s, cw_status outcome, const char *words);
 
 /* ---- for modes ---- */
 
-size_t cwi_session_count(const cwi_session *s, cwi_member_state state);
+static inline size_t cwi_session_count(const cwi_session *s, cwi_member_state state)
+{
+    return s->counts[state];
+}
 static inline bool cwi_session_is_active(const cwi_session *s, size_t member)
 {
     return s->members[member].state == CWI_MEMBER_ACTIVE;
@@ -122,5 +131,16 @@ void cwi_session_send(cwi_session *s, size_t member, const cw_msg *msg);
 void cwi_session_send_frame(cwi_session *s, size_t member, const void *bytes, size_t size);
 /* What the member owes from now on. */
 void cwi_session_owes_from_now(cwi_session *s, size_t member);
+/* The session's clock. The time in which this server worked and did not listen is nobody's silence, since frames that
+ * came meanwhile are still to be read: the clock stands still in it. */
+static inline double cwi_session_clock(const cwi_session *s)
+{
+    return cwi_seconds() - s->worked;
+}
+/* Seconds that the member has owed by that clock. */
+static inline double cwi_session_owes_for(const cwi_session *s, size_t member)
+{
+    return cwi_session_clock(s) - s->members[member].due_from;
+}
 
 #endif

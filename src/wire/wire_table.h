@@ -45,4 +45,7 @@ const cwi_layout *cwi_wire_layout(unsigned type);
 /* Bytes of all fields of a message type. */
 size_t cwi_wire_fields_size(const cwi_layout *layout);
 
+/* cw_msg_decode of a frame that it has decoded before: the checksum is not computed again. */
+cw_status cwi_msg_decode_again(const void *src, size_t size, cw_msg *msg, cw_error *err);
+
 #endif

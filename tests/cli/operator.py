@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import signal
 
 from cli_run import Folder, Process, run, skip_without_fashion
 
@@ -78,6 +79,46 @@ def logs():
         assert told == [(1, i + 1, 1) for i in range(by["step"]["steps"])], told
 
 
+def public_key(name):
+    return re.search(r"^[^# ]\S{39}", open(f"{name}.key.pub", encoding="utf-8").read(), re.M).group()
+
+
+def rotation():
+    """SIGHUP reads the list of keys again: for new connections. A list that is broken changes nothing."""
+    def write(*lines):
+        with open("clients.pub", "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+    write(public_key("alice"))
+    server = Process("server", "--listen", "tcp://127.0.0.1:*", "--key", "server.key", "--client-keys", "clients.pub",
+                     "--clients", "2", "--heartbeat", "5", "--connections", "20", "--out", "r", "--json", *SMALL)
+    endpoint = server.wait_for(r"listening on (tcp://[0-9.:]+)").group(1)
+    link = ["client", "--connect", endpoint, "--server-key", "server.key.pub", "--threads", "1", "--key"]
+    alice = Process(*link, "alice.key", "--send-timeout", "9")
+    server.wait_for("client 1 joined")
+    for text, said in (("no key", r"the list of keys stays as it was: clients.pub, line 1: not a key"),
+                       (public_key("mallory"), "read clients.pub again: 1 clients' keys are let in")):
+        assert "not on its list" in run(*link, "mallory.key", code=1)
+        write(text)
+        server.interrupt(signal.SIGHUP)
+        server.wait_for(said)
+    assert "not on its list" in run(*link, "alice.key", code=1)
+    run(*link, "mallory.key")
+    alice.finish()
+    server.finish()
+
+
+def connections():
+    for option, said in (("--heartbeat=4000", "from 0 to 3600"), ("--connections=1000001", "from 0 to 1000000"),
+                         ("--max-frame=12", "from 1K to 1G"), ("--max-frame=7X", "from 1K to 1G"),
+                         ("--max-frame=2G", "from 1K to 1G")):
+        assert said in run("server", option, "--listen", "tcp://127.0.0.1:*", code=2), option
+    assert "is not from 0" in run("client", "--send-timeout=2e6", code=2)
+    with open("f.yaml", "w", encoding="utf-8") as f:
+        f.write("heartbeat: 5\nmax-frame: 2K\nconnections: 1\nclients: 2\n")
+    assert "room for 1 connections" in run("server", "--config", "f.yaml", "--listen", "tcp://127.0.0.1:*", "--out", "m",
+                                           *SMALL, code=1)
+
+
 def levels():
     for level, told in (("warn", set()), ("info", {"client_joined", "epoch"})):
         p = Process("train", "--split", *SMALL, "--log-format", "json", "--log-level", level, "--out", level)
@@ -99,4 +140,6 @@ with Folder():
     skip_without_fashion()
     values()
     logs()
+    rotation()
+    connections()
     levels()

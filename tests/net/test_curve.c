@@ -150,6 +150,43 @@ static void refused_clients_disturb_nobody(void **state)
     cw_transport_close(&server, 0);
 }
 
+/* A list that changes while the server runs is that of new connections; one that is wrong changes nothing. */
+static void keys_change_while_a_server_runs(void **state)
+{
+    (void)state;
+    const cw_net_options server_has = server_options(), old_has = client_options(CLIENT),
+                         new_has = client_options(STRANGER);
+    const cw_key broken[] = {publics[STRANGER], {.text = "too short"}};
+    cw_transport *server, *old, *new, *again;
+    cw_frame frame;
+    cw_status status;
+    assert_ok(cw_net_listen(ANY, &server_has, &server, NULL));
+    assert_ok(cw_net_connect(cw_transport_endpoint(server), &old_has, &old, NULL));
+    send_text(old, 0, "old");
+    const cw_peer peer = expect_text(server, "old");
+    assert_status(cw_transport_set_client_keys(server, broken, 2, NULL), CW_ERR_INVALID);
+    assert_status(cw_transport_set_client_keys(server, broken, 0, NULL), CW_ERR_INVALID);
+    assert_status(cw_transport_set_client_keys(old, broken, 1, NULL), CW_ERR_INVALID);
+    assert_ok(cw_transport_set_client_keys(server, &publics[STRANGER], 1, NULL));
+    assert_ok(cw_net_connect(cw_transport_endpoint(server), &new_has, &new, NULL));
+    send_text(new, 0, "new");
+    send_text(server, expect_text(server, "new"), "fine");
+    expect_text(new, "fine");
+    send_text(server, peer, "as before");
+    expect_text(old, "as before");
+    assert_ok(cw_net_connect(cw_transport_endpoint(server), &old_has, &again, NULL));
+    assert_ok(cw_transport_send(again, 0, "again", 5, NULL));
+    const double deadline = cwi_seconds() + PATIENCE_MS / 1e3;
+    do
+        status = cw_transport_recv(again, 100, &frame, NULL);
+    while (status == CW_ERR_TIMEOUT && cwi_seconds() < deadline);
+    assert_status(status, CW_ERR_CLOSED);
+    cw_transport_close(&again, 0);
+    cw_transport_close(&new, 0);
+    cw_transport_close(&old, 0);
+    cw_transport_close(&server, 0);
+}
+
 static void key_mistakes_are_found_before_connecting(void **state)
 {
     (void)state;
@@ -319,15 +356,11 @@ static void the_other_kind_of_key_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unlisted_key_is_refused),
-        cmocka_unit_test(wrong_server_key_is_noticed),
-        cmocka_unit_test(keys_on_one_side_only_are_noticed),
-        cmocka_unit_test(refused_clients_disturb_nobody),
-        cmocka_unit_test(key_mistakes_are_found_before_connecting),
-        cmocka_unit_test(traffic_is_encrypted_and_counted),
-        cmocka_unit_test(secret_key_is_its_owners_alone),
-        cmocka_unit_test(list_of_keys_is_read_or_refused),
-        cmocka_unit_test(the_other_kind_of_key_is_refused),
+        cmocka_unit_test(unlisted_key_is_refused),           cmocka_unit_test(wrong_server_key_is_noticed),
+        cmocka_unit_test(keys_on_one_side_only_are_noticed), cmocka_unit_test(refused_clients_disturb_nobody),
+        cmocka_unit_test(keys_change_while_a_server_runs),   cmocka_unit_test(key_mistakes_are_found_before_connecting),
+        cmocka_unit_test(traffic_is_encrypted_and_counted),  cmocka_unit_test(secret_key_is_its_owners_alone),
+        cmocka_unit_test(list_of_keys_is_read_or_refused),   cmocka_unit_test(the_other_kind_of_key_is_refused),
     };
     if (make_keys() != 0) {
         fprintf(stderr, "cannot make keys in %s\n", folder);

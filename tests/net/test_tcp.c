@@ -189,6 +189,34 @@ static void foreign_zeromq_peers_are_not_heard(void **state)
     cw_transport_close(&server, 0);
 }
 
+/* ---- as many connections as are wanted, and threads for them ---- */
+
+static void further_connections_are_closed(void **state)
+{
+    (void)state;
+    enum { MOST = 2 };
+    const cw_net_options options = {.connections = MOST, .io_threads = 3};
+    cw_transport *server, *clients[MOST + 1];
+    cw_frame frame;
+    assert_ok(cw_net_listen("tcp://127.0.0.1:*", &options, &server, NULL));
+    for (size_t i = 0; i < MOST; i++) {
+        assert_ok(cw_net_connect(cw_transport_endpoint(server), NULL, &clients[i], NULL));
+        send_text(clients[i], 0, "in");
+        send_text(server, expect_text(server, "in"), "fine");
+        expect_text(clients[i], "fine");
+    }
+    assert_ok(cw_net_connect(cw_transport_endpoint(server), NULL, &clients[MOST], NULL));
+    send_text(clients[MOST], 0, "one too many");
+    expect_silence(server, 300);
+    cw_transport_close(&clients[0], 0); /* which makes room */
+    assert_ok(cw_transport_recv(server, 10000, &frame, NULL));
+    assert_int_equal(frame.size, strlen("one too many"));
+    cw_frame_release(&frame);
+    for (size_t i = 1; i <= MOST; i++)
+        cw_transport_close(&clients[i], 0);
+    cw_transport_close(&server, 0);
+}
+
 /* ---- more connections than there are descriptors ---- */
 
 enum { CROWD = 400 };
@@ -286,6 +314,7 @@ static void too_few_descriptors_are_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(further_connections_are_closed),
         cmocka_unit_test(free_port_is_told),
         cmocka_unit_test(address_in_use_says_what_to_do),
         cmocka_unit_test(plaintext_stays_on_this_machine_unless_allowed),

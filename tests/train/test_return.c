@@ -1,6 +1,7 @@
 /* test_return.c - clients that come back: who they are, and that they go on where the run is. */
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #include "config/setup.h"
 #include "cutwire/train.h"
@@ -31,7 +32,7 @@ static void an_identity_is_made_once_and_read_again(void **state)
     assert_non_null(strstr(err.message, "/nowhere/identity"));
 }
 
-static void greet_with(actor *a, const scene *s, uint64_t token, uint32_t wish)
+static void greet_as(actor *a, uint64_t token, uint32_t wish)
 {
     uint8_t frame[100];
     size_t size;
@@ -40,11 +41,16 @@ static void greet_with(actor *a, const scene *s, uint64_t token, uint32_t wish)
                           .version_min = CW_WIRE_VERSION_MIN,
                           .version_max = CW_WIRE_VERSION_MAX,
                           .token = token};
-    actor_open(a, s);
     assert_ok(cw_msg_encode(&hello, frame, sizeof frame, &size, NULL));
     assert_ok(cw_transport_send(a->t, 0, frame, size, NULL));
     actor_await(a, CW_MSG_WELCOME);
     a->welcome = a->msg;
+}
+
+static void greet_with(actor *a, const scene *s, uint64_t token, uint32_t wish)
+{
+    actor_open(a, s);
+    greet_as(a, token, wish);
 }
 
 /* The step waits for it, and it gets what it needs for that step. */
@@ -144,6 +150,71 @@ static void a_client_gets_the_place_that_it_asks_for(void **state)
     close_scene(s);
 }
 
+/* Whoever comes with a key gets the place of that key, whatever else it says of itself, and no other one's. */
+static void a_key_owns_one_place(void **state)
+{
+    (void)state;
+    cw_key secret[3], public[3];
+    for (size_t i = 0; i < CWI_COUNT(secret); i++)
+        assert_int_equal(zmq_curve_keypair(public[i].text, secret[i].text), 0);
+    const cw_net_options server = {.secret_key = &secret[0], .client_keys = &public[1], .client_key_count = 2};
+    const cw_net_options alice = {.secret_key = &secret[1], .server_key = &public[0]};
+    const cw_net_options bob = {.secret_key = &secret[2], .server_key = &public[0]};
+    scene *s = make_scene_at("tcp://127.0.0.1:*", &server, 3, 60);
+    s->config.join_timeout = 3;
+    start_scene(s);
+    actor a, b, again;
+    actor_open_with(&a, s, &alice);
+    greet_as(&a, 77, UINT32_MAX);
+    actor_open_with(&b, s, &bob);
+    greet_as(&b, 88, UINT32_MAX);
+    actor_ready(&b, 10, 0);
+    assert_int_equal(a.welcome.client, 0);
+    assert_int_equal(b.welcome.client, 1);
+    actor_open_with(&again, s, &alice);
+    greet_as(&again, 88, 1); /* bob's token, and his place */
+    assert_int_equal(again.welcome.client, 0);
+    actor_await(&a, CW_MSG_ERROR);
+    assert_told(&a, "came back by another connection");
+    actor_ready(&again, 10, 0);
+    actor_await(&b, CW_MSG_ERROR); /* at the end alone */
+    assert_told(&b, "2 of 3 clients joined");
+    join_scene(s);
+    assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+    actor_close(&a);
+    actor_close(&b);
+    actor_close(&again);
+    close_scene(s);
+}
+
+/* Beside a deadline neither the end of training nor an evaluation waits for a client that says nothing, and what it
+ * says of them afterwards is no fault. */
+static void a_phase_ends_without_a_silent_client(void **state)
+{
+    (void)state;
+    scene *s = make_scene("silent", 2, 60);
+    s->config.step_deadline = 1;
+    start_scene(s);
+    actor silent;
+    actor_open(&silent, s);
+    greet_as(&silent, 0, UINT32_MAX);
+    actor_ready(&silent, 16, 10);
+    add_honest(s);
+    do
+        actor_await(&silent, CW_MSG_BEGIN);
+    while (silent.msg.phase != CW_PHASE_EVAL);
+    actor_send(&silent, (cw_msg){.type = CW_MSG_PHASE_DONE, .phase = CW_PHASE_TRAIN, .epoch = silent.msg.epoch});
+    actor_await(&silent, CW_MSG_END);
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_logged(s, "is silent: the training of epoch 1 ends without it");
+    assert_logged(s, "is silent: the evaluation of epoch 1 ends without it");
+    assert_int_equal(s->result.last.clients, 2);
+    actor_close(&silent);
+    close_scene(s);
+}
+
 int main(void)
 {
     require_data();
@@ -152,6 +223,8 @@ int main(void)
         cmocka_unit_test(a_client_takes_its_place_back_within_the_step),
         cmocka_unit_test(the_next_step_waits_for_who_comes_back),
         cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),
+        cmocka_unit_test(a_key_owns_one_place),
+        cmocka_unit_test(a_phase_ends_without_a_silent_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

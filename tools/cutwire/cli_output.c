@@ -112,7 +112,7 @@ static void on_signal(int number)
         signal(number, SIG_DFL);
         raise(number);
     }
-    stop = number == SIGTERM ? on_term : 1;
+    stop = number == SIGINT ? 1 : on_term;
 }
 
 void cli_term_is_awhile(void)

@@ -1,5 +1,5 @@
 /* cmd_client.c - `cutwire client`: a client's role, for a server elsewhere. */
-#include "cli_keys.h"
+#include "cli_net.h"
 #include "commands.h"
 #include "train_output.h"
 
@@ -11,27 +11,52 @@ static const char client_examples[] =
     "  cutwire client --connect tcp://192.0.2.7:5555 --key device-1.key --server-key server.key.pub\n"
     "      encrypted, by keys that `cutwire keygen` makes\n";
 
-/* Closes the keys when they are no longer needed. */
-static cw_status connect_to(const char *endpoint, const cw_config *config, cli_keyring *keys, cw_transport **transport,
-                            cw_error *err)
+/* What options say of the connection. */
+typedef struct client_link {
+    const char *connect, *model, *key, *server_key;
+    cli_net connection;
+} client_link;
+
+static int join(const cw_config *config, const client_link *link, const train_telling *how)
 {
-    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
-                                .secret_key = keys->own,
-                                .server_key = keys->others};
-    const cw_status status = cw_net_connect(endpoint, &net, transport, err);
-    cli_keys_close(keys);
-    return status;
+    cli_keyring keys;
+    cw_net_options net;
+    int code = cli_keys_open(&keys, link->key, link->server_key, "client", "server-key");
+    if (code == CLI_GO_ON)
+        code =
+            cli_net_open(&link->connection, "client", cw_config_integer(config, "allow-plaintext"), &keys, false, &net);
+    if (code != CLI_GO_ON) {
+        cli_keys_close(&keys);
+        return code;
+    }
+    train_output out;
+    cw_hooks hooks;
+    (void)train_output_open(&out, how, "client: ", NULL, &hooks); /* a client has no page */
+    if (how->quiet)
+        hooks.event = NULL;
+    cw_error err = {0};
+    cw_transport *transport = NULL;
+    cw_status status = cw_net_connect(link->connect, &net, &transport, &err);
+    cli_keys_close(&keys);
+    if (status == CW_OK)
+        status = cw_join(config, link->model, transport, &hooks, &err);
+    cw_transport_close(&transport, 2000);
+    cli_progress_clear(&out.progress);
+    if (status == CW_ERR_CANCELLED)
+        return cli_fail(CLI_OK, "client: left the run, as asked");
+    return status == CW_OK ? CLI_OK : train_output_failure(&out, status, &err);
 }
 
 static int run_client(cw_config *config, int argc, char **argv)
 {
-    const char *connect = "tcp://127.0.0.1:5555", *model = NULL, *key = NULL, *server_key = NULL;
+    client_link link = {.connect = "tcp://127.0.0.1:5555", .connection = {CLI_NET_DEFAULTS}};
     train_telling how = TRAIN_TELLING;
     const cli_option options[] = {
-        {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5555]", CLI_STRING, &connect},
-        {"model", "NAME", "refuse a server that trains another model", CLI_STRING, &model},
-        {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &key},
-        {"server-key", "FILE", "the server's public key", CLI_STRING, &server_key},
+        {"connect", "ENDPOINT", "the server's address [tcp://127.0.0.1:5555]", CLI_STRING, &link.connect},
+        {"model", "NAME", "refuse a server that trains another model", CLI_STRING, &link.model},
+        {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &link.key},
+        {"server-key", "FILE", "the server's public key", CLI_STRING, &link.server_key},
+        CLI_NET_CLIENT_OPTIONS(&link.connection),
         {"quiet", NULL, "say nothing but errors", CLI_FLAG, &how.quiet},
         CLI_CONFIG_OPTION(&how.config_file),
         CLI_LOG_OPTIONS(&how.log),
@@ -49,27 +74,7 @@ static int run_client(cw_config *config, int argc, char **argv)
     int code = cli_parse(&command, argc, argv, NULL, NULL);
     if (code == CLI_GO_ON)
         code = cli_log_open(&how.log, "client");
-    if (code != CLI_GO_ON)
-        return code;
-    cli_keyring keys;
-    code = cli_keys_open(&keys, key, server_key, "client", "server-key");
-    if (code != CLI_GO_ON)
-        return code;
-    train_output out;
-    cw_hooks hooks;
-    (void)train_output_open(&out, &how, "client: ", NULL, &hooks); /* a client has no page */
-    if (how.quiet)
-        hooks.event = NULL;
-    cw_error err = {0};
-    cw_transport *transport = NULL;
-    cw_status status = connect_to(connect, config, &keys, &transport, &err);
-    if (status == CW_OK)
-        status = cw_join(config, model, transport, &hooks, &err);
-    cw_transport_close(&transport, 2000);
-    cli_progress_clear(&out.progress);
-    if (status == CW_ERR_CANCELLED)
-        return cli_fail(CLI_OK, "client: left the run, as asked");
-    return status == CW_OK ? CLI_OK : train_output_failure(&out, status, &err);
+    return code == CLI_GO_ON ? join(config, &link, &how) : code;
 }
 
 int cmd_client(int argc, char **argv)

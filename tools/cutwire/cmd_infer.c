@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cli_keys.h"
+#include "cli_net.h"
 #include "commands.h"
 #include "infer_output.h"
 
@@ -25,6 +25,7 @@ typedef struct infer_options {
     int file_count, batch, in_flight, top, limit, threads;
     double deadline, join_timeout;
     bool local, print, plaintext, json, quiet;
+    cli_net connection;
 } infer_options;
 
 /* A request on its way: of which samples it is. */
@@ -39,7 +40,7 @@ typedef struct infer_job {
     cw_network *network;
     cw_samples *samples;
     cw_remote *remote;
-    cw_net_options net;               /* which the remote connects by, now and later */
+    const cw_net_options *net;        /* which the remote connects by, now and later */
     cw_half *whole_head, *whole_tail; /* with --local */
     float *z, *y;
     sent *ring; /* in_flight of them, the oldest at `first` */
@@ -178,11 +179,10 @@ static cw_status open_local(infer_job *j, cw_error *err)
     return status != CW_OK || (j->z && j->y) ? status : fail(err, CW_ERR_NO_MEMORY, "out of memory");
 }
 
-static cw_status open_remote(infer_job *j, const cli_keyring *keys, cw_error *err)
+static cw_status open_remote(infer_job *j, cw_error *err)
 {
     const infer_options *o = j->o;
     const cw_network_info *info = cw_network_get_info(j->network);
-    j->net = (cw_net_options){.allow_plaintext = o->plaintext, .secret_key = keys->own, .server_key = keys->others};
     cw_remote_options options = {.uplink = o->uplink,
                                  .top = (size_t)(o->top < info->classes ? o->top : info->classes),
                                  .model = info->model,
@@ -191,13 +191,13 @@ static cw_status open_remote(infer_job *j, const cli_keyring *keys, cw_error *er
                                  .tail_print = info->tail_print,
                                  .deadline = o->deadline,
                                  .join_timeout = o->join_timeout,
-                                 .net = &j->net,
+                                 .net = j->net,
                                  .stop = cli_stop()};
     const cw_status status = cw_network_head(j->network, &options.head, err);
     return status == CW_OK ? cw_remote_open(o->connect, &options, &j->remote, err) : status;
 }
 
-static cw_status open_job(infer_job *j, const cli_keyring *keys, cw_error *err)
+static cw_status open_job(infer_job *j, cw_error *err)
 {
     const infer_options *o = j->o;
     const cw_network_options network = {.cut = o->cut, .max_batch = (size_t)o->batch, .threads = o->threads};
@@ -215,7 +215,7 @@ static cw_status open_job(infer_job *j, const cli_keyring *keys, cw_error *err)
         status = cw_samples_open(j->network, &samples, &j->samples, err);
     if (status == CW_OK && o->local)
         status = open_local(j, err);
-    return status == CW_OK ? open_remote(j, keys, err) : status;
+    return status == CW_OK ? open_remote(j, err) : status;
 }
 
 static void close_job(infer_job *j)
@@ -229,12 +229,12 @@ static void close_job(infer_job *j)
     free(j->ring);
 }
 
-static int infer(const infer_options *o, const cli_keyring *keys)
+static int infer(const infer_options *o, const cw_net_options *net)
 {
-    infer_job j = {.o = o};
+    infer_job j = {.o = o, .net = net};
     cw_error err = {0};
     cli_progress_start(&j.progress, o->quiet || o->print);
-    cw_status status = open_job(&j, keys, &err);
+    cw_status status = open_job(&j, &err);
     if (status == CW_OK)
         status = run_all(&j, &err);
     cli_progress_clear(&j.progress);
@@ -291,6 +291,7 @@ static int parse(infer_options *o, int argc, char **argv)
         {"join-timeout", "SECONDS", "how long to wait for the server [10]", CLI_DOUBLE, &o->join_timeout},
         {"key", "FILE", "this client's secret key: encrypts, and proves who it is", CLI_STRING, &o->key},
         {"server-key", "FILE", "the server's public key", CLI_STRING, &o->server_key},
+        CLI_NET_CLIENT_OPTIONS(&o->connection),
         {"allow-plaintext", NULL, "let unencrypted traffic leave this machine", CLI_FLAG, &o->plaintext},
         {"threads", "N", "threads of the engine; 0: one per processor [0]", CLI_INT, &o->threads},
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &o->json},
@@ -313,16 +314,24 @@ static int parse(infer_options *o, int argc, char **argv)
 
 int cmd_infer(int argc, char **argv)
 {
-    infer_options o = {
-        .connect = "tcp://127.0.0.1:5556", .batch = 1, .in_flight = 4, .top = 3, .deadline = 30, .join_timeout = 10};
+    infer_options o = {.connect = "tcp://127.0.0.1:5556",
+                       .batch = 1,
+                       .in_flight = 4,
+                       .top = 3,
+                       .deadline = 30,
+                       .join_timeout = 10,
+                       .connection = {CLI_NET_DEFAULTS}};
     cli_keyring keys;
     int code = parse(&o, argc, argv);
     if (code == CLI_GO_ON)
         code = cli_keys_open(&keys, o.key, o.server_key, "infer", "server-key");
     if (code != CLI_GO_ON)
         return code;
+    cw_net_options net;
+    code = cli_net_open(&o.connection, "infer", o.plaintext, &keys, false, &net);
     cli_catch_signals();
-    code = infer(&o, &keys);
+    if (code == CLI_GO_ON)
+        code = infer(&o, &net);
     cli_keys_close(&keys);
     return code;
 }

@@ -1,11 +1,9 @@
 /* cmd_serve.c - `cutwire serve`: answers requests with the layers after the cut. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "cli_config.h"
-#include "cli_keys.h"
-#include "cli_log.h"
+#include "cli_net.h"
 #include "commands.h"
 #include "live.h"
 
@@ -25,6 +23,7 @@ typedef struct serve_options {
     bool plaintext, json, quiet;
     const char *file;
     cli_log log;
+    cli_net net;
     live_options http;
     live_page *page;
 } serve_options;
@@ -35,16 +34,6 @@ static void on_event(void *ctx, const cw_event *event)
     live_event(o->page, event);
     if (!o->quiet)
         cli_log_event(&o->log, "serve: ", event);
-}
-
-static void make_room(int clients)
-{
-    struct rlimit limit;
-    const rlim_t wanted = 2 * (rlim_t)clients + 512;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int print_stats(const serve_options *o, const cw_network_info *info, const cw_answerer_stats *s)
@@ -86,7 +75,9 @@ static cw_status answer(const serve_options *o, cw_network *network, cw_transpor
         return status;
     cli_log_say(&o->log, CW_LOG_INFO, "listening", "answering on %s: %s cut at %d, for %d clients",
                 cw_transport_endpoint(transport), info->model, info->cut, o->max_clients);
+    cli_net_renew_keys(transport, o->client_keys, &o->log);
     status = cw_answer_clients(answerer, cli_stop(), err);
+    cli_net_keep_keys();
     *stats = cw_answerer_get_stats(answerer);
     cw_answerer_destroy(&answerer);
     return status;
@@ -105,13 +96,8 @@ static int open_page(serve_options *o, const cw_network_info *info)
     return live_start(&o->page, &o->http, &o->log, o->run, about);
 }
 
-static int serve(serve_options *o, const cli_keyring *keys)
+static int serve(serve_options *o, const cw_net_options *net)
 {
-    const cw_net_options net = {.allow_plaintext = o->plaintext,
-                                .max_frame = 256u << 20,
-                                .secret_key = keys->own,
-                                .client_keys = keys->others,
-                                .client_key_count = keys->other_count};
     const cw_network_options options = {.cut = o->cut, .max_batch = (size_t)o->max_batch, .threads = o->threads};
     cw_answerer_stats stats;
     cw_transport *transport = NULL;
@@ -119,7 +105,7 @@ static int serve(serve_options *o, const cli_keyring *keys)
     cw_error err = {0};
     cw_status status = cw_network_open(o->run, &options, &network, &err);
     if (status == CW_OK)
-        status = cw_net_listen(o->listen, &net, &transport, &err);
+        status = cw_net_listen(o->listen, net, &transport, &err);
     int code = status == CW_OK ? open_page(o, cw_network_get_info(network)) : CLI_GO_ON;
     if (status == CW_OK && code == CLI_GO_ON)
         status = answer(o, network, transport, &stats, &err);
@@ -156,6 +142,7 @@ static int parse(serve_options *o, int argc, char **argv)
          &o->listen},
         {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &o->key},
         {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &o->client_keys},
+        CLI_NET_SERVER_OPTIONS(&o->net),
         {"allow-plaintext", NULL, "let unencrypted traffic leave this machine", CLI_FLAG, &o->plaintext},
         {"max-batch", "N", "samples that are answered together, of one client or several [64]", CLI_INT, &o->max_batch},
         {"max-wait", "MS", "milliseconds that a request may wait for others [0]", CLI_DOUBLE, &o->max_wait},
@@ -192,16 +179,20 @@ int cmd_serve(int argc, char **argv)
                        .max_clients = 64,
                        .credit = 8,
                        .timeout = 60,
+                       .net = {CLI_NET_DEFAULTS, .max_frame = "256M"},
                        .log = {CLI_LOG_DEFAULTS}};
     cli_keyring keys;
+    cw_net_options net;
     int code = parse(&o, argc, argv);
     if (code == CLI_GO_ON)
         code = cli_keys_open(&keys, o.key, o.client_keys, "serve", "client-keys");
     if (code != CLI_GO_ON)
         return code;
-    make_room(o.max_clients);
+    code = cli_net_open(&o.net, "serve", o.plaintext, &keys, true, &net);
+    cli_net_make_room(&net, o.max_clients);
     cli_catch_signals();
-    code = serve(&o, &keys);
+    if (code == CLI_GO_ON)
+        code = serve(&o, &net);
     cli_keys_close(&keys);
     return code;
 }

@@ -1,8 +1,7 @@
 /* cmd_server.c - `cutwire server`: the server's role, for clients on other machines. */
 #include <stdio.h>
-#include <sys/resource.h>
 
-#include "cli_keys.h"
+#include "cli_net.h"
 #include "commands.h"
 #include "train_output.h"
 
@@ -14,50 +13,70 @@ static const char server_examples[] =
     "  cutwire server --listen 'tcp://0.0.0.0:5555' --clients 10 --key server.key --client-keys clients.pub\n"
     "      encrypted, and only for clients whose public keys are listed (cutwire keygen)\n";
 
-/* A connection is an open file: asks for as many as there are clients, and some, where the system's own limit allows.
- */
-static void make_room(int clients)
-{
-    struct rlimit limit;
-    const rlim_t wanted = 2 * (rlim_t)clients + 512;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
+/* What options say of the connection. */
+typedef struct server_link {
+    const char *listen, *key, *client_keys;
+    cli_net connections;
+} server_link;
 
 /* Closes the keys when they are no longer needed. */
-static cw_status listen_and_serve(const cw_config *config, const char *listen, cli_keyring *keys, const cw_hooks *hooks,
-                                  const cli_log *log, cw_result *result, cw_error *err)
+static cw_status listen_and_serve(const cw_config *config, const server_link *link, cw_net_options *net,
+                                  cli_keyring *keys, const cw_hooks *hooks, const cli_log *log, cw_result *result,
+                                  cw_error *err)
 {
     const int clients = (int)cw_config_integer(config, "clients");
-    const cw_net_options net = {.allow_plaintext = cw_config_integer(config, "allow-plaintext"),
-                                .secret_key = keys->own,
-                                .client_keys = keys->others,
-                                .client_key_count = keys->other_count};
     cw_transport *transport;
     cli_term_is_awhile();
-    make_room(clients);
-    cw_status status = cw_net_listen(listen, &net, &transport, err);
+    cli_net_make_room(net, clients);
+    cw_status status = cw_net_listen(link->listen, net, &transport, err);
     cli_keys_close(keys);
     if (status != CW_OK)
         return status;
     cli_log_say(log, CW_LOG_INFO, "listening", "listening on %s for %d clients", cw_transport_endpoint(transport),
                 clients);
+    cli_net_renew_keys(transport, link->client_keys, log);
     status = cw_serve(config, transport, hooks, result, err);
+    cli_net_keep_keys();
     cw_transport_close(&transport, 2000);
     return status;
 }
 
+static int serve(const cw_config *config, const server_link *link, const train_telling *how)
+{
+    cli_keyring keys;
+    cw_net_options net;
+    train_output out;
+    cw_hooks hooks;
+    cw_result result = {0};
+    cw_error err = {0};
+    int code = cli_keys_open(&keys, link->key, link->client_keys, "server", "client-keys");
+    if (code == CLI_GO_ON)
+        code =
+            cli_net_open(&link->connections, "server", cw_config_integer(config, "allow-plaintext"), &keys, true, &net);
+    if (code == CLI_GO_ON)
+        code = train_output_open(&out, how, "", config, &hooks);
+    if (code != CLI_GO_ON) {
+        cli_keys_close(&keys);
+        return code;
+    }
+    const cw_status status = listen_and_serve(config, link, &net, &keys, &hooks, &how->log, &result, &err);
+    if (status != CW_OK)
+        return train_output_failure(&out, status, &err);
+    return train_output_finish(&out, config, "server", &result);
+}
+
 static int run_server(cw_config *config, int argc, char **argv)
 {
-    const char *listen = "tcp://127.0.0.1:5555", *key = NULL, *client_keys = NULL, *preset = NULL;
+    server_link link = {.listen = "tcp://127.0.0.1:5555", .connections = {CLI_NET_DEFAULTS}};
+    const char *preset = NULL;
     train_telling how = TRAIN_TELLING;
     const cli_option options[] = {
         {"listen", "ENDPOINT", "address to listen on [tcp://127.0.0.1:5555]; port * takes a free one", CLI_STRING,
-         &listen},
-        {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &key},
-        {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING, &client_keys},
+         &link.listen},
+        {"key", "FILE", "this server's secret key: encrypts, and lets only listed clients in", CLI_STRING, &link.key},
+        {"client-keys", "FILE", "public keys of the clients that are let in, one a line", CLI_STRING,
+         &link.client_keys},
+        CLI_NET_SERVER_OPTIONS(&link.connections),
         TRAIN_PRESET_OPTION(&preset),
         TRAIN_TELLING_OPTIONS(&how),
     };
@@ -77,25 +96,7 @@ static int run_server(cw_config *config, int argc, char **argv)
         code = train_take_mode(&command, true, &(bool){false});
     if (code == CLI_GO_ON)
         code = cli_log_open(&how.log, "server");
-    if (code != CLI_GO_ON)
-        return code;
-    cli_keyring keys;
-    code = cli_keys_open(&keys, key, client_keys, "server", "client-keys");
-    if (code != CLI_GO_ON)
-        return code;
-    train_output out;
-    cw_hooks hooks;
-    cw_result result = {0};
-    cw_error err = {0};
-    code = train_output_open(&out, &how, "", config, &hooks);
-    if (code != CLI_GO_ON) {
-        cli_keys_close(&keys);
-        return code;
-    }
-    const cw_status status = listen_and_serve(config, listen, &keys, &hooks, &how.log, &result, &err);
-    if (status != CW_OK)
-        return train_output_failure(&out, status, &err);
-    return train_output_finish(&out, config, "server", &result);
+    return code == CLI_GO_ON ? serve(config, &link, &how) : code;
 }
 
 int cmd_server(int argc, char **argv)

@@ -168,9 +168,13 @@ static double lost_of(const cw_client_status *c)
 {
     return (double)c->lost;
 }
-static double reconnects_of(const cw_client_status *c)
+static double rejoins_of(const cw_client_status *c)
 {
     return c->joined ? (double)c->joined - 1 : 0;
+}
+static double resumed_of(const cw_client_status *c)
+{
+    return (double)c->resumed;
 }
 static double flagged_of(const cw_client_status *c)
 {
@@ -190,7 +194,9 @@ static const struct client_metric {
     {"client_uplink_bytes_total", "counter", "Bytes of its frames.", uplink_of},
     {"client_downlink_bytes_total", "counter", "Bytes of frames to it.", downlink_of},
     {"client_drops_total", "counter", "How often its place was lost.", lost_of},
-    {"client_reconnects_total", "counter", "How often its place was taken again.", reconnects_of},
+    {"client_rejoins_total", "counter", "How often its place was taken again.", rejoins_of},
+    {"client_reconnects_total", "counter", "How often its connection broke and went on: it kept its place.",
+     resumed_of},
     {"client_flagged_steps_total", "counter", "Steps in which screening found it far from the others.", flagged_of},
 };
 

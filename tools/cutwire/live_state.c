@@ -186,7 +186,8 @@ static json_t *client_json(const cw_client_status *c, size_t i)
                      (json_int_t)c->samples, "steps", (json_int_t)c->steps, "loss", cli_json_number(c->loss), "lag",
                      cli_json_number(c->lag), "owes_for", cli_json_number(c->owes_for), "uplink_bytes",
                      (json_int_t)c->uplink_bytes, "downlink_bytes", (json_int_t)c->downlink_bytes, "joined",
-                     (json_int_t)c->joined, "lost", (json_int_t)c->lost, "flagged", (json_int_t)c->flagged);
+                     (json_int_t)c->joined, "resumed", (json_int_t)c->resumed, "lost", (json_int_t)c->lost, "flagged",
+                     (json_int_t)c->flagged);
 }
 
 static json_t *clients_json(const live_state *s)

@@ -25,6 +25,8 @@ typedef struct {
     int heartbeat_ms, send_timeout_ms;
     const cw_key *secret_key, *server_key, *client_keys;
     size_t client_key_count;
+    size_t connections;
+    int io_threads;
 } cw_net_options;
 cw_status cw_net_listen(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);
 cw_status cw_net_connect(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);

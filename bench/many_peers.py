@@ -1,0 +1,50 @@
+#!/usr/bin/python3
+"""What many clients cost a server, by peers that speak the protocol and compute nothing (many_peers.c).
+
+    ninja -C build cutwire many_peers
+    bench/many_peers.py [--peers 500] [--steps 10] [--model mlp --sample 1x4x4 --cut 1 --shape 256]
+
+The server has one thread of the engine and no codecs. A smaller network shows what is not the engine's. Prints bytes
+of memory for each peer that has joined and waits, and the server's processor time for each peer that joins, and for
+each peer and step.
+"""
+import argparse
+import pathlib
+import re
+import subprocess
+import tempfile
+
+BUILD = pathlib.Path(__file__).resolve().parent.parent / "build"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--peers", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--model", default="mlp")
+    parser.add_argument("--sample", default="1x4x4")
+    parser.add_argument("--cut", default="1")
+    parser.add_argument("--shape", default="256", help="of one sample at the cut")
+    parser.add_argument("server", nargs="*", help="more options of the server, behind --")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [BUILD / "cutwire", "server", "--listen", "tcp://127.0.0.1:*", "--clients", str(args.peers), "--batch",
+                   "1", "--model", args.model, "--sample", args.sample, "--classes", "10", "--cut", args.cut,
+                   "--uplink", "none", "--downlink", "none", "--update", "none", "--threads", "1", "--max-samples",
+                   str(args.steps + 1), "--timeout", "900", "--join-timeout", "900", "--quiet", "--out", f"{folder}/run",
+                   *args.server]
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        try:
+            for line in server.stderr:
+                found = re.search(r"listening on (tcp://[0-9.:]+)", line)
+                if found:
+                    break
+            subprocess.run([BUILD / "many_peers", found.group(1), str(server.pid), str(args.peers), str(args.steps),
+                            args.shape, "none"], check=True)
+        finally:
+            server.kill()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,7 @@ typedef struct crowd {
     size_t capacity;
 } crowd;
 
-static void fail(const char *what, const char *why)
+static _Noreturn void fail(const char *what, const char *why)
 {
     fprintf(stderr, "many_peers: %s: %s\n", what, why);
     exit(1);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "net/accept_limit.h"
 #include "net/zmq_gate.h"
 
 static const char EVENTS[] = "inproc://events";
@@ -22,7 +23,11 @@ struct cwi_gate {
     uint32_t end;       /* connections have descriptors below it; 0: any */
     size_t most, count; /* connections at once; 0: any number */
     atomic_uint ended;
+    cwi_accept_limit limit;
 };
+
+/* Connections of one address: as many as a configuration has clients at once, then so many a second. */
+static const double BURST = 4096, RATE = 16;
 
 /* The first descriptor that connections do not get, and about how many they get; 0: there is no limit. */
 static cw_status find_end(uint32_t *end, size_t *capacity, cw_error *err)
@@ -45,7 +50,8 @@ static cw_status find_end(uint32_t *end, size_t *capacity, cw_error *err)
     return CW_OK;
 }
 
-/* False when the context is being terminated. An event is two parts: number and value, and the endpoint. */
+/* False when the context is being terminated. An event is two parts: number and value, and the endpoint. Number 0: none
+ * came in a while. */
 static bool next_event(void *socket, uint16_t *event, uint32_t *descriptor)
 {
     uint8_t head[6] = {0};
@@ -54,6 +60,9 @@ static bool next_event(void *socket, uint16_t *event, uint32_t *descriptor)
     do
         got = zmq_recv(socket, head, sizeof head, 0);
     while (got < 0 && errno == EINTR);
+    *event = 0;
+    if (got < 0 && errno == EAGAIN)
+        return true;
     memcpy(event, head, 2); /* in the machine's own byte order */
     memcpy(descriptor, head + 2, 4);
     if (got < 0)
@@ -64,20 +73,45 @@ static bool next_event(void *socket, uint16_t *event, uint32_t *descriptor)
     return got >= 0;
 }
 
+static void take(cwi_gate *g, int connection)
+{
+    cwi_accept_limit_count(&g->limit, connection);
+    g->count++;
+    if ((g->end && (uint32_t)connection >= g->end) || (g->most && g->count > g->most))
+        shutdown(connection, SHUT_RDWR); /* ZeroMQ closes it; of what is no socket any more this is refused */
+}
+
+static void let_go(cwi_gate *g)
+{
+    g->count -= g->count > 0;
+    atomic_fetch_add(&g->ended, 1);
+}
+
+/* While an address is not listened to. */
+static void wake_now_and_then(cwi_gate *g)
+{
+    const int wait = g->limit.closed ? 100 : -1;
+    (void)zmq_setsockopt(g->socket, ZMQ_RCVTIMEO, &wait, sizeof wait);
+}
+
 static void *watch(void *arg)
 {
     cwi_gate *g = arg;
     uint16_t event;
     uint32_t descriptor;
+    cwi_accept_limit_begin(&g->limit, BURST, RATE);
     while (next_event(g->socket, &event, &descriptor)) {
-        if (event == ZMQ_EVENT_DISCONNECTED) {
-            atomic_fetch_add(&g->ended, 1);
-            g->count -= g->count > 0;
-            continue;
-        }
-        g->count++;
-        if ((g->end && descriptor >= g->end) || (g->most && g->count > g->most))
-            shutdown((int)descriptor, SHUT_RDWR); /* ZeroMQ closes it; of what is no socket any more this is refused */
+        const bool limited = g->limit.closed > 0;
+        if (limited)
+            cwi_accept_limit_refresh(&g->limit);
+        if (event == ZMQ_EVENT_LISTENING)
+            g->limit.listener = (int)descriptor;
+        else if (event == ZMQ_EVENT_DISCONNECTED)
+            let_go(g);
+        else if (event == ZMQ_EVENT_ACCEPTED)
+            take(g, (int)descriptor);
+        if (limited != (g->limit.closed > 0))
+            wake_now_and_then(g);
     }
     zmq_close(g->socket);
     return NULL;
@@ -86,7 +120,8 @@ static void *watch(void *arg)
 static cw_status start_thread(cwi_gate *g, void *context, void *socket, cw_error *err)
 {
     int none = 0;
-    bool ok = zmq_socket_monitor(socket, EVENTS, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) == 0;
+    bool ok =
+        zmq_socket_monitor(socket, EVENTS, ZMQ_EVENT_LISTENING | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) == 0;
     g->socket = ok ? zmq_socket(context, ZMQ_PAIR) : NULL;
     /* Without a limit to its queue, or ZeroMQ's thread would wait for this one. */
     ok = g->socket && zmq_setsockopt(g->socket, ZMQ_LINGER, &none, sizeof none) == 0 &&

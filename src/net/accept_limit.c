@@ -1,0 +1,123 @@
+/* accept_limit.c - see accept_limit.h. */
+#include <arpa/inet.h>
+#include <asm/socket.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "net/accept_limit.h"
+
+void cwi_accept_limit_begin(cwi_accept_limit *l, double burst, double rate)
+{
+    *l = (cwi_accept_limit){.listener = -1, .burst = burst, .rate = rate};
+}
+
+/* ---- the filter ---- */
+
+/* Drops what comes from a closed address: of a listening socket these are attempts to connect. The IP header is behind
+ * SKF_NET_OFF, where the source stands in bytes 12 to 15. */
+static void set_filter(const cwi_accept_limit *l)
+{
+    enum { HEAD = 4, VERSION_MASK = 0xf0, VERSION_4 = 0x40, SOURCE_AT = 12 };
+    const uint32_t all = UINT32_MAX, net = (uint32_t)SKF_NET_OFF;
+    struct sock_filter code[HEAD + CWI_ACCEPT_SOURCES + 2] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, net),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, VERSION_MASK),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, VERSION_4, 0, (uint8_t)(l->closed + 1)),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, net + SOURCE_AT),
+    };
+    size_t n = HEAD;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++)
+        if (l->sources[i].closed) {
+            const uint8_t to_drop = (uint8_t)(l->closed - (n - HEAD));
+            code[n++] =
+                (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ntohl(l->sources[i].address), to_drop, 0);
+        }
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, all);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+    const struct sock_fprog program = {.len = (unsigned short)n, .filter = code};
+    const int ignored = 0;
+    if (l->closed)
+        (void)setsockopt(l->listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+    else
+        (void)setsockopt(l->listener, SOL_SOCKET, SO_DETACH_FILTER, &ignored, sizeof ignored);
+}
+
+/* ---- buckets ---- */
+
+static void refill(const cwi_accept_limit *l, cwi_accept_source *s, double now)
+{
+    s->tokens = CWI_MIN(l->burst, s->tokens + l->rate * (now - s->last));
+    s->last = now;
+}
+
+/* The address's own place, or that of the fullest bucket of those that are listened to: it has waited longest. NULL:
+ * there is none. */
+static cwi_accept_source *source_of(cwi_accept_limit *l, uint32_t address, double now)
+{
+    cwi_accept_source *fullest = NULL;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++) {
+        cwi_accept_source *s = &l->sources[i];
+        if (s->address == address)
+            return s;
+        refill(l, s, now);
+        if (!s->closed && (!fullest || s->tokens > fullest->tokens))
+            fullest = s;
+    }
+    if (fullest)
+        *fullest = (cwi_accept_source){.address = address, .tokens = l->burst, .last = now};
+    return fullest;
+}
+
+static void take_token(cwi_accept_limit *l, cwi_accept_source *s)
+{
+    refill(l, s, cwi_seconds());
+    s->tokens -= 1;
+    if (s->closed || s->tokens >= 1)
+        return;
+    s->closed = true;
+    l->closed++;
+    set_filter(l);
+}
+
+/* Who has left before anybody could look is taken for the one that connects most, if that is often. */
+static cwi_accept_source *likely_source(cwi_accept_limit *l)
+{
+    cwi_accept_source *emptiest = NULL;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++)
+        if (l->sources[i].address && (!emptiest || l->sources[i].tokens < emptiest->tokens))
+            emptiest = &l->sources[i];
+    return emptiest && emptiest->tokens < l->burst / 2 ? emptiest : NULL;
+}
+
+void cwi_accept_limit_count(cwi_accept_limit *l, int connection)
+{
+    struct sockaddr_storage from = {0};
+    socklen_t size = sizeof from;
+    cwi_accept_source *s = NULL;
+    if (l->listener < 0)
+        return;
+    if (getpeername(connection, (struct sockaddr *)&from, &size) != 0)
+        s = likely_source(l);
+    else if (from.ss_family == AF_INET)
+        s = source_of(l, ((struct sockaddr_in *)(void *)&from)->sin_addr.s_addr, cwi_seconds());
+    if (s)
+        take_token(l, s);
+}
+
+void cwi_accept_limit_refresh(cwi_accept_limit *l)
+{
+    const double now = cwi_seconds();
+    const size_t before = l->closed;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++) {
+        cwi_accept_source *s = &l->sources[i];
+        refill(l, s, now);
+        if (!s->closed || s->tokens < CWI_MIN(l->rate / 2, l->burst))
+            continue;
+        s->closed = false;
+        l->closed--;
+    }
+    if (l->closed != before)
+        set_filter(l);
+}

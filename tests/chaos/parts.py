@@ -154,7 +154,7 @@ class Run:
         for i in range(clients):
             self.links.append(Link(self.port))
             self.clients.append(self.start_client(i))
-            self.server.wait_for(f"client {i + 1} joined")
+            self.server.wait_for(f"client {i + 1} joined", 250)
 
     def start_server(self, *more):
         server = Process("server", "--listen", f"tcp://127.0.0.1:{self.port}", "--clients", str(self.count), "--json",

@@ -28,7 +28,7 @@ import time
 from parts import Ledger, Prober, Run, skip_without_data
 
 EPOCHS = 3
-KEYS = ["--epochs", str(EPOCHS), "--train-limit", "960", "--log-format", "json", "--log-level", "debug"]
+KEYS = ["--epochs", str(EPOCHS), "--train-limit", "960", "--join-timeout", "300", "--log-format", "json", "--log-level", "debug"]
 LIES = {2: "random labels", 3: "activations x 1e4", 4: "gradients x 100", 5: "false statistics", 6: "NaN activations",
         7: "infinite gradients"}  # tests/train/liar.h
 

@@ -61,7 +61,7 @@ def clients_own():
     options = set(re.findall(r"^  --([a-z-]+)", run("client", "--help"), re.M))
     assert options == {"connect", "model", "key", "server-key", "quiet", "threads", "loader-threads", "timeout",
                        "join-timeout", "reconnect", "identity", "allow-plaintext", "own-data", "data-dir", "help", "config",
-                       "log-format", "log-level"}, options
+                       "log-format", "log-level", "heartbeat", "max-frame", "send-timeout"}, options
     for name in ("out", "resume", "recipe", "weights", "checkpoint-every"):
         assert f"no option --{name}" in run("client", f"--{name}", "1", code=2)
 

@@ -154,10 +154,19 @@ def points(pyplot, groups: list[Group], options: dict[str, str]):
                 sizes = [o.up + (o.down if row else 0) for o in group.outcomes]
                 place.plot(sizes, group.accuracies, linestyle="none", label=name_of(group, keys), markersize=6,
                            **styles[name_of(group, keys)])
-            place.set_xscale("log")
+            set_scale(place)
             finish(place, title if row == 0 else "", f"bytes {what}, whole run", "test accuracy, %")
     legend(figure, axes.flat)
     return figure
+
+
+def set_scale(place) -> None:
+    """Logarithmic, but where all is so near that a decade would be empty."""
+    sizes = [size for line in place.get_lines() for size in line.get_xdata() if size > 1]
+    if sizes and max(sizes) > 3 * min(sizes):
+        place.set_xscale("log")
+        return
+    place.set_xlim(0, 1.1 * max(sizes, default=1))
 
 
 # ---- lines: the loss of accuracy over a setting ----

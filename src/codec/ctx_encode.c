@@ -296,9 +296,10 @@ static void add_dense(const uint8_t *contexts, const uint8_t *symbols, const uin
 
 static void flush_dense(const dense_moments *d, uint64_t weight, unsigned classed, cwi_ctx_moments *m)
 {
-    for (size_t i = 0; i < COUNTS * CWI_CTX_CLASSES * CWI_SYMBOLS; i++) {
-        const uint64_t *of = d->of[0][i];
-        const size_t at = i % (CWI_CTX_CLASSES * CWI_SYMBOLS), symbol = at % CWI_SYMBOLS;
+    enum { PLACES = CWI_CTX_CLASSES * CWI_SYMBOLS };
+    for (size_t i = 0; i < COUNTS * PLACES; i++) {
+        const size_t at = i % PLACES, symbol = at % CWI_SYMBOLS;
+        const uint64_t *of = d->of[i / PLACES][at];
         if (of[0] == 0 || symbol >= classed)
             continue;
         cwi_ctx_moment *to = &m->of[at / CWI_SYMBOLS][symbol];

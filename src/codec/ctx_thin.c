@@ -269,7 +269,8 @@ static bool decode_channel(const cwi_ctx_decoder *d, const cwi_ctx_tables *t, ui
         for (unsigned l = 0; l < lanes->used; l++) {
             end_row(d, &plane[l], &row[l]);
             row[l].symbols += pitch_of(s);
-            row[l].support += row[l].support ? s->width : 0;
+            if (row[l].support)
+                row[l].support += s->width;
         }
     }
     return true;

@@ -15,7 +15,7 @@ import time
 
 FASHION = "/usr/share/datasets/fashion-mnist"
 LIMIT = 300  # seconds that a run may take
-CUTWIRE = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else ""
+CUTWIRE = os.path.abspath(next(filter(os.path.isfile, sys.argv[1:]), ""))  # also behind options
 
 
 class Link:

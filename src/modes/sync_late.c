@@ -7,9 +7,11 @@ static bool owes_batch(const cwi_sync_server *s, size_t client)
     return cwi_session_is_active(s->session, client) && cwi_barrier_owes(&s->barrier, client);
 }
 
+/* Where the round has taken that long already. */
 static bool is_late(const cwi_sync_server *s, size_t client)
 {
-    return owes_batch(s, client) && cwi_session_owes_for(s->session, client) > s->setup->config.step_deadline;
+    const bool silent = cwi_session_owes_for(s->session, client) > s->setup->config.step_deadline;
+    return owes_batch(s, client) && (silent || cwi_session_is_broken(s->session, client));
 }
 
 /* Those whose work of this round is here. */

@@ -137,6 +137,11 @@ static inline double cwi_session_clock(const cwi_session *s)
 {
     return cwi_seconds() - s->worked;
 }
+/* Whether the member's place is held while its connection is broken. Its debts count anew from when it is back. */
+static inline bool cwi_session_is_broken(const cwi_session *s, size_t member)
+{
+    return s->members[member].broken;
+}
 /* Seconds that the member has owed by that clock. */
 static inline double cwi_session_owes_for(const cwi_session *s, size_t member)
 {

@@ -1,6 +1,7 @@
 /* test_tcp.c - the TCP transport: the battery, and what only a network does. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -191,27 +192,36 @@ static void foreign_zeromq_peers_are_not_heard(void **state)
 
 /* ---- as many connections as are wanted, and threads for them ---- */
 
+/* Whether the other end closes it, within less than it takes to be tired of a silent one. */
+static bool is_closed_soon(int fd)
+{
+    char bytes[64];
+    struct pollfd item = {.fd = fd, .events = POLLIN};
+    while (poll(&item, 1, 5000) > 0)
+        if (read(fd, bytes, sizeof bytes) <= 0)
+            return true;
+    return false;
+}
+
 static void further_connections_are_closed(void **state)
 {
     (void)state;
     enum { MOST = 2 };
     const cw_net_options options = {.connections = MOST, .io_threads = 3};
     cw_transport *server, *clients[MOST + 1];
-    cw_frame frame;
     assert_ok(cw_net_listen("tcp://127.0.0.1:*", &options, &server, NULL));
-    for (size_t i = 0; i < MOST; i++) {
+    for (size_t i = 0; i <= MOST; i++) {
+        if (i == MOST) {
+            int further = raw_connect(cw_transport_endpoint(server));
+            assert_true(is_closed_soon(further));
+            close(further);
+            cw_transport_close(&clients[0], 0); /* which makes room */
+        }
         assert_ok(cw_net_connect(cw_transport_endpoint(server), NULL, &clients[i], NULL));
         send_text(clients[i], 0, "in");
         send_text(server, expect_text(server, "in"), "fine");
         expect_text(clients[i], "fine");
     }
-    assert_ok(cw_net_connect(cw_transport_endpoint(server), NULL, &clients[MOST], NULL));
-    send_text(clients[MOST], 0, "one too many");
-    expect_silence(server, 300);
-    cw_transport_close(&clients[0], 0); /* which makes room */
-    assert_ok(cw_transport_recv(server, 10000, &frame, NULL));
-    assert_int_equal(frame.size, strlen("one too many"));
-    cw_frame_release(&frame);
     for (size_t i = 1; i <= MOST; i++)
         cw_transport_close(&clients[i], 0);
     cw_transport_close(&server, 0);

@@ -8,7 +8,6 @@ of examples/python/simulate.py. One flow is coded at a time: `update`, the gradi
 `downlink`, those of the activations. A place of the downlink belongs to another photo in each step, so its feedback adds
 what one photo lacked to the gradient of another.
 """
-import argparse
 import pathlib
 import sys
 
@@ -58,9 +57,9 @@ class DownlinkFeedback:
         self.residual = self.wanted - sent
 
 
-def measure(flow, spec, feedback, data, test, seed, epochs):
-    """(accuracy, bytes of the flow, its bytes in fp32)"""
-    updates = []
+def measure(what, data, test, seed, epochs):
+    """The accuracy, bytes of the flow, and its bytes in fp32."""
+    (flow, spec, feedback), updates = what, []
 
     def prepare(net, optimizer):
         head, cut, _ = net
@@ -74,7 +73,7 @@ def measure(flow, spec, feedback, data, test, seed, epochs):
                                          seed, epochs, prepare)
     if updates:
         sent, raw = updates[0].stats.uplink_bytes, updates[0].stats.uplink_raw_bytes
-    return accuracy, sent, raw
+    return {"accuracy": accuracy, "bytes": sent, "raw": raw}
 
 
 def table(rows, epochs, samples):
@@ -98,26 +97,12 @@ def table(rows, epochs, samples):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    p.add_argument("--epochs", type=int, default=4)
-    p.add_argument("--limit", type=int, default=6000, help="training samples")
-    p.add_argument("--seeds", type=int, default=2)
-    p.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
-    p.add_argument("--results", type=pathlib.Path, default=ROOT / "research" / "results", help="the folder of error-feedback.csv")
-    o = p.parse_args()
-    torch.set_num_threads(1)
-    data, test = simulate.read(o.data, "train", o.limit), simulate.read(o.data, "t10k", min(10000, 2 * o.limit))
-    path = o.results / "error-feedback.csv"
-    for seed in range(1, o.seeds + 1):
+    def asked():
         for flow, spec, feedback in contenders():
-            rows = peers.read(path)
-            key = {"flow": flow, "codec": spec, "feedback": "yes" if feedback else "no", "seed": str(seed),
-                   "epochs": str(o.epochs), "samples": str(len(data[0]))}
-            if not any(all(r[k] == v for k, v in key.items()) for r in rows):
-                accuracy, sent, raw = measure(flow, spec, feedback, data, test, seed, o.epochs)
-                peers.write(path, [*rows, {**key, "accuracy": f"{accuracy:.4f}", "bytes": sent, "raw": raw}], FIELDS)
-                print(f"{flow}, {spec}{', feedback' * feedback}, seed {seed}: {100 * accuracy:.2f}%", flush=True)
-    (o.results / "error-feedback.md").write_text("\n".join(table(peers.read(path), o.epochs, len(data[0]))) + "\n")
+            key = {"flow": flow, "codec": spec, "feedback": "yes" if feedback else "no"}
+            yield f"{flow}, {spec}{', feedback' * feedback}", key, (flow, spec, feedback)
+
+    peers.run(peers.options(__doc__, 6000, "error-feedback"), "error-feedback", FIELDS, asked, measure, table)
 
 
 if __name__ == "__main__":

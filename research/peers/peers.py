@@ -75,7 +75,7 @@ def read(path):
     return list(csv.DictReader(path.open())) if path.exists() else []
 
 
-def write(path, rows, fields=FIELDS):
+def write(path, rows, fields):
     with path.open("w", newline="") as f:
         out = csv.DictWriter(f, fields, lineterminator="\n")
         out.writeheader()
@@ -105,26 +105,44 @@ def table(rows, epochs, samples):
                f"{2 * raw / (up + down):.1f} |")
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+def options(about, limit, name):
+    """What both programs that train that network are asked: see --help."""
+    p = argparse.ArgumentParser(description=about.split("\n\n")[0])
     p.add_argument("--epochs", type=int, default=4)
-    p.add_argument("--limit", type=int, default=12000, help="training samples")
+    p.add_argument("--limit", type=int, default=limit, help="training samples")
     p.add_argument("--seeds", type=int, default=2)
     p.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
-    p.add_argument("--results", type=pathlib.Path, default=ROOT / "research" / "results", help="the folder of peers.csv")
-    o = p.parse_args()
+    p.add_argument("--results", type=pathlib.Path, default=ROOT / "research" / "results", help=f"the folder of {name}.csv")
+    return p.parse_args()
+
+
+def run(o, name, fields, contenders, measure, table):
+    """Measures what NAME.csv does not have yet, seed by seed, and writes the table beside it. `contenders` gives (text, key,
+    what measure needs), a key's values being texts; `measure(what, data, test, seed, epochs)` the other fields."""
     torch.set_num_threads(1)
     data, test = simulate.read(o.data, "train", o.limit), simulate.read(o.data, "t10k", min(10000, 2 * o.limit))
-    path = o.results / "peers.csv"
+    path = o.results / f"{name}.csv"
     for seed in range(1, o.seeds + 1):
-        for whose, codec, make in contenders():
+        for text, key, what in contenders():
             rows = read(path)
-            key = {"codec": codec, "seed": str(seed), "epochs": str(o.epochs), "samples": str(len(data[0]))}
+            key = {**key, "seed": str(seed), "epochs": str(o.epochs), "samples": str(len(data[0]))}
             if not any(all(r[k] == v for k, v in key.items()) for r in rows):
-                accuracy, up, down, raw = train(make, data, test, seed, o.epochs)
-                write(path, [*rows, {"whose": whose, **key, "accuracy": f"{accuracy:.4f}", "up": up, "down": down, "raw": raw}])
-                print(f"{codec}, seed {seed}: {100 * accuracy:.2f}%", flush=True)
-    (o.results / "peers.md").write_text("\n".join(table(read(path), o.epochs, len(data[0]))) + "\n")
+                found = measure(what, data, test, seed, o.epochs)
+                write(path, [*rows, {**key, **found, "accuracy": f"{found['accuracy']:.4f}"}], fields)
+                print(f"{text}, seed {seed}: {100 * found['accuracy']:.2f}%", flush=True)
+    (o.results / f"{name}.md").write_text("\n".join(table(read(path), o.epochs, len(data[0]))) + "\n")
+
+
+def measure_cut(make, data, test, seed, epochs):
+    return dict(zip(("accuracy", "up", "down", "raw"), train(make, data, test, seed, epochs)))
+
+
+def main():
+    def asked():
+        for whose, codec, make in contenders():
+            yield codec, {"whose": whose, "codec": codec}, make
+
+    run(options(__doc__, 12000, "peers"), "peers", FIELDS, asked, measure_cut, table)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,20 @@
 /* answerer.c - the server's side of inference: requests of many clients, answered in batches.
  *
- * The session (session.h) knows who is there; this is its work. A REQUEST is decoded as it comes, next to those that
- * wait already, while its bytes are in the processor's caches; when as many samples wait as make a batch, its frame
- * waits behind them. A batch runs the layers after the cut once, and answers each. What is wrong with a request harms
- * its sender alone. */
+ * The session (session.h) knows who is there; this is its work. REQUESTs wait in a queue (queue.h). A batch of them
+ * runs the layers after the cut once, and answers each. What is wrong with a request harms its sender alone. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "infer/fingerprint.h"
 #include "infer/greeting.h"
+#include "infer/latency.h"
 #include "infer/network.h"
+#include "infer/queue.h"
 #include "net/transport.h"
 #include "record/report.h"
 #include "session/session.h"
 #include "wire/short_frame.h"
-
-enum { BUCKETS = 200 }; /* of latencies: bucket i begins at 1 us x 1.1^i, the last at 3 minutes */
-
-typedef struct waiting {
-    size_t member;
-    uint32_t request, top;
-    size_t n;
-    cw_frame frame;         /* of one that is not decoded yet */
-    const uint8_t *payload; /* in it */
-    size_t payload_size;
-    double arrived;
-} waiting;
 
 /* What is kept of a member's conversation. */
 typedef struct talk {
@@ -41,21 +29,16 @@ struct cw_answerer {
     cwi_greeting greeting;
     uint8_t *welcome;
     cw_half *tail;
-    size_t each; /* floats of one sample at the cut */
-    waiting *queue;
-    size_t room, count; /* requests */
-    size_t samples;     /* in the queue */
-    size_t decoded;     /* requests at its head whose samples are in x already, */
-    size_t start;       /* the first of these samples in x, */
-    size_t ready;       /* and their number */
+    cwi_queue queue;
+    cwi_request *batch; /* out of the queue */
     talk *talks;        /* of each member */
-    float *x, *y;       /* room for two batches, so that samples seldom move; of one batch */
+    float *y;           /* of one batch */
     uint8_t *answer;    /* one ANSWER, and room for its blob elsewhere */
     size_t answer_room;
     uint8_t short_answer[CWI_SHORT_MAX];
     size_t *order; /* of one sample's outputs */
     cw_answerer_stats stats;
-    uint64_t latency[BUCKETS];
+    cwi_latency latency;
     double told;   /* clock of the last STATUS event */
     double looked; /* and of the last look for connections that are gone */
 };
@@ -84,35 +67,16 @@ static void tell_status(void *run)
     hooks->event(hooks->ctx, &event);
 }
 
-static void count_latency(cw_answerer *a, double seconds)
-{
-    const double bucket = seconds > 1e-6 ? log(seconds * 1e6) / log(1.1) : 0;
-    a->latency[bucket < BUCKETS - 1 ? (size_t)bucket : BUCKETS - 1]++;
-    a->stats.slowest = CWI_MAX(a->stats.slowest, seconds);
-    a->stats.seconds += seconds;
-}
-
-static double percentile(const cw_answerer *a, double share)
-{
-    uint64_t total = 0, sum = 0;
-    for (size_t i = 0; i < BUCKETS; i++)
-        total += a->latency[i];
-    for (size_t i = 0; i < BUCKETS && total; i++) {
-        sum += a->latency[i];
-        if ((double)sum >= share * (double)total)
-            return CWI_MIN(1e-6 * pow(1.1, (double)i + 0.5), a->stats.slowest);
-    }
-    return 0;
-}
-
 cw_answerer_stats cw_answerer_get_stats(const cw_answerer *a)
 {
     cw_answerer_stats stats = a->stats;
     stats.clients_now =
         cwi_session_count(&a->session, CWI_MEMBER_READY) + cwi_session_count(&a->session, CWI_MEMBER_ACTIVE);
-    stats.p50 = percentile(a, 0.5);
-    stats.p95 = percentile(a, 0.95);
-    stats.p99 = percentile(a, 0.99);
+    stats.p50 = cwi_latency_percentile(&a->latency, 0.5);
+    stats.p95 = cwi_latency_percentile(&a->latency, 0.95);
+    stats.p99 = cwi_latency_percentile(&a->latency, 0.99);
+    stats.slowest = a->latency.slowest;
+    stats.seconds = a->latency.sum;
     stats.net = cw_transport_stats(a->session.box.transport);
     return stats;
 }
@@ -130,19 +94,6 @@ static void refuse_request(cw_answerer *a, size_t member, uint32_t request, cw_s
     cwi_session_send(&a->session, member, &msg);
 }
 
-static cw_status check_shape(const cw_answerer *a, const cw_msg *msg, cw_error *err)
-{
-    cw_payload_info info;
-    char got[80], due[80];
-    CWI_TRY(cw_payload_inspect(msg->blob, msg->blob_size, &info, err));
-    cw_shape want = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)msg->samples}};
-    memcpy(want.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
-    if (cw_shape_equal(&info.shape, &want))
-        return CW_OK;
-    return cwi_fail(err, CW_ERR_MISMATCH, "it sent a tensor of %s, at this cut %s is due",
-                    cw_shape_format(&info.shape, got, sizeof got), cw_shape_format(&want, due, sizeof due));
-}
-
 static cw_status check_request(const cw_answerer *a, size_t member, const cw_msg *msg, cw_error *err)
 {
     if (msg->type != CW_MSG_REQUEST)
@@ -155,101 +106,30 @@ static cw_status check_request(const cw_answerer *a, size_t member, const cw_msg
                         a->greeting.outputs);
     if (a->talks[member].on_their_way >= a->greeting.credit)
         return cwi_fail(err, CW_ERR_PROTOCOL, "it sent more than %zu requests at once", a->greeting.credit);
-    return check_shape(a, msg, err);
-}
-
-/* Decodes a request's payload to where its samples go. No decoder gives NaN or infinity. */
-static cw_status decode(cw_answerer *a, const waiting *w, float *x, cw_error *err)
-{
-    cw_shape shape = {.ndim = a->greeting.smashed.ndim + 1, .dim = {(int64_t)w->n}};
-    memcpy(shape.dim + 1, a->greeting.smashed.dim, sizeof(int64_t) * (size_t)a->greeting.smashed.ndim);
-    cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
-    const cw_decode_args args = {.profile = a->greeting.profile};
-    return cw_decode(w->payload, w->payload_size, &t, &args, err);
-}
-
-/* Where the next n samples go: behind those that are ready, which may have to move for it. n and they are one batch at
- * most. */
-static float *place_for(cw_answerer *a, size_t n)
-{
-    if (a->start + a->ready + n > 2 * a->options.max_batch) {
-        memmove(a->x, a->x + a->start * a->each, a->ready * a->each * sizeof *a->x);
-        a->start = 0;
-    }
-    return a->x + (a->start + a->ready) * a->each;
-}
-
-/* At the end of the queue: decoded where all before it are and the batch has room, else with its frame. */
-static cw_status put_last(cw_answerer *a, waiting w, cw_frame *frame, cw_error *err)
-{
-    if (a->decoded == a->count && a->ready + w.n <= a->options.max_batch) {
-        CWI_TRY(decode(a, &w, place_for(a, w.n), err));
-        a->decoded++;
-        a->ready += w.n;
-    } else {
-        w.frame = *frame;
-        frame->owner = NULL;
-    }
-    a->queue[a->count++] = w;
-    a->samples += w.n;
-    a->talks[w.member].on_their_way++;
     return CW_OK;
 }
 
 static cw_status take(void *run, size_t member, const cw_msg *msg, cw_frame *frame, cw_error *err)
 {
     cw_answerer *a = run;
+    const cwi_request r = {.member = member,
+                           .number = msg->request,
+                           .top = msg->top,
+                           .n = (size_t)msg->samples,
+                           .payload = msg->blob,
+                           .payload_size = msg->blob_size,
+                           .arrived = cwi_seconds()};
     CWI_TRY(check_request(a, member, msg, err));
-    if (a->samples + msg->samples > a->options.max_queue) {
+    CWI_TRY(cwi_queue_check(&a->queue, &r, err));
+    if (a->queue.samples + r.n > a->options.max_queue) {
         char why[100];
-        snprintf(why, sizeof why, "the server is full: %zu samples wait already: ask again later", a->samples);
+        snprintf(why, sizeof why, "the server is full: %zu samples wait already: ask again later", a->queue.samples);
         refuse_request(a, member, msg->request, CW_ERR_CLOSED, why);
         return CW_OK;
     }
-    const waiting w = {.member = member,
-                       .request = msg->request,
-                       .top = msg->top,
-                       .n = (size_t)msg->samples,
-                       .payload = msg->blob,
-                       .payload_size = msg->blob_size,
-                       .arrived = cwi_seconds()};
-    return put_last(a, w, frame, err);
-}
-
-/* The samples of the i-th request, which is decoded, leave x. */
-static void close_gap(cw_answerer *a, size_t i)
-{
-    size_t at = a->start;
-    const size_t n = a->queue[i].n;
-    for (size_t k = 0; k < i; k++)
-        at += a->queue[k].n;
-    memmove(a->x + at * a->each, a->x + (at + n) * a->each, (a->start + a->ready - at - n) * a->each * sizeof *a->x);
-    a->decoded--;
-    a->ready -= n;
-}
-
-/* The first `count` requests, which are decoded and have n samples, leave the queue. */
-static void take_first(cw_answerer *a, size_t count, size_t n)
-{
-    for (size_t i = 0; i < count; i++)
-        a->talks[a->queue[i].member].on_their_way--;
-    a->samples -= n;
-    a->decoded -= count;
-    a->ready -= n;
-    a->start = a->ready ? a->start + n : 0;
-    a->count -= count;
-    memmove(a->queue, a->queue + count, a->count * sizeof *a->queue);
-}
-
-/* Of a member that is lost. */
-static void forget(cw_answerer *a, size_t i)
-{
-    if (i < a->decoded)
-        close_gap(a, i);
-    cw_frame_release(&a->queue[i].frame);
-    a->samples -= a->queue[i].n;
-    a->count--;
-    memmove(a->queue + i, a->queue + i + 1, (a->count - i) * sizeof *a->queue);
+    CWI_TRY(cwi_queue_put(&a->queue, r, frame, err));
+    a->talks[member].on_their_way++;
+    return CW_OK;
 }
 
 /* ---- members ---- */
@@ -279,9 +159,7 @@ static cw_status begin(void *run, cw_error *err)
 static void lost(void *run, size_t member)
 {
     cw_answerer *a = run;
-    for (size_t i = a->count; i-- > 0;)
-        if (a->queue[i].member == member)
-            forget(a, i);
+    cwi_queue_forget(&a->queue, member);
     a->talks[member] = (talk){0};
 }
 
@@ -375,33 +253,33 @@ static void send_frame(cw_answerer *a, size_t member, const cw_msg *msg)
     cwi_session_send_frame(&a->session, member, less ? a->short_answer : a->answer, less ? less : size);
 }
 
-static void send_answer(cw_answerer *a, const waiting *w, const float *y)
+static void send_answer(cw_answerer *a, const cwi_request *r, const float *y)
 {
     const size_t outputs = a->greeting.outputs;
-    cw_msg msg = cwi_session_message(&a->session, w->member, CW_MSG_ANSWER);
-    msg.request = w->request;
-    msg.samples = w->n;
-    msg.top = w->top;
+    cw_msg msg = cwi_session_message(&a->session, r->member, CW_MSG_ANSWER);
+    msg.request = r->number;
+    msg.samples = r->n;
+    msg.top = r->top;
     uint8_t *const blob = a->answer + cw_msg_head_size(&msg);
-    msg.blob = w->top ? blob : (const uint8_t *)y;
-    msg.blob_size = w->n * (w->top ? (size_t)w->top * 8 : outputs * sizeof(float));
-    for (size_t i = 0; w->top && i < w->n; i++)
-        put_top(a, y + i * outputs, w->top, blob + i * w->top * 8);
-    send_frame(a, w->member, &msg);
+    msg.blob = r->top ? blob : (const uint8_t *)y;
+    msg.blob_size = r->n * (r->top ? (size_t)r->top * 8 : outputs * sizeof(float));
+    for (size_t i = 0; r->top && i < r->n; i++)
+        put_top(a, y + i * outputs, r->top, blob + i * r->top * 8);
+    send_frame(a, r->member, &msg);
     a->stats.requests++;
-    a->stats.samples += w->n;
-    count_latency(a, cwi_seconds() - w->arrived);
+    a->stats.samples += r->n;
+    cwi_latency_count(&a->latency, cwi_seconds() - r->arrived);
 }
 
-static void answer_one(cw_answerer *a, const waiting *w, const float *y)
+static void answer_one(cw_answerer *a, const cwi_request *r, const float *y)
 {
-    if (!cwi_session_is_active(&a->session, w->member))
+    if (!cwi_session_is_active(&a->session, r->member))
         return;
-    if (isinf(cwi_peak(y, w->n * a->greeting.outputs)))
-        refuse_request(a, w->member, w->request, CW_ERR_NONFINITE,
+    if (isinf(cwi_peak(y, r->n * a->greeting.outputs)))
+        refuse_request(a, r->member, r->number, CW_ERR_NONFINITE,
                        "the network's output for this request is not finite: look at the input");
     else
-        send_answer(a, w, y);
+        send_answer(a, r, y);
 }
 
 static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_error *err)
@@ -411,23 +289,23 @@ static cw_status forward(cw_answerer *a, size_t n, const float *x, float *y, cw_
 }
 
 /* One by one, where the batch as a whole did not go through: one of them spoils it. */
-static void answer_each(cw_answerer *a, const float *x, const waiting *batch, size_t count)
+static void answer_each(cw_answerer *a, const float *x, const cwi_request *batch, size_t count)
 {
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         cw_error err = {0};
         float *y = a->y + at * a->greeting.outputs;
-        const cw_status status = forward(a, batch[i].n, x + at * a->each, y, &err);
+        const cw_status status = forward(a, batch[i].n, x + at * a->queue.each, y, &err);
         if (status == CW_OK)
             answer_one(a, &batch[i], y);
         else if (cwi_session_is_active(&a->session, batch[i].member))
-            refuse_request(a, batch[i].member, batch[i].request, status == CW_ERR_DIVERGED ? CW_ERR_NONFINITE : status,
+            refuse_request(a, batch[i].member, batch[i].number, status == CW_ERR_DIVERGED ? CW_ERR_NONFINITE : status,
                            err.message);
         at += batch[i].n;
     }
 }
 
-static void answer_batch(cw_answerer *a, const float *x, const waiting *batch, size_t count, size_t n)
+static void answer_batch(cw_answerer *a, const float *x, const cwi_request *batch, size_t count, size_t n)
 {
     cw_error err;
     size_t at = 0;
@@ -442,58 +320,27 @@ static void answer_batch(cw_answerer *a, const float *x, const waiting *batch, s
     }
 }
 
-/* Of those that came with others before them, as many as a batch takes. */
+/* Who sent what cannot be decoded is out, and so is the request. */
 static void decode_more(cw_answerer *a)
 {
+    size_t bad;
     cw_error err;
-    while (a->decoded < a->count && a->ready + a->queue[a->decoded].n <= a->options.max_batch) {
-        waiting *w = &a->queue[a->decoded];
-        const cw_status status = decode(a, w, place_for(a, w->n), &err);
-        if (status == CW_OK) {
-            cw_frame_release(&w->frame);
-            a->decoded++;
-            a->ready += w->n;
-        } else {
-            cwi_session_lose(&a->session, w->member, status, err.message); /* it leaves the queue */
-        }
-    }
+    cw_status status;
+    while ((status = cwi_queue_decode(&a->queue, &bad, &err)) != CW_OK)
+        cwi_session_lose(&a->session, bad, status, err.message);
 }
 
-/* Engines plan for each batch size anew, which takes as long as some samples do. So batches have few sizes: powers of
- * two, and max_batch. What is left makes the next one, with what comes meanwhile. *n: the batch's samples. */
-static size_t choose_batch(const cw_answerer *a, size_t *n)
-{
-    size_t count = 0, sum = 0;
-    *n = 0;
-    for (size_t i = 0; i < a->decoded; i++) {
-        sum += a->queue[i].n;
-        if ((sum & (sum - 1)) && sum != a->options.max_batch)
-            continue;
-        count = i + 1;
-        *n = sum;
-    }
-    if (2 * *n > a->ready)
-        return count;
-    *n = a->ready; /* requests of several samples may make none of these sizes */
-    return a->decoded;
-}
-
-static cw_status work_on_batch(cw_answerer *a, cw_error *err)
+static void work_on_batch(cw_answerer *a)
 {
     size_t n;
     decode_more(a);
-    const size_t count = choose_batch(a, &n);
+    const size_t count = cwi_queue_choose(&a->queue, &n);
     if (!count)
-        return CW_OK;
-    const float *x = a->x + a->start * a->each;
-    waiting *batch = cwi_alloc(count, sizeof *batch);
-    if (!batch)
-        return cwi_fail_memory(err, count * sizeof *batch);
-    memcpy(batch, a->queue, count * sizeof *batch);
-    take_first(a, count, n);
-    answer_batch(a, x, batch, count, n);
-    cwi_free(batch);
-    return CW_OK;
+        return;
+    const float *x = cwi_queue_take(&a->queue, count, n, a->batch);
+    for (size_t i = 0; i < count; i++)
+        a->talks[a->batch[i].member].on_their_way--;
+    answer_batch(a, x, a->batch, count, n);
 }
 
 /* ---- driven by events ---- */
@@ -552,19 +399,20 @@ cw_status cw_answerer_handle(cw_answerer *a, cw_frame *frame, cw_error *err)
 
 bool cw_answerer_is_full(const cw_answerer *a)
 {
-    return a->samples >= a->options.max_batch;
+    return a->queue.samples >= a->options.max_batch;
 }
 
 cw_status cw_answerer_tick(cw_answerer *a, double *next, cw_error *err)
 {
     static const double idle = 0.2;
     const double wait = a->options.max_wait;
+    const cwi_queue *q = &a->queue;
     lose_those_gone(a);
     CWI_TRY(cwi_session_tick(&a->session, err));
-    if (a->count && (cw_answerer_is_full(a) || cwi_seconds() - a->queue[0].arrived >= wait))
-        CWI_TRY(work_on_batch(a, err));
+    if (q->count && (cw_answerer_is_full(a) || cwi_seconds() - q->requests[0].arrived >= wait))
+        work_on_batch(a);
     if (next)
-        *next = a->count ? CWI_MIN(CWI_MAX(a->queue[0].arrived + wait - cwi_seconds(), 0), idle) : idle;
+        *next = q->count ? CWI_MIN(CWI_MAX(q->requests[0].arrived + wait - cwi_seconds(), 0), idle) : idle;
     return CW_OK;
 }
 
@@ -682,7 +530,6 @@ static cw_status prepare_greeting(cw_answerer *a, cw_error *err)
     g->credit = a->options.credit;
     g->max_samples = a->options.max_batch;
     g->takes_short = true;
-    CWI_TRY(cw_shape_count(&g->smashed, &a->each));
     CWI_TRY(cw_shape_count(&out, &g->outputs));
     if (g->smashed.ndim < 1 || g->outputs > CWI_OUTPUTS_MAX)
         return cwi_fail(err, CW_ERR_MISMATCH,
@@ -695,18 +542,18 @@ static cw_status allocate(cw_answerer *a, cw_error *err)
 {
     const cw_answerer_options *o = &a->options;
     const size_t outputs = a->greeting.outputs;
-    a->room = CWI_MIN(o->max_clients * o->credit, o->max_queue);
-    a->queue = cwi_calloc(a->room, sizeof *a->queue);
+    const size_t room = CWI_MIN(o->max_clients * o->credit, o->max_queue);
+    CWI_TRY(cwi_queue_open(&a->queue, &a->greeting.smashed, a->greeting.profile, o->max_batch, room, err));
+    a->batch = cwi_alloc(room, sizeof *a->batch);
     a->talks = cwi_calloc(o->max_clients, sizeof *a->talks);
-    a->x = cwi_alloc(2 * o->max_batch * a->each, sizeof(float));
     a->y = cwi_alloc(o->max_batch * outputs, sizeof(float));
     const cw_msg answer = {.type = CW_MSG_ANSWER};
     a->answer_room = cw_msg_head_size(&answer) + o->max_batch * outputs * 8;
     a->answer = cwi_alloc(a->answer_room, 1);
     a->order = cwi_alloc(outputs, sizeof *a->order);
-    return a->queue && a->talks && a->x && a->y && a->answer && a->order
+    return a->batch && a->talks && a->y && a->answer && a->order
                ? CW_OK
-               : cwi_fail_memory(err, o->max_batch * (2 * a->each + 3 * outputs) * sizeof(float));
+               : cwi_fail_memory(err, o->max_batch * 3 * outputs * sizeof(float));
 }
 
 static cw_status open_session(cw_answerer *a, cw_transport *transport, cw_error *err)
@@ -769,11 +616,10 @@ void cw_answerer_destroy(cw_answerer **answerer)
     cw_answerer *a = answerer ? *answerer : NULL;
     if (!a)
         return;
-    for (size_t i = 0; i < a->count; i++)
-        cw_frame_release(&a->queue[i].frame);
     cwi_session_close(&a->session);
+    cwi_queue_close(&a->queue);
     cwi_greeting_free(&a->greeting);
-    void *const blocks[] = {a->queue, a->talks, a->x, a->y, a->answer, a->order, a->welcome};
+    void *const blocks[] = {a->batch, a->talks, a->y, a->answer, a->order, a->welcome};
     for (size_t i = 0; i < CWI_COUNT(blocks); i++)
         cwi_free(blocks[i]);
     cwi_free(a);

@@ -1,6 +1,7 @@
 /* test_builder.c - networks of one's own: they equal the built-in ones of the same layers to the bit, their halves
  * equal the whole, and whatever does not fit is refused with a sentence. */
 #include "nn_split.h"
+#include "out_of_memory.h"
 
 #include "cutwire/model.h"
 
@@ -720,23 +721,15 @@ static void test_embeddings(void **state)
 
 /* ---- out of memory: every allocation fails once; nothing leaks (the sanitizers look) ---- */
 
-static bool fails(void *ctx, size_t bytes)
-{
-    (void)bytes;
-    return (*(int *)ctx)-- == 0;
-}
-
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    bool done = false;
     const cw_model_options options = images(3, 16);
-    for (int at = 0; !done; at++) {
-        int left = at;
+    for (oom_scan scan = {0}; !scan.done;) {
         cw_model_builder *b;
         cw_model *model = NULL;
         cw_error err;
-        cwi_alloc_set_fault(fails, &left);
+        oom_begin(&scan);
         cw_status s = cw_model_builder_create("mine", &options, &b, &err);
         for (int i = 0; s == CW_OK && i < 40; i++) {
             char name[16];
@@ -748,10 +741,8 @@ static void test_out_of_memory(void **state)
         cw_build_classifier(b, "head");
         if (s == CW_OK)
             s = cw_model_build(&b, &model, &err);
-        cwi_alloc_set_fault(NULL, NULL);
-        done = s == CW_OK;
-        assert_true(done || s == CW_ERR_NO_MEMORY);
-        assert_true(done == (model != NULL) && !b && at < 100);
+        oom_end(&scan, s);
+        assert_true(scan.done == (model != NULL) && !b);
         cw_model_close(&model);
     }
 }

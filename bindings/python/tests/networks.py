@@ -1,4 +1,5 @@
 """Networks of PyTorch that several tests train."""
+import torch
 from torch import nn
 
 
@@ -14,3 +15,19 @@ def cnn():
     net.add_module("flatten", nn.Flatten())
     net.add_module("classifier", nn.Linear(64 * 49, 10))
     return net
+
+
+class Patches(nn.Module):
+    """Its asserts are Python's own: pytest rewrites those of test modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
+
+    def forward(self, x):
+        assert x.shape[1] == 3, "colours"
+        x = self.a(x)
+        n, c, h, w = x.shape
+        assert h % 2 == 0
+        first, second = x.reshape(n, c, h * w).transpose(1, 2).chunk(2, 2)
+        return self.b(torch.cat([second, first], 2)).mean(1)

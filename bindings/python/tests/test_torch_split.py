@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import cutwire.torch as cwt
+from networks import Patches
 
 torch.set_num_threads(1)
 
@@ -141,6 +142,27 @@ def test_inputs_with_a_default_keep_it():
     head, tail = same_as_model(model, "a", x)
     with pytest.raises(TypeError):
         head(x, mask=x)
+
+
+@pytest.mark.parametrize("after", ["embed", "lstm"])
+def test_a_module_that_gives_a_tuple(after):
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.lstm = nn.Embedding(50, 6), nn.LSTM(6, 8, batch_first=True)
+            self.classify = nn.Linear(8, 3)
+
+        def forward(self, tokens):
+            h, _ = self.lstm(self.embed(tokens))
+            return self.classify(h[:, -1])
+
+    same_as_model(Recurrent(), after, torch.randint(0, 50, (3, 7)))
+
+
+def test_shapes_are_unpacked_and_asserted():
+    same_as_model(Patches(), "a", image(2, 8))
+    same_as_model(torchvision.models.VisionTransformer(32, 8, 3, 2, 16, 32, num_classes=5), "encoder.layers.encoder_layer_0",
+                  image())
 
 
 def test_what_cannot_be_followed():

@@ -1,7 +1,10 @@
 """A model in two: before and after a layer named as in model.named_modules(), by torch.fx."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+import dis
+import inspect
+import operator
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import torch
 from torch import fx, nn
@@ -17,6 +20,42 @@ class _Cannot(Exception):
         self.path, self.why = path, why
 
 
+def _code_ahead(caller: Any) -> List[dis.Instruction]:
+    """What the caller is about to do, from the instruction on that is running."""
+    return [i for i in dis.get_instructions(caller.f_code) if i.offset >= caller.f_lasti]
+
+
+class _Traced:
+    """What a forward does with a value that torch.fx has to know by the caller's code, which PyTorch 1.13 looks for in the
+    wrong place of Python 3.11's."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """`n, c, h, w = x.shape`"""
+        step = _code_ahead(inspect.currentframe().f_back)[0]  # type: ignore[union-attr]
+        if step.opname == "UNPACK_SEQUENCE":
+            return iter([self[i] for i in range(step.argval)])  # type: ignore[index]
+        return iter(self.tracer.iter(self))  # type: ignore[attr-defined]
+
+    def __bool__(self) -> bool:
+        """`assert w % 8 == 0` is taken as true."""
+        ahead = _code_ahead(inspect.currentframe().f_back)  # type: ignore[union-attr]
+        jump = next((i for i, step in enumerate(ahead[:3]) if "JUMP" in step.opname), None)
+        if jump is not None and ahead[jump + 1].opname == "LOAD_ASSERTION_ERROR":
+            return True
+        return bool(self.tracer.to_bool(self))  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> fx.proxy.Attribute:
+        return _Attribute(self, name)  # type: ignore[arg-type]
+
+
+class _Proxy(_Traced, fx.Proxy):
+    """A value of the forward."""
+
+
+class _Attribute(_Traced, fx.proxy.Attribute):
+    """An attribute of one."""
+
+
 class _Tracer(fx.Tracer):
     """Looks into the modules of `opened` (None: into all but PyTorch's own layers and those in `closed`). Every node knows
     which modules it came from."""
@@ -25,6 +64,9 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.opened, self.closed = opened, closed
         self.inside: List[str] = []
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, path: str) -> bool:
         if path in self.closed:
@@ -126,12 +168,20 @@ def _crossing(nodes: List[fx.Node], index: int) -> List[fx.Node]:
     return [n for n in nodes[:index + 1] if n.op != "get_attr" and any(position[user] > index for user in n.users)]
 
 
+def _is_pick(node: fx.Node, of: fx.Node) -> bool:
+    return node.target is operator.getitem and node.args[0] is of and isinstance(node.args[1], int)
+
+
 def _places(graph: fx.Graph) -> Dict[str, _Place]:
-    """Of every module that the graph came through, in order."""
+    """Of every module that the graph came through, in order. What the forward picks right away of a tuple that a module
+    gives, as of an LSTM's output and state, belongs to the module."""
     nodes, last = list(graph.nodes), {}
     for i, node in enumerate(nodes):
         for path in node.meta.get("inside", ()):
             last[path] = i
+    for path, i in last.items():
+        while last[path] + 1 < len(nodes) and _is_pick(nodes[last[path] + 1], nodes[i]):
+            last[path] += 1
     by_end = sorted(last.items(), key=lambda item: (item[1], item[0]))
     return {path: _Place(i, _crossing(nodes, i)) for path, i in by_end}
 
@@ -268,7 +318,8 @@ def split(model: nn.Module, after: str) -> Tuple[nn.Module, nn.Module]:
 
     Raises ValueError with the list of valid names where `after` is none, where more than one tensor would cross (inside a
     skip connection), and where torch.fx cannot follow the model: bring your own two modules then. The forwards of the
-    modules around `after` are traced once: what they decide by the values of tensors they would decide for ever.
+    modules around `after` are traced once: what they decide by the values of tensors they would decide for ever, and what
+    they assert of them is taken as true.
     """
     if not isinstance(after, str):
         raise TypeError(f"after: a module's dotted name is wanted, not {type(after).__name__}")

@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "../net/tcp_proxy.h"
 #include "config/setup.h"
 #include "cutwire/train.h"
 #include "run/identity.h"
@@ -215,6 +216,38 @@ static void a_phase_ends_without_a_silent_client(void **state)
     close_scene(s);
 }
 
+/* Its place is held for a while, so that it owes anew from each look at it: but neither steps nor the end of a phase
+ * wait for longer than the deadline. */
+static void a_broken_connection_is_late(void **state)
+{
+    (void)state;
+    scene *s = make_scene_at("tcp://127.0.0.1:*", NULL, 2, 60);
+    s->config.step_deadline = 0.5;
+    s->config.grace = 15;
+    start_scene(s);
+    tcp_proxy *link = tcp_proxy_start(s->endpoint);
+    assert_non_null(link);
+    actor away = {.t = NULL};
+    cw_error err;
+    assert_ok_err(cw_net_connect(tcp_proxy_endpoint(link), NULL, &away.t, &err), err);
+    greet_as(&away, 0, UINT32_MAX);
+    actor_ready(&away, 240, 0);
+    add_honest(s);
+    actor_await(&away, CW_MSG_BEGIN);
+    tcp_proxy_stop(link); /* whoever connects again finds nobody */
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_logged(s, "client 1: its connection is broken");
+    assert_logged(s, "client 1 is late");
+    assert_logged(s, "is silent: the training of epoch 1 ends without it");
+    assert_null(strstr(s->log, "client 1 is out"));
+    assert_int_equal(s->result.last.clients, 2);
+    assert_true(s->result.last.train_samples == 250);
+    actor_close(&away);
+    close_scene(s);
+}
+
 int main(void)
 {
     require_data();
@@ -225,6 +258,7 @@ int main(void)
         cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),
         cmocka_unit_test(a_key_owns_one_place),
         cmocka_unit_test(a_phase_ends_without_a_silent_client),
+        cmocka_unit_test(a_broken_connection_is_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

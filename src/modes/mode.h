@@ -6,6 +6,7 @@
 #ifndef CWI_MODE_H
 #define CWI_MODE_H
 
+#include "record/own_statistics.h"
 #include "record/report.h"
 #include "record/watch.h"
 #include "session/guest.h"
@@ -31,6 +32,7 @@ struct cw_server {
     bool owns_half, owns_mirror; /* else they are the caller's */
     uint8_t *welcome;            /* WELCOME's blob */
     cwi_progress from;           /* where the run begins */
+    cwi_own_statistics own;      /* clients' that it begins with, or stops with */
     bool awhile;                 /* it stops, and its clients are to wait for it */
     double drain_until;          /* and waits so long for the step under way */
     cwi_watch watch;             /* what it tells of itself */

@@ -56,13 +56,15 @@ static cw_status save_within_epoch(cwi_sync_server *s, cw_error *err)
 {
     cwi_progress at = {.epoch = (int)s->epoch,
                        .step = s->stage == STAGE_EVAL_DONE ? s->steps : s->step,
+                       .trained = s->trained,
                        .loss = s->sum_loss,
                        .correct = s->sum_correct,
                        .samples = s->sum_samples,
                        .train_seconds = cwi_seconds() - s->phase_began,
                        .seconds = cwi_seconds() - s->server->report.began,
                        .up = s->totals.up,
-                       .down = s->totals.down};
+                       .down = s->totals.down,
+                       .own = &s->server->own};
     cwi_sync_count_socket(s, &at.up, &at.down);
     return save(s, &at, err);
 }
@@ -79,6 +81,7 @@ void cwi_sync_save_and_stop(cwi_sync_server *s)
 /* The mirror has what training has made of the clients' half. */
 static cw_status end_training(cwi_sync_server *s, cw_error *err)
 {
+    s->trained = s->step >= s->steps;
     if (s->draining) {
         cwi_sync_save_and_stop(s);
         return CW_OK;
@@ -111,6 +114,8 @@ cw_status cwi_sync_finish_train_done(cwi_sync_server *s, cw_error *err)
             cwi_sync_scale_average(s, cw_half_buffer_count(s->server->mirror));
         CWI_TRY(cw_half_put(s->server->mirror, CW_HALF_BUFFER, s->average, err));
     }
+    if (s->step >= s->goal)
+        cwi_own_statistics_clear(&s->server->own);
     if (!cwi_half_is_remote(s->server->mirror))
         return end_training(s, err);
     cwi_sync_ask_for_state(s, averaged, end_training);
@@ -199,6 +204,8 @@ cw_status cwi_sync_begin_epoch(void *state, cw_error *err)
     s->sum_correct = s->from.correct;
     s->sum_samples = s->from.samples;
     s->phase_began = cwi_seconds() - s->from.train_seconds;
+    s->goal = s->steps;
+    const bool trained = s->from.trained && s->step == s->steps;
     s->from = (cwi_progress){0}; /* the epochs that follow begin at their beginning */
-    return begin_phase(s, err);
+    return trained ? end_training(s, err) : begin_phase(s, err);
 }

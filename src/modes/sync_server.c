@@ -241,6 +241,7 @@ static void go_on_from_here(cwi_sync_server *s)
     s->from = (cwi_progress){.loss = s->sum_loss, .correct = s->sum_correct, .samples = s->sum_samples};
     if (s->stage == STAGE_ACTIVATIONS)
         s->from = s->now_at;
+    s->from.trained = s->stage == STAGE_EVAL_DONE;
     s->from.step = s->stage == STAGE_EVAL_DONE ? s->steps : s->step + (s->stage == STAGE_CLIENT_GRADS);
     s->from.train_seconds = s->stage == STAGE_EVAL_DONE ? s->totals.train_seconds : cwi_seconds() - s->phase_began;
 }

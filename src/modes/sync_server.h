@@ -59,6 +59,7 @@ typedef struct cwi_sync_server {
     sync_stage stage;
     bool draining; /* the step under way is the last one for now */
     uint32_t epoch, step, steps;
+    bool trained;              /* the epoch's training is over, and the mirror has the clients' averaged statistics */
     uint32_t goal;             /* the phase ends before this step: the epoch's last, or a checkpoint is to be saved */
     uint64_t expected, actual; /* samples of the step: at its start, and of clients whose work counts */
     cwi_progress from;   /* where the next epoch begins: at its first step, but for a run that goes on within one */

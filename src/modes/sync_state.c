@@ -16,6 +16,8 @@ cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_m
     const cw_status status = cwi_half_check_buffers(s->server->mirror, s->flat, CWI_STATISTICS_MAX, err);
     if (status != CW_OK)
         return cwi_fail_prefix(err, status, "its batch-norm statistics");
+    if (s->step < s->goal) /* the run stops within the phase */
+        CWI_TRY(cwi_own_statistics_keep(&s->server->own, client, s->flat, err));
     const uint64_t samples = s->clients[client].samples;
     if (s->guard.active)
         CWI_TRY(cwi_ballot_give(&s->guard.client_buffers, client, s->flat, 1, false, (double)samples, err));
@@ -26,8 +28,15 @@ cw_status cwi_sync_take_train_done(cwi_sync_server *s, size_t client, const cw_m
     return CW_OK;
 }
 
-/* To those of the active clients that do not have it, or only to one. */
-static cw_status send_state(cwi_sync_server *s, size_t only, cw_error *err)
+/* Whether it is to get STATE, where that goes to all that do not have it, or only to one. */
+static bool wants_state(const cwi_sync_server *s, size_t client, size_t only)
+{
+    const bool has_it = cwi_half_is_remote(s->server->mirror) && s->clients[client].synced;
+    return cwi_session_is_active(s->session, client) && !has_it && (only == SIZE_MAX || client == only);
+}
+
+/* The mirror as it is, to those who want it and have no statistics of their own, or to one who has. */
+static cw_status send_mirror(cwi_sync_server *s, size_t only, bool own, cw_error *err)
 {
     uint8_t *bytes;
     size_t size;
@@ -37,8 +46,7 @@ static cw_status send_state(cwi_sync_server *s, size_t only, cw_error *err)
     msg.blob_size = size;
     cwi_outbox_place(&s->session->box, &msg);
     for (size_t i = 0; i < s->count; i++) {
-        const bool has_it = cwi_half_is_remote(s->server->mirror) && s->clients[i].synced;
-        if (!cwi_session_is_active(s->session, i) || has_it || (only != SIZE_MAX && i != only))
+        if (!wants_state(s, i, only) || own != (s->server->own.of[i] != NULL))
             continue;
         msg.client = (uint32_t)i;
         s->clients[i].synced = true;
@@ -46,6 +54,33 @@ static cw_status send_state(cwi_sync_server *s, size_t only, cw_error *err)
         cwi_session_send(s->session, i, &msg);
     }
     cw_bytes_free(bytes);
+    return CW_OK;
+}
+
+/* The mirror with the statistics that this client had when the run was stopped. From here on they are its own to keep.
+ */
+static cw_status send_with_own(cwi_sync_server *s, size_t client, cw_error *err)
+{
+    cwi_own_statistics *own = &s->server->own;
+    cw_half *mirror = s->server->mirror;
+    CWI_TRY(cw_half_get(mirror, CW_HALF_BUFFER, s->flat, err));
+    CWI_TRY(cw_half_put(mirror, CW_HALF_BUFFER, own->of[client], err));
+    CWI_TRY(send_mirror(s, client, true, err));
+    cwi_own_statistics_forget(own, client);
+    return cw_half_put(mirror, CW_HALF_BUFFER, s->flat, err);
+}
+
+/* To those of the active clients that do not have it, or only to one. */
+static cw_status send_state(cwi_sync_server *s, size_t only, cw_error *err)
+{
+    bool others = false;
+    for (size_t i = 0; i < s->count; i++)
+        others |= wants_state(s, i, only) && !s->server->own.of[i];
+    if (others)
+        CWI_TRY(send_mirror(s, only, false, err));
+    for (size_t i = 0; i < s->count; i++)
+        if (wants_state(s, i, only) && s->server->own.of[i])
+            CWI_TRY(send_with_own(s, i, err));
     return CW_OK;
 }
 

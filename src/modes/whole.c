@@ -213,7 +213,7 @@ static cw_status open_all(unsplit *u, const cw_config *config, const cw_hooks *h
 static cw_status run(unsplit *u, cw_error *err)
 {
     cw_half *const halves[] = {u->net};
-    cwi_progress at;
+    cwi_progress at = {0};
     CWI_TRY(cwi_checkpoint_begin(&u->setup.config, halves, 1, &u->report, &at, err));
     CWI_TRY(cwi_report_open_files(&u->report, &u->setup, "unsplit", err));
     cwi_report_begin(&u->report, at.seconds);

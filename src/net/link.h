@@ -16,7 +16,7 @@ typedef enum cwi_control_kind {
     CWI_CONTROL_FRESH,      /* server: it knows nothing of this link: both count from 1 */
     CWI_CONTROL_ACK,        /* either: what it expects */
     CWI_CONTROL_RESET,      /* server: it has dropped this link; a RESUME begins a new one */
-    CWI_CONTROL_CLOSE,      /* client, behind its last frame: it is about to close */
+    CWI_CONTROL_CLOSE,      /* either, behind its last frame: it is about to close; a client answers ACK at once */
     CWI_CONTROL_CLOSED,     /* server: it has heard that, and so all before it */
 } cwi_control_kind;
 
@@ -50,6 +50,7 @@ typedef struct cwi_kept_frame {
 typedef struct cwi_link {
     bool joined;                                       /* the other end knows control chunks */
     bool broken;                                       /* its connection is known to be: frames are kept alone */
+    bool asked;                                        /* on this connection: this server closes, what has arrived? */
     double since;                                      /* clock when it broke */
     uint32_t taken;                                    /* number of the last frame that was taken; 0: none */
     uint32_t have;                                     /* bytes of the one behind it */

@@ -57,6 +57,9 @@ bool cwi_zmq_close_link(zmq_transport *z);
 bool cwi_zmq_awaits_closed(const zmq_transport *z);
 /* What the monitor has seen: connections that broke, and new ones. An acknowledgement that is due. */
 void cwi_zmq_watch_link(zmq_transport *z);
+/* A server's that closes: whether clients may still say that they have what was sent to them. Asks those that were not
+ * asked yet. */
+bool cwi_zmq_awaits_acks(zmq_transport *z);
 /* A server's: which connections have ended, and acknowledgements that are due; now and then. */
 void cwi_zmq_watch_links(zmq_transport *z);
 /* A message that came and is no part of a frame, or of one that is not taken. */

@@ -10,6 +10,9 @@
 /* Seconds between two looks of a server at all its links. */
 static const double look_seconds = 0.25;
 
+/* For so long a client whose connection broke may take to connect again (RECONNECT_MAX_MS, and its handshake). */
+static const double return_seconds = 2.5;
+
 /* What a client keeps for a server that has said nothing of links yet. */
 enum { KEPT_FOR_STRANGERS = 1 << 20 };
 
@@ -87,13 +90,17 @@ cw_status cwi_zmq_keep(zmq_transport *z, cwi_peer *peer, const void *bytes, size
     return cwi_link_keep(l, peer->frames_out, bytes, size, err);
 }
 
-static void acknowledge(zmq_transport *z, cwi_peer *peer)
+static void acknowledge_now(zmq_transport *z, cwi_peer *peer)
 {
-    if (!cwi_link_ack_due(&peer->link, cwi_seconds()))
-        return;
     const cwi_control ack = cwi_link_ack(&peer->link, z->id);
     if (send_control(z, peer, &ack) == EHOSTUNREACH)
         cwi_zmq_broke(peer);
+}
+
+static void acknowledge(zmq_transport *z, cwi_peer *peer)
+{
+    if (cwi_link_ack_due(&peer->link, cwi_seconds()))
+        acknowledge_now(z, peer);
 }
 
 /* ---- a client's ---- */
@@ -201,6 +208,10 @@ static void on_server_control(zmq_transport *z, const cwi_control *c)
     case CWI_CONTROL_RESET:
         send_resume(z);
         break;
+    case CWI_CONTROL_CLOSE:
+        if (server->link.joined && c->server == z->id)
+            acknowledge_now(z, server);
+        break;
     case CWI_CONTROL_CLOSED:
         z->closed = true;
         break;
@@ -231,7 +242,7 @@ static void on_resume(zmq_transport *z, cwi_peer *peer, const cwi_control *c)
     z->base.stats.resumed += known && heard;
     peer->about.resumed += known && heard;
     l->joined = true;
-    l->broken = false;
+    l->broken = l->asked = false;
     answer(z, peer, known || (joins && heard) ? CWI_CONTROL_RESUMED : CWI_CONTROL_FRESH);
     if (known)
         send_again(z, peer, 0);
@@ -290,6 +301,32 @@ void cwi_zmq_watch_links(zmq_transport *z)
     z->ended_before = z->ended; /* seen a look ago: the socket knows it by now */
     z->ended = cwi_gate_ended(z->gate);
     z->looked = now;
+}
+
+/* Behind all that was sent. */
+static void ask_what_arrived(zmq_transport *z, cwi_peer *peer)
+{
+    const cwi_control close = {.kind = CWI_CONTROL_CLOSE, .server = z->id};
+    if (peer->link.asked || peer->link.broken || cwi_backlog_find(&z->backlog, peer->name))
+        return;
+    const int failed = send_control(z, peer, &close);
+    peer->link.asked = !failed;
+    if (failed == EHOSTUNREACH)
+        cwi_zmq_broke(peer);
+}
+
+bool cwi_zmq_awaits_acks(zmq_transport *z)
+{
+    const double now = cwi_seconds();
+    size_t slot = 0;
+    bool any = false;
+    for (cwi_peer *peer; (peer = cwi_peer_next(z->peers, &slot));) {
+        if (!peer->link.joined || peer->dropped || !peer->link.first)
+            continue;
+        ask_what_arrived(z, peer);
+        any |= !peer->link.broken || now - peer->link.since < return_seconds;
+    }
+    return any;
 }
 
 /* ---- for the session ---- */

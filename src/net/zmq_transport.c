@@ -470,17 +470,35 @@ static int zmq_transport_poll_fd(cw_transport *t)
 
 /* ---- open and close ---- */
 
-/* What is left of the linger time when the backlog has gone, or has not. */
-static int linger_for_backlog(zmq_transport *z, int linger_ms)
+/* What comes now is not wanted any more, but for what it says of links. False: nothing can be received. */
+static bool hear_out(zmq_transport *z, double deadline)
+{
+    cw_status status = CW_OK;
+    while ((status == CW_OK || status == CW_END) && cwi_seconds() < deadline) {
+        cw_frame unwanted = {0};
+        status = recv_message(z, &unwanted, NULL);
+        if (status == CW_OK)
+            cw_frame_release(&unwanted);
+    }
+    return status == CW_OK || status == CW_END || status == CW_ERR_TIMEOUT;
+}
+
+/* When an end closes with bytes unread, or gets some afterwards, TCP throws away what is on its way. So a server hears
+ * its clients out until they have what was sent to them, on whatever connection. What is left of the linger time. */
+static int linger_for_clients(zmq_transport *z, int linger_ms)
 {
     const double deadline = cwi_seconds() + linger_ms / 1e3;
-    for (flush_backlog(z); z->backlog.peers && cwi_seconds() < deadline; flush_backlog(z))
-        zmq_poll(NULL, 0, FLUSH_MS);
+    for (double left; (left = deadline - cwi_seconds()) > 0;) {
+        flush_backlog(z);
+        if (!cwi_zmq_awaits_acks(z) && !z->backlog.peers)
+            break;
+        if (!hear_out(z, deadline) || wait_for_message(z, left, NULL) == CW_ERR_IO)
+            break;
+    }
     return (int)CWI_MAX((deadline - cwi_seconds()) * 1e3, 0);
 }
 
-/* When both ends close with bytes unread, TCP throws away what is on its way. So a client reads on until the server has
- * heard of its end, on whatever connection. What is left of the linger time. */
+/* As a client: it reads on until the server has heard of its end. */
 static int linger_for_server(zmq_transport *z, int linger_ms)
 {
     const double deadline = cwi_seconds() + linger_ms / 1e3;
@@ -506,9 +524,9 @@ static void zmq_transport_close(cw_transport *t, int linger_ms)
 {
     zmq_transport *z = self(t);
     if (z->socket) {
+        linger_ms = z->base.is_server ? linger_for_clients(z, linger_ms) : linger_for_server(z, linger_ms);
         if (z->gate)
             zmq_socket_monitor(z->socket, NULL, 0);
-        linger_ms = z->base.is_server ? linger_for_backlog(z, linger_ms) : linger_for_server(z, linger_ms);
         cwi_monitor_stop(&z->monitor, z->socket);
         zmq_setsockopt(z->socket, ZMQ_LINGER, &linger_ms, sizeof linger_ms);
         zmq_close(z->socket);

@@ -22,10 +22,10 @@ static void checkpoint_path(char *path, const char *folder, const char *file)
 
 static json_t *within_json(const cwi_progress *at)
 {
-    return json_pack("{s:I,s:f,s:I,s:I,s:f,s:f,s:o,s:o}", "step", (json_int_t)at->step, "loss", at->loss, "correct",
-                     (json_int_t)at->correct, "samples", (json_int_t)at->samples, "train_seconds", at->train_seconds,
-                     "seconds", at->seconds, "uplink", cwi_report_traffic_json(&at->up), "downlink",
-                     cwi_report_traffic_json(&at->down));
+    return json_pack("{s:I,s:b,s:f,s:I,s:I,s:f,s:f,s:o,s:o}", "step", (json_int_t)at->step, "trained", at->trained,
+                     "loss", at->loss, "correct", (json_int_t)at->correct, "samples", (json_int_t)at->samples,
+                     "train_seconds", at->train_seconds, "seconds", at->seconds, "uplink",
+                     cwi_report_traffic_json(&at->up), "downlink", cwi_report_traffic_json(&at->down));
 }
 
 /* These are counted by the states of their optimizers. */
@@ -135,6 +135,8 @@ static cw_status save(cwi_report *report, const cw_config *config, cw_half *cons
         return cwi_fail_memory(err, 0);
     cwi_state state;
     cw_status status = export_halves(halves, count, &state, err);
+    if (status == CW_OK && at->own)
+        status = cwi_own_statistics_export(at->own, &state, err);
     if (status == CW_OK)
         status = check_finite(state.items, state.count, err);
     if (status == CW_OK)
@@ -287,10 +289,12 @@ static void restore_progress(const json_t *meta, const cwi_report *report, cwi_p
     *at = (cwi_progress){.epoch = (int)json_integer_value(json_object_get(meta, "next_epoch")),
                          .seconds = report->result.last.seconds,
                          .up = report->result.last.up,
-                         .down = report->result.last.down};
+                         .down = report->result.last.down,
+                         .own = at->own};
     if (!within)
         return;
     at->step = (uint32_t)json_integer_value(json_object_get(within, "step"));
+    at->trained = json_is_true(json_object_get(within, "trained"));
     at->loss = json_number_value(json_object_get(within, "loss"));
     at->correct = (uint64_t)json_integer_value(json_object_get(within, "correct"));
     at->samples = (uint64_t)json_integer_value(json_object_get(within, "samples"));
@@ -336,6 +340,8 @@ static cw_status resume(const cw_config *config, cw_half *const *halves, size_t 
     for (size_t i = 0; i < count && status == CW_OK; i++)
         status =
             cwi_half_is_remote(halves[i]) ? import_remote(halves[i], &set, err) : cwi_half_import(halves[i], &set, err);
+    if (status == CW_OK && at->own)
+        status = cwi_own_statistics_import(at->own, &set, err);
     if (status == CW_OK) {
         cwi_report_restore(report, json_object_get(meta, "last"),
                            (int)json_integer_value(json_object_get(meta, "next_epoch")),
@@ -370,7 +376,7 @@ static cw_status take_weights(const char *path, cw_half *const *halves, size_t c
 cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                                cwi_progress *at, cw_error *err)
 {
-    *at = (cwi_progress){0};
+    *at = (cwi_progress){.own = at->own};
     if (*config->resume) {
         cw_status status = resume(config, halves, count, report, at, err);
         return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);

@@ -2,7 +2,8 @@
  *
  * One safetensors file, checkpoint.safetensors in the run's folder, replaced atomically after an epoch or a number of
  * steps: parameters, batch-norm buffers and the optimizer's state of one half or two, and as metadata the
- * configuration, the next epoch, the report so far, and within an epoch the next step and the sums over those before.
+ * configuration, the next epoch, the report so far, and within an epoch the next step and the sums over those before;
+ * where clients' batch-norm statistics differ, each client's.
  * Nothing else is needed: shuffling, augmentation, dropout and codecs draw from streams that are functions of (seed,
  * epoch, step).
  *
@@ -11,6 +12,7 @@
 #ifndef CWI_CHECKPOINT_H
 #define CWI_CHECKPOINT_H
 
+#include "record/own_statistics.h"
 #include "record/report.h"
 
 /* Before the names of what the clients gave (cwi_half_remote_create), in a checkpoint: they are of another namespace
@@ -27,9 +29,9 @@ cw_status cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_ha
                               const cwi_progress *at, cw_error *err);
 
 /* When config.resume names a run: loads the halves and the report, and gives the place to go on from. Else that is
- * the beginning, and the weights are those of the file config.weights, when it names one.
- * CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another optimizer; the weights do not fit.
- * CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
+ * the beginning, and the weights are those of the file config.weights, when it names one. at->own, when not NULL, gets
+ * the clients' statistics, and stays. CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another
+ * optimizer; the weights do not fit. CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
 cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                                cwi_progress *at, cw_error *err);
 

@@ -21,11 +21,14 @@ typedef struct cwi_report {
 typedef struct cwi_progress {
     int epoch;
     uint32_t step; /* 0: between epochs, and the sums of the epoch are 0 */
+    bool trained;  /* the epoch has no step left, and the clients have the average of their statistics */
     double loss;   /* of the epoch's training so far: sums over samples */
     uint64_t correct, samples;
     double train_seconds;
     double seconds;      /* of the run */
     cw_traffic up, down; /* likewise */
+    struct cwi_own_statistics
+        *own; /* the caller's: clients' statistics that differ (own_statistics.h); NULL: of none */
 } cwi_progress;
 
 /* Ready for events; touches no file. */

@@ -110,6 +110,8 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
     CWI_TRY(cwi_watch_open(&s->watch, (size_t)s->setup.config.clients, err));
     CWI_TRY(open_halves(s, options, err));
     cw_half *const halves[] = {s->mirror, s->half};
+    CWI_TRY(cwi_own_statistics_open(&s->own, (size_t)s->setup.config.clients, cw_half_buffer_count(s->mirror), err));
+    s->from.own = &s->own;
     CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &s->from, err));
     CWI_TRY(open_session(s, transport, err));
     return cwi_report_open_files(&s->report, &s->setup, options->how ? options->how : "split", err);
@@ -141,6 +143,7 @@ void cw_server_destroy(cw_server **server)
         s->mode->close_server(s->state);
     cwi_session_close(&s->session);
     cwi_watch_close(&s->watch);
+    cwi_own_statistics_close(&s->own);
     if (s->owns_half)
         cw_half_destroy(&s->half);
     if (s->owns_mirror)

@@ -10,9 +10,10 @@ Rounds of these kinds take turns:
     server   the server alone is killed, ended, stopped: the model is equal to the byte to that of an undisturbed run
     links    links are cut, closed, closed within a frame; clients and server are stopped: equal to the byte, too
     all      clients are killed as well: a client that was lost n times lacks in at most n steps
-    liar     a fourth client lies, with --screen drop, among faults of all kinds: the other three are as in `all`
+    liar     a fourth client lies, with --screen drop, among faults of all kinds: the other three are as in `all`. Again
+             and again it is killed and comes back with another lie, until it has told them all
 
-Strangers are there in all of them: connections that say nothing, noise, and what an earlier connection has said.
+The order of kinds, of faults and of lies is drawn by the seed. Strangers are there in all of them: connections that say nothing, noise, and what an earlier connection has said.
 """
 import argparse
 import os
@@ -27,8 +28,9 @@ import time
 
 from parts import Ledger, Prober, Run, skip_without_data
 
-EPOCHS = 3
-KEYS = ["--epochs", str(EPOCHS), "--train-limit", "960", "--join-timeout", "300", "--log-format", "json", "--log-level", "debug"]
+EPOCHS, HONEST = 3, 3
+KEYS = ["--epochs", str(EPOCHS), "--batch", "8", "--train-limit", "720", "--test-limit", "96", "--join-timeout", "300", "--log-format", "json", "--log-level", "debug"]
+LIAR_KEYS = ["--screen", "drop", "--train-limit", "2400"]
 LIES = {2: "random labels", 3: "activations x 1e4", 4: "gradients x 100", 5: "false statistics", 6: "NaN activations",
         7: "infinite gradients"}  # tests/train/liar.h
 
@@ -36,14 +38,15 @@ LIES = {2: "random labels", 3: "activations x 1e4", 4: "gradients x 100", 5: "fa
 class Storm:
     """Faults for one run, one after the other; some go on while the next begins."""
 
-    def __init__(self, run, kind, rnd):
+    def __init__(self, run, kind, rnd, lies):
         self.run, self.random, self.count, self.going_on = run, rnd, {}, []
+        self.lies, self.told = lies, []  # those to come
         server = [self.server_killed, self.server_terminated, self.server_stopped]
         links = [self.link_silent, self.link_closed, self.link_broken, self.client_stopped, self.server_stopped]
         strangers = [self.strangers]
         self.faults = {"server": server * 2 + strangers, "links": links + strangers,
                        "all": server + links + [self.client_killed] * 2 + strangers,
-                       "liar": server + links + [self.client_killed] + strangers}[kind]
+                       "liar": server + links + [self.client_killed] + strangers + [self.another_lie] * 5}[kind]
 
     def over(self):
         """The run has ended, or is about to: who kills a server then kills no training."""
@@ -115,6 +118,30 @@ class Storm:
         self.note("client killed, started again")
         self.run.kill_client(self.random.randrange(self.run.count - bool(self.run.liar)), self.random.choice([0, 0.5, 5]))
 
+    def another_lie(self):
+        if not self.lies or any(t.is_alive() for t in self.going_on):
+            return
+        lie = self.lies.pop()
+        self.told.append(LIES[lie])
+        self.note(f"the liar is killed, and comes back with {LIES[lie]}")
+        self.run.liar = (self.run.liar[0], lie)
+        before = self.joined(self.run.count)
+        self.run.kill_client(self.run.count - 1, 0)
+        end = time.monotonic() + 60
+        while self.joined(self.run.count) == before and not self.over():
+            assert time.monotonic() < end, "the liar did not come back"
+            time.sleep(0.3)
+        steps = len(self.steps())
+        while len(self.steps()) < steps + 15 and not self.over():  # statistics go with every tenth step's checkpoint
+            assert time.monotonic() < end + 60, "the run does not go on beside the liar"
+            time.sleep(0.3)
+
+    def joined(self, client):
+        return sum(e["event"] == "client_joined" and e["client"] == client for _, e in self.run.server.events())
+
+    def steps(self):
+        return [e for _, e in self.run.server.events() if e["event"] == "step"]
+
     def strangers(self):
         """They come and go; 50 stay silent for as long as the run lasts."""
         self.note("strangers")
@@ -134,16 +161,21 @@ class Storm:
         self.silent = self.silent[-50:]
 
 
-def judge(run, storm, prober, lie, kind, expected):
+def judge(run, storm, prober, kind, expected):
     """What came of a round; `trouble` has what should not be."""
+    liar = kind == "liar"
     storm.play(100)
-    got = finish(run, run.count - bool(lie))
+    while storm.lies and not storm.over():
+        storm.another_lie()
+    got = finish(run, HONEST)
     trouble = prober.finish()
     ledger = Ledger(run.servers, 10)
-    missing = ledger.check(EPOCHS, run.count, may_miss=(4,) if lie else ())
+    missing = ledger.check(EPOCHS, run.count, may_miss=(4,) if liar else ())
     trouble += ledger.trouble
     if kind in ("server", "links") and got["model"] != expected:
         trouble.append(f"the model is {got['model']}, undisturbed {expected}")
+    if liar and storm.lies:
+        trouble.append(f"the run was over before these were told: {[LIES[lie] for lie in storm.lies]}")
     if ledger.far - {4}:
         trouble.append(f"honest clients were screened: {sorted(ledger.far - {4})}")
     print(f"    {got['seconds']} s, applied {ledger.count()}, missing {missing}, lost {ledger.losses}, far {sorted(ledger.far)}, "
@@ -152,14 +184,14 @@ def judge(run, storm, prober, lie, kind, expected):
 
 
 def play(kind, number, rnd, liar_program, expected):
-    lie = rnd.choice(sorted(LIES)) if kind == "liar" else None
-    print(f"  round {number}: {kind}{' (' + LIES[lie] + ')' if lie else ''}", flush=True)
-    run = Run(f"round{number}", 4 if lie else 2, KEYS + (["--screen", "drop"] if lie else []),
-              liar=(liar_program, lie) if lie else None)
+    lies = rnd.sample(sorted(LIES), len(LIES)) if kind == "liar" else []
+    print(f"  round {number}: {kind}{' (' + LIES[lies[-1]] + ')' if lies else ''}", flush=True)
+    run = Run(f"round{number}", HONEST + bool(lies), KEYS + (LIAR_KEYS if lies else []),
+              liar=(liar_program, lies.pop()) if lies else None)
     prober = Prober(run, random.Random(number))
-    storm = Storm(run, kind, rnd)
+    storm = Storm(run, kind, rnd, lies)
     try:
-        result = judge(run, storm, prober, lie, kind, expected)
+        result = judge(run, storm, prober, kind, expected)
     except (AssertionError, OSError, subprocess.TimeoutExpired) as e:
         result = {"trouble": [f"{type(e).__name__}: {e}"[:2000]], "applied": 0, "missing": 0}
     finally:
@@ -200,15 +232,17 @@ def main():
     rnd = random.Random(options.seed)
     liar = os.path.abspath(options.liar)
     kinds = [options.kind] if options.kind else ["server", "links", "all", "liar"]
-    rounds, faults = [], {}
+    rounds, faults, left = [], {}, []
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        run = Run("undisturbed", keys=KEYS)
-        expected = finish(run, 2)["model"]
+        run = Run("undisturbed", HONEST, KEYS)
+        expected = finish(run, HONEST)["model"]
         run.end()
         end = time.monotonic() + 60 * options.minutes
         while time.monotonic() < end:
-            kind = kinds[len(rounds) % len(kinds)]
+            if not left:
+                left = rnd.sample(kinds, len(kinds))
+            kind = left.pop()
             rounds.append(play(kind, len(rounds) + 1, rnd, liar, expected))
         os.chdir("/")
     for kind in kinds:

@@ -114,6 +114,39 @@ def serve(*more, listen="tcp://127.0.0.1:*"):
     return server, server.wait_for(r"answering on (tcp://127\.0\.0\.1:[0-9]+):").group(1)
 
 
+def public_key(name):
+    with open(f"{name}.key.pub", encoding="utf-8") as f:
+        return next(line.strip() for line in f if line[0] not in "#\n")
+
+
+def rotation():
+    """SIGHUP reads the list of keys again: a key that is new on it is let in, one that is off it refused. Who is connected
+    stays, and a list that is broken changes nothing."""
+    for name in ("server", "alice", "bob"):
+        run("keygen", f"{name}.key")
+
+    def write(text):
+        with open("clients.pub", "w", encoding="utf-8") as f:
+            f.write(text + "\n")
+    write(public_key("alice"))
+    server, endpoint = serve("--key", "server.key", "--client-keys", "clients.pub", "--max-batch", "64", "--max-wait", "600000")
+    ask = ["infer", "--connect", endpoint, "--run", "trained", "--threads", "1", "--server-key", "server.key.pub", "--json",
+           "--quiet", "--deadline", "600"]
+    alice = Process(*ask, "--key", "alice.key", "--test-limit", "4")  # which waits: no batch is full
+    server.wait_for("client 1 joined")
+    for text, said in (("no key", "the list of keys stays as it was: clients.pub, line 1: not a key"),
+                       (public_key("bob"), "read clients.pub again: 1 clients' keys are let in from now on")):
+        assert "not on its list" in run(*ask, "--key", "bob.key", code=1)
+        write(text)
+        server.interrupt(signal.SIGHUP)
+        server.wait_for(said)
+    assert "not on its list" in run(*ask, "--key", "alice.key", code=1)
+    assert last_object(run(*ask, "--key", "bob.key", "--batch", "60", "--test-limit", "60"))["samples"] == 60
+    assert last_object(alice.finish())["samples"] == 4
+    server.interrupt()
+    server.finish()
+
+
 def npy(name, values, *shape):
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
     header += " " * (-(len(header) + 11) % 64) + "\n"
@@ -261,5 +294,6 @@ if __name__ == "__main__":
         inferred(reached)
         server_comes_back(reached)
         killed()
+        rotation()
         profiled(reached)
         exported(reached)

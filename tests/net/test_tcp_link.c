@@ -244,6 +244,52 @@ static void closing_waits_for_a_broken_connection(void **state)
     close_all(&f);
 }
 
+/* As a client's: a server hears its clients out until they have its last words. */
+static void a_closing_server_waits_for_a_broken_connection(void **state)
+{
+    (void)state;
+    fixture f = connect_all(200);
+    pthread_t thread;
+    closing server = {.transport = f.server};
+    const double began = cwi_seconds();
+    tcp_proxy_set_rate(f.proxy, 400000);
+    send_zeros(f.server, f.peer, 2000000);
+    send_text(f.server, f.peer, "farewell");
+    assert_int_equal(pthread_create(&thread, NULL, close_in_thread, &server), 0);
+    expect_silence(f.client, 700);
+    tcp_proxy_cut(f.proxy);
+    tcp_proxy_set_rate(f.proxy, 0);
+    expect_zeros(f.client, 2000000);
+    (void)expect_text(f.client, "farewell");
+    while (!atomic_load(&server.over))
+        expect_silence(f.client, 10); /* it is asked what it has heard */
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(tcp_proxy_accepted(f.proxy), 2);
+    assert_true(cwi_seconds() - began < PATIENCE_MS / 2e3); /* and no longer */
+    f.server = NULL;
+    close_all(&f);
+}
+
+/* It waits no longer than it may for a client that reads nothing, and hardly for one that is gone. */
+static void a_closing_server_waits_within_its_time(void **state)
+{
+    (void)state;
+    fixture f = connect_all(200);
+    double began = cwi_seconds();
+    send_text(f.server, f.peer, "anybody?");
+    cw_transport_close(&f.server, 700);
+    assert_true(cwi_seconds() - began >= 0.7 && cwi_seconds() - began < 5);
+    close_all(&f);
+    f = connect_all(200);
+    tcp_proxy_stop(f.proxy); /* nobody can come back */
+    expect_silence(f.server, 100);
+    send_text(f.server, f.peer, "anybody?");
+    began = cwi_seconds();
+    cw_transport_close(&f.server, PATIENCE_MS);
+    assert_true(cwi_seconds() - began < PATIENCE_MS / 2e3);
+    cw_transport_close(&f.client, 0);
+}
+
 /* More than a client keeps for a server that has not answered yet. */
 static void much_may_go_before_the_first_answer(void **state)
 {
@@ -414,6 +460,8 @@ int main(void)
         cmocka_unit_test(silent_peer_is_gone_and_may_come_back),
         cmocka_unit_test(broken_connection_loses_nothing),
         cmocka_unit_test(closing_waits_for_a_broken_connection),
+        cmocka_unit_test(a_closing_server_waits_for_a_broken_connection),
+        cmocka_unit_test(a_closing_server_waits_within_its_time),
         cmocka_unit_test(much_may_go_before_the_first_answer),
         cmocka_unit_test(many_cuts_lose_and_double_nothing),
         cmocka_unit_test(slow_reader_gets_all_without_a_wait),

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/base.h"
+#include "record/own_statistics.h"
 #include "train_test.h"
 
 #include "test.h"
@@ -221,6 +223,109 @@ static void runs_with_dropout_resume(void **state)
     config.batch = 8;
     config.train_limit = config.test_limit = 0;
     stopped_and_resumed_is_never_stopped(cw_train_inproc, "dropout", config);
+}
+
+/* ---- stopped for a while ---- */
+
+/* A server is to stop for a while at this event. */
+typedef struct pause_point {
+    cw_event_kind kind;
+    int epoch;
+    size_t step;
+    volatile sig_atomic_t stop;
+} pause_point;
+
+static void stop_awhile(void *ctx, const cw_event *e)
+{
+    pause_point *p = ctx;
+    if (e->kind == p->kind && e->epoch == p->epoch && e->step == p->step)
+        p->stop = CW_STOP_AWHILE;
+}
+
+/* A server for this part of a run, and then another one at the same place. */
+static void serve_until(pause_point *until, const cw_config *config, cw_transport **transport)
+{
+    char endpoint[64];
+    cw_result result;
+    cw_error err;
+    const cw_hooks hooks = {.ctx = until, .event = stop_awhile, .stop = &until->stop};
+    assert_ok_err(cw_serve(config, *transport, &hooks, &result, &err), err);
+    assert_true(result.stopped && result.epochs_done == until->epoch);
+    snprintf(endpoint, sizeof endpoint, "%s", cw_transport_endpoint(*transport));
+    cw_transport_close(transport, 1000);
+    assert_ok_err(cw_net_listen(endpoint, NULL, transport, &err), err);
+}
+
+static size_t count_statistics(const cw_config *config)
+{
+    char path[600];
+    cw_tensor_set set;
+    cw_error err;
+    size_t count = 0;
+    snprintf(path, sizeof path, "%s/checkpoint.safetensors", config->out);
+    assert_ok_err(cw_safetensors_load(path, &set, &err), err);
+    for (size_t i = 0; i < set.count; i++)
+        count += strncmp(set.items[i].name, "statistics.", strlen("statistics.")) == 0;
+    cw_tensor_set_free(&set);
+    return count;
+}
+
+/* In the middle of epochs, and of an evaluation: batch norm's statistics, which clients of unlike shards have each
+ * their own of, come out the same, too. */
+static void a_server_that_stopped_for_a_while_never_stopped(void **state)
+{
+    (void)state;
+    pause_point pauses[] = {
+        {CW_EVENT_STEP, 0, 2, 0}, {CW_EVENT_STEP, 0, 3, 0}, {CW_EVENT_EVAL, 0, 1, 0}, {CW_EVENT_STEP, 1, 3, 0}};
+    cw_config whole = flipped_config(3, "ms:r=0.99,b=2", "adam"), parts, now;
+    cw_result a, b;
+    cw_error err;
+    cw_transport *transport;
+    whole.dirichlet = 0.5;
+    parts = whole;
+    use_folder(&whole, "never-paused");
+    use_folder(&parts, "paused");
+    assert_ok_err(train_over_tcp(&whole, &a, &err), err);
+    assert_ok_err(cw_net_listen("tcp://127.0.0.1:*", NULL, &transport, &err), err);
+    tcp_clients *clients = start_tcp_clients(&parts, cw_transport_endpoint(transport));
+    now = parts;
+    for (size_t i = 0; i < CWI_COUNT(pauses); i++) {
+        serve_until(&pauses[i], &now, &transport);
+        assert_int_equal(count_statistics(&parts), pauses[i].kind == CW_EVENT_STEP ? 3 : 0);
+        resume_from(&now, parts.out);
+    }
+    assert_ok_err(cw_serve(&now, transport, NULL, &b, &err), err);
+    join_tcp_clients(clients);
+    cw_transport_close(&transport, 1000);
+    assert_same_report(&a, &b);
+    assert_same_model(&whole, &parts);
+}
+
+/* A checkpoint's statistics are of another network's. */
+static void statistics_of_another_size_are_refused(void **state)
+{
+    (void)state;
+    const float three[] = {1, 2, 3};
+    cwi_own_statistics s, other;
+    cwi_state exported = {0};
+    cw_error err;
+    assert_ok(cwi_own_statistics_open(&s, 2, 3, &err));
+    assert_ok(cwi_own_statistics_keep(&s, 1, three, &err));
+    assert_ok(cwi_own_statistics_export(&s, &exported, &err));
+    assert_int_equal(exported.count, 1);
+    assert_string_equal(exported.items[0].name, "statistics.2");
+    const cw_tensor_set set = {.items = exported.items, .count = exported.count};
+    assert_ok(cwi_own_statistics_open(&other, 2, 4, &err));
+    assert_status(cwi_own_statistics_import(&other, &set, &err), CW_ERR_MISMATCH);
+    assert_non_null(strstr(err.message, "statistics.2 is not 4 floats"));
+    cwi_own_statistics_close(&other);
+    assert_ok(cwi_own_statistics_open(&other, 2, 3, &err));
+    assert_ok(cwi_own_statistics_import(&other, &set, &err));
+    assert_null(other.of[0]);
+    assert_memory_equal(other.of[1], three, sizeof three);
+    cwi_own_statistics_close(&other);
+    cwi_own_statistics_close(&s);
+    cwi_state_free(&exported);
 }
 
 /* ---- kill -9 ---- */
@@ -767,6 +872,8 @@ int main(void)
         cmocka_unit_test(a_killed_run_resumes_whenever_it_was_killed),
         cmocka_unit_test(a_full_disk_keeps_the_last_checkpoint_and_the_run),
         cmocka_unit_test(runs_resume_within_an_epoch),
+        cmocka_unit_test(a_server_that_stopped_for_a_while_never_stopped),
+        cmocka_unit_test(statistics_of_another_size_are_refused),
         cmocka_unit_test(an_earlier_run_is_not_replaced),
         cmocka_unit_test(where_no_run_can_be_written_none_begins),
         cmocka_unit_test(two_runs_do_not_share_a_folder),

@@ -101,47 +101,69 @@ void use_folder(cw_config *config, const char *name)
     snprintf(config->out, sizeof config->out, "test-runs/%ld-%d-%d-%s", started, (int)getpid(), ++folders, name);
 }
 
+enum { MAX_CLIENTS = 8 };
+
 typedef struct client_thread {
     pthread_t thread;
-    const cw_config *config;
-    const char *endpoint;
+    const tcp_clients *all;
     cw_status status;
     cw_error err;
 } client_thread;
+
+struct tcp_clients {
+    int count;
+    char endpoint[64];
+    cw_config config; /* what each knows before it joins */
+    client_thread each[MAX_CLIENTS];
+};
 
 static void *run_client(void *arg)
 {
     client_thread *c = arg;
     cw_transport *transport;
-    c->status = cw_net_connect(c->endpoint, NULL, &transport, &c->err);
+    c->status = cw_net_connect(c->all->endpoint, NULL, &transport, &c->err);
     if (c->status != CW_OK)
         return NULL;
-    c->status = cw_join(c->config, NULL, transport, NULL, &c->err);
+    c->status = cw_join(&c->all->config, NULL, transport, NULL, &c->err);
     cw_transport_close(&transport, 1000);
     return NULL;
 }
 
+tcp_clients *start_tcp_clients(const cw_config *config, const char *endpoint)
+{
+    tcp_clients *clients = calloc(1, sizeof *clients);
+    assert_non_null(clients);
+    assert_true(config->clients <= MAX_CLIENTS);
+    clients->count = config->clients;
+    snprintf(clients->endpoint, sizeof clients->endpoint, "%s", endpoint);
+    cwi_config_init(&clients->config);
+    clients->config.threads = config->threads;
+    clients->config.loader_threads = 1;
+    const char *folder = strchr(config->data, ':'); /* which clients are not told */
+    snprintf(clients->config.data_dir, sizeof clients->config.data_dir, "%s", folder ? folder + 1 : "");
+    for (int i = 0; i < clients->count; i++) {
+        clients->each[i].all = clients;
+        assert_int_equal(pthread_create(&clients->each[i].thread, NULL, run_client, &clients->each[i]), 0);
+    }
+    return clients;
+}
+
+void join_tcp_clients(tcp_clients *clients)
+{
+    for (int i = 0; i < clients->count; i++) {
+        pthread_join(clients->each[i].thread, NULL);
+        assert_ok_err(clients->each[i].status, clients->each[i].err);
+    }
+    free(clients);
+}
+
 cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *err)
 {
-    enum { MAX_CLIENTS = 8 };
-    client_thread clients[MAX_CLIENTS];
     cw_transport *transport;
-    cw_config local;
-    cwi_config_init(&local);
-    local.threads = config->threads;
-    local.loader_threads = 1;
-    const char *folder = strchr(config->data, ':'); /* which clients are not told */
-    snprintf(local.data_dir, sizeof local.data_dir, "%s", folder ? folder + 1 : "");
     assert_ok_err(cw_net_listen("tcp://127.0.0.1:*", NULL, &transport, err), *err);
-    for (int i = 0; i < config->clients; i++) {
-        clients[i] = (client_thread){.config = &local, .endpoint = cw_transport_endpoint(transport)};
-        assert_int_equal(pthread_create(&clients[i].thread, NULL, run_client, &clients[i]), 0);
-    }
+    tcp_clients *clients = start_tcp_clients(config, cw_transport_endpoint(transport));
     cw_status status = cw_serve(config, transport, NULL, result, err);
-    for (int i = 0; i < config->clients; i++) {
-        pthread_join(clients[i].thread, NULL);
-        assert_ok_err(clients[i].status, clients[i].err);
-    }
+    join_tcp_clients(clients);
     cw_transport_close(&transport, 1000);
     return status;
 }

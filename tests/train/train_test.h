@@ -22,7 +22,12 @@ cw_config tiny_config(int clients, const char *uplink, const char *downlink);
 /* A new folder under the build tree for the run's files; the caller's config gets it as `out`. */
 void use_folder(cw_config *config, const char *name);
 
-/* Server on a thread of its own, clients on threads of theirs, over TCP on loopback. */
+/* A run's clients on threads of their own, over TCP; until the run is over, which must be well for each. */
+typedef struct tcp_clients tcp_clients;
+tcp_clients *start_tcp_clients(const cw_config *config, const char *endpoint);
+void join_tcp_clients(tcp_clients *clients);
+
+/* A server beside them, on loopback. */
 cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *err);
 
 /* The two runs' model.safetensors hold the same bytes. */

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Inference across a cut beside other ways: what to send, what it costs. Each makes a table of one trained run.
 
-    research/inference.py photos RUN [--narrow RUN ...] [--samples 1000]
+    research/inference.py photos RUN [--narrow RUN ...] [--samples 1000] [--by agreement]
                                         bytes a photo at every cut, beside JPEG, WebP and AVIF
     research/inference.py costs RUN [--uplink SPEC] [--samples 300]
                                         processor time of one photo, split and whole
@@ -10,12 +10,13 @@
     research/inference.py link RUN [--mbit 1] [--samples 200] [--uplink SPEC]
                                         requests over a thin link (as root)
 
-photos: the least bytes, of all settings tried, at which at most 0.5 points of the whole network's accuracy are lost, one
-photo at a time. Of photo codecs headers are not counted: of JPEG the coded scan alone, of WebP the frame behind its
-header, of AVIF the AV1 tile data and frame header without sequence header. Their accuracy is the network's on the
-decoded photos; their qualities are searched by halving, which takes accuracy to grow with them. For CIFAR-10, whose
-photos are pixels. Each --narrow run is one with a bottleneck at its cut; where it has a profile, that is used. Over TCP
-a request leaves out what was in the one before, so that all that is sent may be less than the payloads.
+photos: the coarsest setting at which at most 0.5 points of the whole network's accuracy are lost (--by agreement: at
+which at most 0.5 in 100 answers are not its own), one photo at a time. Settings are searched by halving, which takes
+accuracy to grow with them; so of a few hundred photos some are found by luck, of all codecs alike. Of photo codecs
+headers are not counted (photo_codecs.py). Their accuracy is the network's on the decoded photos. For CIFAR-10 and folders
+of photos, which are resized and cropped first, and coded then. Each --narrow run is one with a bottleneck at its cut;
+where it has a profile, that is used. Over TCP a request leaves out what was in the one before, so that all that is sent
+may be less than the payloads.
 
 costs: server and client on loopback, one thread each; a longer run less a shorter one, in processor time of both.
 
@@ -23,15 +24,15 @@ clients: payloads are made beforehand, by codec none, and sent from one process;
 size. Ratios are of processor time, so that other work on the machine spoils them less.
 """
 import argparse
-import io
+import csv
 import json
+import math
 import os
 import pathlib
 import re
 import resource
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -39,10 +40,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CUTWIRE = os.environ.get("CUTWIRE") or str(ROOT / "build" / "cutwire")
-LOST = 0.005  # of accuracy, at most
-RECORD = 1 + 3 * 32 * 32  # of a CIFAR-10 file
-UPLINKS = [f"ec:err={e}" for e in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)]
-QUALITIES = {"jpeg": range(5, 96, 6), "webp": range(0, 101, 7), "avif": range(20, 64, 4)}
+LOST = 0.005  # at most
+UPLINKS = [f"ec:err={e}" for e in (0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)]  # coarsest first
 
 
 def cutwire(*words):
@@ -64,169 +63,138 @@ def settings_of(run):
 # ---- photos ----
 
 
-def cifar_folder():
-    for parent in (os.environ.get("CUTWIRE_DATA"), pathlib.Path.home() / ".cache/cutwire/data"):
-        folder = pathlib.Path(parent or "/nowhere") / "cifar-10-batches-bin"
-        if (folder / "test_batch.bin").exists():
-            return folder
-    print("SKIP: CIFAR-10 is not here (cutwire data fetch cifar-10)")
-    sys.exit(77)
-
-
-def photos_of(records):
-    import numpy
-
-    data = numpy.frombuffer(records, numpy.uint8).reshape(-1, RECORD)
-    return data[:, :1], numpy.ascontiguousarray(data[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-
-
-def jpeg_scan(blob):
-    """Bytes between the scan's header and the end marker."""
-    at = blob.index(b"\xff\xda")
-    return len(blob) - at - 2 - struct.unpack(">H", blob[at + 2:at + 4])[0] - 2
-
-
-def webp_frame(blob):
-    """Of a VP8 chunk without the 10 bytes of its frame header."""
-    at = blob.index(b"VP8 ")
-    return struct.unpack("<I", blob[at + 4:at + 8])[0] - 10
-
-
-def by_pillow(kind, quality, photos):
-    """Mean bytes, decoded photos."""
-    import numpy
-    from PIL import Image
-
-    sizes, decoded = [], numpy.empty_like(photos)
-    how = {"jpeg": {"optimize": True}, "webp": {"method": 6}}[kind]
-    for i, photo in enumerate(photos):
-        out = io.BytesIO()
-        Image.fromarray(photo).save(out, kind.upper(), quality=quality, **how)
-        sizes.append({"jpeg": jpeg_scan, "webp": webp_frame}[kind](out.getvalue()))
-        decoded[i] = Image.open(io.BytesIO(out.getvalue())).convert("RGB")
-    return statistics.fmean(sizes), decoded
-
-
-def obu_bytes(frame):
-    """Of an AV1 temporal unit, without temporal delimiter and sequence header."""
-    at = total = 0
-    while at < len(frame):
-        kind, extension, begin = frame[at] >> 3 & 15, frame[at] >> 2 & 1, at
-        at += 1 + extension
-        size = shift = 0
-        while True:
-            size |= (frame[at] & 127) << shift
-            shift, at = shift + 7, at + 1
-            if not frame[at - 1] & 128:
-                break
-        at += size
-        total += 0 if kind in (1, 2) else at - begin
-    return total
-
-
-def by_ffmpeg(quality, photos):
-    """AV1 stills, as AVIF holds them: all photos are key frames (a distance of 0)."""
-    import numpy
-
+def answers_of(run, data, count, *options):
+    """{(cut, codec): bytes a sample, answers}, and the labels; cut 0 is the whole network."""
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/photos.ivf"
-        base = ["ffmpeg", "-v", "error", "-y", "-threads", "1"]
-        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "32x32"]
-        subprocess.run([*base, *raw, "-i", "-", "-c:v", "libaom-av1", "-crf", str(quality), "-b:v", "0", "-g", "0",
-                        "-usage", "allintra", "-cpu-used", "4", "-pix_fmt", "yuv420p", path], input=photos.tobytes(),
-                       check=True)
-        data, at, sizes = pathlib.Path(path).read_bytes(), 32, []
-        while at < len(data):
-            size = struct.unpack("<I", data[at:at + 4])[0]
-            sizes.append(obu_bytes(data[at + 12:at + 12 + size]))
-            at += 12 + size
-        back = subprocess.run([*base, "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True,
-                              check=True).stdout
-    assert len(sizes) == len(photos), (len(sizes), len(photos))
-    return statistics.fmean(sizes), numpy.frombuffer(back, numpy.uint8).reshape(photos.shape)
+        path = f"{folder}/answers.csv"
+        result = evaluate(run, "--data", data, "--test-limit", count, "--answers", path, *options)
+        with open(path, newline="") as f:
+            rows = list(csv.DictReader(f))
+    found = {(p["cut"], p["codec"]): (p["bytes_per_sample"], []) for p in result["points"]} | {(0, ""): (0, [])}
+    for r in rows:
+        found[int(r["cut"]), r["codec"]][1].append(int(r["answer"]))
+    return found, [int(r["label"]) for r in rows if r["cut"] == "0"]
 
 
-def accuracy_of(run, labels, photos, samples):
-    """The whole network's, on these pixels."""
-    import numpy
-
-    with tempfile.TemporaryDirectory() as folder:
-        pixels = photos.transpose(0, 3, 1, 2).reshape(len(photos), -1)
-        rest = (cifar_folder() / "test_batch.bin").read_bytes()[len(photos) * RECORD:]  # a whole file is wanted
-        pathlib.Path(folder, "test_batch.bin").write_bytes(numpy.hstack([labels, pixels]).tobytes() + rest)
-        pathlib.Path(folder, "batches.meta.txt").write_bytes((cifar_folder() / "batches.meta.txt").read_bytes())
-        return evaluate(run, "--data", f"cifar-10:{folder}", "--test-limit", samples, "--uplink", "none")["test_accuracy"]
+def share(answers, others):
+    return sum(a == b for a, b in zip(answers, others)) / len(answers)
 
 
-def least_of_photo_codec(kind, run, labels, photos, wanted):
-    """(bytes, accuracy, setting) of the least that is good enough, or None: qualities from the smallest on."""
-    qualities = list(QUALITIES[kind])
-    low, high, found = 0, len(qualities) - 1, None
-    if kind == "avif":
-        qualities.reverse()
+def wilson(p, n, z=1.96):
+    """The 95% interval of a share."""
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return [(middle + sign * half) / (1 + z * z / n) for sign in (-1, 1)]
+
+
+class Yardstick:
+    """The whole network's answers, and when others are good enough."""
+
+    def __init__(self, answers, labels, by):
+        self.answers, self.labels, self.by = answers, labels, by
+        self.wanted = 1 - LOST if by == "agreement" else share(answers, labels) - LOST
+
+    def good(self, answers):
+        return share(answers, self.answers if self.by == "agreement" else self.labels) >= self.wanted - 1e-9
+
+    def words(self, answers):
+        agreed = share(answers, self.answers)
+        low, high = wilson(agreed, len(answers))
+        return [f"{100 * share(answers, self.labels):.1f}%", f"{100 * agreed:.1f}% ({100 * low:.1f} to {100 * high:.1f})"]
+
+
+def coarsest_good(settings, measure, yardstick):
+    """(bytes, answers, setting) of the coarsest that is good enough, or None; from the coarsest on, by halving."""
+    low, high, found = 0, len(settings) - 1, None
     while low <= high:
         middle = (low + high) // 2
-        size, decoded = by_ffmpeg(qualities[middle], photos) if kind == "avif" else by_pillow(kind, qualities[middle],
-                                                                                              photos)
-        accuracy = accuracy_of(run, labels, decoded, len(photos))
-        if accuracy >= wanted:
-            found, high = (size, accuracy, qualities[middle]), middle - 1
+        size, answers = measure(settings[middle])
+        if yardstick.good(answers):
+            found, high = (size, answers, settings[middle]), middle - 1
         else:
             low = middle + 1
     return found
-
-
-def least_of_points(points, wanted):
-    good = [p for p in points if p["test_accuracy"] >= wanted]
-    return min(good, key=lambda p: p["bytes_per_sample"], default=None)
 
 
 def row(*cells):
     print("| " + " | ".join(str(c) for c in cells) + " |", flush=True)
 
 
-def show_least(what, found, note=""):
+def show_coarsest(what, found, yardstick):
     if found is None:
-        row(what, "none was good enough", "", note)
+        row(what, "none was good enough", "", "", "")
     else:
-        row(what, f"{found[0]:.0f}", f"{100 * found[1]:.2f}%", found[2])
+        row(what, f"{found[0]:.0f}", *yardstick.words(found[1]), found[2])
 
 
-def over_tcp(run, uplink, samples):
+def over_tcp(run, uplink, data, samples):
     """What `infer` says of a server on loopback, one photo at a time."""
     server = Server(run)
     try:
-        return json.loads(cutwire("infer", "--connect", server.endpoint, "--run", run, "--uplink", uplink, "--test-limit",
-                                  samples, "--threads", 1, "--in-flight", 1, "--top", 1, "--json",
+        return json.loads(cutwire("infer", "--connect", server.endpoint, "--run", run, "--uplink", uplink, "--data", data,
+                                  "--test-limit", samples, "--threads", 1, "--in-flight", 1, "--top", 1, "--json",
                                   "--quiet").strip().splitlines()[-1])
     finally:
         server.stop()
 
 
+def by_photo_codec(o, kind, chosen, yardstick):
+    """As a set of photos that have been through it."""
+    import photo_codecs
+
+    def measure(quality):
+        size, decoded = photo_codecs.coded(kind, quality, chosen.pixels)
+        with tempfile.TemporaryDirectory() as folder:
+            found, _ = answers_of(o.run, chosen.write(folder, decoded), len(decoded), "--uplink", "none")
+        return size, found[0, ""][1]
+
+    show_coarsest(f"{kind.upper()} of the photo", coarsest_good(photo_codecs.QUALITIES[kind], measure, yardstick), yardstick)
+
+
+def at_cut(run, cut, data, yardstick, what):
+    def measure(uplink):
+        found, _ = answers_of(run, data, len(yardstick.labels), "--uplink", uplink, *(["--cut", cut] if cut else []))
+        return next(v for (number, _), v in found.items() if number)
+
+    found = coarsest_good(UPLINKS, measure, yardstick)
+    show_coarsest(what, found, yardstick)
+    return found
+
+
+def narrow_cut(run, data, yardstick):
+    """A run with a bottleneck: what its codec takes, and all that a client sends."""
+    settings, count = settings_of(run), len(yardstick.labels)
+    where = f"{settings['cut']}, bottleneck {settings['bottleneck'].split('@')[0]}"
+    found, _ = answers_of(run, data, count, "--uplink", "none")
+    row(f"{where}, without a codec", f"{next(v[0] for k, v in found.items() if k[0]):.0f}",
+        *yardstick.words(found[0, ""][1]), "none")
+    point = at_cut(run, None, data, yardstick, f"{where}" + (", a profile" if list(pathlib.Path(run).glob("*.profile"))
+                                                             else ""))
+    if point:
+        said = over_tcp(run, point[2], data, count)
+        row("the same, all that the client sends over TCP", f"{said['bytes_per_sample']:.0f}",
+            f"{100 * said['test_accuracy']:.1f}%", "", point[2])
+
+
 def photos(o):
-    data = (cifar_folder() / "test_batch.bin").read_bytes()[:o.samples * RECORD]
-    labels, pixels = photos_of(data)
-    specs = ",".join(UPLINKS)
-    result = evaluate(o.run, "--cut", o.cuts, "--uplink", specs, "--test-limit", o.samples)
-    whole = result["test_accuracy"]
-    print(f"{settings_of(o.run)['model']}, {o.samples} photos, the whole network: {100 * whole:.2f}%\n")
-    row("sent", "bytes a photo", "accuracy", "setting")
-    row("---", "---:", "---:", "---")
-    for kind in ("jpeg", "webp", "avif"):
-        show_least(f"{kind.upper()} of the photo", least_of_photo_codec(kind, o.run, labels, pixels, whole - LOST))
-    for cut in sorted({p["cut"] for p in result["points"]}):
-        point = least_of_points([p for p in result["points"] if p["cut"] == cut], whole - LOST)
-        show_least(f"cut {cut}", point and (point["bytes_per_sample"], point["test_accuracy"], point["codec"]))
-    for run in o.narrow:
-        settings = settings_of(run)
-        result = evaluate(run, "--uplink", specs, "--test-limit", o.samples)
-        point = least_of_points(result["points"], whole - LOST)
-        show_least(f"cut {settings['cut']}, bottleneck {settings['bottleneck'].split('@')[0]}",
-                   point and (point["bytes_per_sample"], point["test_accuracy"], point["codec"]),
-                   f"without a codec {100 * result['test_accuracy']:.2f}%")
-        if point:
-            said = over_tcp(run, point["codec"], o.samples)
-            show_least("that over TCP, all that the client sends", (said["bytes_per_sample"], said["test_accuracy"], ""))
+    import photo_sets
+
+    settings = settings_of(o.run)
+    chosen = photo_sets.photo_set(settings, o.samples)
+    count, size = chosen.pixels.shape[:2]
+    with tempfile.TemporaryDirectory() as folder:
+        data = chosen.write(folder, chosen.pixels)
+        found, labels = answers_of(o.run, data, count, "--uplink", "none")
+        yardstick = Yardstick(found[0, ""][1], labels, o.by)
+        print(f"{settings['model']}, {count} photos of {size}x{size}, the whole network: "
+              f"{100 * share(yardstick.answers, labels):.1f}%; at most {100 * LOST:.1f} points of {o.by} are lost\n")
+        row("sent", "bytes a photo", "accuracy", "agreement (95% interval)", "setting")
+        row("---", "---:", "---:", "---:", "---")
+        for kind in ("jpeg", "webp", "avif"):
+            by_photo_codec(o, kind, chosen, yardstick)
+        for cut in o.cuts.split(","):
+            at_cut(o.run, cut, data, yardstick, cut)
+        for run in o.narrow:
+            narrow_cut(run, data, yardstick)
 
 
 # ---- processes ----
@@ -456,6 +424,7 @@ def options():
     at = kinds.choices
     at["photos"].add_argument("--narrow", action="append", default=[], help="a run with a bottleneck")
     at["photos"].add_argument("--cuts", default="shallow,medium,deep")
+    at["photos"].add_argument("--by", choices=("accuracy", "agreement"), default="accuracy")
     at["costs"].add_argument("--uplink", help="codec; the run's")
     at["clients"].add_argument("--clients", type=int, default=64)
     at["clients"].add_argument("--seconds", type=float, default=5)

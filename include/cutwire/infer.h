@@ -121,6 +121,14 @@ size_t cw_samples_count(const cw_samples *samples);
 
 /* ---- evaluation without a network between ---- */
 
+/* What the network says of one test sample. */
+typedef struct cw_evaluate_answer {
+    size_t sample;     /* 0, 1, ... in the data set's order */
+    int label, answer; /* the class that it is, and the one that is likeliest for the network */
+    int cut;           /* 0: the whole network, without a codec */
+    const char *codec; /* as it was given; "" without one. Lives as long as the call */
+} cw_evaluate_answer;
+
 /* Zero-initialize. */
 typedef struct cw_evaluate_options {
     const char *data;     /* NAME[:DIR]; NULL: the run's */
@@ -135,6 +143,9 @@ typedef struct cw_evaluate_options {
     /* NULL, or called now and then: how many of `total` forwards and codings of batches are done. */
     void (*progress)(void *ctx, size_t done, size_t total);
     volatile sig_atomic_t *stop; /* NULL, or set to non-zero to end with CW_ERR_CANCELLED */
+    /* NULL, or called for each sample with the whole network's answer, then with that of each cut and codec. Calls come
+     * from the thread that evaluates; a failure ends the evaluation, with that status. */
+    cw_status (*answered)(void *ctx, const cw_evaluate_answer *answer, cw_error *err);
 } cw_evaluate_options;
 
 /* One cut with one codec. */
@@ -162,7 +173,7 @@ typedef struct cw_evaluation {
 
 /* Runs the test samples through the network once, and at each cut through each codec and the layers after it. A codec
  * without loss is not run again: its answers are the whole network's. On failure *out is zeroed. The errors of
- * cw_network_open, of data sets, of specs (CW_ERR_SPEC); CW_ERR_CANCELLED. */
+ * cw_network_open, of data sets, of specs (CW_ERR_SPEC), of `answered`; CW_ERR_CANCELLED. */
 cw_status cw_evaluate(const char *run, const cw_evaluate_options *options, cw_evaluation *out, cw_error *err);
 void cw_evaluation_free(cw_evaluation *evaluation);
 

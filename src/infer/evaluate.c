@@ -326,6 +326,14 @@ static int32_t answer(const evaluator *e, size_t sample)
     return arg_max(e->logits + sample * classes, classes);
 }
 
+/* Sample i of the engine batch under way: what comes of it, without a cut or with this cut and codec. */
+static cw_status tell(const evaluator *e, size_t i, int label, int answer, const cw_cut *cut, const char *codec,
+                      cw_error *err)
+{
+    const cw_evaluate_answer a = {e->samples + i, label, answer, cut ? cut->number : 0, codec};
+    return e->options->answered ? e->options->answered(e->options->ctx, &a, err) : CW_OK;
+}
+
 /* From the input: the activations of every cut, and the whole network's answers. */
 static cw_status run_whole(evaluator *e, const cw_batch *batch, cw_error *err)
 {
@@ -339,8 +347,8 @@ static cw_status run_whole(evaluator *e, const cw_batch *batch, cw_error *err)
     for (size_t i = 0; i < batch->n; i++) {
         e->whole[i] = answer(e, i);
         e->correct += e->whole[i] == batch->labels[i];
+        CWI_TRY(tell(e, i, batch->labels[i], e->whole[i], NULL, "", err));
     }
-    e->samples += batch->n;
     return CW_OK;
 }
 
@@ -367,6 +375,7 @@ static cw_status run_point(evaluator *e, size_t cut, size_t codec, const cw_batc
         const int32_t got = lossless ? e->whole[i] : answer(e, i);
         t->correct += got == batch->labels[i];
         t->agreed += got == e->whole[i];
+        CWI_TRY(tell(e, i, batch->labels[i], got, &e->cuts[cut], e->specs[codec], err));
     }
     return CW_OK;
 }
@@ -390,6 +399,7 @@ static cw_status run_batches(evaluator *e, cw_error *err)
             CWI_TRY(run_point(e, i / e->codec_count, i % e->codec_count, &batch, err));
             CWI_TRY(go_on(e, err));
         }
+        e->samples += batch.n;
     }
     return status == CW_END ? CW_OK : status;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """Trained runs used: eval, and infer with serve; infer.py CUTWIRE."""
+import csv
 import json
 import os
 import shutil
@@ -37,8 +38,25 @@ def evaluated(accuracy):
     many = last_object(run("eval", "trained", "--batch", "32", "--json"))["points"]
     assert len(one) == 1 and one[0]["cut"] == 2, one
     assert many[0]["bytes_per_sample"] < one[0]["bytes_per_sample"], (one, many)
+    answers_kept(points[:4])
     table = run("eval", "trained", "--cut", "shallow,deep", "--test-limit", "20")
     assert "20 test samples" in table and "shallow" in table and "deep" in table, table
+
+
+def answers_kept(points):
+    """Of each sample, each in its place: their counts are the shares that are told."""
+    run("eval", "trained", "--cut", "1", "--uplink", ",".join(p["codec"] for p in points), "--answers", "a.csv", "--quiet")
+    with open("a.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    whole = [r for r in rows if r["cut"] == "0"]
+    assert [int(r["sample"]) for r in whole] == list(range(128)) and len(rows) == 128 * 5, len(rows)
+    for p in points:
+        own = [r for r in rows if r["codec"] == p["codec"]]
+        assert [r["sample"] for r in own] == [r["sample"] for r in whole] and {r["cut"] for r in own} == {"1"}, p
+        assert sum(r["answer"] == r["label"] for r in own) == round(128 * p["test_accuracy"]), p
+        assert sum(r["answer"] == w["answer"] for r, w in zip(own, whole)) == round(128 * p["agreement"]), p
+    assert "cannot write nowhere/a.csv" in run("eval", "trained", "--answers", "nowhere/a.csv", code=1)
+    assert "No space left" in run("eval", "trained", "--answers", "/dev/full", code=1)
 
 
 def evaluation_refuses():

@@ -10,7 +10,7 @@ from cli_run import CUTWIRE, Folder, run, skip_without_fashion
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "research"))
-import inference  # noqa: E402
+import photo_codecs  # noqa: E402
 
 
 def table(*words):
@@ -25,13 +25,13 @@ def bytes_of_photos():
     from PIL import Image
 
     photo = Image.effect_noise((32, 32), 80).convert("RGB")
-    for kind, count, overhead in (("JPEG", inference.jpeg_scan, 200), ("WEBP", inference.webp_frame, 30)):
+    for kind, count, overhead in (("JPEG", photo_codecs.jpeg_scan, 200), ("WEBP", photo_codecs.webp_frame, 30)):
         out = io.BytesIO()
         photo.save(out, kind, quality=60)
         size = len(out.getvalue())
         assert size - 4 * overhead < count(out.getvalue()) <= size - 30, (kind, size)
     delimiter, sequence, frame = b"\x12\x00", b"\x0a\x03abc", b"\x32\x81\x01" + bytes(129)
-    assert inference.obu_bytes(delimiter + sequence + frame) == len(frame)
+    assert photo_codecs.obu_bytes(delimiter + sequence + frame) == len(frame)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 /* cmd_eval.c - `cutwire eval`: a trained run's accuracy against bytes a sample, at its cuts and with several codecs. */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -10,11 +12,53 @@ static const char examples[] =
     "  cutwire eval runs/mine --cut all --uplink none,ec:err=0.1,ec:err=0.25,ms:r=0.99,b=2\n"
     "      a curve at every cut: commas part the specs, and \"b=2\" belongs to the one before it\n"
     "  cutwire eval runs/mine --cut shallow,deep --batch 32 --test-limit 1000 --json\n"
-    "      32 samples coded together, which takes fewer bytes than one at a time\n";
+    "      32 samples coded together, which takes fewer bytes than one at a time\n"
+    "  cutwire eval runs/mine --uplink ec:err=0.25 --answers answers.csv\n"
+    "      each sample's answer too: sample, label, cut, codec, answer; cut 0 is the whole network\n";
+
+/* What an evaluation tells while it runs. */
+typedef struct listener {
+    cli_progress progress;
+    FILE *answers; /* NULL: nobody asked */
+    const char *path;
+} listener;
 
 static void show_progress(void *ctx, size_t done, size_t total)
 {
-    cli_progress_show(ctx, "eval", done, total, "batches", "");
+    cli_progress_show(&((listener *)ctx)->progress, "eval", done, total, "batches", "");
+}
+
+static cw_status answers_failed(const listener *l, cw_error *err)
+{
+    snprintf(err->message, sizeof err->message, "cannot write %s: %s", l->path, strerror(errno));
+    return CW_ERR_IO;
+}
+
+/* A codec's commas are why it stands in quotes. */
+static cw_status write_answer(void *ctx, const cw_evaluate_answer *a, cw_error *err)
+{
+    const listener *l = ctx;
+    const int n = fprintf(l->answers, "%zu,%d,%d,\"%s\",%d\n", a->sample, a->label, a->cut, a->codec, a->answer);
+    return n < 0 ? answers_failed(l, err) : CW_OK;
+}
+
+static cw_status answers_open(listener *l, cw_evaluate_options *o, cw_error *err)
+{
+    if (!l->path)
+        return CW_OK;
+    l->answers = fopen(l->path, "w");
+    if (!l->answers || fputs("sample,label,cut,codec,answer\n", l->answers) < 0)
+        return answers_failed(l, err);
+    o->answered = write_answer;
+    return CW_OK;
+}
+
+static cw_status answers_close(listener *l, cw_status status, cw_error *err)
+{
+    if (l->answers && fclose(l->answers) != 0 && status == CW_OK)
+        status = answers_failed(l, err);
+    l->answers = NULL;
+    return status;
 }
 
 static void print_point(const cw_evaluate_point *p)
@@ -60,15 +104,16 @@ static int print_result(const char *run, const cw_evaluation *e, bool json)
                                     "seconds", e->seconds, "points", points));
 }
 
-static int evaluate(const char *run, const cw_evaluate_options *options, cli_progress *progress, bool json)
+static int evaluate(const char *run, cw_evaluate_options *options, listener *l, bool json)
 {
-    cw_evaluation evaluation;
+    cw_evaluation evaluation = {0};
     cw_error err = {0};
-    const cw_status status = cw_evaluate(run, options, &evaluation, &err);
-    cli_progress_clear(progress);
-    if (status != CW_OK)
-        return cli_fail_error("eval", status, &err);
-    const int code = print_result(run, &evaluation, json);
+    cw_status status = answers_open(l, options, &err);
+    if (status == CW_OK)
+        status = cw_evaluate(run, options, &evaluation, &err);
+    status = answers_close(l, status, &err);
+    cli_progress_clear(&l->progress);
+    const int code = status == CW_OK ? print_result(run, &evaluation, json) : cli_fail_error("eval", status, &err);
     cw_evaluation_free(&evaluation);
     return code;
 }
@@ -76,6 +121,7 @@ static int evaluate(const char *run, const cw_evaluate_options *options, cli_pro
 int cmd_eval(int argc, char **argv)
 {
     cw_evaluate_options o = {.stop = cli_stop()};
+    listener l = {.path = NULL};
     int limit = 0, batch = 1, names = 0;
     bool json = false, quiet = false;
     const char *run = NULL;
@@ -87,6 +133,7 @@ int cmd_eval(int argc, char **argv)
         {"data-dir", "DIR", "where it lies on this machine", CLI_STRING, &o.data_dir},
         {"test-limit", "N", "use at most N test samples [as the run does]", CLI_INT, &limit},
         {"threads", "N", "threads; 0: one per processor [0]", CLI_INT, &o.threads},
+        {"answers", "FILE", "write each sample's answers to this CSV file", CLI_STRING, &l.path},
         {"json", NULL, "print the result as one JSON object", CLI_FLAG, &json},
         {"quiet", NULL, "no progress", CLI_FLAG, &quiet},
     };
@@ -107,12 +154,11 @@ int cmd_eval(int argc, char **argv)
         return code;
     if (batch < 1 || batch > 64)
         return cli_fail(CLI_USAGE, "eval: --batch: %d is not from 1 to 64", batch);
-    cli_progress progress;
-    cli_progress_start(&progress, quiet);
+    cli_progress_start(&l.progress, quiet);
     cli_catch_signals();
     o.limit = (size_t)limit;
     o.batch = (size_t)batch;
-    o.ctx = &progress;
+    o.ctx = &l;
     o.progress = show_progress;
-    return evaluate(run, &o, &progress, json);
+    return evaluate(run, &o, &l, json);
 }

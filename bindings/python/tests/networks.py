@@ -26,8 +26,8 @@ class Patches(nn.Module):
 
     def forward(self, x):
         assert x.shape[1] == 3, "colours"
-        x = self.a(x)
         n, c, h, w = x.shape
         assert h % 2 == 0
-        first, second = x.reshape(n, c, h * w).transpose(1, 2).chunk(2, 2)
+        x = self.a(x)
+        first, second = x.reshape(n, 8, -1).transpose(1, 2).chunk(2, 2)
         return self.b(torch.cat([second, first], 2)).mean(1)

@@ -214,6 +214,8 @@ def test_odd_gradients_and_batches():
 
 def test_what_cannot_cross():
     cut = cwt.Cut()
+    with pytest.raises(TypeError, match="one tensor crosses it, not a tuple"):
+        cwt.Cut()((torch.rand(2, 3), None))
     with pytest.raises(TypeError, match="float tensor"):
         cut(torch.zeros(2, dtype=torch.long))
     with pytest.raises(TypeError, match=r"\.float\(\)"):

@@ -165,6 +165,32 @@ def test_shapes_are_unpacked_and_asserted():
                   image())
 
 
+@pytest.mark.parametrize("count", [lambda x: x.size(0), lambda x: x.shape[0]], ids=["size", "shape"])
+def test_the_number_of_samples_may_cross(count):
+    class Flat(nn.Module):
+        def __init__(self, turned=False):
+            super().__init__()
+            self.a, self.b, self.turned = nn.Linear(6, 4), nn.Linear(4, 2), turned
+
+        def forward(self, x):
+            n = count(x)
+            x = self.a(x.transpose(0, 1) if self.turned else x)
+            return self.b(x).reshape(n, -1)
+
+    head, tail = same_as_model(Flat(), "a", torch.rand(5, 3, 6))
+    assert tail(head(torch.rand(2, 3, 6))).shape == (2, 6)
+    turned = cwt.split(Flat(turned=True), "a")[0]
+    with pytest.raises(ValueError, match="first dimension at the cut is 3, where the forward goes on with 5"):
+        turned(torch.rand(5, 3, 6))
+
+
+def test_halves_are_saved_and_loaded(tmp_path):
+    x = image(2, 8)
+    halves = nn.Sequential(*cwt.split(Patches(), "a"))
+    torch.save(halves, tmp_path / "halves.pt")
+    assert torch.equal(torch.load(tmp_path / "halves.pt")(x), halves(x))
+
+
 def test_what_cannot_be_followed():
     class Decides(nn.Module):
         def __init__(self):

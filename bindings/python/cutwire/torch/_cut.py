@@ -166,6 +166,8 @@ class Cut(torch.nn.Module):
         self._stats.__dict__.update(Stats().__dict__)
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
+        if not isinstance(z, torch.Tensor):
+            raise TypeError(f"Cut: one tensor crosses it, not a {type(z).__name__}; let the head return the tensor alone")
         position = self._position
         client = _rank() if self.client is None else self.client
         crossing = _Crossing(client, position.epoch, position.next_step(self.training), self.training, self._masks(z))

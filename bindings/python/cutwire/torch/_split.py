@@ -160,12 +160,32 @@ class _Place(NamedTuple):
 
     index: int  #: that node's, in the graph
     crossing: List[fx.Node]  #: what it and nodes before it give to nodes behind it
+    counts: List[fx.Node]  #: numbers of samples that they give, too: the tail knows its own
 
 
-def _crossing(nodes: List[fx.Node], index: int) -> List[fx.Node]:
+def _place_at(nodes: List[fx.Node], index: int) -> _Place:
     """Parameters are no matter: each half has those it uses."""
     position = {node: i for i, node in enumerate(nodes)}
-    return [n for n in nodes[:index + 1] if n.op != "get_attr" and any(position[user] > index for user in n.users)]
+    given = [n for n in nodes[:index + 1] if n.op != "get_attr" and any(position[user] > index for user in n.users)]
+    return _Place(index, [n for n in given if not _is_count(n)], [n for n in given if _is_count(n)])
+
+
+def _is_count(node: fx.Node) -> bool:
+    """`x.size(0)` or `x.shape[0]`: the first dimension is the samples'."""
+    if node.op == "call_method" and node.target == "size":
+        return node.args[1:] == (0,) and not node.kwargs
+    of = node.args[0] if node.target is operator.getitem and node.args[1] == 0 else None
+    return isinstance(of, fx.Node) and (of.op, of.target, of.args[1:]) == ("call_function", getattr, ("shape",))
+
+
+def _with_counts(z: Any, *counts: int) -> Any:
+    """z, if the numbers of samples that the tail takes from it are those that the forward meant."""
+    if isinstance(z, fx.Proxy):  # torch.load traces a half once more
+        return z.tracer.create_proxy("call_function", _with_counts, (z, *counts), {})
+    if any(count != z.shape[0] for count in counts):
+        raise ValueError(f"cutwire.torch.split: the first dimension at the cut is {z.shape[0]}, where the forward goes on "
+                         f"with {', '.join(map(str, counts))}: it is not the samples'; split it by hand into two modules")
+    return z
 
 
 def _is_pick(node: fx.Node, of: fx.Node) -> bool:
@@ -183,7 +203,7 @@ def _places(graph: fx.Graph) -> Dict[str, _Place]:
         while last[path] + 1 < len(nodes) and _is_pick(nodes[last[path] + 1], nodes[i]):
             last[path] += 1
     by_end = sorted(last.items(), key=lambda item: (item[1], item[0]))
-    return {path: _Place(i, _crossing(nodes, i)) for path, i in by_end}
+    return {path: _place_at(nodes, i) for path, i in by_end}
 
 
 def _is_cut(nodes: List[fx.Node], place: _Place) -> bool:
@@ -263,8 +283,10 @@ def _sides(graph: fx.Graph, place: _Place) -> Tuple[fx.Graph, fx.Graph]:
     known: Dict[fx.Node, fx.Node] = {}
     for node in nodes[:place.index + 1]:
         known[node] = first.node_copy(node, lambda n: known[n])
-    first.output(known[at])
-    known = {at: second.placeholder("z")}
+    z = known[at]
+    first.output(first.call_function(_with_counts, (z, *(known[n] for n in place.counts))) if place.counts else z)
+    z = second.placeholder("z")
+    known = {at: z} | {n: second.call_method("size", (z, 0)) for n in place.counts}
     for i, node in enumerate(nodes):
         if node.op == "get_attr" or i > place.index:
             known[node] = second.node_copy(node, lambda n: known[n])
@@ -319,7 +341,8 @@ def split(model: nn.Module, after: str) -> Tuple[nn.Module, nn.Module]:
     Raises ValueError with the list of valid names where `after` is none, where more than one tensor would cross (inside a
     skip connection), and where torch.fx cannot follow the model: bring your own two modules then. The forwards of the
     modules around `after` are traced once: what they decide by the values of tensors they would decide for ever, and what
-    they assert of them is taken as true.
+    they assert of them is taken as true. The number of samples may cross, too (`n = x.size(0)` before the cut and
+    `view(n, -1)` behind it): the tail takes it from its own input, and the head raises ValueError where that would not do.
     """
     if not isinstance(after, str):
         raise TypeError(f"after: a module's dotted name is wanted, not {type(after).__name__}")

@@ -15,15 +15,4 @@ void cwi_sync_close_server(void *state)
     (void)state;
 }
 
-void cwi_sync_drain(void *state)
-{
-    (void)state;
-}
-
-bool cwi_sync_drained(const void *state)
-{
-    (void)state;
-    return true;
-}
-
 const cwi_mode cwi_mode_whole = {.name = "whole", .summary = "not in a build for clients"};

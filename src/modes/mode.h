@@ -67,9 +67,6 @@ struct cwi_mode {
     const cwi_work *work;
     cw_status (*open_server)(cw_server *server, void **state, cw_error *err);
     void (*close_server)(void *state);
-    /* The server is to stop for a while: to finish what it is at, and save what there is; whether it has. */
-    void (*drain)(void *state);
-    bool (*drained)(const void *state);
     /* A client's side, from WELCOME on. */
     cw_status (*open_client)(cw_client *client, void **state, cw_error *err);
     void (*close_client)(void *state);

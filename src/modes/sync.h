@@ -26,9 +26,6 @@
 extern const cwi_work cwi_sync_work;
 cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err);
 void cwi_sync_close_server(void *state);
-/* Finishes the step under way, has a checkpoint written, and then does no more. */
-void cwi_sync_drain(void *state);
-bool cwi_sync_drained(const void *state);
 
 cw_status cwi_sync_open_client(cw_client *client, void **state, cw_error *err);
 void cwi_sync_close_client(void *state);

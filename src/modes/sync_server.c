@@ -294,7 +294,8 @@ static bool owes(const void *state, size_t member)
     return cwi_barrier_owes(&((const cwi_sync_server *)state)->barrier, member);
 }
 
-void cwi_sync_drain(void *state)
+/* Finishes the step under way, has a checkpoint written, and then does no more. */
+static void drain(void *state)
 {
     cwi_sync_server *s = state;
     const bool works = s->stage != STAGE_BEFORE && cwi_session_count(s->session, CWI_MEMBER_ACTIVE);
@@ -305,7 +306,7 @@ void cwi_sync_drain(void *state)
         cwi_sync_save_and_stop(s);
 }
 
-bool cwi_sync_drained(const void *state)
+static bool drained(const void *state)
 {
     return ((const cwi_sync_server *)state)->stage == STAGE_DRAINED;
 }
@@ -334,6 +335,8 @@ const cwi_work cwi_sync_work = {
     .joined = joined,
     .owes = owes,
     .finished = finished,
+    .drain = drain,
+    .drained = drained,
     .log = log_notice,
     .time_passed = cwi_sync_tell_status,
 };

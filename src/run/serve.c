@@ -204,16 +204,16 @@ static bool is_to_stop(cw_server *s)
 {
     if (!cwi_report_stop_asked(&s->report))
         return false;
-    if (*s->report.hooks->stop != CW_STOP_AWHILE || !s->mode->drain)
+    if (*s->report.hooks->stop != CW_STOP_AWHILE || !s->mode->work->drain)
         return true;
     const double now = cwi_seconds();
     if (!s->awhile) {
         cwi_report_log(&s->report, "stopping for a while: the step under way is finished and saved first");
         s->drain_until = now + DRAIN_SECONDS;
         s->awhile = true;
-        s->mode->drain(s->state);
+        s->mode->work->drain(s->state);
     }
-    return now > s->drain_until || s->mode->drained(s->state);
+    return now > s->drain_until || s->mode->work->drained(s->state);
 }
 
 static cw_status run(cw_server *s, cw_transport *transport, cw_error *err)

@@ -61,6 +61,10 @@ typedef struct cwi_work {
     /* Whether the work waits for this member. */
     bool (*owes)(const void *run, size_t member);
     bool (*finished)(const void *run);
+    /* It is to stop for a while: to finish what it is at, and save what there is; whether it has. NULL: there is
+     * nothing to finish. */
+    void (*drain)(void *run);
+    bool (*drained)(const void *run);
     void (*log)(void *run, const cwi_notice *notice);
     void (*time_passed)(void *run); /* NULL: it does not care */
 } cwi_work;

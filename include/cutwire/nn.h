@@ -199,6 +199,7 @@ typedef struct cw_param {
     cw_shape shape; /* canonical: OIHW, or as PyTorch has it */
     size_t count;
     bool trainable;
+    bool frozen; /* trainable, but it learns nothing: its gradient is all 0 */
 } cw_param;
 size_t cw_part_param_count(const cw_part *part);
 cw_param cw_part_param(const cw_part *part, size_t i);

@@ -11,8 +11,8 @@
 #include "config/setup.h"
 
 /* What a client must be able to do, beyond mode and settings. */
-static const char *const known[] = {"masked-support", "micro-batches", "client-state",
-                                    "any-targets",    "own-gradient",  "late-steps"};
+static const char *const known[] = {"masked-support", "micro-batches", "client-state",   "any-targets",
+                                    "own-gradient",   "late-steps",    "learned-weights"};
 
 static json_t *requirements(const cwi_setup *setup)
 {
@@ -30,6 +30,8 @@ static json_t *requirements(const cwi_setup *setup)
         json_array_append_new(list, json_string("own-gradient"));
     if (setup->config.step_deadline > 0)
         json_array_append_new(list, json_string("late-steps"));
+    if (setup->config.freeze && !setup->client_state)
+        json_array_append_new(list, json_string("learned-weights"));
     return list;
 }
 

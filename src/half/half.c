@@ -190,10 +190,32 @@ cw_status cw_half_put(cw_half *half, cw_half_kind kind, const float *flat, cw_er
     return half->ops->put(half, kind, flat, err);
 }
 
+/* ---- gradients as they travel ---- */
+
+size_t cwi_half_learned_count(const cw_half *half)
+{
+    return half->weights - half->frozen;
+}
+
 cw_tensor cwi_half_vector(const cw_half *half, float *data)
 {
-    cw_shape shape = cw_shape_of(3, (int64_t[]){1, 1, (int64_t)half->weights});
+    cw_shape shape = cw_shape_of(3, (int64_t[]){1, 1, (int64_t)cwi_half_learned_count(half)});
     return cw_tensor_view(CW_F32, &shape, data);
+}
+
+cw_status cwi_half_get_learned(cw_half *half, float *flat, cw_error *err)
+{
+    CWI_TRY(cw_half_get(half, CW_HALF_GRADIENT, flat, err));
+    if (half->frozen)
+        half->ops->gather(half, flat);
+    return CW_OK;
+}
+
+cw_status cwi_half_put_learned(cw_half *half, float *flat, cw_error *err)
+{
+    if (half->frozen)
+        half->ops->spread(half, flat);
+    return cw_half_put(half, CW_HALF_GRADIENT, flat, err);
 }
 
 /* ---- sums over clients ---- */

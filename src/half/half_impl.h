@@ -20,6 +20,10 @@ typedef struct cwi_half_ops {
     /* Weights, gradients or buffers as one vector. */
     cw_status (*get)(cw_half *half, cw_half_kind kind, float *flat, cw_error *err);
     cw_status (*put)(cw_half *half, cw_half_kind kind, const float *flat, cw_error *err);
+    /* NULL where all weights learn. A vector of all to one of those that learn alone, in its place; and back, with 0
+     * for the others. */
+    void (*gather)(const cw_half *half, float *flat);
+    void (*spread)(const cw_half *half, float *flat);
     /* The weighted sum of the gradients of several backwards, and back into their place. */
     cw_status (*sum_clear)(cw_half *half, cw_error *err);
     cw_status (*sum_add)(cw_half *half, float weight, cw_error *err);
@@ -47,6 +51,7 @@ struct cw_half {
     size_t max_batch; /* 0: any */
     bool behind_relu, input_grad;
     size_t weights, buffers; /* floats */
+    size_t frozen;           /* of the weights: those that learn nothing */
     size_t first;            /* layer of the model; 0 where there is none */
     uint64_t fingerprint;
 };

@@ -79,6 +79,41 @@ static cw_status put(cw_half *half, cw_half_kind kind, const float *flat, cw_err
     return CW_OK;
 }
 
+static void gather(const cw_half *half, float *flat)
+{
+    const cw_part *part = ((const nn_half *)(const void *)half)->part;
+    const float *from = flat;
+    for (size_t i = 0; i < cw_part_param_count(part); i++) {
+        const cw_param p = cw_part_param(part, i);
+        if (!p.trainable)
+            continue;
+        if (!p.frozen) {
+            memmove(flat, from, p.count * sizeof(float));
+            flat += p.count;
+        }
+        from += p.count;
+    }
+}
+
+/* From the last one on, so that nothing is overwritten before it has moved. */
+static void spread(const cw_half *half, float *flat)
+{
+    const cw_part *part = ((const nn_half *)(const void *)half)->part;
+    const float *from = flat + half->weights - half->frozen;
+    float *to = flat + half->weights;
+    for (size_t i = cw_part_param_count(part); i-- > 0;) {
+        const cw_param p = cw_part_param(part, i);
+        if (!p.trainable)
+            continue;
+        to -= p.count;
+        from -= p.frozen ? 0 : p.count;
+        if (p.frozen)
+            memset(to, 0, p.count * sizeof(float));
+        else
+            memmove(to, from, p.count * sizeof(float));
+    }
+}
+
 static cw_status of_sum(cw_status status, cw_error *err)
 {
     return status == CW_OK ? CW_OK : cwi_fail(err, status, "cannot sum gradients: %s", cw_status_message(status));
@@ -236,6 +271,8 @@ static const cwi_half_ops nn_ops = {
     .step = step,
     .get = get,
     .put = put,
+    .gather = gather,
+    .spread = spread,
     .sum_clear = sum_clear,
     .sum_add = sum_add,
     .sum_replace = sum_replace,
@@ -253,14 +290,24 @@ cw_status cwi_half_optimizer(const char *name, cw_optimizer_options *options, cw
     return cw_optimizer_parse(name, &options->kind, err);
 }
 
+/* With which weights learn: gradients of no others travel. */
 static uint64_t fingerprint_of(const cw_part *part)
 {
     uint64_t hash = 0;
     for (size_t i = 0; i < cw_part_param_count(part); i++) {
         const cw_param p = cw_part_param(part, i);
-        hash = cwi_half_fingerprint_add(hash, p.trainable ? CW_HALF_WEIGHT : CW_HALF_BUFFER, p.name, CW_F32, &p.shape);
+        const cw_half_kind kind = p.frozen ? CW_HALF_FIXED : p.trainable ? CW_HALF_WEIGHT : CW_HALF_BUFFER;
+        hash = cwi_half_fingerprint_add(hash, kind, p.name, CW_F32, &p.shape);
     }
     return hash;
+}
+
+static size_t count_frozen(const cw_part *part)
+{
+    size_t floats = 0;
+    for (size_t i = 0; i < cw_part_param_count(part); i++)
+        floats += cw_part_param(part, i).frozen ? cw_part_param(part, i).count : 0;
+    return floats;
 }
 
 /* What leaves layer `last` - 1, where that is a cut. */
@@ -283,6 +330,7 @@ static cw_status fill(nn_half *h, const cw_model *model, const cw_part_options *
     h->base.input_grad = options->input_grad;
     h->base.behind_relu = is_behind_relu(model, h->last);
     h->base.weights = cw_part_trainable_size(h->part);
+    h->base.frozen = count_frozen(h->part);
     h->base.buffers = cw_part_buffer_size(h->part);
     h->base.fingerprint = fingerprint_of(h->part);
     CWI_TRY(cwi_half_settle(&h->base, err));

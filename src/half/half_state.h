@@ -22,8 +22,15 @@ cw_status cwi_half_gradient_peak(cw_half *half, float *peak, cw_error *err);
  * below 0 (its name ends in "running_var"). */
 cw_status cwi_half_check_buffers(const cw_half *half, const float *flat, float limit, cw_error *err);
 
-/* `data` as one vector of all the half's weights: one sample to a codec. */
+/* ---- gradients as they travel: those of weights that learn alone ---- */
+
+size_t cwi_half_learned_count(const cw_half *half);
+/* `data` as one vector of so many floats: one sample to a codec. */
 cw_tensor cwi_half_vector(const cw_half *half, float *data);
+/* As cw_half_get and cw_half_put of CW_HALF_GRADIENT, for such a vector; in both `flat` has room for all weights, and
+ * put spoils it. */
+cw_status cwi_half_get_learned(cw_half *half, float *flat, cw_error *err);
+cw_status cwi_half_put_learned(cw_half *half, float *flat, cw_error *err);
 
 /* The kind of our engine's optimizers by its name. CW_ERR_SPEC: err lists them. */
 cw_status cwi_half_optimizer(const char *name, cw_optimizer_options *options, cw_error *err);

@@ -324,9 +324,9 @@ static cw_status on_gradient(sync_client *c, const cw_msg *msg, cw_error *err)
     const cw_decode_args args = {.threads = cwi_engine_threads(&c->setup->config), .support = support_of(c, part)};
     CWI_TRY(cw_decode(msg->blob, msg->blob_size, &dz, &args, err));
     CWI_TRY(cw_half_backward(half, call, dz.data, NULL, err));
-    CWI_TRY(cw_half_get(half, CW_HALF_GRADIENT, c->flat, err));
+    CWI_TRY(cwi_half_get_learned(half, c->flat, err));
     if (c->parts > 1)
-        cwi_average_add(c->sum, c->flat, cw_half_weight_count(half), cwi_batch_weight(call->n, c->batch_n),
+        cwi_average_add(c->sum, c->flat, cwi_half_learned_count(half), cwi_batch_weight(call->n, c->batch_n),
                         c->ticket == 0);
     if (++c->ticket < c->parts)
         return CW_OK;
@@ -344,7 +344,7 @@ static cw_status on_update(sync_client *c, const cw_msg *msg, cw_error *err)
         const cw_status status = own ? CW_OK : decode_gradient(c, msg, err);
         if (status != CW_OK)
             return cwi_fail_prefix(err, status, "UPDATE");
-        CWI_TRY(cw_half_put(half, CW_HALF_GRADIENT, c->flat, err));
+        CWI_TRY(cwi_half_put_learned(half, c->flat, err));
         CWI_TRY(cw_half_step(half, (float)msg->lr, err));
     }
     c->step = msg->step + 1;

@@ -29,7 +29,7 @@ cw_status cwi_sync_guard_size(cwi_sync_server *s, cw_error *err)
         return CW_OK;
     cwi_ballot_close(&g->client_gradients);
     cwi_ballot_close(&g->client_buffers);
-    CWI_TRY(cwi_ballot_open(&g->client_gradients, s->count, cw_half_weight_count(mirror), err));
+    CWI_TRY(cwi_ballot_open(&g->client_gradients, s->count, cwi_half_learned_count(mirror), err));
     return cwi_ballot_open(&g->client_buffers, s->count, cw_half_buffer_count(mirror), err);
 }
 

@@ -236,7 +236,7 @@ cw_status cwi_sync_finish_activations(cwi_sync_server *s, cw_error *err)
 
 cw_status cwi_sync_take_client_grad(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_error *err)
 {
-    const size_t batch = s->clients[client].batch, floats = cw_half_weight_count(s->server->mirror);
+    const size_t batch = s->clients[client].batch, floats = cwi_half_learned_count(s->server->mirror);
     if (msg->samples != batch)
         return cwi_fail(err, CW_ERR_PROTOCOL, "a gradient of %llu samples, due were %zu",
                         (unsigned long long)msg->samples, batch);
@@ -304,12 +304,12 @@ cw_status cwi_sync_finish_client_grads(cwi_sync_server *s, cw_error *err)
         if (s->guard.active)
             cwi_sync_guard_finish_grads(s);
         else
-            cwi_sync_scale_average(s, cw_half_weight_count(mirror));
+            cwi_sync_scale_average(s, cwi_half_learned_count(mirror));
         if (!cwi_keeps_own_gradient(s->setup, s->count)) /* else the average is what the client has sent */
             CWI_TRY(code_update(s, &size, err));
         else if (s->draining)
             CWI_TRY(give_back(s, &size, err));
-        CWI_TRY(cw_half_put(mirror, CW_HALF_GRADIENT, s->average, err));
+        CWI_TRY(cwi_half_put_learned(mirror, s->average, err));
         CWI_TRY(cw_half_step(mirror, (float)s->totals.lr, err));
         cwi_sync_tell_added(s, &s->guard.client_gradients, "gradient_applied", "gradient");
     }

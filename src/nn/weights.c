@@ -14,7 +14,11 @@ cw_param cw_part_param(const cw_part *part, size_t i)
     if (i >= part->params.count)
         return (cw_param){0};
     const cwi_param *p = &part->params.items[i];
-    return (cw_param){.name = p->name, .shape = p->shape, .count = p->count, .trainable = p->trainable};
+    return (cw_param){.name = p->name,
+                      .shape = p->shape,
+                      .count = p->count,
+                      .trainable = p->trainable,
+                      .frozen = p->trainable && p->layer->frozen};
 }
 
 size_t cw_part_trainable_size(const cw_part *part)

@@ -43,6 +43,21 @@ def trained_alone():
     assert further["bottleneck.encode.weight"] != narrow["bottleneck.encode.weight"]
 
 
+def frozen_weights_do_not_travel():
+    """Gradients are of what learns alone, both ways; without a codec the run is the unsplit one to the bit all the same."""
+    less = ["--train-limit", "192", "--freeze", "--weights", "plain/model.safetensors"]
+    run("train", "--local", *SMALL, *NARROW, *less, "--out", "frozen-whole")
+    for n in (1, 2):
+        out = f"frozen-{n}"
+        more = ["--clients", str(n), "--in-flight", str(n), "--out", out]
+        result = last_object(run("train", "--split", *SMALL, *NARROW, *PLAIN, *less, *more))
+        learned = sum(len(data) for name, data in tensors(f"{out}/model.safetensors").items()
+                      if name.startswith("bottleneck.encode") and "running" not in name)
+        least, statistics = 192 // 32 * learned, 1000 * n
+        assert learned and least <= result["uplink_weights_bytes"] <= 1.05 * least + statistics, (least, result)
+    assert tensors("frozen-whole/model.safetensors") == tensors("frozen-1/model.safetensors")
+
+
 def used():
     """Few bytes at its cut, the others as they were; over the network from two files, as in one piece."""
     result = last_object(run("eval", "alone", "--cut", "2,4", "--uplink", "none", "--json", "--quiet"))
@@ -71,5 +86,6 @@ if __name__ == "__main__":
     with Folder():
         trained_with_the_network()
         trained_alone()
+        frozen_weights_do_not_travel()
         used()
         refused()

@@ -345,6 +345,51 @@ static void runs_of_unlike_halves_are_refused(void **state)
     cw_half_destroy(&last);
 }
 
+/* Layers before the cut of a small `cnn` with a bottleneck there. */
+static cw_half *narrow_half(bool freeze)
+{
+    const cw_model_options shape = {
+        .sample = cw_shape_of(3, (int64_t[]){1, 8, 8}), .classes = LABELS, .bottleneck = "2:4", .freeze = freeze};
+    const cw_part_options part = {.max_batch = 2, .seed = 1, .threads = 1};
+    const cw_optimizer_options sgd_options = {.momentum = 0.9f};
+    cw_model *model;
+    cw_half *half;
+    cw_cut cut;
+    cw_error err;
+    assert_ok_err(cw_model_open("cnn", &shape, &model, &err), err);
+    assert_ok_err(cw_model_cut(model, "2", &cut, &err), err);
+    assert_ok_err(cw_half_of_model(model, 0, cut.layer, &part, &sgd_options, &half, &err), err);
+    cw_model_close(&model);
+    return half;
+}
+
+/* What travels is shorter, and comes back to its places; halves that learn otherwise are no fellows. */
+static void gradients_of_frozen_weights_do_not_travel(void **state)
+{
+    (void)state;
+    cw_error err;
+    cw_half *all = narrow_half(false), *half = narrow_half(true);
+    const size_t weights = cw_half_weight_count(half), learned = cwi_half_learned_count(half);
+    assert_int_equal(cwi_half_learned_count(all), cw_half_weight_count(all));
+    assert_int_equal(cw_half_weight_count(all), weights);
+    assert_true(learned > 0 && learned < weights);
+    assert_int_equal(cwi_half_vector(half, NULL).shape.dim[2], learned);
+    assert_true(cw_half_fingerprint(half) != cw_half_fingerprint(all));
+    float *flat = cwi_alloc(weights, sizeof *flat);
+    for (size_t i = 0; i < weights; i++)
+        flat[i] = i < learned ? (float)i + 1 : -1;
+    assert_ok_err(cwi_half_put_learned(half, flat, &err), err);
+    assert_ok_err(cw_half_get(half, CW_HALF_GRADIENT, flat, &err), err);
+    for (size_t i = 0; i < weights; i++) /* the bottleneck is behind all else */
+        assert_true(flat[i] == (i < weights - learned ? 0.0f : (float)(i - (weights - learned)) + 1));
+    assert_ok_err(cwi_half_get_learned(half, flat, &err), err);
+    for (size_t i = 0; i < learned; i++)
+        assert_true(flat[i] == (float)i + 1);
+    cwi_free(flat);
+    cw_half_destroy(&all);
+    cw_half_destroy(&half);
+}
+
 int main(void)
 {
     cw_dataset *ds;
@@ -359,6 +404,7 @@ int main(void)
         cmocka_unit_test(no_half_like_the_clients_is_needed),
         cmocka_unit_test(weights_and_gradients_are_vectors_in_order),
         cmocka_unit_test(state_travels_as_named_tensors),
+        cmocka_unit_test(gradients_of_frozen_weights_do_not_travel),
         cmocka_unit_test(halves_that_do_not_hold_together_are_refused),
         cmocka_unit_test(calls_out_of_range_are_refused),
         cmocka_unit_test(runs_of_unlike_halves_are_refused),

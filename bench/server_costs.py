@@ -2,17 +2,22 @@
 """Processor time of a server that trains, per step: with a live page that somebody follows, and under attacks.
 
     bench/server_costs.py build/cutwire [--rounds 3] [--case NAME ...]
+    bench/server_costs.py build/cutwire --second [--keys] [--rounds 5] [--case NAME ...]
 
 Two runs alike go at the same time, each a server and two clients (`cnn`, cut 2, batch 64, all else at its default); one
 of them has the case, from the beginning. Counted is the processor time of the server's process from the third epoch on:
 by then an attacker has used up what it is let have at once (src/net/accept_limit.h). Shown are the median over the rounds
 and the median of the ratios within rounds, as both are disturbed alike by whatever else the machine does. Of an attack
 the rate is shown, what one of its connections costs the server, and how many came before the measurement.
+
+With --second: what a case costs a second, whatever a step costs. The clients are stopped, so that the server waits for
+them. Ten seconds without the case and with it take turns, after the attacker has used up what it is let have at once.
 """
 import argparse
 import os
 import pathlib
 import resource
+import signal
 import socket
 import statistics
 import sys
@@ -23,16 +28,14 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "chaos"))
 import parts  # noqa: E402
 
-TICK = os.sysconf("SC_CLK_TCK")
 EPOCHS, STEPS = 6, 8  # of an epoch
 KEYS = ["--epochs", str(EPOCHS), "--eval-every", str(EPOCHS), "--batch", "64", "--train-limit", str(2 * 64 * STEPS), "--checkpoint-steps", "0",
         "--log-format", "json"]
 
 
 def processor_seconds(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
-        fields = f.read().rsplit(") ", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    """Of all its threads, to the nanosecond: clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 # ---- cases: each works until `stop` is set, and counts its connections ----
@@ -47,16 +50,19 @@ class Case:
         self.count += 1
         return s
 
-    def again_and_again(self, words):
+    def again_and_again(self, words, stays=0):
         for _ in range(4):
-            threading.Thread(target=self.knock, args=(words,), daemon=True).start()
+            threading.Thread(target=self.knock, args=(words, stays), daemon=True).start()
 
-    def knock(self, words):
+    def knock(self, words, stays):
         while not self.stop.is_set():
             try:
                 with self.connect(0.5) as s:
                     if words:
                         s.sendall(words)
+                    if stays:  # until the server has had its say
+                        s.settimeout(stays)
+                        s.recv(1 << 16)
             except OSError:
                 pass
 
@@ -74,8 +80,15 @@ class Case:
     def scan(self):
         self.again_and_again(b"")
 
+    def half(self):
+        """A greeting as ZeroMQ's, and then no more."""
+        self.again_and_again(self.greeting(), 0.5)
+
+    def greeting(self):
+        return b"\xff" + bytes(8) + b"\x7f\x03\x00" + (b"CURVE" if self.run.client_keys else b"NULL\0") + bytes(47)
+
     def replays(self):
-        self.again_and_again(self.run.links[0].heard)
+        self.again_and_again(self.run.links[0].heard, 0.5)
 
     def idle(self):
         for _ in range(2000):
@@ -86,21 +99,34 @@ class Case:
         self.stop.wait()
 
     def loris(self):
-        """200 connections that say hello, a byte a second."""
-        greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
-        for _ in range(200):
-            try:
-                self.open.append(self.connect())
-            except OSError:
-                pass
-        for i in range(10 ** 6):
-            for s in self.open:
+        """200 connections, or as many as there may be, that say what a client said, each a byte a second: the greeting and
+        the handshake at once by half of them, so that the frames behind come a byte a second, too."""
+        self.trickle(200, self.run.links[0].heard, self.handshake())
+
+    def handshake(self):
+        """How much a client says before its first frame: the greeting, and READY of ZeroMQ's NULL mechanism."""
+        heard = self.run.links[0].heard
+        return 64 if self.run.client_keys else 64 + 2 + heard[65]
+
+    def trickle(self, count, words, begun):
+        said = {}
+        while not self.stop.wait(1):
+            while len(said) < count:
                 try:
-                    s.sendall(greeting[i % len(greeting):][:1])
+                    s = self.connect(0.2)
                 except OSError:
-                    pass
-            if self.stop.wait(1):
-                return
+                    break
+                said[s] = begun if self.count % 2 else 0
+                s.sendall(words[:said[s]])
+            for s in list(said):
+                try:
+                    s.sendall(words[said[s]:][:1] or b"x")
+                    said[s] += 1
+                except OSError:
+                    s.close()
+                    del said[s]
+        for s in said:
+            s.close()
 
     def work(self):
         pass
@@ -110,7 +136,7 @@ class Case:
 
 
 CASES = {"nothing": "nothing", "page": "--http, one who follows", "idle": "2,000 idle connections", "loris": "slow loris, 200",
-         "scan": "scan", "flood": "flood of noise", "replays": "replays"}
+         "scan": "scan", "flood": "flood of noise", "half": "half handshakes", "replays": "replays"}
 
 
 def play(name, folder, order):
@@ -150,16 +176,89 @@ def play(name, folder, order):
     return result["plain"], result["case"], rate, seconds["case"] / (STEPS * (EPOCHS - 3)), first[0]
 
 
+# ---- what a case costs a second ----
+
+BURST = 4096 + 200  # connections of an address that are let in at once (src/net/accept_limit.h)
+TURN = 10  # seconds
+
+
+def make_keys(folder):
+    """Options of a server and of its clients."""
+    for name in ("server", "client"):
+        parts.subprocess.run([parts.CUTWIRE, "keygen", os.path.join(folder, name)], check=True, capture_output=True)
+    at = os.path.join(folder, "")
+    return (["--key", f"{at}server", "--client-keys", f"{at}client.pub"],
+            ["--key", f"{at}client", "--server-key", f"{at}server.pub"])
+
+
+def spend_burst(run):
+    """Until the server listens to the attacker now and then only."""
+    case = Case(run, threading.Event())
+    case.again_and_again(b"")
+    end = time.monotonic() + 300
+    while case.count < BURST and time.monotonic() < end:
+        time.sleep(0.1)
+    case.stop.set()
+
+
+def turn(run, name):
+    """Processor seconds a second, and connections a second."""
+    case = Case(run, threading.Event())
+    threading.Thread(target=getattr(case, name), daemon=True).start()
+    time.sleep(5)
+    before, count, began = processor_seconds(run.server.child.pid), case.count, time.monotonic()
+    time.sleep(TURN)
+    took = time.monotonic() - began
+    rates = (processor_seconds(run.server.child.pid) - before) / took, (case.count - count) / took
+    case.stop.set()
+    time.sleep(1)
+    return rates
+
+
+def show_second(name, rows):
+    """(without, with, connections a second), turn by turn."""
+    plain, with_it, rate = (1e3 * statistics.median(r[i] for r in rows) for i in range(3))
+    more = sorted(1e3 * (r[1] - r[0]) for r in rows)
+    print(f"{CASES[name]:26} {plain:6.2f} ms a second, with it {with_it:6.2f}, more {statistics.median(more):6.2f} "
+          f"({more[0]:.2f} to {more[-1]:.2f}); {rate / 1e3:.1f} connections a second", flush=True)
+
+
+def a_second(names, rounds, with_keys):
+    with tempfile.TemporaryDirectory() as folder:
+        server, client = make_keys(folder) if with_keys else ([], [])
+        run = parts.Run(os.path.join(folder, "run"), 1, [*KEYS, "--timeout", "3600", "--grace", "3600", "--http", "127.0.0.1:*", *server],
+                        client)
+        try:
+            run.server.wait_for(r'"event":"epoch".*"epoch":1,', 300)
+            run.clients[0].child.send_signal(signal.SIGSTOP)
+            time.sleep(8)  # its connection counts as broken after six
+            if set(names) - {"nothing", "page", "idle"}:
+                spend_burst(run)
+            for name in names:
+                rows = []
+                for _ in range(rounds):
+                    plain, _ = turn(run, "nothing")
+                    rows.append((plain, *turn(run, name)))
+                show_second(name, rows)
+        finally:
+            run.clients[0].child.send_signal(signal.SIGCONT)
+            run.end()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("cutwire")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", action="append", choices=list(CASES))
+    parser.add_argument("--second", action="store_true")
+    parser.add_argument("--keys", action="store_true")
     options = parser.parse_args()
     parts.skip_without_data()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
-    for name in options.case or CASES:
+    if options.second:
+        a_second(options.case or [name for name in CASES if name != "idle"], options.rounds, options.keys)
+    for name in () if options.second else options.case or CASES:
         rows = []
         for n in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:

@@ -60,8 +60,8 @@ cw_status cw_net_listen(const char *endpoint, const cw_net_options *options, cw_
 /* TCP connects in the background and reconnects by itself: success does not mean that the server is there, and what is
  * sent before waits for it. inproc: CW_ERR_NOT_FOUND when no server listens there yet. */
 cw_status cw_net_connect(const char *endpoint, const cw_net_options *options, cw_transport **out, cw_error *err);
-/* Waits at most linger_ms for sent frames: those of a server to leave, those of a client over TCP for the server to
- * have read them. NULL and pointer to NULL allowed. */
+/* Waits at most linger_ms for sent frames: over TCP for the other end to have read them, but for a client that does not
+ * connect again within 2.5 s; else for them to leave. NULL and pointer to NULL allowed. */
 void cw_transport_close(cw_transport **t, int linger_ms);
 /* The bound or connected endpoint, with the real port. Lives as long as t. */
 const char *cw_transport_endpoint(const cw_transport *t);

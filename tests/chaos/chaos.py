@@ -81,7 +81,7 @@ LOG = ["--log-format", "json", "--log-level", "debug"]
 
 def check_ledger(run, name):
     """How many batches and gradients the server has applied, by its log: each once, and where nobody was late all."""
-    ledger = Ledger(run.servers, 10)
+    ledger = Ledger(run.servers)
     ledger.check(2, run.count, may_miss=(2,) if "late" in name else ())
     assert not ledger.trouble, (name, ledger.trouble)
     return ledger.count()

@@ -231,21 +231,24 @@ class Ledger:
     gradients to the clients' half. What a killed server has done after its last checkpoint is lost with it."""
 
     LOSSES = ("client_lost", "client_again")
+    SCREENED = 5  # steps of a run in which screening may leave out an honest client beside a liar
 
-    def __init__(self, servers, every):
+    def __init__(self, servers):
         self.applied = {"batch_applied": {}, "gradient_applied": {}}
         self.steps, self.losses, self.far, self.trouble = {}, {}, set(), []
-        self.every = every  # steps between checkpoints
         for n, server in enumerate(servers):
             self.take([e for _, e in server.events()], n > 0)
 
     def take(self, events, again):
-        began = not again
+        began, said = not again, None
         for e in events:
             name = e["event"]
+            if match := re.match("going on after (?:step ([0-9]+) of )?epoch ([0-9]+) of", e.get("text", "")):
+                step, epoch = match.groups()
+                said = (int(epoch), int(step) + 1) if step else (int(epoch) + 1, 1)
             if name in self.applied:
                 if not began:
-                    self.go_back(e["epoch"], e["step"])
+                    self.go_back(e["epoch"], e["step"], said)
                     began = True
                 self.steps[e["epoch"]] = e["steps"]
                 key = (e["epoch"], e["step"], e["client"])
@@ -255,17 +258,19 @@ class Ledger:
             elif name == "client_far":
                 self.far.add(e["client"])
 
-    def go_back(self, epoch, step):
-        """A server that goes on does so from a checkpoint, and what came after it is not there."""
-        if (step - 1) % self.every:
-            self.trouble.append(f"a server went on at step {step} of epoch {epoch}, where no checkpoint is")
+    def go_back(self, epoch, step, said):
+        """A server that goes on does so from its checkpoint, as it says, and what came after that is not there."""
+        if said and said[1] > self.steps.get(said[0], said[1]):  # it was stopped in the evaluation
+            said = (said[0] + 1, 1)
+        if (epoch, step) != said:
+            self.trouble.append(f"a server went on at step {step} of epoch {epoch}: its checkpoint is of {said}")
         for table in self.applied.values():
             for key in [k for k in table if k[:2] >= (epoch, step)]:
                 del table[key]
 
     def check(self, epochs, clients, may_miss=()):
-        """Applied: exactly once each. Of clients that were lost as many may be missing as they were lost; of those in
-        `may_miss` any."""
+        """Applied: exactly once each. Of clients that were lost as many may be missing as they were lost, of those that
+        screening found far a few more; of those in `may_miss` any."""
         missing = 0
         for name, table in self.applied.items():
             for key, times in table.items():
@@ -277,7 +282,7 @@ class Ledger:
                 if client in may_miss:
                     continue
                 missing += len(absent)
-                if len(absent) > self.losses.get(client, 0):
+                if len(absent) > self.losses.get(client, 0) + self.SCREENED * (client in self.far):
                     self.trouble.append(f"{name}: of client {client} are missing {absent[:5]} and {len(absent)} in all, "
                                         f"lost {self.losses.get(client, 0)} times")
         for e in range(1, epochs + 1):

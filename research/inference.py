@@ -52,7 +52,7 @@ def cutwire(*words):
 
 
 def evaluate(run, *options):
-    return json.loads(cutwire("eval", run, "--json", "--quiet", *options).strip().splitlines()[-1])
+    return json.loads(cutwire("eval", run, "--json", "--quiet", "--threads", 1, *options).strip().splitlines()[-1])
 
 
 def settings_of(run):
@@ -176,6 +176,7 @@ def narrow_cut(run, data, yardstick):
 
 
 def photos(o):
+    import photo_codecs
     import photo_sets
 
     settings = settings_of(o.run)
@@ -189,7 +190,7 @@ def photos(o):
               f"{100 * share(yardstick.answers, labels):.1f}%; at most {100 * LOST:.1f} points of {o.by} are lost\n")
         row("sent", "bytes a photo", "accuracy", "agreement (95% interval)", "setting")
         row("---", "---:", "---:", "---:", "---")
-        for kind in ("jpeg", "webp", "avif"):
+        for kind in photo_codecs.kinds_for(size):
             by_photo_codec(o, kind, chosen, yardstick)
         for cut in o.cuts.split(","):
             at_cut(o.run, cut, data, yardstick, cut)
@@ -317,7 +318,7 @@ def closed_loop(server, clients, floats, seconds):
         r.submit(address, 1)
     begin = time.monotonic() + seconds / 4  # by then the engine has planned its batch sizes
     end, warm = begin + seconds, False
-    while time.monotonic() < end:
+    while time.monotonic() < end or not latencies:  # one answer at least, on a machine that has no time either
         if not warm and time.monotonic() >= begin:
             warm, before = True, server.seconds()
             latencies.clear()

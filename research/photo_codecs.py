@@ -1,5 +1,7 @@
 """Photos by JPEG, WebP and AVIF: bytes without headers, and the pixels that come back.
 
+"jpeg 4:4:4" and "avif 4:4:4" keep colours at every pixel; the others at every second one each way, as WebP always does.
+
 Of JPEG the coded scan alone is counted, of WebP the frame behind its header, of AVIF the AV1 tile data and frame header
 without sequence header.
 """
@@ -12,7 +14,13 @@ import tempfile
 
 import numpy
 
-QUALITIES = {"jpeg": list(range(5, 96, 6)), "webp": list(range(0, 101, 7)), "avif": list(range(60, 19, -4))}  # worst first
+COARSE_FIRST = {"jpeg": list(range(5, 96, 6)), "webp": list(range(0, 101, 7)), "avif": list(range(60, 7, -4))}
+QUALITIES = {kind: COARSE_FIRST[kind.split()[0]] for kind in ("jpeg", "jpeg 4:4:4", "webp", "avif", "avif 4:4:4")}
+
+
+def kinds_for(size):
+    """Those that may be best at photos of this size: colours at every pixel only matter to small ones."""
+    return [kind for kind in QUALITIES if size <= 64 or "4:4:4" not in kind]
 
 
 def jpeg_scan(blob):
@@ -31,11 +39,12 @@ def by_pillow(kind, quality, photos):
     from PIL import Image
 
     sizes, decoded = [], numpy.empty_like(photos)
-    how = {"jpeg": {"optimize": True}, "webp": {"method": 6}}[kind]
+    how = {"jpeg": {"optimize": True}, "jpeg 4:4:4": {"optimize": True, "subsampling": 0}, "webp": {"method": 6}}[kind]
+    name = kind.split()[0]
     for i, photo in enumerate(photos):
         out = io.BytesIO()
-        Image.fromarray(photo).save(out, kind.upper(), quality=quality, **how)
-        sizes.append({"jpeg": jpeg_scan, "webp": webp_frame}[kind](out.getvalue()))
+        Image.fromarray(photo).save(out, name.upper(), quality=quality, **how)
+        sizes.append({"jpeg": jpeg_scan, "webp": webp_frame}[name](out.getvalue()))
         decoded[i] = Image.open(io.BytesIO(out.getvalue())).convert("RGB")
     return statistics.fmean(sizes), decoded
 
@@ -57,15 +66,15 @@ def obu_bytes(frame):
     return total
 
 
-def by_ffmpeg(quality, photos):
+def by_ffmpeg(kind, quality, photos):
     """AV1 stills, as AVIF holds them: all photos are key frames (a distance of 0)."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/photos.ivf"
         base = ["ffmpeg", "-v", "error", "-y", "-threads", "1"]
         raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{photos.shape[2]}x{photos.shape[1]}"]
         subprocess.run([*base, *raw, "-i", "-", "-c:v", "libaom-av1", "-crf", str(quality), "-b:v", "0", "-g", "0",
-                        "-usage", "allintra", "-cpu-used", "4", "-pix_fmt", "yuv420p", path], input=photos.tobytes(),
-                       check=True)
+                        "-usage", "allintra", "-cpu-used", "6", "-pix_fmt",
+                        "yuv444p" if "4:4:4" in kind else "yuv420p", path], input=photos.tobytes(), check=True)
         data, at, sizes = pathlib.Path(path).read_bytes(), 32, []
         while at < len(data):
             size = struct.unpack("<I", data[at:at + 4])[0]
@@ -79,4 +88,4 @@ def by_ffmpeg(quality, photos):
 
 def coded(kind, quality, photos):
     """Mean bytes, decoded photos: both are N x height x width x 3, bytes."""
-    return by_ffmpeg(quality, photos) if kind == "avif" else by_pillow(kind, quality, photos)
+    return by_ffmpeg(kind, quality, photos) if kind.startswith("avif") else by_pillow(kind, quality, photos)

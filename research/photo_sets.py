@@ -47,6 +47,8 @@ class Photos:
         folder = pathlib.Path(folder) if folder else data_folder("imagenette2-320", "imagenette-224")
         self.train, self.size = folder / "train", size
         self.edge = (size * 256 + 112) // 224  # what the shorter side is resized to, before the crop
+        if (self.edge - size) % 2:
+            sys.exit(f"photos: of {size}x{size} the crop begins between two pixels; take a multiple of 14")
         paths = sorted((p for p in (folder / "val").rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")),
                        key=lambda p: (p.relative_to(folder).parts[1], str(p)))
         count = min(samples, len(paths))

@@ -21,6 +21,10 @@
 /* Of docs/formats/protocol.md, section 1: a chunk's header, its data at most, a RESUME. */
 enum { HEADER = 8, CHUNK = 32 << 10, CONTROL = 32, RESUME = 1, ACK = 4, FIRST_BIT = 31, IDLE_SECONDS = 3 };
 
+/* Beside other programs an answer may take long: a connection that is given up for that would never come back here, as
+ * these peers do not say RESUME again. So they wait, and give up as a whole. */
+enum { GONE_MS = 600000, PATIENCE_SECONDS = 120, IO_THREADS = 4 };
+
 typedef struct peer {
     void *socket;
     uint32_t index, sent, taken, owed;
@@ -35,6 +39,7 @@ typedef struct crowd {
     zmq_pollitem_t *items;
     size_t count, ready, done, began;
     uint32_t steps;
+    time_t heard;                   /* when anything last came */
     uint8_t *activation, *gradient; /* payloads, the same for all */
     size_t activation_size, gradient_size;
     cw_codec *codec;
@@ -238,23 +243,29 @@ static void listen_to_all(crowd *c, size_t count, long ms)
     uint8_t chunk[HEADER + CHUNK];
     if (zmq_poll(c->items, (int)count, ms) < 0)
         fail("waiting", zmq_strerror(zmq_errno()));
+    const time_t now = time(NULL);
     for (size_t i = 0; i < count; i++) {
         int size;
-        while ((size = zmq_recv(c->peers[i].socket, chunk, sizeof chunk, ZMQ_DONTWAIT)) >= HEADER)
+        while ((size = zmq_recv(c->peers[i].socket, chunk, sizeof chunk, ZMQ_DONTWAIT)) >= HEADER) {
             take_chunk(c, &c->peers[i], chunk, (size_t)size);
+            c->heard = now;
+        }
     }
+    if (now - c->heard > PATIENCE_SECONDS)
+        fail("waiting", "the server has said nothing for two minutes");
 }
 
 static void join(crowd *c, size_t i, const char *endpoint)
 {
     uint8_t id[17] = {'c'};
-    const int heartbeat = 2000, none = 0;
+    const int heartbeat = 2000, gone = GONE_MS, none = 0;
     peer *p = &c->peers[i];
     *p = (peer){.index = UINT32_MAX, .socket = zmq_socket(c->context, ZMQ_DEALER)};
     put(id + 1, i + 1, 8);
     put(id + 9, (uint64_t)getpid(), 8);
     if (!p->socket || zmq_setsockopt(p->socket, ZMQ_ROUTING_ID, id, sizeof id) < 0 ||
         zmq_setsockopt(p->socket, ZMQ_HEARTBEAT_IVL, &heartbeat, sizeof heartbeat) < 0 ||
+        zmq_setsockopt(p->socket, ZMQ_HEARTBEAT_TIMEOUT, &gone, sizeof gone) < 0 ||
         zmq_setsockopt(p->socket, ZMQ_LINGER, &none, sizeof none) < 0 || zmq_connect(p->socket, endpoint) < 0)
         fail("connecting", zmq_strerror(zmq_errno()));
     c->items[i] = (zmq_pollitem_t){.socket = p->socket, .events = ZMQ_POLLIN};
@@ -347,6 +358,8 @@ int main(int argc, char **argv)
     if (c.count < 3 || !c.steps)
         fail("usage", "three peers and one step, at least");
     zmq_ctx_set(c.context, ZMQ_MAX_SOCKETS, (int)c.count + 8);
+    zmq_ctx_set(c.context, ZMQ_IO_THREADS, IO_THREADS);
+    c.heard = time(NULL);
     if (cw_codec_create(argv[6], &c.codec, &err) != CW_OK)
         fail("SPEC", err.message);
     const cw_shape smashed = shape_of_sample(argv[5]);

@@ -12,7 +12,9 @@ import argparse
 import pathlib
 import re
 import subprocess
+import sys
 import tempfile
+import time
 
 BUILD = pathlib.Path(__file__).resolve().parent.parent / "build"
 
@@ -25,20 +27,23 @@ def main():
     parser.add_argument("--sample", default="1x4x4")
     parser.add_argument("--cut", default="1")
     parser.add_argument("--shape", default="256", help="of one sample at the cut")
+    parser.add_argument("--heartbeat", type=float, default=2, help="the server's, in seconds; 0: none")
     parser.add_argument("server", nargs="*", help="more options of the server, behind --")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         command = [BUILD / "cutwire", "server", "--listen", "tcp://127.0.0.1:*", "--clients", str(args.peers), "--batch",
                    "1", "--model", args.model, "--sample", args.sample, "--classes", "10", "--cut", args.cut,
                    "--uplink", "none", "--downlink", "none", "--update", "none", "--threads", "1", "--max-samples",
-                   str(args.steps + 1), "--timeout", "900", "--join-timeout", "900", "--quiet", "--out", f"{folder}/run",
-                   *args.server]
-        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+                   str(args.steps + 1), "--heartbeat", str(args.heartbeat), "--timeout", "900", "--join-timeout", "900",
+                   "--quiet", "--out", f"{folder}/run", *args.server]
+        log = pathlib.Path(folder) / "log"  # a pipe that nobody reads stops the server once some thousands have joined
+        with open(log, "w", encoding="utf-8") as f:
+            server = subprocess.Popen(command, stderr=f)
         try:
-            for line in server.stderr:
-                found = re.search(r"listening on (tcp://[0-9.:]+)", line)
-                if found:
-                    break
+            while not (found := re.search(r"listening on (tcp://[0-9.:]+)", log.read_text())):
+                if server.poll() is not None:
+                    sys.exit(log.read_text())
+                time.sleep(0.05)
             subprocess.run([BUILD / "many_peers", found.group(1), str(server.pid), str(args.peers), str(args.steps),
                             args.shape, "none"], check=True)
         finally:

@@ -26,8 +26,9 @@ struct cwi_gate {
     cwi_accept_limit limit;
 };
 
-/* Connections of one address: as many as a configuration has clients at once, then so many a second. */
-static const double BURST = 4096, RATE = 16;
+/* Connections of one address: as many as a configuration has clients at once, then so many a second. Each may cost more
+ * than its beginning: one that sends a byte a second lives for HANDSHAKE_MS. */
+static const double BURST = 4096, RATE = 4;
 
 /* The first descriptor that connections do not get, and about how many they get; 0: there is no limit. */
 static cw_status find_end(uint32_t *end, size_t *capacity, cw_error *err)

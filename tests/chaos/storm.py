@@ -40,7 +40,7 @@ class Storm:
 
     def __init__(self, run, kind, rnd, lies):
         self.run, self.random, self.count, self.going_on = run, rnd, {}, []
-        self.lies, self.told = lies, []  # those to come
+        self.lies = lies  # those to come
         server = [self.server_killed, self.server_terminated, self.server_stopped]
         links = [self.link_silent, self.link_closed, self.link_broken, self.client_stopped, self.server_stopped]
         strangers = [self.strangers]
@@ -112,17 +112,22 @@ class Storm:
         self.note(f"client stopped {seconds} s")
         self.behind(self.run.stop_for, self.run.clients[self.client()], seconds)
 
+    def may_be_killed(self, client):
+        """Not while one is stopped, which it may be. A server that has begun anew knows it once it has joined there: before
+        that its place may be another's."""
+        gone = not self.run.clients[client].alive() and all(self.joined(i + 1) for i in range(HONEST))
+        return (gone or self.joined(client + 1) > 0) and not any(t.is_alive() for t in self.going_on)
+
     def client_killed(self):
-        if any(t.is_alive() for t in self.going_on):
-            return  # it may be the one that is stopped
-        self.note("client killed, started again")
-        self.run.kill_client(self.random.randrange(self.run.count - bool(self.run.liar)), self.random.choice([0, 0.5, 5]))
+        client, down = self.random.randrange(HONEST), self.random.choice([0, 0.5, 5])
+        if self.may_be_killed(client):
+            self.note("client killed, started again")
+            self.run.kill_client(client, down)
 
     def another_lie(self):
-        if not self.lies or any(t.is_alive() for t in self.going_on):
+        if not self.lies or not self.may_be_killed(HONEST):
             return
         lie = self.lies.pop()
-        self.told.append(LIES[lie])
         self.note(f"the liar is killed, and comes back with {LIES[lie]}")
         self.run.liar = (self.run.liar[0], lie)
         before = self.joined(self.run.count)
@@ -167,6 +172,7 @@ def judge(run, storm, prober, kind, expected):
     storm.play(100)
     while storm.lies and not storm.over():
         storm.another_lie()
+        time.sleep(0.3)
     got = finish(run, HONEST)
     trouble = prober.finish()
     ledger = Ledger(run.servers)

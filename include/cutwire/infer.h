@@ -159,7 +159,7 @@ typedef struct cw_evaluate_point {
     double error;          /* 2-norm of what the codec changed, relative to the activations' */
     double raw_bytes;      /* of a sample's activations in fp32 */
     double payload_bytes;  /* a sample */
-    double encode_seconds; /* a sample, on one thread */
+    double encode_seconds; /* a sample, of the processor, on one thread */
     double decode_seconds;
 } cw_evaluate_point;
 

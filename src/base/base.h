@@ -122,7 +122,8 @@ float cwi_peak(const float *x, size_t count);
 
 /* ---- clock ---- */
 
-double cwi_seconds(void); /* monotonic */
+double cwi_seconds(void);        /* monotonic */
+double cwi_thread_seconds(void); /* of the processor, that this thread has used */
 
 /* ---- CPU ---- */
 

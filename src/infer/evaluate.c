@@ -20,7 +20,7 @@ typedef struct tally {
     uint64_t bytes;
     size_t correct, agreed;
     double squares, changed; /* of the activations, and of what the codec changed */
-    double encode, decode;   /* seconds */
+    double encode, decode;   /* processor seconds */
 } tally;
 
 typedef struct evaluator {
@@ -248,17 +248,17 @@ static cw_status code_piece(const coding *c, size_t first, size_t n, struct piec
     uint8_t *buffer = cwi_alloc(bound, 1);
     if (!buffer)
         return cwi_fail_memory(&p->err, bound);
-    const double began = cwi_seconds();
+    const double began = cwi_thread_seconds();
     cw_status status = cw_encode(c->codec, &in, &args, buffer, bound, &p->bytes, &p->err);
     if (status != CW_OK && args.profile) { /* a codec that takes none */
         args.profile = NULL;
         status = cw_encode(c->codec, &in, &args, buffer, bound, &p->bytes, &p->err);
     }
-    const double between = cwi_seconds();
+    const double between = cwi_thread_seconds();
     if (status == CW_OK)
         status = cw_decode(buffer, p->bytes, &out, &back, &p->err);
     p->encode = between - began;
-    p->decode = cwi_seconds() - between;
+    p->decode = cwi_thread_seconds() - between;
     cwi_free(buffer);
     return status;
 }

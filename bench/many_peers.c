@@ -1,11 +1,12 @@
 /* many_peers.c - what many clients cost a server: peers that speak the protocol and compute nothing.
  *
- *     many_peers ENDPOINT PID PEERS STEPS SHAPE SPEC
+ *     many_peers ENDPOINT PID PEERS STEPS SHAPE SPEC [MILLISECONDS]
  *
  * ENDPOINT and PID are of a `cutwire server --clients PEERS --batch 1` on this machine, SHAPE is that of one sample at
- * its cut (16x14x14), SPEC its --uplink and --update. The peers join; the last one waits until the server's memory was
- * read. Then they take STEPS steps. Prints, one `name value` a line: bytes of the server's memory for each idle peer,
- * and the server's processor microseconds for each peer that joined, and for each peer and step.
+ * its cut (16x14x14), SPEC its --uplink and --update; each peer asks whether the server is there every MILLISECONDS.
+ * The peers join; the last one waits until the server's memory was read. Then they take STEPS steps. Prints, one `name
+ * value` a line: bytes of the server's memory for each idle peer, and the server's processor microseconds for each peer
+ * that joined, and for each peer and step.
  *
  * bench/many_peers.py starts the server, too.
  */
@@ -39,6 +40,7 @@ typedef struct crowd {
     zmq_pollitem_t *items;
     size_t count, ready, done, began;
     uint32_t steps;
+    int heartbeat;                  /* milliseconds */
     time_t heard;                   /* when anything last came */
     uint8_t *activation, *gradient; /* payloads, the same for all */
     size_t activation_size, gradient_size;
@@ -258,13 +260,13 @@ static void listen_to_all(crowd *c, size_t count, long ms)
 static void join(crowd *c, size_t i, const char *endpoint)
 {
     uint8_t id[17] = {'c'};
-    const int heartbeat = 2000, gone = GONE_MS, none = 0;
+    const int gone = GONE_MS, none = 0;
     peer *p = &c->peers[i];
     *p = (peer){.index = UINT32_MAX, .socket = zmq_socket(c->context, ZMQ_DEALER)};
     put(id + 1, i + 1, 8);
     put(id + 9, (uint64_t)getpid(), 8);
     if (!p->socket || zmq_setsockopt(p->socket, ZMQ_ROUTING_ID, id, sizeof id) < 0 ||
-        zmq_setsockopt(p->socket, ZMQ_HEARTBEAT_IVL, &heartbeat, sizeof heartbeat) < 0 ||
+        zmq_setsockopt(p->socket, ZMQ_HEARTBEAT_IVL, &c->heartbeat, sizeof c->heartbeat) < 0 ||
         zmq_setsockopt(p->socket, ZMQ_HEARTBEAT_TIMEOUT, &gone, sizeof gone) < 0 ||
         zmq_setsockopt(p->socket, ZMQ_LINGER, &none, sizeof none) < 0 || zmq_connect(p->socket, endpoint) < 0)
         fail("connecting", zmq_strerror(zmq_errno()));
@@ -352,14 +354,15 @@ static cw_shape shape_of_sample(char *text)
 int main(int argc, char **argv)
 {
     cw_error err;
-    if (argc != 7)
-        fail("usage", "many_peers ENDPOINT PID PEERS STEPS SHAPE SPEC");
+    if (argc != 7 && argc != 8)
+        fail("usage", "many_peers ENDPOINT PID PEERS STEPS SHAPE SPEC [MILLISECONDS]");
     crowd c = {.count = (size_t)atol(argv[3]), .steps = (uint32_t)atol(argv[4]), .context = zmq_ctx_new()};
     if (c.count < 3 || !c.steps)
         fail("usage", "three peers and one step, at least");
     zmq_ctx_set(c.context, ZMQ_MAX_SOCKETS, (int)c.count + 8);
     zmq_ctx_set(c.context, ZMQ_IO_THREADS, IO_THREADS);
     c.heard = time(NULL);
+    c.heartbeat = argc > 7 ? atoi(argv[7]) : 2000;
     if (cw_codec_create(argv[6], &c.codec, &err) != CW_OK)
         fail("SPEC", err.message);
     const cw_shape smashed = shape_of_sample(argv[5]);

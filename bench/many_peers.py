@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--sample", default="1x4x4")
     parser.add_argument("--cut", default="1")
     parser.add_argument("--shape", default="256", help="of one sample at the cut")
-    parser.add_argument("--heartbeat", type=float, default=2, help="the server's, in seconds; 0: none")
+    parser.add_argument("--heartbeat", type=float, default=2, help="of both ends, in seconds; 0: none")
     parser.add_argument("server", nargs="*", help="more options of the server, behind --")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def main():
                     sys.exit(log.read_text())
                 time.sleep(0.05)
             subprocess.run([BUILD / "many_peers", found.group(1), str(server.pid), str(args.peers), str(args.steps),
-                            args.shape, "none"], check=True)
+                            args.shape, "none", str(round(1000 * args.heartbeat))], check=True)
         finally:
             server.kill()
             server.wait()

@@ -2,7 +2,6 @@
 """Processor time of a server that trains, per step: with a live page that somebody follows, and under attacks.
 
     bench/server_costs.py build/cutwire [--rounds 3] [--case NAME ...]
-    bench/server_costs.py build/cutwire --page [--rounds 3]
     bench/server_costs.py build/cutwire --second [--keys] [--rounds 5] [--case NAME ...]
 
 Two runs alike go at the same time, each a server and two clients (`cnn`, cut 2, batch 64, all else at its default); one
@@ -11,7 +10,6 @@ by then an attacker has used up what it is let have at once (src/net/accept_limi
 and the median of the ratios within rounds, as both are disturbed alike by whatever else the machine does. Of an attack
 the rate is shown, what one of its connections costs the server, and how many came before the measurement.
 
-With --page: what a live page adds to a step that is as good as nothing (`mlp`, batch 1), where microseconds can be seen.
 With --second: what a case costs a second, whatever a step costs. The clients are stopped, so that the server waits for
 them. Ten seconds without the case and with it take turns, after the attacker has used up what it is let have at once.
 """
@@ -178,43 +176,6 @@ def play(name, folder, order):
     return result["plain"], result["case"], rate, seconds["case"] / (STEPS * (EPOCHS - 3)), first[0]
 
 
-# ---- what the page costs a step ----
-
-SMALL_STEPS = 400  # of an epoch
-SMALL = ["--model", "mlp", "--cut", "1", "--batch", "1", "--lr", "1e-4", "--epochs", "3", "--eval-every", "3", "--checkpoint-steps", "0", "--train-limit",
-         str(SMALL_STEPS), "--log-format", "json"]
-
-
-def small_step(name, folder):
-    """Processor seconds of a step, and the seconds that it took, in the second epoch."""
-    run = parts.Run(os.path.join(folder, name), 1, SMALL + (["--http", "127.0.0.1:*"] if name != "plain" else []))
-    case = Case(run, threading.Event())
-    pid = run.server.child.pid
-    try:
-        if name == "page":
-            threading.Thread(target=case.page, daemon=True).start()
-        run.server.wait_for(r'"event":"epoch".*"epoch":1,', 300)
-        before, began = processor_seconds(pid), time.monotonic()
-        run.server.wait_for(r'"event":"epoch".*"epoch":2,', 300)
-        return (processor_seconds(pid) - before) / SMALL_STEPS, (time.monotonic() - began) / SMALL_STEPS
-    finally:
-        case.stop.set()
-        run.end()
-
-
-def small_steps(rounds):
-    names = {"plain": "without --http", "http": "--http, nobody looks", "page": "--http, one who follows"}
-    rows = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
-            with tempfile.TemporaryDirectory() as folder:
-                rows[name].append(small_step(name, folder))
-    for name, text in names.items():
-        all_of_it = [1e6 * r[0] for r in rows[name]]
-        print(f"{text:26} {statistics.median(all_of_it):6.0f} us a step ({min(all_of_it):.0f} to {max(all_of_it):.0f}), "
-              f"which took {1e3 * statistics.median(r[1] for r in rows[name]):.2f} ms", flush=True)
-
-
 # ---- what a case costs a second ----
 
 BURST, RATE = 4096, 4  # connections of an address at once, and then a second (src/net/zmq_gate.c)
@@ -291,16 +252,13 @@ def main():
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--second", action="store_true")
     parser.add_argument("--keys", action="store_true")
-    parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     parts.skip_without_data()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
-    if options.page:
-        small_steps(options.rounds)
-    elif options.second:
+    if options.second:
         a_second(options.case or [name for name in CASES if name != "idle"], options.rounds, options.keys)
-    for name in () if options.second or options.page else options.case or CASES:
+    for name in () if options.second else options.case or CASES:
         rows = []
         for n in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:

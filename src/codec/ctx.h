@@ -104,7 +104,7 @@ typedef struct cwi_ctx_moment {
 typedef struct cwi_ctx_moments {
     cwi_ctx_moment of[CWI_CTX_CLASSES][CWI_SYMBOLS];
     uint64_t elements; /* in the sample, of all symbols */
-    uint64_t weight;   /* of these */
+    uint64_t weight;   /* of these; or of all, as many as there are of each class and symbol */
 } cwi_ctx_moments;
 
 static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *more)
@@ -114,9 +114,10 @@ static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *
     to->square += more->square;
 }
 
-/* Magnitudes of elements [first, first + n), n <= CWI_CTX_WIDTH, below 4, times CWI_CTX_ONE, or whatever else moments
- * are wanted of; called from several threads. Returns what each of them counts, below 2^16: with 0 not at all. */
-typedef unsigned cwi_ctx_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+/* Magnitudes of n <= CWI_CTX_WIDTH elements from `first` on, `stride` apart, below 4, times CWI_CTX_ONE, or whatever
+ * else moments are wanted of; called from several threads. Returns what each of them counts, below 2^16: with 0 not at
+ * all. Of a stride above 1 only where all have one weight. */
+typedef unsigned cwi_ctx_magnitudes(const void *of, size_t first, size_t stride, size_t n, uint16_t *out);
 
 /* ---- encoding ---- */
 
@@ -135,6 +136,7 @@ typedef struct cwi_ctx_encoder {
     bool keep_plain;                /* with it: also that one table was as good */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
+    bool one_weight;  /* all elements count the same */
     unsigned classed; /* moments are of symbols below this one */
     bool whole;       /* and of all elements, not a sample */
     bool dense;       /* a larger sample, which tells of all by itself */
@@ -151,6 +153,8 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e);
  * CWI_CTX_PLAIN. Of a tensor with elements. */
 void cwi_ctx_count(cwi_ctx_encoder *e);
 size_t cwi_ctx_finish(cwi_ctx_encoder *e);
+/* Whether a plan's moments are of all elements, and no sample. */
+bool cwi_ctx_counts_all(const cwi_ctx_encoder *e);
 /* The weights of a plan, and the moments of a part of the tensor; what is planned afterwards may keep the weights. */
 void cwi_ctx_try(cwi_ctx_encoder *e);
 /* The bytes of those for weights and tables. */

@@ -23,6 +23,7 @@ enum { COUNTS = 4 };
 
 /* The sample that moments are taken of. */
 enum {
+    ALL = 1 << 17,          /* elements, up to which they are all in it, but of parts and where time matters more */
     SAMPLE_LEAST = 1 << 15, /* elements, where there are so many */
     SAMPLE_MORE = 1 << 17,  /* the same where there are many */
     SAMPLE_DENSE = 1 << 18,
@@ -167,12 +168,18 @@ static void count_supported(const uint8_t *contexts, const uint8_t *symbols, con
             counts[l % COUNTS][contexts[l]][symbols[l]] += support[l] != 0;
 }
 
-/* Adds elements of a lane, which lie `apart` from each other. */
+/* Elements of which moments are wanted. */
+typedef struct run {
+    size_t first, stride, n; /* in the tensor: the first of them, how far apart they lie there, how many */
+} run;
+
+/* Adds elements of a lane, whose contexts and symbols lie `apart` from each other. */
 CWI_INLINE void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, const uint8_t *symbols, size_t apart,
-                         size_t first, size_t n, cwi_ctx_moments m[COUNTS])
+                         run of, cwi_ctx_moments m[COUNTS])
 {
     uint16_t magnitude[CWI_CTX_WIDTH];
-    const uint64_t weight = e->magnitudes(e->of, first, n, magnitude);
+    const size_t n = of.n;
+    const uint64_t weight = e->magnitudes(e->of, of.first, of.stride, n, magnitude);
     if (weight == 0)
         return;
     for (size_t i = 0; i < n; i++, contexts += apart, symbols += apart) {
@@ -187,10 +194,15 @@ CWI_INLINE void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, cons
     m[0].weight += weight * n;
 }
 
+bool cwi_ctx_counts_all(const cwi_ctx_encoder *e)
+{
+    return e->whole || (e->shape.elements <= ALL && !e->quick);
+}
+
 /* Of so many elements of the sections that are counted one is in the sample. */
 static size_t sparsity(const counting *c)
 {
-    if (c->e->whole)
+    if (c->e->whole || (c->each == 1 && cwi_ctx_counts_all(c->e)))
         return 1;
     const size_t many = CWI_MIN(c->e->shape.elements / 8, c->e->quick ? (size_t)SAMPLE_LEAST : (size_t)SAMPLE_MORE);
     const size_t some = CWI_MAX((size_t)SAMPLE_LEAST, many);
@@ -219,11 +231,17 @@ static void add_strip(const counting *c, const scratch *w, const uint8_t *symbol
     const size_t parts = (n + part - 1) / part, each = CWI_MAX(sparsity(c) / parts, (size_t)1);
     const uint32_t turn = scatter(section, group, y);
     const size_t used = cwi_ctx_used(s, section, group);
+    if (n == 1 && s->beside == 1 && e->one_weight && !e->dense) { /* an element of each lane */
+        const run all = {cwi_ctx_plane(s, section, group, 0), s->channels, used};
+        if (turn % each == 0)
+            add_lane(e, w->contexts, symbols, 1, all, w->moments);
+        return;
+    }
     size_t at = turn / 32 % parts * part;
     for (size_t l = turn % each; l < used; l += each) {
         const size_t first = (cwi_ctx_plane(s, section, group, l) * s->height + y) * s->width + at;
-        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l, CWI_LANES, first,
-                 CWI_MIN(part, n - at), w->moments);
+        add_lane(e, w->contexts + at * CWI_LANES + l, symbols + at * CWI_LANES + l, CWI_LANES,
+                 (run){first, 1, CWI_MIN(part, n - at)}, w->moments);
         at = at + part < n ? at + part : 0;
     }
 }
@@ -319,7 +337,7 @@ static void add_all(const cwi_ctx_encoder *e, const scratch *w, size_t first, si
     for (size_t done = 0, m; done < n; done += m) {
         const size_t at = first + done;
         m = CWI_MIN((size_t)CWI_CTX_WIDTH, n - done);
-        weight = e->magnitudes(e->of, at, m, magnitude);
+        weight = e->magnitudes(e->of, at, 1, m, magnitude);
         if (weight == 0)
             return;
         add_dense(w->contexts + at, e->symbols + at, magnitude, m, &d);
@@ -340,7 +358,7 @@ static void add_sample(const counting *c, const scratch *w, size_t sample)
     for (size_t done = 0; each > 1 && done < n; done += SHORTEST * each) {
         const size_t at = done + scatter(sample, done, 0) % each * SHORTEST, first = begin + at;
         if (at < n)
-            add_lane(e, w->contexts + first, e->symbols + first, 1, first, CWI_MIN((size_t)SHORTEST, n - at),
+            add_lane(e, w->contexts + first, e->symbols + first, 1, (run){first, 1, CWI_MIN((size_t)SHORTEST, n - at)},
                      w->moments);
     }
 }
@@ -358,8 +376,8 @@ static void count_thin(const counting *c)
 
 /* ---- all of it ---- */
 
-/* Adds up the counts of all workers. */
-static uint32_t (*total_counts(const cwi_ctx_encoder *e, size_t workers))[CWI_SYMBOLS]
+/* Adds up the counts of all workers, in those of the first. */
+static void total_counts(const cwi_ctx_encoder *e, size_t workers)
 {
     uint32_t *total = scratch_of(e, 0).counts[0][0];
     for (size_t w = 0; w < workers; w++)
@@ -368,7 +386,35 @@ static uint32_t (*total_counts(const cwi_ctx_encoder *e, size_t workers))[CWI_SY
             for (unsigned i = 0; more != total && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
                 total[i] += more[i];
         }
-    return scratch_of(e, 0).counts[0];
+}
+
+/* As if there were `n` of them. */
+static void extend_to(cwi_ctx_moment *m, uint64_t n)
+{
+    const double times = m->count ? (double)n / (double)m->count : 0;
+    if (m->count == n)
+        return;
+    *m = (cwi_ctx_moment){.count = m->count ? n : 0,
+                          .sum = (uint64_t)(times * (double)m->sum + 0.5),
+                          .square = (uint64_t)(times * (double)m->square + 0.5)};
+}
+
+/* A sample has too many of one kind and too few of another; how many there are was counted. Where elements have weights
+ * of their own that would not do. */
+static void extend_moments(cwi_ctx_encoder *e)
+{
+    cwi_ctx_moments *m = &e->moments;
+    const uint32_t(*counts)[CWI_SYMBOLS] = (const uint32_t(*)[CWI_SYMBOLS])scratch_of(e, 0).counts[0];
+    if (!e->magnitudes || e->dense || m->weight != m->elements || m->weight == 0)
+        return;
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        for (unsigned s = 0; s < e->classed; s++) {
+            uint64_t n = 0;
+            for (unsigned i = 0; i < CWI_CONTEXTS / CWI_CTX_CLASSES; i++)
+                n += counts[c * (CWI_CONTEXTS / CWI_CTX_CLASSES) + i][s];
+            extend_to(&m->of[c][s], n);
+        }
+    m->weight = e->shape.elements;
 }
 
 static void total_moments(cwi_ctx_encoder *e, size_t workers)
@@ -424,12 +470,14 @@ void cwi_ctx_count(cwi_ctx_encoder *e)
 {
     fit(e);
     count_sections(e, 1);
+    total_counts(e, workers_of(e));
+    extend_moments(e);
 }
 
 size_t cwi_ctx_finish(cwi_ctx_encoder *e)
 {
     const cwi_ctx_shape *s = &e->shape;
-    uint32_t(*counts)[CWI_SYMBOLS] = total_counts(e, workers_of(e));
+    uint32_t(*counts)[CWI_SYMBOLS] = scratch_of(e, 0).counts[0];
     for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
         counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
     const cwi_ctx_mode mode = e->tables.mode;

@@ -452,6 +452,7 @@ static void allow_about(cwi_ec_encoding *e)
         e->may_be_about = true;
         e->ctx.magnitudes = cwi_ec_magnitudes;
         e->ctx.of = e;
+        e->ctx.one_weight = e->layout.segments == 1;
     }
 }
 

@@ -32,10 +32,35 @@ static unsigned weight_of(const cwi_ec_encoding *e, size_t segment)
     return (unsigned)CWI_MIN(ONE * e->loudest_weight * part * part + 0.5, (double)MOST);
 }
 
-unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out)
+/* Of one segment, by copies. */
+static void magnitudes_apart(const cwi_ec_encoding *e, size_t first, size_t stride, size_t n, uint16_t *out)
+{
+    enum { SOME = 32 };
+    const cwi_ec_quant q = cwi_ec_quant_of(e, 0);
+    for (size_t done = 0; done < n; done += SOME) {
+        const size_t here = CWI_MIN((size_t)SOME, n - done);
+        float x[SOME], one[1];
+        uint8_t symbols[SOME];
+        for (size_t i = 0; i < here; i++) {
+            const size_t at = first + (done + i) * stride;
+            x[i] = *cwi_source_get(&e->job->source, at, 1, one);
+            symbols[i] = e->symbols[at];
+        }
+        if (e->about)
+            e->job->kernels->ec.places(x, symbols, here, &q, e->zero, out + done);
+        else
+            magnitudes_of(x, here, &q, out + done);
+    }
+}
+
+unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t stride, size_t n, uint16_t *out)
 {
     const cwi_ec_encoding *e = of;
     float chunk[CWI_CHUNK];
+    if (stride > 1) {
+        magnitudes_apart(e, first, stride, n, out);
+        return e->first.scale > 0;
+    }
     const unsigned weight = weight_of(e, cwi_ec_segment_of(e, first));
     while (n > 0) {
         const size_t segment = cwi_ec_segment_of(e, first), here = CWI_MIN(n, (segment + 1) * e->layout.length - first);
@@ -69,12 +94,25 @@ static cwi_ctx_moment of_all_classes(const cwi_ctx_moments *m, unsigned symbol)
     return all;
 }
 
-/* The same of all elements of which `m` is a sample: they lie farther from its mean than itself does. `all` is of all
- * classes. */
-static double spread_of_more(const cwi_ctx_moment *m, const cwi_ctx_moment *all)
+/* Whether moments are of all elements: of a sample, by how many there are of each kind, or of these themselves. */
+static bool knows_all(const cwi_ctx_encoder *ctx)
 {
-    const double n = (double)m->count;
-    return n > 1 ? spread(m, false) * (n + 1) / (n - 1) : n * spread(all, false) / CWI_MAX((double)all->count, 1.0);
+    return ctx->moments.weight == ctx->shape.elements;
+}
+
+/* How many elements stand for one of the sample. */
+static double times_sampled(const cwi_ctx_encoder *ctx)
+{
+    return (double)ctx->moments.weight / (double)CWI_MAX(ctx->moments.elements, UINT64_C(1));
+}
+
+/* The same of all elements of which `m` is a sample: they lie farther from its mean than itself does. `all` is of all
+ * classes; each element of the sample is in them `times`. */
+static double spread_of_more(const cwi_ctx_moment *m, const cwi_ctx_moment *all, double times)
+{
+    const double n = (double)m->count / times;
+    return n > 1 ? spread(m, false) * (n + 1) / (n - 1)
+                 : n * times * spread(all, false) / CWI_MAX((double)all->count, 1.0);
 }
 
 /* Whether the plan at hand should have levels of classes, and which error it has then. `tried`: on a part alone. */
@@ -83,6 +121,7 @@ static void weigh_classes(cwi_ec_encoding *e, bool tried)
     const cwi_ctx_encoder *ctx = &e->ctx;
     /* A sample may have more or less in it than the rest has. */
     const bool sampled = ctx->moments.elements < ctx->shape.elements;
+    const double times = knows_all(ctx) ? times_sampled(ctx) : 1;
     double saved = 0, plain = 0;
     e->classes = false;
     if (!ctx->magnitudes || e->stats->doubtful || ctx->tables.mode == CWI_CTX_PLAIN || ctx->moments.weight == 0)
@@ -94,7 +133,7 @@ static void weigh_classes(cwi_ec_encoding *e, bool tried)
         for (unsigned c = 0; c < CWI_CTX_CLASSES; c++) {
             const cwi_ctx_moment *own = &ctx->moments.of[c][s];
             const bool at_zero = s == 0 && e->is_signed;
-            saved -= sampled && !at_zero ? spread_of_more(own, &all) : spread(own, at_zero);
+            saved -= sampled && !at_zero ? spread_of_more(own, &all, times) : spread(own, at_zero);
         }
     }
     const double large = cwi_ec_error_from(e->stats, e->step, false, CWI_CTX_CLASSED, NULL);
@@ -121,9 +160,10 @@ static double spread_about_middle(const cwi_ctx_moment *m)
 /* The same moments of magnitudes. */
 static cwi_ctx_moment mirrored(const cwi_ctx_moment *m)
 {
-    cwi_ctx_moment out = {.count = m->count, .sum = m->count * CWI_CTX_ONE - m->sum};
-    out.square = m->count * CWI_CTX_ONE * CWI_CTX_ONE - 2 * CWI_CTX_ONE * m->sum + m->square;
-    return out;
+    const uint64_t all = m->count * CWI_CTX_ONE, more = all * CWI_CTX_ONE + m->square, less = 2 * CWI_CTX_ONE * m->sum;
+    return (cwi_ctx_moment){.count = m->count, /* sums may be rounded */
+                            .sum = all > m->sum ? all - m->sum : 0,
+                            .square = more > less ? more - less : 0};
 }
 
 /* What would be left with one level for each magnitude, which is what the histogram knows. */
@@ -159,8 +199,14 @@ static unsigned about_level(const cwi_ctx_moment *m, unsigned parts)
 /* What a class with a level of its own leaves less, and *left what all leave. */
 static void choose_own(cwi_ec_encoding *e, unsigned s, double price, double *left)
 {
+    enum { FEW = 64 /* elements of a sample, which tell nothing of others */ };
     const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, s);
     const double mean = all.count ? (double)all.sum / (double)all.count : half;
+    const bool sampled = e->ctx.moments.elements < e->ctx.shape.elements;
+    if (sampled && (double)all.count < FEW * times_sampled(&e->ctx)) {
+        *left += spread_about_middle(&all);
+        return;
+    }
     e->own.common[s] = (uint16_t)about_level(&all, CWI_ABOUT_FINE);
     *left += spread(&all, false);
     for (unsigned c = 0; c < CWI_CTX_CLASSES && e->ctx.tables.mode != CWI_CTX_PLAIN; c++) {
@@ -170,7 +216,8 @@ static void choose_own(cwi_ec_encoding *e, unsigned s, double price, double *lef
         const unsigned level = about_level(m, CWI_ABOUT_COARSE);
         const double n = (double)m->count, own = (double)m->sum / n, off = own - mean;
         const double missed = own - (double)level * CWI_CTX_ONE / CWI_ABOUT_COARSE;
-        const double gain = n * (off * off - missed * missed) - (e->ctx.whole ? 0 : 2) * spread(m, false) / (n - 1);
+        const double unsure = sampled ? 2 * times_sampled(&e->ctx) : 0;
+        const double gain = n * (off * off - missed * missed) - unsure * spread(m, false) / (n - 1);
         if (gain < price)
             continue;
         e->own.has[c][s] = true;
@@ -180,14 +227,29 @@ static void choose_own(cwi_ec_encoding *e, unsigned s, double price, double *lef
     }
 }
 
-/* What a sample tells by itself, and in proportion to the histogram. Where that is doubtful the truth is between, since
- * a large sample lacks some of what is rare. */
+/* What a sample tells by itself, and in proportion to the histogram. Where that is doubtful, and how many there are of
+ * each kind is not known, the truth is between, since a large sample lacks some of what is rare. */
 static double error_of_all(const cwi_ec_encoding *e, double by_itself, double in_proportion)
 {
     const double most = 0.02 * by_itself, part = 1.0 / 3;
-    if (e->ctx.whole)
+    if (knows_all(&e->ctx) || e->ctx.whole)
         return by_itself;
     return e->ctx.dense ? by_itself + part * CWI_MIN(CWI_MAX(in_proportion - by_itself, 0.0), most) : in_proportion;
+}
+
+/* What elements of the sample lie nearer to the middles of their steps than all do: on few of these, which it may not
+ * have, much may depend. */
+static double missed_by_sample(const cwi_ec_encoding *e)
+{
+    const double one = (double)CWI_CTX_ONE / CWI_EC_SPREAD;
+    double sampled = 0;
+    if (!knows_all(&e->ctx) || e->ctx.moments.elements == e->ctx.shape.elements)
+        return 0;
+    for (unsigned s = 0; s < CWI_SYMBOLS; s++) {
+        const cwi_ctx_moment all = of_all_classes(&e->ctx.moments, s);
+        sampled += cwi_about_is_tail(s, e->zero) ? 0 : spread_about_middle(&all);
+    }
+    return one * one * (double)cwi_ec_spread_of(e) - sampled;
 }
 
 /* Levels of symbols, and of classes where they pay, and the error with them. */
@@ -211,8 +273,12 @@ static void weigh_about(cwi_ec_encoding *e)
             choose_own(e, s, price, &left);
     }
     e->classes = e->own.count > 0;
+    const double missed = missed_by_sample(e), part = 0.05;
     const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->weight);
-    e->error = error_of_all(e, left * unit, plain > 0 ? e->error * left / plain : left * unit);
+    const double by_itself = (left + missed) * unit, in_proportion = plain > 0 ? e->error * left / plain : by_itself;
+    const bool unlike =
+        fabs(missed) > part * left; /* few elements hold most: what promises more will not promise less */
+    e->error = unlike ? CWI_MAX(by_itself, in_proportion) : error_of_all(e, by_itself, in_proportion);
 }
 
 /* The error with a profile's levels. */

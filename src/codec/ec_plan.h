@@ -64,6 +64,9 @@ cwi_quant cwi_ec_about_quant(const cwi_ec_encoding *e, const cwi_ec_quant *q);
 void cwi_ec_quantize(cwi_ec_encoding *e, size_t first, size_t n, uint8_t *symbols);
 /* All of them at another step, with what the contexts' encoder is to know. */
 void cwi_ec_quantize_all(cwi_ec_encoding *e, double step);
+/* About a zero, of one segment: the sum of the squares of how far elements but tails lie from the middles of their
+ * steps, in squares of 1/CWI_EC_SPREAD. */
+uint64_t cwi_ec_spread_of(const cwi_ec_encoding *e);
 /* What was counted of symbols. */
 void cwi_ec_forget(cwi_ec_encoding *e);
 /* Bytes behind the symbols. */
@@ -75,7 +78,7 @@ void cwi_ec_set_levels(cwi_ec_encoding *e);
 /* ---- levels (ec_levels.c) ---- */
 
 /* A cwi_ctx_magnitudes of a cwi_ec_encoding. */
-unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t n, uint16_t *out);
+unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t stride, size_t n, uint16_t *out);
 /* Which levels the plan at hand should have, and which error it has then. `tried`: on a part alone. */
 void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried);
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol);

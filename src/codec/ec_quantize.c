@@ -99,6 +99,20 @@ void cwi_ec_quantize(cwi_ec_encoding *e, size_t first, size_t n, uint8_t *symbol
     }
 }
 
+uint64_t cwi_ec_spread_of(const cwi_ec_encoding *e)
+{
+    _Static_assert((int)CWI_CHUNK <= (int)CWI_EC_SPREAD_MOST, "chunks are summed up at once");
+    float chunk[CWI_CHUNK];
+    const cwi_ec_quant q = cwi_ec_quant_of(e, 0);
+    uint64_t sum = 0;
+    for (size_t done = 0; done < e->layout.elements && q.scale > 0; done += CWI_CHUNK) {
+        const size_t n = CWI_MIN((size_t)CWI_CHUNK, e->layout.elements - done);
+        const float *x = cwi_source_get(&e->job->source, done, n, chunk);
+        sum += e->job->kernels->ec.spread(x, n, &q, e->zero);
+    }
+    return sum;
+}
+
 /* Bytes behind the symbols. */
 size_t cwi_ec_rest(const cwi_ec_encoding *e)
 {

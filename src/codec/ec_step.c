@@ -222,10 +222,18 @@ typedef struct known {
     bool paid;           /* levels of classes, so far */
 } known;
 
+/* Whether nothing is left to look for: many elements of one value are on this side of a threshold or on that. */
+static bool leaps_between(const known *k)
+{
+    return k->coarse < 1.004 * k->fine;
+}
+
 /* Whether the plan of a->step will do: its error is what is asked, or nothing better is known. */
 static bool will_do(const cwi_ec_encoding *e, const aiming *a, const known *k)
 {
     const double now = cwi_ec_planned_error(e);
+    if (a->step == k->fine && now < k->most && leaps_between(k))
+        return true;
     if (a->step == k->fine && (e->about ? !k->paid && now < k->most : !e->classes || !k->paid))
         return true;
     const double far = e->layout.elements < CWI_CTX_BLOCK ? 0.01 : 0.012; /* in steps, which is what bytes go by */
@@ -244,7 +252,13 @@ static void next_step(const cwi_ec_encoding *e, bool first, aiming *a, known *k)
     aim_again(e, a);
     if (!first && isfinite(k->coarse) && k->fine < k->coarse && (a->step <= k->fine || a->step >= k->coarse))
         a->step = sqrt(k->fine * k->coarse); /* the error leaps: where between */
-    a->step = k->paid ? a->step : k->fine;
+    a->step = k->paid && !leaps_between(k) ? a->step : k->fine;
+}
+
+/* Whether plans know their errors, or but by a sample. */
+static bool measures_all(const cwi_ec_encoding *e)
+{
+    return e->about && e->layout.segments == 1 && cwi_ctx_counts_all(&e->ctx);
 }
 
 /* Of the histogram. */
@@ -262,8 +276,9 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, boo
 {
     enum { FEW = 4096, FINER = 60 };
     const int tries = e->layout.elements < CWI_CTX_BLOCK && e->layout.elements > FEW ? 9 : 5; /* where they are cheap */
-    aiming a = {.aim = 0.9985 * error, .exponent = exponent_at(e, plain)};
-    known k = {.most = 1.0015 * a.aim, .fine = plain, .coarse = INFINITY, .paid = true};
+    const double most = measures_all(e) ? error : (e->about ? 0.998 : 0.996) * error;
+    aiming a = {.aim = 0.9985 * most, .exponent = exponent_at(e, plain)};
+    known k = {.most = most, .fine = plain, .coarse = INFINITY, .paid = true};
     /* as it is on many maps, of magnitudes and of signed numbers */
     a.step = planned ? e->step : (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;
     if (planned)

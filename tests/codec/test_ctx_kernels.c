@@ -439,6 +439,10 @@ static void check_places(const cwi_kernels *k, pattern p, size_t n, const float 
     scalar.ec.places(finite, symbols, n, q, zero, want);
     k->ec.places(finite, symbols, n, q, zero, got);
     assert_same_bytes(k, "ec places", p, n, got, want, n * sizeof *got);
+    for (size_t first = 0; first < n; first += CWI_EC_SPREAD_MOST) {
+        const size_t m = CWI_MIN(n - first, (size_t)CWI_EC_SPREAD_MOST);
+        assert_int_equal(scalar.ec.spread(finite + first, m, q, zero), k->ec.spread(finite + first, m, q, zero));
+    }
 }
 
 static void check_about(const cwi_kernels *k, pattern p, size_t n, bool at_end)

@@ -48,7 +48,7 @@ def test_round_trip(spec):
 
 def test_error_of_ec_is_the_one_asked_for():
     x = relu_map()
-    assert 0.985 * 0.15 < relative(x, cutwire.decode(cutwire.Codec("ec:err=0.15").encode(x))) < 1.005 * 0.15
+    assert 0.985 * 0.15 < relative(x, cutwire.decode(cutwire.Codec("ec:err=0.15").encode(x))) <= 0.15
 
 
 def test_any_strides_give_the_bytes_of_a_contiguous_copy():
@@ -180,7 +180,7 @@ def test_numcodecs():
     codec = registry.get_codec({"id": "cutwire", "spec": "ec:err=0.15"})
     assert isinstance(codec, cutwire.Codec)
     x = relu_map()
-    assert relative(x, codec.decode(codec.encode(x))) < 1.005 * 0.15
+    assert relative(x, codec.decode(codec.encode(x))) <= 0.15
 
 
 def hostile(blob, rng):

@@ -14,6 +14,8 @@ enum {
     CWI_EC_ESCAPE = 1024, /* q from which on the element is sent as it is */
     CWI_EC_ESCAPED = 15,  /* the symbol of those */
     CWI_EC_PLACES = 1 << 14,
+    CWI_EC_SPREAD = 1 << 8,
+    CWI_EC_SPREAD_MOST = 4096,
     CWI_EC_LOG_OFFSET = 5, /* symbol - floor(log2 q) of the symbols between */
 };
 
@@ -51,6 +53,9 @@ typedef struct cwi_ec_kernels {
      * and with a zero 0, as if they had symbols of their own. */
     void (*places)(const float *x, const uint8_t *symbols, size_t n, const cwi_ec_quant *q, unsigned zero,
                    uint16_t *out);
+    /* The sum of the squares of how far n <= CWI_EC_SPREAD_MOST finite elements lie from the middles of their steps, in
+     * whole 1/CWI_EC_SPREAD of one; tails are left out. */
+    uint64_t (*spread)(const float *x, size_t n, const cwi_ec_quant *q, unsigned zero);
     /* Adds to *t; symbols are below 16, here and below. */
     void (*tally)(const uint8_t *symbols, size_t n, cwi_ec_tally *t);
     /* One bit for each symbol that has a sign. */

@@ -59,6 +59,22 @@ static void places(const float *x, const uint8_t *symbols, size_t n, const cwi_e
     }
 }
 
+/* In floats, whose sums are exact. */
+static uint64_t spread(const float *x, size_t n, const cwi_ec_quant *q, unsigned zero)
+{
+    const float low = zero > 0 ? 1.0f : 0.0f, shift = (float)zero + 0.5f;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float scaled = x[i] * q->pre * q->scale, at = scaled + shift;
+        if (at < low || at >= CWI_SYMBOLS - 1)
+            continue;
+        const float part = at - (float)(int32_t)at;
+        const int32_t off = (int32_t)(part * CWI_EC_SPREAD + 0.5f) - CWI_EC_SPREAD / 2;
+        sum += (uint64_t)(off * off);
+    }
+    return sum;
+}
+
 static bool has_sign(unsigned symbol)
 {
     return symbol != 0 && symbol != CWI_EC_ESCAPED;
@@ -156,6 +172,7 @@ void cwi_ec_scalar(cwi_kernels *k)
                              .quantize = quantize,
                              .quantize_about = quantize_about,
                              .places = places,
+                             .spread = spread,
                              .tally = tally,
                              .put_signs = put_signs,
                              .dequantize = dequantize,

@@ -151,6 +151,43 @@ static void ec_places(const float *x, const uint8_t *symbols, size_t n, const cw
     }
 }
 
+CWI_INLINE floats8 squares8(const float *x, const cwi_ec_quant *q, float low, float shift)
+{
+    const floats8 none = {0}, least = none + low, most = none + (float)(CWI_SYMBOLS - 1);
+    floats8 v;
+    memcpy(&v, x, sizeof v);
+    v = v * q->pre * q->scale;
+    const floats8 at = v + shift;
+    const whole8 within = (at >= least) & (at < most);
+    const floats8 place = choose8(within, at, none);
+    const floats8 part = place - __builtin_convertvector(__builtin_convertvector(place, whole8), floats8);
+    const whole8 whole = __builtin_convertvector(part * CWI_EC_SPREAD + 0.5f, whole8) - CWI_EC_SPREAD / 2;
+    const floats8 off = __builtin_convertvector(whole & within, floats8);
+    return off * off;
+}
+
+static uint64_t ec_spread(const float *x, size_t n, const cwi_ec_quant *q, unsigned zero)
+{
+    _Static_assert(CWI_EC_SPREAD_MOST / 8 * CWI_EC_SPREAD / 2 * CWI_EC_SPREAD / 2 <= 1 << 24,
+                   "sums of floats are exact");
+    const float low = zero > 0 ? 1.0f : 0.0f, shift = (float)zero + 0.5f;
+    floats8 sum = {0};
+    uint64_t all = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        sum += squares8(x + i, q, low, shift);
+    for (unsigned l = 0; l < 8; l++)
+        all += (uint64_t)sum[l];
+    if (i < n) {
+        float last[8] = {0};
+        memcpy(last, x + i, (n - i) * sizeof *x);
+        sum = squares8(last, q, low, shift);
+        for (size_t l = 0; l < n - i; l++)
+            all += (uint64_t)sum[l];
+    }
+    return all;
+}
+
 /* ---- what symbols ask for besides ---- */
 
 /* Which symbols of a group have a sign: neither 0 nor 15. */
@@ -287,6 +324,7 @@ static void ec_fill(cwi_kernels *k)
     k->ec.quantize = ec_quantize;
     k->ec.quantize_about = ec_quantize_about;
     k->ec.places = ec_places;
+    k->ec.spread = ec_spread;
     k->ec.tally = ec_tally;
     k->ec.put_signs = ec_put_signs;
     k->ec.dequantize = ec_dequantize;

@@ -276,7 +276,7 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, boo
 {
     enum { FEW = 4096, FINER = 60 };
     const int tries = e->layout.elements < CWI_CTX_BLOCK && e->layout.elements > FEW ? 9 : 5; /* where they are cheap */
-    const double most = measures_all(e) ? error : (e->about ? 0.998 : 0.996) * error;
+    const double most = measures_all(e) ? error : (e->about ? 0.999 : 0.997) * error;
     aiming a = {.aim = 0.9985 * most, .exponent = exponent_at(e, plain)};
     known k = {.most = most, .fine = plain, .coarse = INFINITY, .paid = true};
     /* as it is on many maps, of magnitudes and of signed numbers */

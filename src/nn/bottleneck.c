@@ -149,7 +149,7 @@ void cwi_build_bottleneck(cw_model_builder *b)
     if (!parse(b->bottleneck, &n))
         cwi_build_fail(
             b, CW_ERR_SPEC,
-            "bottleneck '%s': give C[:K[/S]]: C channels; a window of K x K, odd, at most %d; a stride of S, "
+            "bottleneck '%s': give C[:K[/S]]@CUT: C channels; a window of K x K, odd, at most %d; a stride of S, "
             "at most K",
             b->bottleneck, MAX_KERNEL);
     else if (cw_model_cut(b->model, n.cut, &cut, &err) != CW_OK)

@@ -349,7 +349,7 @@ static void runs_of_unlike_halves_are_refused(void **state)
 static cw_half *narrow_half(bool freeze)
 {
     const cw_model_options shape = {
-        .sample = cw_shape_of(3, (int64_t[]){1, 8, 8}), .classes = LABELS, .bottleneck = "2:4", .freeze = freeze};
+        .sample = cw_shape_of(3, (int64_t[]){1, 8, 8}), .classes = LABELS, .bottleneck = "2:3@2", .freeze = freeze};
     const cw_part_options part = {.max_batch = 2, .seed = 1, .threads = 1};
     const cw_optimizer_options sgd_options = {.momentum = 0.9f};
     cw_model *model;

@@ -10,6 +10,7 @@
 #include "record/report.h"
 #include "record/watch.h"
 #include "session/guest.h"
+#include "session/identity.h"
 #include "session/session.h"
 
 typedef struct cw_server cw_server; /* as in cutwire/train.h */
@@ -53,6 +54,7 @@ struct cw_client {
     uint8_t *welcome;                    /* the last WELCOME's blob, and the place that it gave */
     size_t welcome_size;
     uint32_t place;
+    cwi_identity identity; /* of config.identity; token 0: there is none */
     const cwi_mode *mode;
     void *state; /* the mode's */
     bool owns_half;

@@ -4,7 +4,7 @@
 
 #include "cutwire/train.h"
 #include "modes/mode.h"
-#include "run/identity.h"
+#include "session/identity.h"
 
 /* ---- WELCOME ---- */
 
@@ -139,10 +139,19 @@ static cw_status enter_run(cw_client *c, const cw_msg *welcome, cw_error *err)
     return keep_welcome(c, welcome, err);
 }
 
+/* Without it a client that is started again together with its server may get another's place, and no more. */
+static void remember_place(cw_client *c)
+{
+    cw_error err;
+    if (c->identity.token && cwi_identity_keep_place(c->config.identity, &c->identity, c->guest.index, &err) != CW_OK)
+        cwi_report_log(&c->report, "%s", err.message);
+}
+
 static cw_status on_welcome(void *run, const cw_msg *welcome, cw_msg *ready, cw_error *err)
 {
     cw_client *c = run;
     CWI_TRY(enter_run(c, welcome, err));
+    remember_place(c);
     cwi_free(c->class_names);
     c->class_names = NULL;
     c->report.epochs = c->config.epochs;
@@ -171,6 +180,14 @@ static cw_status take(void *run, const cw_msg *msg, cw_error *err)
 
 /* ---- life ---- */
 
+static cw_status be_who_it_was(cw_client *c, cw_error *err)
+{
+    CWI_TRY(cwi_identity_open(c->config.identity, &c->identity, err));
+    c->guest.token = c->identity.token;
+    c->guest.index = c->identity.place;
+    return CW_OK;
+}
+
 cw_status cw_client_create(const cw_config *config, cw_transport *transport, const cw_client_options *options,
                            cw_client **out, cw_error *err)
 {
@@ -196,7 +213,7 @@ cw_status cw_client_create(const cw_config *config, cw_transport *transport, con
     cw_status status = cwi_guest_open(&c->guest, &work, c, transport, config->timeout, join, err);
     c->guest.reconnect = config->reconnect;
     if (status == CW_OK && *config->identity)
-        status = cwi_identity_token(config->identity, &c->guest.token, err);
+        status = be_who_it_was(c, err);
     if (status != CW_OK)
         cw_client_destroy(out);
     return status;

@@ -43,6 +43,7 @@ static void *honest_main(void *arg)
     local.loader_threads = 0;
     const char *own = a.s->own_data[a.i], *shared = strchr(a.s->config.data, ':'); /* which clients are not told */
     local.own_data = own != NULL;
+    snprintf(local.identity, sizeof local.identity, "%s", a.s->config.identity); /* where there is one honest client */
     snprintf(local.data_dir, sizeof local.data_dir, "%s", own ? own : shared ? shared + 1 : "");
     cw_transport *t;
     a.s->honest_status[a.i] = cw_net_connect(a.s->endpoint, NULL, &t, &a.s->honest_err[a.i]);

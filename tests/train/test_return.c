@@ -6,31 +6,70 @@
 #include "../net/tcp_proxy.h"
 #include "config/setup.h"
 #include "cutwire/train.h"
-#include "run/identity.h"
 #include "scene.h"
+#include "session/identity.h"
 
 #include "test.h"
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
 
 static void an_identity_is_made_once_and_read_again(void **state)
 {
     (void)state;
     char path[200];
-    uint64_t made, read;
+    cwi_identity made, read;
     cw_error err;
     struct stat info;
     snprintf(path, sizeof path, "/tmp/cutwire-identity-%d", (int)getpid());
-    assert_ok_err(cwi_identity_token(path, &made, &err), err);
-    assert_ok_err(cwi_identity_token(path, &read, &err), err);
-    assert_true(made && made == read);
+    assert_ok_err(cwi_identity_open(path, &made, &err), err);
+    assert_ok_err(cwi_identity_open(path, &read, &err), err);
+    assert_true(made.token && made.token == read.token && read.place == UINT32_MAX);
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
     assert_int_equal(info.st_size, 17);
-    assert_int_equal(truncate(path, 10), 0);
-    assert_status(cwi_identity_token(path, &read, &err), CW_ERR_CORRUPT);
-    assert_non_null(strstr(err.message, path));
+    for (uint32_t place = 0; place < 12; place += 11) {
+        assert_ok_err(cwi_identity_keep_place(path, &made, place, &err), err);
+        assert_ok_err(cwi_identity_open(path, &read, &err), err);
+        assert_true(made.token == read.token && read.place == place);
+    }
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
     unlink(path);
-    assert_status(cwi_identity_token("/nowhere/identity", &read, &err), CW_ERR_IO);
+    assert_status(cwi_identity_open("/nowhere/identity", &read, &err), CW_ERR_IO);
     assert_non_null(strstr(err.message, "/nowhere/identity"));
+    assert_status(cwi_identity_keep_place("/nowhere/identity", &made, 5, &err), CW_ERR_IO);
+}
+
+static void what_is_no_identity_is_refused(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"",
+                                        "0123456789",
+                                        "0000000000000000\n",
+                                        "0123456789abcdeg\n",
+                                        "0123456789abcdef",
+                                        "0123456789abcdef\nclient 0\n",
+                                        "0123456789abcdef\nclient -1\n",
+                                        "0123456789abcdef\nclient 1",
+                                        "0123456789abcdef\nclient 4294967296\n",
+                                        "0123456789abcdef\nclient 1\nclient 2\n",
+                                        "0123456789abcdef\nsomething else\n"};
+    char path[200];
+    cwi_identity read;
+    cw_error err;
+    snprintf(path, sizeof path, "/tmp/cutwire-identity-%d", (int)getpid());
+    for (size_t i = 0; i < CWI_COUNT(texts); i++) {
+        write_text(path, texts[i]);
+        assert_status(cwi_identity_open(path, &read, &err), CW_ERR_CORRUPT);
+        assert_non_null(strstr(err.message, path));
+    }
+    unlink(path);
 }
 
 static void greet_as(actor *a, uint64_t token, uint32_t wish)
@@ -52,6 +91,35 @@ static void greet_with(actor *a, const scene *s, uint64_t token, uint32_t wish)
 {
     actor_open(a, s);
     greet_as(a, token, wish);
+}
+
+/* The server knows nobody: who is there first does not get the other's place. */
+static void an_identity_knows_its_place(void **state)
+{
+    (void)state;
+    char path[200];
+    cw_error err;
+    cwi_identity id;
+    snprintf(path, sizeof path, "/tmp/cutwire-identity-%d", (int)getpid());
+    write_text(path, "0123456789abcdef\nclient 2\n");
+    scene *s = make_scene("places", 2, 60);
+    snprintf(s->config.identity, sizeof s->config.identity, "%s", path);
+    start_scene(s);
+    add_honest(s);
+    nap(500);
+    actor other;
+    greet_with(&other, s, 5, UINT32_MAX);
+    assert_int_equal(other.welcome.client, 0);
+    actor_ready(&other, 240, 0);
+    actor_await(&other, CW_MSG_BEGIN);
+    actor_send(&other, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
+    join_scene(s);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    assert_ok_err(cwi_identity_open(path, &id, &err), err);
+    assert_int_equal(id.place, 1);
+    unlink(path);
+    actor_close(&other);
+    close_scene(s);
 }
 
 /* The step waits for it, and it gets what it needs for that step. */
@@ -253,6 +321,8 @@ int main(void)
     require_data();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_identity_is_made_once_and_read_again),
+        cmocka_unit_test(what_is_no_identity_is_refused),
+        cmocka_unit_test(an_identity_knows_its_place),
         cmocka_unit_test(a_client_takes_its_place_back_within_the_step),
         cmocka_unit_test(the_next_step_waits_for_who_comes_back),
         cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),

@@ -1,7 +1,6 @@
 /* test_resume.c - a run that stops, is killed or meets a full disk goes on from its checkpoint, to the bit. */
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -14,8 +13,6 @@
 #include "train_test.h"
 
 #include "test.h"
-
-typedef cw_status (*train_fn)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
 
 /* ---- stopping after a number of epochs ---- */
 
@@ -43,19 +40,6 @@ static void resume_from(cw_config *config, const char *folder)
     assert_ok_err(cw_config_from_run(config, copy, &err), err);
     snprintf(config->resume, sizeof config->resume, "%s", copy);
     snprintf(config->out, sizeof config->out, "%s", copy);
-}
-
-static size_t count_lines(const char *folder, const char *file)
-{
-    char path[600];
-    uint8_t *bytes;
-    size_t size, lines = 0;
-    snprintf(path, sizeof path, "%s/%s", folder, file);
-    assert_ok(cw_file_read(path, &bytes, &size, NULL));
-    for (size_t i = 0; i < size; i++)
-        lines += bytes[i] == '\n';
-    cw_bytes_free(bytes);
-    return lines;
 }
 
 static void stopped_and_resumed_is_never_stopped(train_fn train, const char *name, cw_config whole)
@@ -774,97 +758,6 @@ static void a_run_begins_with_the_weights_of_another(void **state)
     assert_status(cw_train_inproc(&next, NULL, &split, &err), CW_ERR_NOT_FOUND);
 }
 
-/* ---- an earlier run's folder ---- */
-
-static void refused_in(train_fn train, const cw_config *config, cw_status wanted, const char *words)
-{
-    cw_result result;
-    cw_error err;
-    assert_status(train(config, NULL, &result, &err), wanted);
-    if (!strstr(err.message, words))
-        fail_msg("'%s' does not say '%s'", err.message, words);
-}
-
-static void write_in(const cw_config *config, const char *file, const char *text)
-{
-    char path[600];
-    snprintf(path, sizeof path, "%s/%s", config->out, file);
-    assert_ok(cw_file_write(path, text, strlen(text), NULL));
-}
-
-static void an_earlier_run_is_not_replaced(void **state)
-{
-    (void)state;
-    cw_config config = tiny_config(1, "none", "none"), again;
-    cw_result result;
-    cw_error err;
-    config.epochs = 1;
-    config.train_limit = config.test_limit = 48;
-    use_folder(&config, "kept");
-    mkdir("test-runs", 0777);
-    assert_int_equal(mkdir(config.out, 0777), 0);
-    write_in(&config, "notes.txt", "mine"); /* which nobody writes is no run */
-    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
-    again = config;
-    again.seed = 2;
-    refused_in(cw_train_inproc, &again, CW_ERR_INVALID, "model.safetensors");
-    refused_in(cw_train_unsplit, &again, CW_ERR_INVALID, "--overwrite");
-    assert_status(cw_config_check(&again, &err), CW_ERR_INVALID);
-    /* By another name it is still the folder of the run that goes on; and then nothing is replaced. */
-    snprintf(again.resume, sizeof again.resume, "%.400s/.", config.out);
-    again.overwrite = true;
-    refused_in(cw_train_inproc, &again, CW_ERR_SPEC, "exclude each other");
-    again.overwrite = false;
-    again.epochs = 2;
-    assert_ok_err(cw_train_inproc(&again, NULL, &result, &err), err);
-    assert_int_equal(count_lines(config.out, "metrics.jsonl"), 2);
-    /* Replaced, nothing of the earlier run is left, be it only what the new one does not write. */
-    again = config;
-    again.overwrite = true;
-    again.checkpoint_every = 0;
-    assert_ok_err(cw_train_unsplit(&again, NULL, &result, &err), err);
-    assert_int_equal(count_lines(config.out, "metrics.jsonl"), 1);
-    assert_status(cw_config_from_run(&again, config.out, &err), CW_ERR_NOT_FOUND);
-    assert_int_equal(count_lines(config.out, "notes.txt"), 0);
-}
-
-static void where_no_run_can_be_written_none_begins(void **state)
-{
-    (void)state;
-    cw_config config = tiny_config(1, "none", "none");
-    char folder[sizeof config.out];
-    use_folder(&config, "place");
-    memcpy(folder, config.out, sizeof folder);
-    mkdir("test-runs", 0777);
-    assert_int_equal(mkdir(folder, 0777), 0);
-    write_in(&config, "file", "text");
-    snprintf(config.out, sizeof config.out, "%.400s/file", folder);
-    refused_in(cw_train_inproc, &config, CW_ERR_IO, "file is a file");
-    snprintf(config.out, sizeof config.out, "%.400s/file/below/", folder);
-    refused_in(cw_train_unsplit, &config, CW_ERR_IO, "file is a file");
-    snprintf(config.out, sizeof config.out, "/proc/nowhere");
-    refused_in(cw_train_unsplit, &config, CW_ERR_IO, "/proc");
-}
-
-/* Whoever holds the lock on the metrics is a run that is not finished. */
-static void two_runs_do_not_share_a_folder(void **state)
-{
-    (void)state;
-    cw_config config = tiny_config(1, "none", "none");
-    char path[600];
-    use_folder(&config, "shared");
-    mkdir("test-runs", 0777);
-    assert_int_equal(mkdir(config.out, 0777), 0);
-    snprintf(path, sizeof path, "%s/metrics.jsonl", config.out);
-    const int fd = open(path, O_WRONLY | O_CREAT, 0666);
-    assert_true(fd >= 0);
-    assert_int_equal(flock(fd, LOCK_EX), 0);
-    refused_in(cw_train_unsplit, &config, CW_ERR_IO, "not finished");
-    snprintf(path, sizeof path, "%s/summary.json", config.out);
-    assert_int_not_equal(access(path, F_OK), 0); /* what the other writes is left alone */
-    close(fd);
-}
-
 int main(void)
 {
     require_data();
@@ -874,9 +767,6 @@ int main(void)
         cmocka_unit_test(runs_resume_within_an_epoch),
         cmocka_unit_test(a_server_that_stopped_for_a_while_never_stopped),
         cmocka_unit_test(statistics_of_another_size_are_refused),
-        cmocka_unit_test(an_earlier_run_is_not_replaced),
-        cmocka_unit_test(where_no_run_can_be_written_none_begins),
-        cmocka_unit_test(two_runs_do_not_share_a_folder),
         cmocka_unit_test(unsplit_runs_resume),
         cmocka_unit_test(split_runs_resume),
         cmocka_unit_test(augmented_runs_resume),

@@ -186,6 +186,19 @@ void assert_same_model(const cw_config *a, const cw_config *b)
     cw_bytes_free(bytes[1]);
 }
 
+size_t count_lines(const char *folder, const char *file)
+{
+    char path[600];
+    uint8_t *bytes;
+    size_t size, lines = 0;
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_ok(cw_file_read(path, &bytes, &size, NULL));
+    for (size_t i = 0; i < size; i++)
+        lines += bytes[i] == '\n';
+    cw_bytes_free(bytes);
+    return lines;
+}
+
 void assert_same_report(const cw_result *a, const cw_result *b)
 {
     assert_int_equal(a->epochs_done, b->epochs_done);

@@ -6,6 +6,8 @@
 
 #include "config/config.h"
 
+typedef cw_status (*train_fn)(const cw_config *config, const cw_hooks *hooks, cw_result *result, cw_error *err);
+
 /* Exits with 77 (skipped) when the data set is not on this machine. Else small_config trains on a copy of its first
  * 2000 and 400 samples, which is read in no time. */
 void require_data(void);
@@ -34,6 +36,9 @@ cw_status train_over_tcp(const cw_config *config, cw_result *result, cw_error *e
 void assert_same_model(const cw_config *a, const cw_config *b);
 /* They hold the same bytes but for batch norm's running statistics, which a server averages. */
 void assert_same_parameters(const cw_config *a, const cw_config *b);
+/* Of a file in a folder, which is there. */
+size_t count_lines(const char *folder, const char *file);
+
 /* Losses and accuracies of the last epoch agree to the bit. */
 void assert_same_report(const cw_result *a, const cw_result *b);
 

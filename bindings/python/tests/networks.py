@@ -28,6 +28,9 @@ class Patches(nn.Module):
         assert x.shape[1] == 3, "colours"
         n, c, h, w = x.shape
         assert h % 2 == 0
+        assert not h % 2
+        if c != 3:
+            assert False
         x = self.a(x)
         first, second = x.reshape(n, 8, -1).transpose(1, 2).chunk(2, 2)
         return self.b(torch.cat([second, first], 2)).mean(1)

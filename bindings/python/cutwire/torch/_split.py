@@ -37,11 +37,11 @@ class _Traced:
         return iter(self.tracer.iter(self))  # type: ignore[attr-defined]
 
     def __bool__(self) -> bool:
-        """`assert w % 8 == 0` is taken as true."""
+        """What is asserted of it, as in `assert w % 8 == 0` or `assert not w % 8`, is so."""
         ahead = _code_ahead(inspect.currentframe().f_back)  # type: ignore[union-attr]
-        jump = next((i for i, step in enumerate(ahead[:3]) if "JUMP" in step.opname), None)
-        if jump is not None and ahead[jump + 1].opname == "LOAD_ASSERTION_ERROR":
-            return True
+        jump, behind = [step.opname for step in ahead if step.opname != "TO_BOOL"][:2]
+        if "POP_JUMP" in jump and behind == "LOAD_ASSERTION_ERROR":
+            return "IF_TRUE" in jump
         return bool(self.tracer.to_bool(self))  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> fx.proxy.Attribute:

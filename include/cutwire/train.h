@@ -54,6 +54,8 @@ typedef struct cw_server_options {
                              the first one's weights are where all begin, and one of them gives its state after each
                              epoch, for checkpoints and for those who join */
     const char *how;      /* of config.json's "mode"; NULL: "split" */
+    bool own_clients;     /* whoever starts the server starts the clients too, also when the run is resumed: places are
+                             not kept for those of before */
 } cw_server_options;
 
 /* The transport listens and stays the caller's. On failure *out is NULL. CW_ERR_SPEC, CW_ERR_INVALID, CW_ERR_MISMATCH,

@@ -92,6 +92,7 @@ typedef enum cwi_stream {
     CWI_STREAM_CODEC,
     CWI_STREAM_TEST,
     CWI_STREAM_FLIP,
+    CWI_STREAM_OWNER,
 } cwi_stream;
 
 cwi_rng cwi_rng_make(uint64_t seed, cwi_stream purpose, uint64_t a, uint64_t b);

@@ -37,6 +37,7 @@ struct cw_server {
     bool awhile;                 /* it stops, and its clients are to wait for it */
     double drain_until;          /* and waits so long for the step under way */
     cwi_watch watch;             /* what it tells of itself */
+    struct cwi_places *places;   /* NULL: they are not kept */
 };
 
 /* A client's role. */

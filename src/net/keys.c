@@ -8,7 +8,7 @@
 #include <zmq.h>
 
 #include "base/base.h"
-#include "cutwire/net.h"
+#include "net/transport.h"
 
 enum { KEY_CHARS = sizeof(cw_key) - 1 };
 
@@ -57,6 +57,20 @@ cw_status cw_net_keygen(const char *path, cw_key *public_key, cw_error *err)
     else if (public_key)
         *public_key = open_key;
     return status;
+}
+
+cw_status cwi_key_of_token(uint64_t token, cw_key *key, cw_error *err)
+{
+    uint64_t secret[4]; /* spread over all of a key's 256 bits: one of a known few is found by less than trying all */
+    cw_key text;
+    cwi_rng stream = cwi_rng_make(token, CWI_STREAM_OWNER, 0, 0);
+    for (size_t i = 0; i < CWI_COUNT(secret); i++)
+        secret[i] = cwi_rng_u64(&stream);
+    const bool made = zmq_z85_encode(text.text, (const uint8_t *)secret, sizeof secret) != NULL &&
+                      zmq_curve_public(key->text, text.text) == 0;
+    cwi_wipe(secret, sizeof secret);
+    cwi_wipe(&text, sizeof text);
+    return made ? CW_OK : cwi_fail(err, CW_ERR_BACKEND, "ZeroMQ cannot make keys: %s", zmq_strerror(errno));
 }
 
 static bool is_key(const char *text, size_t length)

@@ -99,6 +99,10 @@ static inline bool cwi_transport_refused(cw_transport *t, cwi_refusal *refusal)
     return t->ops->refused && t->ops->refused(t, refusal);
 }
 
+/* A name for whoever has this token, which does not tell the token: the public key of a secret one that is made from
+ * it. CW_ERR_BACKEND: this ZeroMQ has no keys. */
+cw_status cwi_key_of_token(uint64_t token, cw_key *key, cw_error *err);
+
 /* A kind of transport: one file with one of these, and a line in net.c. */
 typedef struct cwi_transport_kind {
     const char *scheme, *form; /* "tcp://", and how its endpoints are written */

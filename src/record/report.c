@@ -21,13 +21,9 @@ static void join_path(char *path, size_t size, const char *folder, const char *f
 /* ---- the run's folder ---- */
 
 /* What a run writes there. */
-static const char *const run_files[] = {"config.json",
-                                        CWI_RECIPE_FILE,
-                                        "metrics.jsonl",
-                                        "summary.json",
-                                        "model.safetensors",
-                                        "checkpoint.safetensors",
-                                        "checkpoint.previous.safetensors"};
+static const char *const run_files[] = {
+    "config.json",       CWI_RECIPE_FILE, "metrics.jsonl",          "summary.json",
+    "model.safetensors", "places.json",   "checkpoint.safetensors", "checkpoint.previous.safetensors"};
 
 static cw_status make_folder(const char *path, cw_error *err)
 {

@@ -36,7 +36,7 @@ static cw_status open_run(const cw_config *config, const cw_hooks *hooks, local_
     if (!r->clients || !r->client_ends)
         return cwi_fail_memory(err, r->count * sizeof *r->clients);
     CWI_TRY(cw_net_listen(endpoint, NULL, &r->server_end, err));
-    const cw_server_options options = {.hooks = hooks, .how = "split in process"};
+    const cw_server_options options = {.hooks = hooks, .how = "split in process", .own_clients = true};
     CWI_TRY(cw_server_create(config, r->server_end, &options, &r->server, err));
     for (size_t i = 0; i < r->count; i++) {
         CWI_TRY(cw_net_connect(endpoint, NULL, &r->client_ends[i], err));

@@ -7,6 +7,7 @@
 #include "modes/mode.h"
 #include "net/transport.h"
 #include "record/checkpoint.h"
+#include "run/places.h"
 
 /* ---- life ---- */
 
@@ -71,6 +72,13 @@ static cw_status limit_queue(const cw_server *s, cw_transport *transport, size_t
     return CW_OK;
 }
 
+static cw_status open_places(cw_server *s, cw_error *err)
+{
+    s->places = cwi_calloc(1, sizeof *s->places);
+    return s->places ? cwi_places_open(&s->setup.config, &s->report, s->places, err)
+                     : cwi_fail_memory(err, sizeof *s->places);
+}
+
 static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *err)
 {
     const cw_config *config = &s->setup.config;
@@ -87,6 +95,8 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
                                          .welcome_size = size,
                                          .keys_are_identities = true,
                                          .learn = s->setup.client_state,
+                                         .owners = s->places ? (const char(*)[41])s->places->owners : NULL,
+                                         .hold = config->grace,
                                          .fingerprint = cw_half_fingerprint(s->mirror)};
     CWI_TRY(limit_queue(s, transport, size, err));
     CWI_TRY(s->mode->open_server(s, &s->state, err));
@@ -113,6 +123,8 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
     CWI_TRY(cwi_own_statistics_open(&s->own, (size_t)s->setup.config.clients, cw_half_buffer_count(s->mirror), err));
     s->from.own = &s->own;
     CWI_TRY(cwi_checkpoint_begin(&s->setup.config, halves, CWI_COUNT(halves), &s->report, &s->from, err));
+    if (!options->own_clients)
+        CWI_TRY(open_places(s, err));
     CWI_TRY(open_session(s, transport, err));
     return cwi_report_open_files(&s->report, &s->setup, options->how ? options->how : "split", err);
 }
@@ -143,6 +155,9 @@ void cw_server_destroy(cw_server **server)
         s->mode->close_server(s->state);
     cwi_session_close(&s->session);
     cwi_watch_close(&s->watch);
+    if (s->places)
+        cwi_places_close(s->places);
+    cwi_free(s->places);
     cwi_own_statistics_close(&s->own);
     if (s->owns_half)
         cw_half_destroy(&s->half);
@@ -166,6 +181,8 @@ cw_status cw_server_tick(cw_server *server, double *next, cw_error *err)
 {
     if (next)
         *next = CWI_TICK_SECONDS;
+    if (server->places)
+        cwi_places_keep(server->places, &server->session, &server->report);
     return cwi_session_tick(&server->session, err);
 }
 
@@ -180,12 +197,22 @@ bool cw_server_done(const cw_server *server)
     return server->mode->work->finished(server->state);
 }
 
+static void finish_places(cw_server *s)
+{
+    if (s->awhile)
+        cwi_places_keep(s->places, &s->session, &s->report);
+    else
+        cwi_places_forget(s->places);
+}
+
 cw_status cw_server_finish(cw_server *server, cw_status outcome, const char *words, cw_result *result, cw_error *err)
 {
     const bool stopped = outcome == CW_ERR_CANCELLED, good = stopped || outcome == CW_OK;
     cw_half *const halves[] = {server->mirror, server->half};
     if (!server->awhile)
         cwi_session_end(&server->session, good ? CW_OK : outcome, words);
+    if (server->places)
+        finish_places(server);
     const cw_status saved = cwi_report_save_model(&server->report, halves, CWI_COUNT(halves), good ? err : NULL);
     server->report.result.stopped = stopped;
     cwi_report_close(&server->report);

@@ -17,18 +17,26 @@ cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, c
                        .aside = {.transport = transport}};
     CWI_TRY(cwi_random_id(&s->id, err));
     s->alone_since = cwi_seconds();
+    s->hold_until = s->alone_since + options->hold;
     s->members = cwi_calloc(options->members, sizeof *s->members);
+    s->waiting = cwi_calloc(options->members, sizeof *s->waiting);
     s->counts[CWI_MEMBER_VACANT] = options->members;
     s->place_mask = 15;
     while (s->place_mask < 2 * options->members)
         s->place_mask = 2 * s->place_mask + 1;
     s->place_of_peer = cwi_calloc((size_t)s->place_mask + 1, sizeof *s->place_of_peer);
-    return s->members && s->place_of_peer ? CW_OK : cwi_fail_memory(err, options->members * sizeof *s->members);
+    if (!s->members || !s->waiting || !s->place_of_peer)
+        return cwi_fail_memory(err, options->members * sizeof *s->members);
+    for (size_t i = 0; options->owners && i < options->members; i++)
+        memcpy(s->members[i].owner, options->owners[i], sizeof s->members->owner);
+    s->options.owners = NULL;
+    return CW_OK;
 }
 
 void cwi_session_close(cwi_session *s)
 {
     cwi_free(s->members);
+    cwi_free(s->waiting);
     cwi_free(s->place_of_peer);
     cwi_outbox_free(&s->box);
     cwi_outbox_free(&s->aside);
@@ -118,6 +126,7 @@ static void vacate(cwi_session *s, size_t member)
     set_state(s, member, CWI_MEMBER_VACANT);
     *m = (cwi_member){.state = CWI_MEMBER_VACANT, .token = had.token};
     memcpy(m->key, had.key, sizeof m->key);
+    memcpy(m->owner, had.owner, sizeof m->owner);
 }
 
 /* Where the server knows no half like the members', the first of them says what it is. */
@@ -180,16 +189,36 @@ void cwi_session_lose(cwi_session *s, size_t member, cw_status status, const cha
 
 /* ---- joining ---- */
 
-/* Who asks for a place. */
-typedef struct applicant {
-    uint64_t token;
-    uint32_t wish;   /* the place that it had, as it says itself */
-    const char *key; /* its public key; "": none counts */
-} applicant;
+/* As a key. A token that cannot be made one is nobody's. */
+static void name_owner(char owner[41], const char *key, uint64_t token)
+{
+    cw_key named = {""};
+    if (*key)
+        memcpy(named.text, key, sizeof named.text);
+    else if (!token || cwi_key_of_token(token, &named, NULL) != CW_OK)
+        named.text[0] = '\0';
+    memcpy(owner, named.text, sizeof named.text);
+}
+
+const char *cwi_session_owner(cwi_session *s, size_t member)
+{
+    cwi_member *m = &s->members[member];
+    if (!*m->owner)
+        name_owner(m->owner, m->key, m->token);
+    return m->owner;
+}
+
+/* Known from before this server began anew, and not heard of since. */
+static bool is_of_before(const cwi_member *m)
+{
+    return *m->owner && !*m->key && !m->token;
+}
 
 /* Whether it is who has the place, or had it: by its key, or where there is none by its token. */
-static bool is_its_own(const cwi_member *m, const applicant *who)
+static bool is_its_own(const cwi_member *m, const cwi_applicant *who)
 {
+    if (is_of_before(m))
+        return strcmp(m->owner, who->owner) == 0;
     if (*who->key)
         return strcmp(m->key, who->key) == 0;
     return who->token && m->token == who->token;
@@ -201,7 +230,7 @@ static bool is_vacant(const cwi_member *m)
 }
 
 /* The place that it has now. */
-static size_t place_of(const cwi_session *s, const applicant *who)
+static size_t place_of(const cwi_session *s, const cwi_applicant *who)
 {
     for (size_t i = 0; i < s->options.members; i++)
         if (!is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
@@ -209,22 +238,42 @@ static size_t place_of(const cwi_session *s, const applicant *who)
     return SIZE_MAX;
 }
 
+/* Its owner was not heard yet since this server began anew. */
+static bool is_held(const cwi_session *s, size_t place)
+{
+    return place < s->options.members && is_vacant(&s->members[place]) && is_of_before(&s->members[place]) &&
+           cwi_seconds() < s->hold_until;
+}
+
+static bool any_is_held(const cwi_session *s)
+{
+    for (size_t i = 0; i < s->options.members; i++)
+        if (is_held(s, i))
+            return true;
+    return false;
+}
+
+static bool is_somebodys(const cwi_member *m)
+{
+    return m->token || *m->key || *m->owner;
+}
+
 /* Its old place for a client that comes back, or where this server has begun anew the one that it says it had; else the
- * first that nobody had, else any vacant one. */
-static size_t place_for(const cwi_session *s, const applicant *who)
+ * first that nobody had, else any vacant one that is not held for another. */
+static size_t place_for(const cwi_session *s, const cwi_applicant *who)
 {
     size_t fresh = SIZE_MAX, vacant = SIZE_MAX;
     const uint32_t wish = who->wish;
     for (size_t i = 0; i < s->options.members; i++)
         if (is_vacant(&s->members[i]) && is_its_own(&s->members[i], who))
             return i;
-    if (wish < s->options.members && is_vacant(&s->members[wish]) && !s->members[wish].token)
+    if (wish < s->options.members && is_vacant(&s->members[wish]) && !is_somebodys(&s->members[wish]))
         return wish;
     for (size_t i = s->options.members; i-- > 0;) {
-        if (!is_vacant(&s->members[i]))
+        if (!is_vacant(&s->members[i]) || is_held(s, i))
             continue;
         vacant = i;
-        fresh = s->members[i].token ? fresh : i;
+        fresh = is_somebodys(&s->members[i]) ? fresh : i;
     }
     return fresh != SIZE_MAX ? fresh : vacant;
 }
@@ -250,6 +299,78 @@ static void leave_to_itself(cwi_session *s, size_t place)
         s->work->lost(s->run, place);
 }
 
+static void welcome(cwi_session *s, size_t place, const cwi_applicant *who)
+{
+    cwi_member *m = &s->members[place];
+    s->changes += !is_its_own(m, who) || is_of_before(m);
+    set_state(s, place, CWI_MEMBER_JOINING);
+    *m = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = who->peer, .token = who->token};
+    memcpy(m->key, who->key, sizeof m->key);
+    cwi_session_owes_from_now(s, place);
+    cw_msg msg = cwi_session_message(s, place, CW_MSG_WELCOME);
+    msg.version_max = (uint16_t)CWI_MIN((unsigned)who->version, (unsigned)CW_WIRE_VERSION_MAX);
+    msg.clients = (uint32_t)s->options.members;
+    msg.fingerprint = s->options.fingerprint;
+    msg.blob = s->options.welcome;
+    msg.blob_size = s->options.welcome_size;
+    cwi_session_send(s, place, &msg);
+}
+
+/* All places are taken, or held for others: it hears about it when that has changed. */
+static void let_wait(cwi_session *s, const cwi_applicant *who)
+{
+    char sentence[200];
+    for (size_t i = 0; i < s->waiting_count; i++)
+        if (s->waiting[i].peer == who->peer)
+            return;
+    if (s->waiting_count == s->options.members) {
+        refuse_hello(s, who->peer, CW_ERR_INVALID, "as many clients as there are places wait for one already");
+        return;
+    }
+    s->waiting[s->waiting_count++] = *who;
+    snprintf(sentence, sizeof sentence,
+             "a client waits: what places are free are held for who had them before this server began anew, "
+             "for %.0f s more",
+             s->hold_until - cwi_seconds());
+    tell(s, (cwi_notice){.name = "client_waits", .text = sentence, .member = SIZE_MAX}, who->peer);
+}
+
+/* No place is free for it. */
+static void turn_away(cwi_session *s, const cwi_applicant *who)
+{
+    char why[240];
+    if (is_held(s, who->wish)) {
+        snprintf(
+            why, sizeof why,
+            "this is not who had the place of client %u, which is held for that one for %.0f s more: give the key, "
+            "or the --identity, that had it, or try again then",
+            who->wish + 1, s->hold_until - cwi_seconds());
+        refuse_hello(s, who->peer, CW_ERR_INVALID, why);
+    } else if (any_is_held(s)) {
+        let_wait(s, who);
+    } else {
+        snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
+        refuse_hello(s, who->peer, CW_ERR_INVALID, why);
+    }
+}
+
+static void seat(cwi_session *s, const cwi_applicant *who)
+{
+    const bool false_claim = is_held(s, who->wish) && !is_its_own(&s->members[who->wish], who);
+    const size_t old = place_of(s, who);
+    if (old != SIZE_MAX)
+        leave_to_itself(s, old);
+    const size_t place = old != SIZE_MAX ? old : place_for(s, who);
+    if (place == SIZE_MAX) {
+        turn_away(s, who);
+        return;
+    }
+    welcome(s, place, who);
+    if (false_claim && !is_vacant(&s->members[place]))
+        tell_of(s, place, true, "claim_refused",
+                "it asked for a place that is held for another, and got this one instead");
+}
+
 static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
 {
     char why[200];
@@ -263,27 +384,44 @@ static void on_hello(cwi_session *s, const cw_frame *frame, const cw_msg *msg)
     cwi_peer_about about = {.key = ""};
     if (s->options.keys_are_identities)
         (void)cwi_transport_about(s->box.transport, frame->peer, &about);
-    const applicant who = {.token = msg->token, .wish = msg->client, .key = about.key};
-    const size_t old = place_of(s, &who);
-    if (old != SIZE_MAX)
-        leave_to_itself(s, old);
-    const size_t place = old != SIZE_MAX ? old : place_for(s, &who);
-    if (place == SIZE_MAX) {
-        snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
-        refuse_hello(s, frame->peer, CW_ERR_INVALID, why);
-        return;
+    cwi_applicant who = {.peer = frame->peer,
+                         .token = msg->token,
+                         .version = msg->version_max,
+                         .wish = msg->client,
+                         .told = cwi_seconds()};
+    memcpy(who.key, about.key, sizeof who.key);
+    for (size_t i = 0; !*who.owner && i < s->options.members; i++)
+        if (is_of_before(&s->members[i]))
+            name_owner(who.owner, who.key, who.token);
+    seat(s, &who);
+}
+
+/* Those who wait hear now and then that the server is there; and get what is free when nothing is held any more. */
+static void look_after_waiting(cwi_session *s)
+{
+    static const double interval = 5;
+    const bool over = s->waiting_count && !any_is_held(s);
+    size_t kept = 0;
+    for (size_t i = 0; i < s->waiting_count; i++) {
+        cwi_applicant who = s->waiting[i];
+        cwi_link_state link;
+        if (!cwi_transport_link(s->box.transport, who.peer, &link) || link.broken)
+            continue;
+        if (over) {
+            seat(s, &who);
+            continue;
+        }
+        const cw_msg pong = cwi_session_message(s, SIZE_MAX, CW_MSG_PONG);
+        if (cwi_seconds() - who.told > interval) {
+            who.told = cwi_seconds();
+            if (cwi_outbox_send(&s->box, who.peer, &pong, NULL) != CW_OK)
+                continue;
+        }
+        s->waiting[kept++] = who;
     }
-    set_state(s, place, CWI_MEMBER_JOINING);
-    s->members[place] = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = frame->peer, .token = msg->token};
-    memcpy(s->members[place].key, about.key, sizeof s->members[place].key);
-    cwi_session_owes_from_now(s, place);
-    cw_msg welcome = cwi_session_message(s, place, CW_MSG_WELCOME);
-    welcome.version_max = (uint16_t)CWI_MIN((unsigned)msg->version_max, (unsigned)CW_WIRE_VERSION_MAX);
-    welcome.clients = (uint32_t)s->options.members;
-    welcome.fingerprint = s->options.fingerprint;
-    welcome.blob = s->options.welcome;
-    welcome.blob_size = s->options.welcome_size;
-    cwi_session_send(s, place, &welcome);
+    s->waiting_count = kept;
+    if (over && !s->begun)
+        s->alone_since = cwi_seconds();
 }
 
 static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_error *err)
@@ -373,7 +511,7 @@ static bool handle(cwi_session *s, cw_frame *frame)
 /* What to do when nobody is left. */
 static cw_status check_alone(const cwi_session *s, cw_error *err)
 {
-    if (cwi_session_count(s, CWI_MEMBER_ACTIVE) || s->work->finished(s->run))
+    if (cwi_session_count(s, CWI_MEMBER_ACTIVE) || s->waiting_count || s->work->finished(s->run))
         return CW_OK;
     if (s->lost_status == CW_ERR_DIVERGED && s->begun)
         return cwi_fail(err, CW_ERR_DIVERGED, "training diverged (%s): use a smaller learning rate", s->lost_reason);
@@ -489,6 +627,7 @@ cw_status cwi_session_tick(cwi_session *s, cw_error *err)
     for (size_t i = 0; i < s->options.members; i++)
         if (s->members[i].state != CWI_MEMBER_VACANT)
             check_member(s, i);
+    look_after_waiting(s);
     if (s->work->time_passed)
         s->work->time_passed(s->run);
     return go_on(s, now, err);

@@ -23,10 +23,22 @@ typedef struct cwi_member {
     cw_peer peer;
     uint64_t token;
     char key[41];    /* its public key, where that is who it is; "": none */
+    char owner[41];  /* whose place it is, as a key: by that, or by the token; "": not looked up yet, or nobody's */
     double due_from; /* the session's clock since when it owes */
     uint64_t moved;  /* bytes of frames that had crossed its link by then */
     bool broken;     /* its connection is: its place is held */
 } cwi_member;
+
+/* Who asks for a place. */
+typedef struct cwi_applicant {
+    cw_peer peer;
+    uint64_t token;
+    uint16_t version; /* of the protocol, the highest that it speaks */
+    uint32_t wish;    /* the place that it had, as it says itself */
+    char key[41];     /* its public key; "": none counts */
+    char owner[41];   /* as a member's, where this server has begun anew */
+    double told;      /* the clock when it last heard that it waits */
+} cwi_applicant;
 
 typedef struct cwi_session cwi_session;
 
@@ -78,6 +90,9 @@ typedef struct cwi_session_options {
     size_t welcome_size;
     uint64_t fingerprint;     /* WELCOME's, and every READY's */
     bool keys_are_identities; /* where there are keys: each has one place, and is who has it */
+    const char (*owners)[41]; /* whose the places were before this server began anew (cwi_session_owner); NULL:
+                                 nobody's. The caller's until the session is open */
+    double hold;              /* seconds from now in which such a place is its owner's alone */
     bool learn;               /* members say JOIN in place of READY; the first one's fingerprint is the session's */
 } cwi_session_options;
 
@@ -92,7 +107,11 @@ struct cwi_session {
     size_t counts[CWI_MEMBER_STATES];
     uint32_t *place_of_peer; /* by a hash of the peer: where it was found last, plus 1. Never the only way to find it */
     uint32_t place_mask;
-    double worked; /* seconds in which this server worked and did not listen: its clock stands still in them */
+    double worked;          /* seconds in which this server worked and did not listen: its clock stands still in them */
+    double hold_until;      /* by the clock */
+    cwi_applicant *waiting; /* for places that are held for others; room for as many as there are members */
+    size_t waiting_count;
+    uint64_t changes; /* of whose places are: how often somebody else got one */
     bool begun;
     cw_status lost_status; /* why the last member was lost */
     char lost_reason[400];
@@ -110,6 +129,10 @@ cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err);
 cw_status cwi_session_tick(cwi_session *s, cw_error *err);
 /* Tells the members that the run is over: END, or ERROR when it failed. */
 void cwi_session_end(cwi_session *s, cw_status outcome, const char *words);
+
+/* Whose the member's place is, as a key: the one that has it or had it last. "": nobody's, or of somebody without key
+ * and token. Good until the session changes. */
+const char *cwi_session_owner(cwi_session *s, size_t member);
 
 /* ---- for modes ---- */
 

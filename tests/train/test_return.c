@@ -5,7 +5,9 @@
 
 #include "../net/tcp_proxy.h"
 #include "config/setup.h"
+#include "cutwire/io.h"
 #include "cutwire/train.h"
+#include "net/transport.h"
 #include "scene.h"
 #include "session/identity.h"
 
@@ -219,6 +221,164 @@ static void a_client_gets_the_place_that_it_asks_for(void **state)
     close_scene(s);
 }
 
+/* ---- a server that has begun anew ---- */
+
+static void say_hello(actor *a, const scene *s, uint64_t token, uint32_t wish)
+{
+    uint8_t frame[100];
+    size_t size;
+    const cw_msg hello = {.type = CW_MSG_HELLO, .client = wish, .version_min = 2, .version_max = 2, .token = token};
+    actor_open(a, s);
+    assert_ok(cw_msg_encode(&hello, frame, sizeof frame, &size, NULL));
+    assert_ok(cw_transport_send(a->t, 0, frame, size, NULL));
+}
+
+static void write_places(const char *folder, const uint64_t *tokens, size_t count)
+{
+    char path[sizeof((cw_config *)0)->out + 40], text[400] = "{\"format\":1,\"places\":[";
+    cw_key key;
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(cwi_key_of_token(tokens[i], &key, NULL));
+        const size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, "%s\"%s\"", i ? "," : "", key.text);
+    }
+    strcat(text, "]}");
+    snprintf(path, sizeof path, "%s/places.json", folder);
+    write_text(path, text);
+}
+
+/* A run of one epoch goes on with the next. Yet to be started. */
+static scene *make_resumed(const char *name, double grace)
+{
+    static const uint64_t owners[] = {77, 78};
+    cw_config config = tiny_config(2, "ms:r=0.99,b=2", "none");
+    cw_result result;
+    cw_error err;
+    config.epochs = 1;
+    use_folder(&config, name);
+    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
+    write_places(config.out, owners, CWI_COUNT(owners));
+    scene *s = make_scene(name, 2, 60);
+    s->config = config;
+    s->config.epochs = 2;
+    s->config.join_timeout = 3;
+    s->config.grace = grace;
+    snprintf(s->config.resume, sizeof s->config.resume, "%s", config.out);
+    return s;
+}
+
+static void assert_refused(actor *a, const char *words)
+{
+    actor_await(a, CW_MSG_ERROR);
+    assert_told(a, words);
+    actor_close(a);
+}
+
+/* Others come first: one that says it had the place, and one that asks for any. */
+static void a_restarted_server_holds_places_for_their_owners(void **state)
+{
+    (void)state;
+    scene *s = make_resumed("held", 60);
+    start_scene(s);
+    actor liar, stranger, first, second;
+    say_hello(&liar, s, 5, 0);
+    say_hello(&stranger, s, 6, UINT32_MAX);
+    assert_refused(&liar, "not who had the place of client 1, which is held for that one");
+    greet_with(&second, s, 78, UINT32_MAX);
+    assert_int_equal(second.welcome.client, 1);
+    greet_with(&first, s, 77, UINT32_MAX);
+    assert_int_equal(first.welcome.client, 0);
+    assert_refused(&stranger, "all 2 places of this run are taken");
+    join_scene(s);
+    assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+    assert_logged(s, "a client waits: what places are free are held for who had them");
+    actor_close(&first);
+    actor_close(&second);
+    close_scene(s);
+}
+
+/* Their owners stay away. Whoever has a claim to a place of no owner, or to none, has it at last. */
+static void who_waits_gets_a_place_that_nobody_came_for(void **state)
+{
+    (void)state;
+    scene *s = make_resumed("expires", 1);
+    s->config.join_timeout = 0.7; /* nobody has joined by then, but somebody waits */
+    start_scene(s);
+    actor waits, again, also;
+    say_hello(&waits, s, 6, UINT32_MAX);
+    nap(300);
+    say_hello(&again, s, 77, 1); /* the first one's owner, whatever it says */
+    actor_await(&again, CW_MSG_WELCOME);
+    assert_int_equal(again.msg.client, 0);
+    actor_await(&waits, CW_MSG_WELCOME);
+    assert_int_equal(waits.msg.client, 1);
+    say_hello(&also, s, 78, UINT32_MAX); /* too late */
+    assert_refused(&also, "all 2 places of this run are taken");
+    join_scene(s);
+    assert_int_equal(s->server_status, CW_ERR_TIMEOUT);
+    actor_close(&waits);
+    actor_close(&again);
+    close_scene(s);
+}
+
+/* A file that is damaged holds no place, and the run goes on. */
+static void places_that_cannot_be_read_are_not_held(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"",
+                                        "[]",
+                                        "{\"format\":2,\"places\":[]}",
+                                        "{\"format\":1,\"places\":[7]}",
+                                        "{\"format\":1,\"places\":[\"\",\"short\"]}",
+                                        "{\"format\":1,\"places\":{}}"};
+    for (size_t i = 0; i < CWI_COUNT(texts); i++) {
+        char path[sizeof((cw_config *)0)->out + 40];
+        scene *s = make_resumed("damaged", 60);
+        s->config.join_timeout = 0.2;
+        snprintf(path, sizeof path, "%s/places.json", s->config.out);
+        write_text(path, texts[i]);
+        start_scene(s);
+        actor anybody;
+        greet_with(&anybody, s, 5, 1);
+        assert_int_equal(anybody.welcome.client, 1);
+        join_scene(s);
+        assert_logged(s, "does not tell whose the places were");
+        actor_close(&anybody);
+        close_scene(s);
+    }
+}
+
+/* What is kept while clients are there, and no longer. */
+static void a_server_keeps_whose_its_places_are(void **state)
+{
+    (void)state;
+    char path[sizeof((cw_config *)0)->out + 40];
+    uint8_t *text;
+    size_t size;
+    cw_key key;
+    scene *s = make_scene("keeps", 2, 60);
+    use_folder(&s->config, "keeps");
+    s->config.join_timeout = 2;
+    snprintf(path, sizeof path, "%s/places.json", s->config.out);
+    start_scene(s);
+    actor a, nobody;
+    greet_with(&a, s, 79, UINT32_MAX);
+    greet_with(&nobody, s, 0, UINT32_MAX);
+    nap(700);
+    assert_ok(cw_file_read(path, &text, &size, NULL));
+    assert_ok(cwi_key_of_token(79, &key, NULL));
+    char expected[100];
+    snprintf(expected, sizeof expected, "{\"format\":1,\"places\":[\"%s\",\"\"]}", key.text);
+    assert_int_equal(size, strlen(expected));
+    assert_memory_equal(text, expected, size);
+    cw_bytes_free(text);
+    join_scene(s);
+    assert_int_not_equal(access(path, F_OK), 0);
+    actor_close(&a);
+    actor_close(&nobody);
+    close_scene(s);
+}
+
 /* Whoever comes with a key gets the place of that key, whatever else it says of itself, and no other one's. */
 static void a_key_owns_one_place(void **state)
 {
@@ -326,6 +486,10 @@ int main(void)
         cmocka_unit_test(a_client_takes_its_place_back_within_the_step),
         cmocka_unit_test(the_next_step_waits_for_who_comes_back),
         cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),
+        cmocka_unit_test(a_restarted_server_holds_places_for_their_owners),
+        cmocka_unit_test(who_waits_gets_a_place_that_nobody_came_for),
+        cmocka_unit_test(places_that_cannot_be_read_are_not_held),
+        cmocka_unit_test(a_server_keeps_whose_its_places_are),
         cmocka_unit_test(a_key_owns_one_place),
         cmocka_unit_test(a_phase_ends_without_a_silent_client),
         cmocka_unit_test(a_broken_connection_is_late),

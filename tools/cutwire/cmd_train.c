@@ -45,7 +45,8 @@ static cw_status train_processes(const cw_config *config, const cw_hooks *hooks,
     if (status != CW_OK)
         return status;
     if (processes_start(config, cw_transport_endpoint(transport))) {
-        status = cw_serve(config, transport, hooks, result, err);
+        const cw_server_options options = {.hooks = hooks, .how = "split over TCP", .own_clients = true};
+        status = cw_serve_with(config, transport, &options, result, err);
     } else {
         status = CW_ERR_IO;
         snprintf(err->message, sizeof err->message, "cannot start the clients");

@@ -121,7 +121,7 @@ typedef struct {
 
 typedef struct cw_server cw_server;
 typedef struct cw_client cw_client;
-typedef struct { const cw_hooks *hooks; cw_half *half, *client_half; const char *how; } cw_server_options;
+typedef struct { const cw_hooks *hooks; cw_half *half, *client_half; const char *how; _Bool own_clients; } cw_server_options;
 cw_status cw_server_create(const cw_config *config, cw_transport *transport, const cw_server_options *options,
                            cw_server **out, cw_error *err);
 void cw_server_destroy(cw_server **server);

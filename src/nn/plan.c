@@ -100,6 +100,30 @@ static cw_status plan_forward(cwi_plan *p, cw_error *err)
     return CW_OK;
 }
 
+/* The cut of the bottleneck: the first with a layer before it that learns. */
+static int first_learning_cut(const cw_model *m)
+{
+    size_t found = m->cut_count;
+    for (size_t i = 0; i < m->cut_count; i++)
+        if (m->cuts[i].layer > m->learns_from && (found == m->cut_count || m->cuts[i].layer < m->cuts[found].layer))
+            found = i;
+    return found < m->cut_count ? m->cuts[found].number : 0;
+}
+
+/* Nothing in this part learns, and it has no input that wants a gradient. */
+static cw_status fail_frozen(const cwi_plan *p, cw_error *err)
+{
+    const cw_model *m = p->model;
+    const int cut = first_learning_cut(m);
+    if (m->learns_from < p->last)
+        return cwi_fail(err, CW_ERR_INVALID, "nothing from layer %s on learns", m->layers[p->first].name);
+    return cwi_fail(
+        err, CW_ERR_INVALID,
+        "all %zu layers before this cut, %s to %s, are frozen: the bottleneck, which alone learns, is at cut "
+        "%d: cut there or behind it (--cut %d), or train without --freeze",
+        p->last - p->first, m->layers[p->first].name, m->layers[p->last - 1].name, cut, cut);
+}
+
 static cw_status plan_output_grad(cwi_plan *p, cw_error *err)
 {
     int end = (int)p->last - 1;
@@ -108,7 +132,7 @@ static cw_status plan_output_grad(cwi_plan *p, cw_error *err)
     cwi_mem dy;
     CWI_TRY(cwi_program_slot(&p->net->program, &plain, &p->borders->dy, &dy, err));
     cw_status s = cwi_plan_give_grad(p, end, end, &dy, err);
-    return s == CW_OK && node->grad_count == 0 ? cwi_fail(err, CW_ERR_INVALID, "no gradient flows") : s;
+    return s == CW_OK && node->grad_count == 0 ? fail_frozen(p, err) : s;
 }
 
 static cw_status plan_input_grad(cwi_plan *p, cw_error *err)

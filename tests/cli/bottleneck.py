@@ -79,6 +79,9 @@ def refused():
     assert "valid cuts are" in run("train", "--local", *SMALL, "--bottleneck", "4@99", code=2)
     assert "goes with a bottleneck" in run("train", "--local", *SMALL, "--freeze", code=2)
     assert "give --weights" in run("train", "--local", *SMALL, *NARROW, "--freeze", code=2)
+    early = run("train", "--split", *SMALL, "--cut", "2", "--bottleneck", "4:3/2@4", "--freeze", "--weights",
+                "plain/model.safetensors", code=1)
+    assert "cut there or behind it (--cut 4), or train without --freeze" in early, early
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import signal
 import tempfile
 
-from parts import Ledger, Run, skip_without_data
+from parts import Ledger, Process, Run, skip_without_data
 
 
 def late(run):
@@ -39,11 +39,28 @@ def link_closed(run):
         run.links[0].cut()
 
 
+def others_first(run):
+    """The server is killed, and before its clients reach it again two others come: one that says it had the place of
+    client 1, and one that asks for any. The places are held for those who had them."""
+    for link in run.links:
+        link.silent = True
+    run.kill_server()
+    with open("false.identity", "w", encoding="utf-8") as f:
+        f.write("0123456789abcdef\nclient 1\n")
+    liar, stranger = [Process("client", "--connect", f"tcp://127.0.0.1:{run.port}", "--threads", "1", "--loader-threads",
+                              "0", *more) for more in (["--identity", "false.identity"], [])]
+    assert liar.finish(60) == 1 and liar.says("not who had the place of client 1"), liar.text()
+    run.server.wait_for("a client waits: what places are free are held for who had them")
+    for link in run.links:
+        link.silent = False
+    assert stranger.finish(60) == 1 and stranger.says("all 2 places of this run are taken"), stranger.text()
+
+
 def server_killed(run):
     run.checkpoint()
     run.kill_server()
     run.checkpoint()
-    run.kill_server()
+    others_first(run)
 
 
 def server_terminated(run):

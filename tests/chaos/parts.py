@@ -297,15 +297,16 @@ class Ledger:
 class Prober:
     """Loads the run's checkpoint at random moments, in a copy of its folder, by a server that goes on from it."""
 
-    def __init__(self, run, random):
-        self.run, self.random, self.loaded, self.trouble, self.stop = run, random, 0, [], False
+    def __init__(self, run, random, pause):
+        """`pause`: about how many seconds lie between two looks."""
+        self.run, self.random, self.pause, self.loaded, self.trouble, self.stop = run, random, pause, 0, [], False
         self.thread = threading.Thread(target=self.probe, daemon=True)
         self.thread.start()
 
     def probe(self):
         folder = self.run.folder + ".copy"
         while not self.stop:
-            time.sleep(self.random.uniform(1, 5))
+            time.sleep(self.random.uniform(0.5, 2.5) * self.pause)
             if not os.path.exists(os.path.join(self.run.folder, "checkpoint.safetensors")):
                 continue
             shutil.rmtree(folder, ignore_errors=True)

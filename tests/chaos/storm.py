@@ -2,6 +2,7 @@
 """Random faults for as long as is asked for: kills, cuts, stops, strangers and liars, seeded.
 
     storm.py PATH/TO/cutwire PATH/TO/chaos_liar [--minutes 30] [--seed 1] [--kind NAME]
+    storm.py PATH/TO/cutwire PATH/TO/chaos_liar --short         all of it in little, for scripts/check
 
 Round after round a run is trained while faults come at random. After each the server's log must show every (epoch, step,
 client) applied exactly once, and every copy of the run's folder made meanwhile must have been a checkpoint to go on from.
@@ -9,6 +10,7 @@ Rounds of these kinds take turns:
 
     server   the server alone is killed, ended, stopped: the model is equal to the byte to that of an undisturbed run
     links    links are cut, closed, closed within a frame; clients and server are stopped: equal to the byte, too
+    exact    both of these
     all      clients are killed as well: a client that was lost n times lacks in at most n steps
     liar     a fourth client lies, with --screen drop, among faults of all kinds: the other three are as in `all`. Again
              and again it is killed and comes back with another lie, until it has told them all
@@ -28,23 +30,45 @@ import time
 
 from parts import Ledger, Prober, Run, skip_without_data
 
-EPOCHS, HONEST = 3, 3
-KEYS = ["--epochs", str(EPOCHS), "--batch", "8", "--train-limit", "720", "--test-limit", "96", "--join-timeout", "300", "--log-format", "json", "--log-level", "debug"]
-LIAR_KEYS = ["--screen", "drop", "--train-limit", "2400"]
+class Season:
+    """What a storm is like. Faults go on for so many seconds, one for so many; honest clients beside the liar."""
+
+    honest, epochs, train, liar_train = 3, 3, 720, 2400
+    faults, each_once, lie_steps = 100, False, 15
+    stopped, silent, away, down, pause = [15, 30], [8, 12, 30], [12, 20], [0, 1, 5], 2
+    look = 2  # about so long between looks at the checkpoint
+    lies, liar_keys = [2, 3, 4, 5, 6, 7], ["--screen", "drop"]  # all are told
+
+
+class Shower(Season):
+    """In little, for scripts/check: each fault once. Without screening, which leaves single batches of honest clients out."""
+
+    honest, epochs, train, liar_train = 2, 2, 640, 960
+    faults, each_once, lie_steps = 15, True, 5
+    stopped, silent, away, down, pause = [1, 3], [1, 3], [1, 3], [0, 0.3], 0.5
+    look = 1
+    lies, liar_keys = [2, 6, 7], []
+
+
+KEYS = ["--batch", "8", "--test-limit", "96", "--join-timeout", "300", "--log-format", "json", "--log-level", "debug"]
 LIES = {2: "random labels", 3: "activations x 1e4", 4: "gradients x 100", 5: "false statistics", 6: "NaN activations",
         7: "infinite gradients"}  # tests/train/liar.h
+
+
+def keys_of(season):
+    return ["--epochs", str(season.epochs), "--train-limit", str(season.train), *KEYS]
 
 
 class Storm:
     """Faults for one run, one after the other; some go on while the next begins."""
 
-    def __init__(self, run, kind, rnd, lies):
-        self.run, self.random, self.count, self.going_on = run, rnd, {}, []
+    def __init__(self, run, kind, rnd, lies, season):
+        self.run, self.random, self.count, self.going_on, self.season = run, rnd, {}, [], season
         self.lies = lies  # those to come
         server = [self.server_killed, self.server_terminated, self.server_stopped]
         links = [self.link_silent, self.link_closed, self.link_broken, self.client_stopped, self.server_stopped]
         strangers = [self.strangers]
-        self.faults = {"server": server * 2 + strangers, "links": links + strangers,
+        self.faults = {"server": server * 2 + strangers, "links": links + strangers, "exact": server + links + strangers,
                        "all": server + links + [self.client_killed] * 2 + strangers,
                        "liar": server + links + [self.client_killed] + strangers + [self.another_lie] * 5}[kind]
 
@@ -53,15 +77,16 @@ class Storm:
         told = [e for _, e in self.run.server.events() if e["event"] in ("step", "evaluation", "epoch")]
         if not self.run.server.alive():
             return True
-        return bool(told) and told[-1]["epoch"] == EPOCHS and (told[-1]["event"] != "step" or told[-1]["step"] > told[-1]["steps"] - 15)
+        return bool(told) and told[-1]["epoch"] == self.season.epochs and (told[-1]["event"] != "step" or told[-1]["step"] > told[-1]["steps"] - 15)
 
-    def play(self, limit):
-        end = time.monotonic() + limit
+    def play(self):
+        end = time.monotonic() + self.season.faults
         self.run.checkpoint()
-        while not self.over() and time.monotonic() < end:
-            fault = self.random.choice(self.faults)
+        deck = self.random.sample(self.faults, len(self.faults))
+        while not self.over() and time.monotonic() < end and deck:
+            fault = deck.pop() if self.season.each_once else self.random.choice(self.faults)
             fault()
-            time.sleep(self.random.choice([0, 0.2, 1, 2]) * self.random.random())
+            time.sleep(self.random.choice([0, 0.1, 0.5, 1]) * self.season.pause * self.random.random())
         for thread in self.going_on:
             thread.join()
 
@@ -82,19 +107,19 @@ class Storm:
 
     def server_killed(self):
         self.note("server killed, --resume")
-        self.run.kill_server(self.random.choice([0, 1, 5]))
+        self.run.kill_server(self.random.choice(self.season.down))
 
     def server_terminated(self):
         self.note("server ended by SIGTERM, --resume")
-        self.run.kill_server(self.random.choice([0, 1, 5]), signal.SIGTERM)
+        self.run.kill_server(self.random.choice(self.season.down), signal.SIGTERM)
 
     def server_stopped(self):
-        seconds = self.random.choice([15, 30])
+        seconds = self.random.choice(self.season.stopped)
         self.note(f"server stopped {seconds} s")
         self.run.stop_for(self.run.server, seconds)
 
     def link_silent(self):
-        seconds = self.random.choice([8, 12, 30])
+        seconds = self.random.choice(self.season.silent)
         self.note(f"link silent {seconds} s")
         self.behind(self.run.silence, self.client(), seconds)
 
@@ -108,24 +133,24 @@ class Storm:
         time.sleep(0.5)
 
     def client_stopped(self):
-        seconds = self.random.choice([12, 20])
+        seconds = self.random.choice(self.season.away)
         self.note(f"client stopped {seconds} s")
         self.behind(self.run.stop_for, self.run.clients[self.client()], seconds)
 
     def may_be_killed(self, client):
         """Not while one is stopped, which it may be. A server that has begun anew knows it once it has joined there: before
         that its place may be another's."""
-        gone = not self.run.clients[client].alive() and all(self.joined(i + 1) for i in range(HONEST))
+        gone = not self.run.clients[client].alive() and all(self.joined(i + 1) for i in range(self.season.honest))
         return (gone or self.joined(client + 1) > 0) and not any(t.is_alive() for t in self.going_on)
 
     def client_killed(self):
-        client, down = self.random.randrange(HONEST), self.random.choice([0, 0.5, 5])
+        client, down = self.random.randrange(self.season.honest), self.random.choice(self.season.down)
         if self.may_be_killed(client):
             self.note("client killed, started again")
             self.run.kill_client(client, down)
 
     def another_lie(self):
-        if not self.lies or not self.may_be_killed(HONEST):
+        if not self.lies or not self.may_be_killed(self.season.honest):
             return
         lie = self.lies.pop()
         self.note(f"the liar is killed, and comes back with {LIES[lie]}")
@@ -137,7 +162,7 @@ class Storm:
             assert time.monotonic() < end, "the liar did not come back"
             time.sleep(0.3)
         steps = len(self.steps())
-        while len(self.steps()) < steps + 15 and not self.over():  # statistics go with every tenth step's checkpoint
+        while len(self.steps()) < steps + self.season.lie_steps and not self.over():  # statistics go with every tenth step's checkpoint
             assert time.monotonic() < end + 60, "the run does not go on beside the liar"
             time.sleep(0.3)
 
@@ -169,16 +194,16 @@ class Storm:
 def judge(run, storm, prober, kind, expected):
     """What came of a round; `trouble` has what should not be."""
     liar = kind == "liar"
-    storm.play(100)
+    storm.play()
     while storm.lies and not storm.over():
         storm.another_lie()
         time.sleep(0.3)
-    got = finish(run, HONEST)
+    got = finish(run, storm.season.honest)
     trouble = prober.finish()
     ledger = Ledger(run.servers)
-    missing = ledger.check(EPOCHS, run.count, may_miss=(4,) if liar else ())
+    missing = ledger.check(storm.season.epochs, run.count, may_miss=(run.count,) if liar else ())
     trouble += ledger.trouble
-    if kind in ("server", "links") and got["model"] != expected:
+    if kind in ("server", "links", "exact") and got["model"] != expected:
         trouble.append(f"the model is {got['model']}, undisturbed {expected}")
     if liar and storm.lies:
         trouble.append(f"the run was over before these were told: {[LIES[lie] for lie in storm.lies]}")
@@ -189,13 +214,14 @@ def judge(run, storm, prober, kind, expected):
     return {"trouble": trouble, "applied": ledger.count(), "missing": missing}
 
 
-def play(kind, number, rnd, liar_program, expected):
-    lies = rnd.sample(sorted(LIES), len(LIES)) if kind == "liar" else []
+def play(kind, number, rnd, liar_program, expected, season):
+    lies = rnd.sample(season.lies, len(season.lies)) if kind == "liar" else []
     print(f"  round {number}: {kind}{' (' + LIES[lies[-1]] + ')' if lies else ''}", flush=True)
-    run = Run(f"round{number}", HONEST + bool(lies), KEYS + (LIAR_KEYS if lies else []),
+    more = [*season.liar_keys, "--train-limit", str(season.liar_train)] if lies else []
+    run = Run(f"round{number}", season.honest + bool(lies), keys_of(season) + more,
               liar=(liar_program, lies.pop()) if lies else None)
-    prober = Prober(run, random.Random(number))
-    storm = Storm(run, kind, rnd, lies)
+    prober = Prober(run, random.Random(number), season.look)
+    storm = Storm(run, kind, rnd, lies, season)
     try:
         result = judge(run, storm, prober, kind, expected)
     except (AssertionError, OSError, subprocess.TimeoutExpired) as e:
@@ -226,31 +252,22 @@ def finish(run, honest):
     return got
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("cutwire")
-    parser.add_argument("liar")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kind", choices=["server", "links", "all", "liar"])
-    options = parser.parse_args()
-    skip_without_data()
+def weather(options, season, liar):
+    """Rounds until the time is over, in turns; or one of each kind that a shower has."""
     rnd = random.Random(options.seed)
-    liar = os.path.abspath(options.liar)
-    kinds = [options.kind] if options.kind else ["server", "links", "all", "liar"]
-    rounds, faults, left = [], {}, []
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        run = Run("undisturbed", HONEST, KEYS)
-        expected = finish(run, HONEST)["model"]
-        run.end()
-        end = time.monotonic() + 60 * options.minutes
-        while time.monotonic() < end:
-            if not left:
-                left = rnd.sample(kinds, len(kinds))
-            kind = left.pop()
-            rounds.append(play(kind, len(rounds) + 1, rnd, liar, expected))
-        os.chdir("/")
+    kinds = [options.kind] if options.kind else ["exact", "liar"] if options.short else ["server", "links", "all", "liar"]
+    run = Run("undisturbed", season.honest, keys_of(season))
+    expected = finish(run, season.honest)["model"]
+    run.end()
+    rounds, left, end = [], list(kinds) if options.short else [], time.monotonic() + 60 * options.minutes
+    while left or (not options.short and time.monotonic() < end):
+        left = left or rnd.sample(kinds, len(kinds))
+        rounds.append(play(left.pop(), len(rounds) + 1, rnd, liar, expected, season))
+    return kinds, rounds
+
+
+def tell(kinds, rounds):
+    faults = {}
     for kind in kinds:
         mine = [r for r in rounds if r["kind"] == kind]
         print(f"{kind:8} {len(mine)} rounds, applied {sum(r['applied'] for r in mine)}, missing {sum(r['missing'] for r in mine)}, "
@@ -259,6 +276,24 @@ def main():
             for name, n in r["faults"].items():
                 faults[name] = faults.get(name, 0) + n
     print("faults:", faults)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cutwire")
+    parser.add_argument("liar")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=["server", "links", "exact", "all", "liar"])
+    options = parser.parse_args()
+    skip_without_data()
+    liar = os.path.abspath(options.liar)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        kinds, rounds = weather(options, Shower if options.short else Season, liar)
+        os.chdir("/")
+    tell(kinds, rounds)
     sys.exit(any(r["trouble"] for r in rounds))
 
 

@@ -2,6 +2,7 @@
 """Processor time of a server that trains, per step: with a live page that somebody follows, and under attacks.
 
     bench/server_costs.py build/cutwire [--rounds 3] [--case NAME ...]
+    bench/server_costs.py build/cutwire --turns [--rounds 3] [--case NAME ...]
     bench/server_costs.py build/cutwire --second [--keys] [--rounds 5] [--case NAME ...]
 
 Two runs alike go at the same time, each a server and two clients (`cnn`, cut 2, batch 64, all else at its default); one
@@ -9,6 +10,10 @@ of them has the case, from the beginning. Counted is the processor time of the s
 by then an attacker has used up what it is let have at once (src/net/accept_limit.h). Shown are the median over the rounds
 and the median of the ratios within rounds, as both are disturbed alike by whatever else the machine does. Of an attack
 the rate is shown, what one of its connections costs the server, and how many came before the measurement.
+
+With --turns: one server that trains with two clients, batch 128. Twenty seconds without the case and with it take turns.
+Shown is the processor time a step, and apart from it the processor time a second of all threads but the one that trains,
+which is what a case costs however fast steps are.
 
 With --second: what a case costs a second, whatever a step costs. The clients are stopped, so that the server waits for
 them. Ten seconds without the case and with it take turns, after the attacker has used up what it is let have at once.
@@ -176,6 +181,53 @@ def play(name, folder, order):
     return result["plain"], result["case"], rate, seconds["case"] / (STEPS * (EPOCHS - 3)), first[0]
 
 
+# ---- with a case and without, in turns, while it trains ----
+
+def thread_seconds(pid):
+    """Processor seconds of the thread that trains, and of all others."""
+    of = {int(t): int((pathlib.Path("/proc") / str(pid) / "task" / t / "schedstat").read_text().split()[0]) / 1e9
+          for t in os.listdir(f"/proc/{pid}/task")}
+    return of[pid], sum(of.values()) - of[pid]
+
+
+def stretch(run, name, seconds=20):
+    """(processor milliseconds a step, those of the other threads a second, steps)"""
+    case = Case(run, threading.Event())
+    threading.Thread(target=getattr(case, name), daemon=True).start()
+    time.sleep(3)
+    pid = run.server.child.pid
+    run.server.wait_for_next('"event":"step"')
+    (main, others), began = thread_seconds(pid), time.monotonic()
+    first, end = len(run.server.lines), began + seconds
+    while time.monotonic() < end:
+        run.server.wait_for_next('"event":"step"')
+    steps = sum('"event":"step"' in line for _, line in run.server.lines[first:])
+    (main_now, others_now), took = thread_seconds(pid), time.monotonic() - began
+    case.stop.set()
+    time.sleep(1)
+    return 1e3 * (main_now - main + others_now - others) / steps, 1e3 * (others_now - others) / took, steps
+
+
+def by_turns(names, rounds):
+    keys = ["--epochs", "1000", "--eval-every", "1000", "--batch", "128", "--train-limit", "10240", "--checkpoint-steps", "0",
+            "--log-format", "json", "--log-level", "debug", "--http", "127.0.0.1:*"]
+    with tempfile.TemporaryDirectory() as folder:
+        run = parts.Run(os.path.join(folder, "run"), keys=keys)
+        try:
+            run.server.wait_for('"event":"step"', 120)
+            if set(names) - {"nothing", "page", "idle"}:
+                spend_burst(run)
+            for name in names:
+                rows = [(stretch(run, "nothing"), stretch(run, name)) for _ in range(rounds)]
+                plain, with_it = ([statistics.median(r[i][j] for r in rows) for j in range(3)] for i in range(2))
+                more = statistics.median(r[1][1] - r[0][1] for r in rows)
+                print(f"{CASES[name]:26} {plain[0]:7.1f} ms a step, with it {with_it[0]:7.1f}, ratio "
+                      f"{statistics.median(r[1][0] / r[0][0] for r in rows):.3f}; other threads {plain[1]:.2f} ms a second, "
+                      f"with it {with_it[1]:.2f}, more {more:.2f}; {plain[2]} and {with_it[2]} steps", flush=True)
+        finally:
+            run.end()
+
+
 # ---- what a case costs a second ----
 
 BURST, RATE = 4096, 4  # connections of an address at once, and then a second (src/net/zmq_gate.c)
@@ -251,14 +303,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--case", action="append", choices=list(CASES))
     parser.add_argument("--second", action="store_true")
+    parser.add_argument("--turns", action="store_true")
     parser.add_argument("--keys", action="store_true")
     options = parser.parse_args()
     parts.skip_without_data()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
-    if options.second:
+    if options.turns:
+        by_turns(options.case or list(CASES), options.rounds)
+    elif options.second:
         a_second(options.case or [name for name in CASES if name != "idle"], options.rounds, options.keys)
-    for name in () if options.second else options.case or CASES:
+    for name in () if options.second or options.turns else options.case or CASES:
         rows = []
         for n in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:

@@ -120,6 +120,13 @@ class Process:
             time.sleep(0.02)
         return match
 
+    def wait_for_next(self, words, seconds=60):
+        """A line that has not come yet."""
+        first, end = len(self.lines), time.monotonic() + seconds
+        while not any(words in line for _, line in self.lines[first:]):
+            assert self.alive() and time.monotonic() < end, (self.args, words, self.text())
+            time.sleep(0.01)
+
     def text(self):
         return "\n".join(line for _, line in self.lines if '_applied"' not in line and '"event":"step"' not in line)
 

@@ -247,16 +247,19 @@ static void write_places(const char *folder, const uint64_t *tokens, size_t coun
     write_text(path, text);
 }
 
-/* A run of one epoch goes on with the next. Yet to be started. */
+/* A run of one epoch, the same for all tests, goes on with the next. Yet to be started. */
 static scene *make_resumed(const char *name, double grace)
 {
     static const uint64_t owners[] = {77, 78};
-    cw_config config = tiny_config(2, "ms:r=0.99,b=2", "none");
+    static cw_config config;
     cw_result result;
     cw_error err;
-    config.epochs = 1;
-    use_folder(&config, name);
-    assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
+    if (!*config.out) {
+        config = tiny_config(2, "ms:r=0.99,b=2", "none");
+        config.epochs = 1;
+        use_folder(&config, "owners");
+        assert_ok_err(cw_train_inproc(&config, NULL, &result, &err), err);
+    }
     write_places(config.out, owners, CWI_COUNT(owners));
     scene *s = make_scene(name, 2, 60);
     s->config = config;

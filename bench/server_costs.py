@@ -74,7 +74,7 @@ class Case:
     def page(self):
         """Somebody follows the page's events."""
         port = int(self.run.server.says(r"the page is at http://127.0.0.1:(\d+)/").group(1))
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
             s.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             while not self.stop.is_set():
                 self.count += s.recv(1 << 20).count(b"\ndata: ")

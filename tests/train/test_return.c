@@ -454,7 +454,7 @@ static void a_broken_connection_is_late(void **state)
     (void)state;
     scene *s = make_scene_at("tcp://127.0.0.1:*", NULL, 2, 60);
     s->config.step_deadline = 0.5;
-    s->config.grace = 15;
+    s->config.grace = 120;
     start_scene(s);
     tcp_proxy *link = tcp_proxy_start(s->endpoint);
     assert_non_null(link);

@@ -251,7 +251,8 @@ def killed_over_tcp():
     training.wait_for(f"going on after epoch {saved[0]} of killed-processes")
     training.finish()
     same_model("killed-processes", "never-killed")
-    server, clients = serve(2, epochs, *few, "--resume", "killed-server")
+    # Places are held for the clients of before: others wait until that is over.
+    server, clients = serve(2, epochs, *few, "--grace", "1", "--resume", "killed-server")
     server.wait_for(f"going on after epoch {saved[1]} of killed-server")
     assert last_object(server.finish())["epochs"] == epochs
     for client in clients:

@@ -3,7 +3,7 @@
 
     research/inference.py photos RUN [--narrow RUN ...] [--samples 1000] [--by agreement]
                                         bytes a photo at every cut, beside JPEG, WebP and AVIF
-    research/inference.py costs RUN [--uplink SPEC] [--samples 300]
+    research/inference.py costs RUN [--cut N] [--uplink SPEC[;SPEC ...]] [--samples 300]
                                         processor time of one photo, split and whole
     research/inference.py clients RUN [--clients 64] [--seconds 5]
                                         a server full of clients, and the bare engine
@@ -41,6 +41,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CUTWIRE = os.environ.get("CUTWIRE") or str(ROOT / "build" / "cutwire")
 LOST = 0.005  # at most
+LOOPBACK = "tcp://127.0.0.1:*"
 UPLINKS = [f"ec:err={e}" for e in (0.8, 0.7, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)]  # coarsest first
 
 
@@ -202,7 +203,7 @@ def photos(o):
 
 
 class Server:
-    def __init__(self, run, listen="tcp://127.0.0.1:*", *more, before=()):
+    def __init__(self, run, listen=LOOPBACK, *more, before=()):
         self.child = subprocess.Popen([*before, CUTWIRE, "serve", "--run", str(run), "--listen", listen, "--threads", "1",
                                        *map(str, more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for line in self.child.stderr:
@@ -245,25 +246,30 @@ def slope(server, run, samples, *more):
 
 def costs(o):
     settings = settings_of(o.run)
-    uplink = o.uplink or settings["uplink"]
-    server = Server(o.run)
+    cut = o.cut or settings["cut"]
+    uplinks = (o.uplink or settings["uplink"]).split(";")
+    server = Server(o.run, LOOPBACK, "--cut", cut)
+    rounds = []
+
+    def once(*more):
+        per_photo, said = slope(server, o.run, o.samples, "--cut", cut, *more)
+        return sum(per_photo), said["p50_ms"], per_photo[0]
+
     try:
-        rounds = []
         for _ in range(3):  # in turns
-            plain, _ = slope(server, o.run, o.samples, "--uplink", "none")
-            local, _ = slope(server, o.run, o.samples, "--uplink", "none", "--local")
-            coded, said = slope(server, o.run, o.samples, "--uplink", uplink)
-            rounds.append((local[0] - plain[0], sum(plain), sum(coded), said["p50_ms"]))
+            plain = once("--uplink", "none")
+            local = once("--uplink", "none", "--local")
+            rounds.append([(local[2] - plain[2], 0), plain[:2]] + [once("--uplink", u)[:2] for u in uplinks])
     finally:
         server.stop()
-    whole, plain, coded, latency = (statistics.median(r[i] for r in rounds) for i in range(4))
-    print(f"{settings['model']}, cut {settings['cut']}, {o.samples} photos one at a time, medians of 3\n")
-    row("processor time a photo", "ms", "more than the whole")
-    row("---", "---:", "---:")
-    row("the whole network, locally", f"{whole:.3f}", "")
-    row("head, none, tail", f"{plain:.3f}", f"{plain - whole:.3f} ms, {100 * (plain / whole - 1):.1f}%")
-    row(f"head, {uplink}, tail", f"{coded:.3f}", f"{coded - whole:.3f} ms, {100 * (coded / whole - 1):.1f}%")
-    print(f"\nfrom a request to its answer, loopback, median: {latency:.2f} ms")
+    whole, *split = [[statistics.median(r[i][j] for r in rounds) for j in (0, 1)] for i in range(len(rounds[0]))]
+    print(f"{settings['model']}, cut {cut}, {o.samples} photos one at a time, medians of 3\n")
+    row("processor time a photo", "ms", "more than the whole", "request to answer, ms")
+    row("---", "---:", "---:", "---:")
+    row("the whole network, locally", f"{whole[0]:.3f}", "", "")
+    for what, (used, latency) in zip(["none", *uplinks], split):
+        row(f"head, {what}, tail", f"{used:.3f}", f"{used - whole[0]:.3f} ms, {100 * (used / whole[0] - 1):.1f}%",
+            f"{latency:.2f}")
 
 
 # ---- many clients ----
@@ -338,7 +344,7 @@ def closed_loop(server, clients, floats, seconds):
 def clients(o):
     sys.path.insert(0, str(ROOT / "build" / "python"))
     settings = settings_of(o.run)
-    server = Server(o.run, "tcp://127.0.0.1:*", "--max-clients", o.clients, "--max-batch", o.clients, "--json")
+    server = Server(o.run, LOOPBACK, "--max-clients", o.clients, "--max-batch", o.clients, "--json")
     _, floats = bare_engine(o.run, 1, 0.01)
     latencies, used = closed_loop(server, o.clients, floats, o.seconds)
     server.child.send_signal(signal.SIGINT)
@@ -426,7 +432,8 @@ def options():
     at["photos"].add_argument("--narrow", action="append", default=[], help="a run with a bottleneck")
     at["photos"].add_argument("--cuts", default="shallow,medium,deep")
     at["photos"].add_argument("--by", choices=("accuracy", "agreement"), default="accuracy")
-    at["costs"].add_argument("--uplink", help="codec; the run's")
+    at["costs"].add_argument("--cut", help="the run's")
+    at["costs"].add_argument("--uplink", help="codecs, parted by semicolons; the run's")
     at["clients"].add_argument("--clients", type=int, default=64)
     at["clients"].add_argument("--seconds", type=float, default=5)
     at["link"].add_argument("--mbit", type=float, default=1)

@@ -409,7 +409,7 @@ static double begin_plan(cwi_ec_encoding *e, bool *freely)
         cwi_ec_sample(&e->job->source, &e->layout, e->rms, error, e->fast, e->stats);
     }
     cwi_ec_weigh(&e->layout, e->rms, &e->loudest, &e->loudest_weight);
-    if (e->may_be_about)
+    if (e->may_be_about && !e->profile)
         cwi_about_sample(&e->job->source, &e->layout, e->rms, e->bins);
     e->fitted = 0;
     return cwi_ec_first_step(e, freely);

@@ -32,15 +32,16 @@ void cwi_ec_set_step(cwi_ec_encoding *e, double step)
 {
     e->step = step;
     e->first = make_quant(e, 0);
+    if (e->profile) {
+        e->about = true;
+        e->zero = e->profile->tables.zero;
+        return;
+    }
     e->zero = 0;
     e->about = e->may_be_about && !isinf(step) && (cwi_about_choose(e->bins, step, &e->zero) || e->learns);
     if (e->about && e->is_signed && e->zero == 0) /* which the sample did not see */
         e->zero = 1;
     e->zero = e->about ? e->zero : 0;
-    if (e->profile) {
-        e->about = true;
-        e->zero = e->profile->tables.zero;
-    }
 }
 
 cwi_ec_quant cwi_ec_quant_of(const cwi_ec_encoding *e, size_t segment)

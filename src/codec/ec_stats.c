@@ -239,8 +239,7 @@ void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
         bin(s, l, rms[0], 1, stats);
     if (!one)
         sample(s, l, rms, stats);
-    stats->doubtful |=
-        has_spike(stats, error) || (l->segments == 1 && !one) || (each > 1 && !has_all_energy(stats));
+    stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !one) || (each > 1 && !has_all_energy(stats));
     leave_out_empty(stats);
 }
 

@@ -334,41 +334,50 @@ static cw_status write_within(cwi_ec_encoding *e, double step)
     return cwi_reserve(job, size);
 }
 
-/* Without offsets, as it begins. */
-static void clear_offsets(cwi_ec_encoding *e)
+/* A tensor of one segment as it is, where offset is NULL, or without the offsets of its channels. */
+typedef struct view {
+    const float *offset;
+    double rms;
+    bool is_signed;
+} view;
+
+static view view_of(const cwi_ec_encoding *e)
 {
-    e->job->source.offset = NULL;
-    e->offsets = 0;
-    e->larger = 1;
-    cwi_ec_measure(&e->job->source, &e->layout, e->rms, &e->is_signed);
+    return (view){.offset = e->job->source.offset, .rms = e->rms[0], .is_signed = e->is_signed};
 }
 
-/* The source subtracts those that were found; `rms` is without them. */
-static void use_offsets(cwi_ec_encoding *e, double rms)
+static void look_at(cwi_ec_encoding *e, view v, double whole_rms)
+{
+    e->job->source.offset = v.offset;
+    e->offsets = v.offset ? e->job->source.channels : 0;
+    e->rms[0] = v.rms;
+    e->is_signed = v.is_signed;
+    e->larger = v.rms > 0 ? whole_rms / v.rms : 1;
+}
+
+/* The source subtracts those that were found. */
+static void use_offsets(cwi_ec_encoding *e, double whole_rms)
 {
     cwi_encode_job *job = e->job;
     const size_t channels = cwi_offsets_channels(&e->shape);
     float *offset = (float *)(void *)(e->offset + channels);
     for (size_t i = 0; i < channels; i++)
         offset[i] = (float)e->offset[i] * e->unit;
-    e->offsets = channels;
     job->source.offset = offset;
     job->source.channels = channels;
     job->source.plane = e->layout.elements / channels / (size_t)e->shape.dim[0];
     cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
-    e->larger = e->rms[0] > 0 ? rms / e->rms[0] : 1;
+    look_at(e, view_of(e), whole_rms);
 }
 
 /* Those that are good at about this step, in units of the tensor. Returns what they save. */
-static double set_offsets(cwi_ec_encoding *e, double rms, double step)
+static double set_offsets(cwi_ec_encoding *e, view plain, double step)
 {
-    e->job->source.offset = NULL;
+    look_at(e, plain, plain.rms);
     const double saved = cwi_offsets_find(&e->job->source, &e->shape, step, e->offset, &e->unit);
-    if (saved < OFFSETS_WORTH) {
-        clear_offsets(e);
+    if (saved < OFFSETS_WORTH)
         return 0;
-    }
-    use_offsets(e, rms);
+    use_offsets(e, plain.rms);
     return saved;
 }
 
@@ -377,10 +386,11 @@ static double find_offsets(cwi_ec_encoding *e)
 {
     enum { TIMES = 3 };
     const cwi_value *v = e->job->codec->value;
-    const double rms = e->rms[0], error = v[CWI_EC_ERR].real;
-    double step = cwi_ec_expected_error(v) > 0 ? 3.3 * cwi_ec_expected_error(v) * rms : rms, saved = 0;
+    const double error = v[CWI_EC_ERR].real;
+    const view plain = view_of(e);
+    double step = cwi_ec_expected_error(v) > 0 ? 3.3 * cwi_ec_expected_error(v) * plain.rms : plain.rms, saved = 0;
     for (int i = 0; i < TIMES; i++) {
-        saved = set_offsets(e, rms, step);
+        saved = set_offsets(e, plain, step);
         if (saved == 0 || error == 0)
             break;
         cwi_ec_sample_roughly(&e->job->source, &e->layout, e->rms, e->stats);
@@ -459,18 +469,19 @@ static void allow_about(cwi_ec_encoding *e)
 double cwi_ec_plan_asked(cwi_ec_encoding *e)
 {
     allow_about(e);
-    const double rms = e->layout.segments ? e->rms[0] : 0,
-                 saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
+    const view plain = view_of(e);
+    const double saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
     if (saved == 0 || saved > OFFSETS_SURE || e->fast || e->cap < SIZE_MAX)
         return plan_as_asked(e);
     bool freely;
     double step;
-    clear_offsets(e);
+    const view shifted = view_of(e);
+    look_at(e, plain, plain.rms);
     const double without = bits_as_expected(e, &step, &freely);
-    use_offsets(e, rms);
+    look_at(e, shifted, plain.rms);
     if (bits_as_expected(e, &step, &freely) < LIKELY * without)
         return plan_from(e, step, freely, true);
-    clear_offsets(e);
+    look_at(e, plain, plain.rms);
     return plan_as_asked(e);
 }
 

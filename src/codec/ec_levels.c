@@ -228,13 +228,16 @@ static void choose_own(cwi_ec_encoding *e, unsigned s, double price, double *lef
 }
 
 /* What a sample tells by itself, and in proportion to the histogram. Where that is doubtful, and how many there are of
- * each kind is not known, the truth is between, since a large sample lacks some of what is rare. */
-static double error_of_all(const cwi_ec_encoding *e, double by_itself, double in_proportion)
+ * each kind is not known, the truth is between, since a large sample lacks some of what is rare; but where it is of a
+ * part that has more of the error than its share, or less, it tells the proportion alone. */
+static double error_of_all(const cwi_ec_encoding *e, bool tried, double by_itself, double in_proportion)
 {
     const double most = 0.02 * by_itself, part = 1.0 / 3;
     if (knows_all(&e->ctx) || e->ctx.whole)
         return by_itself;
-    return e->ctx.dense ? by_itself + part * CWI_MIN(CWI_MAX(in_proportion - by_itself, 0.0), most) : in_proportion;
+    if (!e->ctx.dense || (tried && fabs(by_itself - in_proportion) > 3 * most))
+        return in_proportion;
+    return by_itself + part * CWI_MIN(CWI_MAX(in_proportion - by_itself, 0.0), most);
 }
 
 /* What elements of the sample lie nearer to the middles of their steps than all do: on few of these, which it may not
@@ -253,7 +256,7 @@ static double missed_by_sample(const cwi_ec_encoding *e)
 }
 
 /* Levels of symbols, and of classes where they pay, and the error with them. */
-static void weigh_about(cwi_ec_encoding *e)
+static void weigh_about(cwi_ec_encoding *e, bool tried)
 {
     const cwi_ctx_moments *m = &e->ctx.moments;
     cwi_about_levels_clear(&e->own);
@@ -278,11 +281,11 @@ static void weigh_about(cwi_ec_encoding *e)
     const double by_itself = (left + missed) * unit, in_proportion = plain > 0 ? e->error * left / plain : by_itself;
     const bool unlike =
         fabs(missed) > part * left; /* few elements hold most: what promises more will not promise less */
-    e->error = unlike ? CWI_MAX(by_itself, in_proportion) : error_of_all(e, by_itself, in_proportion);
+    e->error = unlike ? CWI_MAX(by_itself, in_proportion) : error_of_all(e, tried, by_itself, in_proportion);
 }
 
 /* The error with a profile's levels. */
-static void weigh_given(cwi_ec_encoding *e)
+static void weigh_given(cwi_ec_encoding *e, bool tried)
 {
     const cwi_ctx_moments *m = &e->ctx.moments;
     const cwi_about_levels *l = &e->profile->levels;
@@ -302,7 +305,7 @@ static void weigh_given(cwi_ec_encoding *e)
         }
     const double plain = spread_of_magnitudes(e);
     const double unit = e->step * e->step / ((double)CWI_CTX_ONE * CWI_CTX_ONE * (double)m->weight);
-    e->error = error_of_all(e, left * unit, plain > 0 ? e->error * left / plain : left * unit);
+    e->error = error_of_all(e, tried, left * unit, plain > 0 ? e->error * left / plain : left * unit);
 }
 
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol)
@@ -317,9 +320,9 @@ uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned sy
 void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried)
 {
     if (e->profile)
-        weigh_given(e);
+        weigh_given(e, tried);
     else if (e->about)
-        weigh_about(e);
+        weigh_about(e, tried);
     else
         weigh_classes(e, tried);
 }

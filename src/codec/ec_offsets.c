@@ -16,7 +16,8 @@ enum {
     CODES = 64,
     LOW_BITS = 5,
     GAMMA_MOST = 18,
-    FINE = 64, /* units in a step */
+    FINE = 64,   /* units in a step, at most */
+    COARSE = 16, /* and at least */
 };
 
 size_t cwi_offsets_channels(const cw_shape *shape)
@@ -115,9 +116,18 @@ static float mean_of(const channel *c)
     return sum_of(sum) / (float)c->n;
 }
 
-static int32_t units_of(float steps)
+static int32_t units_of(float steps, float fine)
 {
-    return (int32_t)CWI_MIN(CWI_MAX(floorf(steps * FINE + 0.5f), -0x1p19f), 0x1p19f);
+    return (int32_t)CWI_MIN(CWI_MAX(floorf(steps * fine + 0.5f), -0x1p19f), 0x1p19f);
+}
+
+/* Units in a step: what a coarser one loses grows with a channel's elements, what it saves does not. */
+static float fineness(size_t each)
+{
+    size_t fine = COARSE;
+    while (fine < FINE && 2 * fine * fine < each)
+        fine *= 2;
+    return (float)fine;
 }
 
 /* The bins of a channel about its mean, and which of them have anything. */
@@ -172,21 +182,21 @@ static float background(const channel *c, float mean)
 double cwi_offsets_find(const cwi_source *s, const cw_shape *shape, double step, int32_t *offset, float *unit)
 {
     const size_t channels = cwi_offsets_channels(shape);
-    const float scale = (float)(1 / step);
+    const float scale = (float)(1 / step), fine = fineness((size_t)(shape->dim[0] * shape->dim[2] * shape->dim[3]));
     channel c;
     double plain = 0, saved = 0;
     c.weight[0] = 0;
     for (size_t i = 1; i <= SAMPLED; i++)
         c.weight[i] = (float)i * log2f((float)i);
-    *unit = (float)(step / FINE);
+    *unit = (float)step / fine;
     if (!(*unit >= 0x1p-100f && *unit <= 0x1p90f))
         return 0;
     for (size_t i = 0; i < channels; i++) {
         take(s, shape, i, scale, &c);
         const float without = cost(&c, 0), limit = 0.97f * without;
         const float middle = mean_of(&c);
-        const int32_t mode = units_of(background(&c, middle)), mean = units_of(middle);
-        const float of_mode = cost(&c, (float)mode / FINE), of_mean = 1.05f * cost(&c, (float)mean / FINE);
+        const int32_t mode = units_of(background(&c, middle), fine), mean = units_of(middle, fine);
+        const float of_mode = cost(&c, (float)mode / fine), of_mean = 1.05f * cost(&c, (float)mean / fine);
         plain += without;
         offset[i] = CWI_MIN(of_mode, of_mean) >= limit ? 0 : of_mode < of_mean ? mode : mean;
         saved += offset[i] ? without - CWI_MIN(of_mode, of_mean) : 0;

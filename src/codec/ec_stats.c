@@ -199,13 +199,13 @@ static bool has_spike(const cwi_ec_stats *s, double error)
     return false;
 }
 
-/* Whether the bins of some lines tell of all: they hold the energy that there is, and are not a few large elements'. */
-static bool is_like_all(const cwi_ec_stats *s, double error)
+/* Whether the bins of some lines tell of all. */
+static bool has_all_energy(const cwi_ec_stats *s)
 {
     double binned = 0;
     for (size_t b = 0; b < CWI_EC_BINS; b++)
         binned += s->square[b];
-    return fabs(binned - s->energy) < 0.02 * s->energy && !has_spike(s, error);
+    return fabs(binned - s->energy) < 0.02 * s->energy;
 }
 
 /* Bins without anything are left out, so that a step costs what is there, and the others are summed up. */
@@ -235,12 +235,11 @@ void cwi_ec_sample(const cwi_source *s, const cwi_layout *l, const double *rms, 
     const size_t each = CWI_MIN(l->elements / FULL, (size_t)LINES_MOST);
     if (one && each > 1)
         bin(s, l, rms[0], each, stats);
-    if (one && !(each > 1 && (fast || is_like_all(stats, error))))
+    if (one && !(each > 1 && (fast || has_all_energy(stats))))
         bin(s, l, rms[0], 1, stats);
     if (!one)
         sample(s, l, rms, stats);
-    stats->doubtful |=
-        has_spike(stats, error) || (l->segments == 1 && !one) || (each > 1 && !is_like_all(stats, error));
+    stats->doubtful |= has_spike(stats, error) || (l->segments == 1 && !one) || (each > 1 && !has_all_energy(stats));
     leave_out_empty(stats);
 }
 

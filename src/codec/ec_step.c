@@ -237,7 +237,7 @@ static bool will_do(const cwi_ec_encoding *e, const aiming *a, const known *k)
     if (a->step == k->fine && (e->about ? !k->paid && now < k->most : !e->classes || !k->paid))
         return true;
     const double far = e->layout.elements < CWI_CTX_BLOCK ? 0.01 : 0.012; /* in steps, which is what bytes go by */
-    const double near = e->fast ? 0.03 : far * CWI_MIN(a->exponent, 1.0);
+    const double near = e->fast ? 0.02 : far * CWI_MIN(a->exponent, 1.0);
     return (e->classes || e->about) && now > (1 - near) * a->aim && now < k->most;
 }
 
@@ -277,7 +277,8 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, boo
     enum { FEW = 4096, FINER = 60 };
     const int tries = e->layout.elements < CWI_CTX_BLOCK && e->layout.elements > FEW ? 9 : 5; /* where they are cheap */
     const double most = measures_all(e) ? error : (e->about ? 0.999 : 0.997) * error;
-    aiming a = {.aim = 0.9985 * most, .exponent = exponent_at(e, plain)};
+    /* in the middle of what will do, so that the first one does */
+    aiming a = {.aim = (e->fast ? 0.985 : 0.9985) * most, .exponent = exponent_at(e, plain)};
     known k = {.most = most, .fine = plain, .coarse = INFINITY, .paid = true};
     /* as it is on many maps, of magnitudes and of signed numbers */
     a.step = planned ? e->step : (1 + CWI_MAX(CWI_MIN(error, 0.4) - 0.1, 0.0) * (e->zero ? 0.4 : 1) + 0.01) * plain;

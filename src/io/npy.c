@@ -12,6 +12,7 @@
 #include "io/npy.h"
 
 static const uint8_t magic[6] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+static const uint8_t zip[4] = {'P', 'K', 3, 4};
 
 /* ---- the dict literal ---- */
 
@@ -160,6 +161,11 @@ static cw_status take_dict(cursor *c, cwi_npy_header *out)
 cw_status cwi_npy_parse(const uint8_t *bytes, size_t size, cwi_npy_header *out, cw_error *err)
 {
     memset(out, 0, sizeof *out);
+    if (size >= sizeof zip && memcmp(bytes, zip, sizeof zip) == 0)
+        return cwi_fail_at(
+            err, CW_ERR_MAGIC, 0,
+            "an archive of arrays (.npz), where one array is wanted (.npy): in Python numpy.load(FILE) has "
+            "them by name, and numpy.save writes one");
     if (size < sizeof magic || memcmp(bytes, magic, sizeof magic) != 0)
         return cwi_fail_at(err, CW_ERR_MAGIC, 0, "not a .npy file (it does not begin with \\x93NUMPY)");
     if (size < 10)

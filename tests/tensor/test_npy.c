@@ -252,6 +252,9 @@ static void other_files_and_versions_are_refused(void **state)
     assert_ok_err(cw_file_write(path, "text", 4, &err), err);
     assert_status(cw_npy_load(path, &t, &err), CW_ERR_MAGIC);
     assert_non_null(strstr(err.message, path));
+    assert_ok_err(cw_file_write(path, "PK\3\4 this is a zip", 16, &err), err);
+    assert_status(cw_npy_load(path, &t, &err), CW_ERR_MAGIC);
+    assert_non_null(strstr(err.message, ".npz"));
     assert_null(t.data);
 }
 

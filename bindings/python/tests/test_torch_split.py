@@ -184,6 +184,44 @@ def test_the_number_of_samples_may_cross(count):
         turned(torch.rand(5, 3, 6))
 
 
+class Segments(nn.Module):
+    """As torchvision's networks for segmentation do, and a size that is asked for late."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        y = self.a(x)
+        z = F.avg_pool2d(self.b(y), 2)
+        z = F.interpolate(self.c(z), size=(y.shape[2], y.shape[3]))
+        return F.interpolate(z, size=x.shape[-2:]) + x.shape[-1] // 2
+
+
+@pytest.mark.parametrize("after", ["a", "b", "c"])
+def test_the_height_and_width_may_cross_with_an_example(after, tmp_path):
+    model, x = Segments(), torch.rand(2, 3, 9, 12)
+    assert cwt.cut_points(model) == [] and cwt.cut_points(model, x) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="give example=, an input"):
+        cwt.split(model, after)
+    head, tail = cwt.split(model, after, example=x)
+    for images in (x, x[:1], torch.rand(5, 3, 9, 12)):
+        assert torch.equal(tail(head(images)), model(images))
+    with pytest.raises(ValueError, match=r"of this input .*9, 10.*: split once more"):
+        head(torch.rand(2, 3, 9, 10))
+    torch.save(head, tmp_path / "head.pt")
+    assert torch.equal(torch.load(tmp_path / "head.pt")(x), head(x))
+
+
+def test_torchvision_networks_for_segmentation_are_cut():
+    model = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+    model.eval()
+    x = torch.rand(1, 3, 32, 48)
+    head, tail = cwt.split(model, "backbone.3", example=x)
+    with torch.no_grad():
+        assert torch.equal(tail(head(x))["out"], model(x)["out"])
+
+
 def test_halves_are_saved_and_loaded(tmp_path):
     x = image(2, 8)
     halves = nn.Sequential(*cwt.split(Patches(), "a"))

@@ -143,7 +143,9 @@ def _trace(model: nn.Module, opened: Optional[Set[str]]) -> Tuple[_Tracer, fx.Gr
     closed: Set[str] = set()
     while True:
         try:
-            return _trace_once(model, opened, closed)
+            tracer, graph = _trace_once(model, opened, closed)
+            _ask_sizes_early(graph)
+            return tracer, graph
         except _Cannot as e:
             if e.path == "" or e.path in closed or (opened is not None and e.path in opened):
                 what = f"its module {e.path}" if e.path else "its forward"
@@ -161,13 +163,16 @@ class _Place(NamedTuple):
     index: int  #: that node's, in the graph
     crossing: List[fx.Node]  #: what it and nodes before it give to nodes behind it
     counts: List[fx.Node]  #: numbers of samples that they give, too: the tail knows its own
+    sizes: List[fx.Node]  #: and other sizes, as the height and width of the input, which are fixed by an example
 
 
 def _place_at(nodes: List[fx.Node], index: int) -> _Place:
     """Parameters are no matter: each half has those it uses."""
     position = {node: i for i, node in enumerate(nodes)}
     given = [n for n in nodes[:index + 1] if n.op != "get_attr" and any(position[user] > index for user in n.users)]
-    return _Place(index, [n for n in given if not _is_count(n)], [n for n in given if _is_count(n)])
+    counts = [n for n in given if _is_count(n)]
+    sizes = [n for n in given if _is_size(n) and n not in counts]
+    return _Place(index, [n for n in given if n not in counts and n not in sizes], counts, sizes)
 
 
 def _is_count(node: fx.Node) -> bool:
@@ -176,6 +181,51 @@ def _is_count(node: fx.Node) -> bool:
         return node.args[1:] == (0,) and not node.kwargs
     of = node.args[0] if node.target is operator.getitem and node.args[1] == 0 else None
     return isinstance(of, fx.Node) and (of.op, of.target, of.args[1:]) == ("call_function", getattr, ("shape",))
+
+
+def _is_size(node: Any) -> bool:
+    """What follows from shapes alone: `x.shape[-2:]`, `x.size(2) // 2`."""
+    if not isinstance(node, fx.Node):
+        return True
+    if node.op == "call_method":
+        return node.target == "size"
+    if node.op != "call_function" or node.kwargs:
+        return False
+    if node.target is getattr:
+        return node.args[1] == "shape"
+    return getattr(node.target, "__module__", None) in ("_operator", "math") and \
+        any(isinstance(arg, fx.Node) for arg in node.args) and all(_is_size(arg) for arg in node.args)
+
+
+def _ask_sizes_early(graph: fx.Graph) -> None:
+    """Sizes are asked for right behind the tensor whose they are, so that where a forward asks late the tensor need not
+    cross."""
+    nodes = list(graph.nodes)
+    position = {node: i for i, node in enumerate(nodes)}
+    inputs = [node for node in nodes if node.op == "placeholder"]
+    behind: Dict[fx.Node, fx.Node] = {node: inputs[-1] for node in inputs}  #: of each size the tensor that it moves to
+    last: Dict[fx.Node, fx.Node] = {}  #: what has moved there
+    for node in [n for n in nodes if n.all_input_nodes and _is_size(n)]:
+        tensor = max((behind.get(n, n) for n in node.all_input_nodes), key=position.__getitem__)
+        if last.get(tensor, tensor).next is not node:
+            last.get(tensor, tensor).append(node)
+        behind[node], last[tensor] = tensor, node
+
+
+def _with_sizes(z: Any, fixed: Tuple[Any, ...], *sizes: Any) -> Any:
+    """z, if the sizes that are fixed in the tail are those of this input."""
+    if isinstance(z, fx.Proxy):  # torch.load traces a half once more
+        return z.tracer.create_proxy("call_function", _with_sizes, (z, fixed, *sizes), {})
+    now = _plain(sizes)
+    if now != fixed:
+        raise ValueError(f"cutwire.torch.split: sizes of the input that the tail knows from its example are {fixed}, of "
+                         f"this input {now}: split once more with an example of that size")
+    return z
+
+
+def _plain(value: Any) -> Any:
+    """torch.Size as a tuple, which torch.fx takes."""
+    return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else value
 
 
 def _with_counts(z: Any, *counts: int) -> Any:
@@ -206,22 +256,24 @@ def _places(graph: fx.Graph) -> Dict[str, _Place]:
     return {path: _place_at(nodes, i) for path, i in by_end}
 
 
-def _is_cut(nodes: List[fx.Node], place: _Place) -> bool:
+def _is_cut(nodes: List[fx.Node], place: _Place, example: Any) -> bool:
     """One tensor crosses, layers come behind it, and it is none of the inputs."""
+    if place.sizes and example is None:
+        return False
     behind = any(n.op in ("call_module", "call_function", "call_method") for n in nodes[place.index + 1:])
     return behind and len(place.crossing) == 1 and place.crossing[0].op != "placeholder"
 
 
-def cut_points(model: nn.Module) -> List[str]:
-    """The names that split() takes as `after`, in the order of the forward. Names of what torch.fx cannot look into are
-    missing. ValueError where it cannot follow the model's own forward."""
+def cut_points(model: nn.Module, example: Any = None) -> List[str]:
+    """The names that split() takes as `after`, with the same `example`, in the order of the forward. Names of what
+    torch.fx cannot look into are missing. ValueError where it cannot follow the model's own forward."""
     _, graph = _trace(model, None)
     nodes = list(graph.nodes)
-    return [path for path, place in _places(graph).items() if path and _is_cut(nodes, place)]
+    return [path for path, place in _places(graph).items() if path and _is_cut(nodes, place, example)]
 
 
-def _listed(model: nn.Module) -> str:
-    names = cut_points(model)
+def _listed(model: nn.Module, example: Any) -> str:
+    names = cut_points(model, example)
     more = f", and {len(names) - _LISTED} more (cutwire.torch.cut_points)" if len(names) > _LISTED else ""
     return f"it can be cut after {', '.join(names[:_LISTED]) or 'none of its modules'}{more}"
 
@@ -231,16 +283,19 @@ def _ancestors(name: str) -> Set[str]:
     return {".".join(parts[:i]) for i in range(1, len(parts))}
 
 
-def _place_of(model: nn.Module, graph: fx.Graph, after: str) -> _Place:
+def _place_of(model: nn.Module, graph: fx.Graph, after: str, example: Any) -> _Place:
     place = _places(graph).get(after)
     if place is None:
-        raise ValueError(f"after={after!r}: the forward never comes through it; {_listed(model)}")
+        raise ValueError(f"after={after!r}: the forward never comes through it; {_listed(model, example)}")
     crossing = [str(node) for node in place.crossing]
     if len(crossing) > 1:
         raise ValueError(f"after={after!r}: more than one tensor crosses there ({', '.join(crossing)}), as inside a skip "
-                         f"connection; {_listed(model)}")
-    if not _is_cut(list(graph.nodes), place):
-        raise ValueError(f"after={after!r}: nothing is left on one of the sides; {_listed(model)}")
+                         f"connection; {_listed(model, example)}")
+    if place.sizes and example is None:
+        raise ValueError(f"after={after!r}: sizes of the input cross there, as its height and width: give example=, an "
+                         "input of the model, and they are fixed; or cut elsewhere: " + _listed(model, example))
+    if not _is_cut(list(graph.nodes), place, example):
+        raise ValueError(f"after={after!r}: nothing is left on one of the sides; {_listed(model, example)}")
     return place
 
 
@@ -277,16 +332,41 @@ class _WithExtra(nn.Module):
         self.__dict__.update({k: v for k, v in model.__dict__.items() if k not in self.__dict__})
 
 
-def _sides(graph: fx.Graph, place: _Place) -> Tuple[fx.Graph, fx.Graph]:
+def _sizes_of(model: nn.Module, root: nn.Module, graph: fx.Graph, place: _Place, example: Any) -> Tuple[Any, ...]:
+    """Those that cross, for this input."""
+    asked = fx.Graph()
+    known: Dict[fx.Node, fx.Node] = {}
+    for node in list(graph.nodes)[:place.index + 1]:
+        known[node] = asked.node_copy(node, lambda n: known[n])
+    asked.output(tuple(known[n] for n in place.sizes))
+    module = fx.GraphModule(root, asked, "Sizes")
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    inputs = example if isinstance(example, tuple) else (example,)
+    modes = {path: m.training for path, m in model.named_modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            return tuple(_plain(module(*inputs)))
+    finally:
+        for path, m in model.named_modules():
+            m.training = modes[path]
+
+
+def _sides(graph: fx.Graph, place: _Place, sizes: Tuple[Any, ...]) -> Tuple[fx.Graph, fx.Graph]:
     nodes, at = list(graph.nodes), place.crossing[0]
     first, second = fx.Graph(), fx.Graph()
     known: Dict[fx.Node, fx.Node] = {}
     for node in nodes[:place.index + 1]:
         known[node] = first.node_copy(node, lambda n: known[n])
     z = known[at]
-    first.output(first.call_function(_with_counts, (z, *(known[n] for n in place.counts))) if place.counts else z)
+    if place.counts:
+        z = first.call_function(_with_counts, (z, *(known[n] for n in place.counts)))
+    if place.sizes:
+        z = first.call_function(_with_sizes, (z, sizes, *(known[n] for n in place.sizes)))
+    first.output(z)
     z = second.placeholder("z")
-    known = {at: z} | {n: second.call_method("size", (z, 0)) for n in place.counts}
+    known = {at: z} | {n: second.call_method("size", (z, 0)) for n in place.counts} | dict(zip(place.sizes, sizes))
     for i, node in enumerate(nodes):
         if node.op == "get_attr" or i > place.index:
             known[node] = second.node_copy(node, lambda n: known[n])
@@ -328,7 +408,7 @@ def _trace_both(model: nn.Module, opened: Set[str]) -> Tuple[nn.Module, fx.Graph
     return found[1]
 
 
-def split(model: nn.Module, after: str) -> Tuple[nn.Module, nn.Module]:
+def split(model: nn.Module, after: str, example: Any = None) -> Tuple[nn.Module, nn.Module]:
     """(head, tail): the model up to the module named `after`, and all that comes behind it.
 
         head, tail = cwt.split(torchvision.models.resnet18(), after="layer1")
@@ -343,11 +423,16 @@ def split(model: nn.Module, after: str) -> Tuple[nn.Module, nn.Module]:
     modules around `after` are traced once: what they decide by the values of tensors they would decide for ever, and what
     they assert of them is taken as true. The number of samples may cross, too (`n = x.size(0)` before the cut and
     `view(n, -1)` behind it): the tail takes it from its own input, and the head raises ValueError where that would not do.
+    Other sizes of the input may cross with `example`, an input of the model, or a tuple of several: as its height and
+    width, which a network for segmentation asks for at its end. They are fixed in the tail, and the head raises ValueError
+    for an input that has others.
     """
     if not isinstance(after, str):
         raise TypeError(f"after: a module's dotted name is wanted, not {type(after).__name__}")
     if after not in dict(model.named_modules()) or not after:
-        raise ValueError(f"after={after!r}: {type(model).__name__} has no module of that name; {_listed(model)}")
+        raise ValueError(f"after={after!r}: {type(model).__name__} has no module of that name; {_listed(model, example)}")
     root, graph = _trace_both(model, _ancestors(after))
-    first, second = _sides(graph, _place_of(model, graph, after))
+    place = _place_of(model, graph, after, example)
+    sizes = _sizes_of(model, root, graph, place, example) if place.sizes else ()
+    first, second = _sides(graph, place, sizes)
     return _half(model, root, first, "Head"), _half(model, root, second, "Tail")

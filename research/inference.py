@@ -176,6 +176,10 @@ def narrow_cut(run, data, yardstick):
             f"{100 * said['test_accuracy']:.1f}%", "", point[2])
 
 
+def listed(text):
+    return [part for part in text.split(",") if part]
+
+
 def photos(o):
     import photo_codecs
     import photo_sets
@@ -191,9 +195,10 @@ def photos(o):
               f"{100 * share(yardstick.answers, labels):.1f}%; at most {100 * LOST:.1f} points of {o.by} are lost\n")
         row("sent", "bytes a photo", "accuracy", "agreement (95% interval)", "setting")
         row("---", "---:", "---:", "---:", "---")
-        for kind in photo_codecs.kinds_for(size):
+        kinds = photo_codecs.kinds_for(size) if o.kinds is None else listed(o.kinds)
+        for kind in kinds:
             by_photo_codec(o, kind, chosen, yardstick)
-        for cut in o.cuts.split(","):
+        for cut in listed(o.cuts):
             at_cut(o.run, cut, data, yardstick, cut)
         for run in o.narrow:
             narrow_cut(run, data, yardstick)
@@ -430,7 +435,8 @@ def options():
         k.add_argument("--samples", type=int, default={"photos": 1000, "costs": 300}.get(work.__name__, 200))
     at = kinds.choices
     at["photos"].add_argument("--narrow", action="append", default=[], help="a run with a bottleneck")
-    at["photos"].add_argument("--cuts", default="shallow,medium,deep")
+    at["photos"].add_argument("--kinds", help="photo codecs, as 'jpeg,avif 4:4:4'; all that matter to this size; '': none")
+    at["photos"].add_argument("--cuts", default="shallow,medium,deep", help="'': none")
     at["photos"].add_argument("--by", choices=("accuracy", "agreement"), default="accuracy")
     at["costs"].add_argument("--cut", help="the run's")
     at["costs"].add_argument("--uplink", help="codecs, parted by semicolons; the run's")

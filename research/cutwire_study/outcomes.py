@@ -80,6 +80,12 @@ class Group:
         return [outcome.accuracy for outcome in self.outcomes]
 
 
+def training_of(run: Run) -> tuple[str, str, str]:
+    """How long and on how much: only runs that have this in common are compared."""
+    keys = run.settings()
+    return str(run.epochs), keys.get("train-limit", "-"), keys.get("test-limit", "-")
+
+
 def mean(values: list[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import io
 
 from .errors import need
-from .outcomes import Group, groups_of, mean
+from .outcomes import Group, groups_of, mean, training_of
 from .plan import Plan
 from .tables import codec_text, value_of
 
@@ -56,7 +56,7 @@ def distinct(values) -> list:
 def panels_of(groups: list[Group], keys: tuple[str, ...]) -> list[tuple[str, list[Group], list[Group]]]:
     """(title, split groups, unsplit groups) for each value of a key, or of several together."""
     def of_network(group: Group) -> tuple:
-        return group.run.data, group.run.model, group.run.settings().get("activation")
+        return group.run.data, group.run.model, group.run.settings().get("activation"), training_of(group.run)
 
     found = []
     for values in distinct(values_of(group, keys) for group in groups if not group.run.unsplit):
@@ -64,6 +64,17 @@ def panels_of(groups: list[Group], keys: tuple[str, ...]) -> list[tuple[str, lis
         plain = [g for g in groups if g.run.unsplit and of_network(g) in map(of_network, split)]
         title = ", ".join(value if key in ("model", "data") else f"{key} {value}" for key, value in zip(keys, values))
         found.append((title, split, plain))
+    return found
+
+
+def panels_apart(groups: list[Group], keys: tuple[str, ...]) -> list[tuple[str, list[Group], list[Group]]]:
+    """The same for each length of training, of which the title tells where there are several."""
+    lengths = distinct(training_of(group.run) for group in groups if not group.run.unsplit)
+    found = []
+    for length in lengths:
+        panels = panels_of([group for group in groups if training_of(group.run) == length], keys)
+        words = f", {length[0]} epochs" + (f" of {length[1]}" if length[1] != "-" else "") if len(lengths) > 1 else ""
+        found += [(title + words, split, plain) for title, split, plain in panels]
     return found
 
 
@@ -117,7 +128,7 @@ def legend(figure, axes_list) -> None:
 
 def curves(pyplot, groups: list[Group], options: dict[str, str]):
     """Test accuracy over epochs above, over bytes at the socket (log) below; one panel for each cut."""
-    panels, styles = panels_of(groups, keys_of(options, "cut")), style_of(groups)
+    panels, styles = panels_apart(groups, keys_of(options, "cut")), style_of(groups)
     figure, axes = pyplot.subplots(2, len(panels), figsize=(4.4 * len(panels) + 1, 7.4), squeeze=False)
     for column, (title, split, plain) in enumerate(panels):
         for group in [g for g in plain + split if g.outcomes[0].curve]:
@@ -144,7 +155,7 @@ def mean_curve(group: Group, field: str) -> list[float]:
 def points(pyplot, groups: list[Group], options: dict[str, str]):
     """Each run's final accuracy against all its bytes (log), up above and both directions below."""
     keys = keys_of(options, "cut")
-    panels, styles = panels_of(groups, keys), style_of(groups, keys)
+    panels, styles = panels_apart(groups, keys), style_of(groups, keys)
     figure, axes = pyplot.subplots(2, len(panels), figsize=(4.4 * len(panels) + 1, 7.4), squeeze=False)
     for column, (title, split, plain) in enumerate(panels):
         for row, what in enumerate(("up", "up + down")):

@@ -5,7 +5,7 @@ import math
 import textwrap
 
 from .definition import Run, shortened
-from .outcomes import Group, Outcome, groups_of, mean, outcome_of, proofs_of
+from .outcomes import Group, Outcome, groups_of, mean, outcome_of, proofs_of, training_of
 from .plan import Plan
 
 ABOUT_BYTES = ("Bytes are all that went through the socket in the whole run, tests after each epoch, labels, weights and "
@@ -104,10 +104,14 @@ def remark(group: Group) -> str:
     return "; ".join(words)
 
 
+def is_like(one: Run, other: Run) -> bool:
+    return (one.data, one.model, training_of(one)) == (other.data, other.model, training_of(other))
+
+
 def target_of(groups: list[Group], run: Run, share: float) -> float | None:
     """The accuracy that `share` of the unsplit run's final one is, mean over its seeds."""
     for group in groups:
-        if group.run.unsplit and (group.run.data, group.run.model) == (run.data, run.model):
+        if group.run.unsplit and is_like(group.run, run):
             return share * mean(group.accuracies)
     return None
 
@@ -122,16 +126,17 @@ def bytes_until(outcome: Outcome, target: float, both: bool) -> float | None:
 
 def traffic_table(groups: list[Group], share: float) -> Table:
     """Bytes to reach an accuracy against those of `none` at the same cut: the paper's Table 1."""
-    out = [["cut", "codecs: up, down, client's gradients", "accuracy to reach, %>", "seeds that reach it>",
+    columns = varying(groups)
+    out = [[*columns, "cut", "codecs: up, down, client's gradients", "accuracy to reach, %>", "seeds that reach it>",
             "saved up, times>", "saved both, times>"]]
     for group in groups:
         target = target_of(groups, group.run, share)
         if group.run.unsplit or target is None:
             continue
         plain = next((g for g in groups if g.run.cut == group.run.cut and g.run.specs == ("none",) * 3 and
-                      (g.run.data, g.run.model) == (group.run.data, group.run.model)), None)
+                      is_like(g.run, group.run)), None)
         reached = sum(bytes_until(outcome, target, False) is not None for outcome in group.outcomes)
-        out.append([group.run.cut, codec_text(group.run), f"{target:.2f}", f"{reached} of {len(group.outcomes)}",
+        out.append([*[value_of(group.run, name) for name in columns], group.run.cut, codec_text(group.run), f"{target:.2f}", f"{reached} of {len(group.outcomes)}",
                     saved(group, plain, target, False), saved(group, plain, target, True)])
     return out
 

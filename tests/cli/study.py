@@ -257,6 +257,15 @@ def traffic():
     assert re.search(r"\| `ms:r=0.99,b=2` \| [\d.]+ \| 1 of 1 \| 1[23]\.\d\d \| \d\.\d\d \|", told), told
     hard = write("tiny.yaml", text.replace("views: [{points: {}}]", "views: [{traffic: {share: 1.5}}]"))
     assert "0 of 1" in run("study", hard, "show")
+    # A longer unsplit run, which would set an accuracy that three epochs never reach, is another comparison.
+    longer = text.replace("views: [{points: {}}]", "views: [{traffic: {share: 0.1}}]").replace(
+        "runs:\n", "runs:\n  - mode: unsplit\n    epochs: 9\n")
+    found = rows("tiny.csv")
+    of_nine = next(row for row in found if row["cut"] == "-") | {"epochs": "9", "test_accuracy": "9.9"}
+    with open("tiny.csv", "a", newline="") as file:
+        csv.DictWriter(file, found[0].keys(), lineterminator="\n").writerow(of_nine)
+    told = run("study", write("tiny.yaml", longer), "show")
+    assert "990.00" in told and re.search(r"\| 3 \| shallow \| `ms:r=0.99,b=2` \| [\d.]+ \| 1 of 1 \|", told), told
 
 
 def measured():

@@ -14,7 +14,8 @@ import tempfile
 
 import numpy
 
-COARSE_FIRST = {"jpeg": list(range(5, 96, 6)), "webp": list(range(0, 101, 7)), "avif": list(range(60, 7, -4))}
+COARSE_FIRST = {"jpeg": [*range(5, 96, 6), 98, 100], "webp": [*range(0, 101, 7), 100],
+                "avif": [*range(60, 7, -4), 6, 4, 2, 1]}
 QUALITIES = {kind: COARSE_FIRST[kind.split()[0]] for kind in ("jpeg", "jpeg 4:4:4", "webp", "avif", "avif 4:4:4")}
 
 

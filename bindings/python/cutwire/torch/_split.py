@@ -1,6 +1,7 @@
 """A model in two: before and after a layer named as in model.named_modules(), by torch.fx."""
 from __future__ import annotations
 
+import contextlib
 import dis
 import inspect
 import operator
@@ -332,6 +333,17 @@ class _WithExtra(nn.Module):
         self.__dict__.update({k: v for k, v in model.__dict__.items() if k not in self.__dict__})
 
 
+@contextlib.contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    """Training or evaluation, module by module, is as before."""
+    modes = {path: m.training for path, m in model.named_modules()}
+    try:
+        yield
+    finally:
+        for path, m in model.named_modules():
+            m.training = modes[path]
+
+
 def _sizes_of(model: nn.Module, root: nn.Module, graph: fx.Graph, place: _Place, example: Any) -> Tuple[Any, ...]:
     """Those that cross, for this input."""
     asked = fx.Graph()
@@ -392,16 +404,12 @@ def _code(graph: fx.Graph) -> List[Tuple[str, str, str, str]]:
 
 def _trace_both(model: nn.Module, opened: Set[str]) -> Tuple[nn.Module, fx.Graph]:
     """In training and in evaluation; they have to come to the same."""
-    modes = {path: m.training for path, m in model.named_modules()}
     found = []
-    try:
+    with _modes_kept(model):
         for training in (False, True):
             model.train(training)
             tracer, graph = _trace(model, opened)
             found.append((_keep_dropout(tracer, graph), graph))
-    finally:
-        for path, m in model.named_modules():
-            m.training = modes[path]
     if _code(found[0][1]) != _code(found[1][1]):
         raise ValueError(f"the forward of {type(model).__name__} does one thing in training and another in evaluation, "
                          "which torch.fx cannot follow; split it by hand into two modules, and put a Cut between them")

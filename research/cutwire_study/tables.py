@@ -136,7 +136,8 @@ def traffic_table(groups: list[Group], share: float) -> Table:
         plain = next((g for g in groups if g.run.cut == group.run.cut and g.run.specs == ("none",) * 3 and
                       is_like(g.run, group.run)), None)
         reached = sum(bytes_until(outcome, target, False) is not None for outcome in group.outcomes)
-        out.append([*[value_of(group.run, name) for name in columns], group.run.cut, codec_text(group.run), f"{target:.2f}", f"{reached} of {len(group.outcomes)}",
+        out.append([*[value_of(group.run, name) for name in columns], group.run.cut, codec_text(group.run),
+                    f"{target:.2f}", f"{reached} of {len(group.outcomes)}",
                     saved(group, plain, target, False), saved(group, plain, target, True)])
     return out
 

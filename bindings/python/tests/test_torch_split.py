@@ -213,6 +213,20 @@ def test_the_height_and_width_may_cross_with_an_example(after, tmp_path):
     assert torch.equal(torch.load(tmp_path / "head.pt")(x), head(x))
 
 
+def test_sizes_that_the_tail_knows_need_no_example():
+    class Knows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.w = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Parameter(torch.rand(6, 4))
+
+        def forward(self, x):
+            y = self.a(x)
+            z = F.interpolate(self.b(y), size=y.shape[-2:])
+            return F.linear(z.mean((2, 3)), self.w).reshape(-1, self.w.shape[0] // 2)
+
+    same_as_model(Knows(), "a", torch.rand(2, 3, 8, 6))
+
+
 def test_torchvision_networks_for_segmentation_are_cut():
     model = torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
     model.eval()

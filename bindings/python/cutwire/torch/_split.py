@@ -200,7 +200,7 @@ def _is_size(node: Any) -> bool:
 
 def _ask_sizes_early(graph: fx.Graph) -> None:
     """Sizes are asked for right behind the tensor whose they are, so that where a forward asks late the tensor need not
-    cross."""
+    cross. Those of parameters stay where they are: each half has its own."""
     nodes = list(graph.nodes)
     position = {node: i for i, node in enumerate(nodes)}
     inputs = [node for node in nodes if node.op == "placeholder"]
@@ -208,6 +208,8 @@ def _ask_sizes_early(graph: fx.Graph) -> None:
     last: Dict[fx.Node, fx.Node] = {}  #: what has moved there
     for node in [n for n in nodes if n.all_input_nodes and _is_size(n)]:
         tensor = max((behind.get(n, n) for n in node.all_input_nodes), key=position.__getitem__)
+        if tensor.op == "get_attr":
+            continue
         if last.get(tensor, tensor).next is not node:
             last.get(tensor, tensor).append(node)
         behind[node], last[tensor] = tensor, node
@@ -355,14 +357,9 @@ def _sizes_of(model: nn.Module, root: nn.Module, graph: fx.Graph, place: _Place,
     module.graph.eliminate_dead_code()
     module.recompile()
     inputs = example if isinstance(example, tuple) else (example,)
-    modes = {path: m.training for path, m in model.named_modules()}
-    try:
+    with _modes_kept(model), torch.no_grad():
         model.eval()
-        with torch.no_grad():
-            return tuple(_plain(module(*inputs)))
-    finally:
-        for path, m in model.named_modules():
-            m.training = modes[path]
+        return tuple(_plain(module(*inputs)))
 
 
 def _sides(graph: fx.Graph, place: _Place, sizes: Tuple[Any, ...]) -> Tuple[fx.Graph, fx.Graph]:

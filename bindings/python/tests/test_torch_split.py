@@ -220,9 +220,9 @@ def test_sizes_that_the_tail_knows_need_no_example():
             self.a, self.b, self.w = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Parameter(torch.rand(6, 4))
 
         def forward(self, x):
-            y = self.a(x)
+            w, y = self.w, self.a(x)
             z = F.interpolate(self.b(y), size=y.shape[-2:])
-            return F.linear(z.mean((2, 3)), self.w).reshape(-1, self.w.shape[0] // 2)
+            return F.linear(z.mean((2, 3)), w).reshape(-1, w.shape[0] // 2)
 
     same_as_model(Knows(), "a", torch.rand(2, 3, 8, 6))
 

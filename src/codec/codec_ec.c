@@ -58,6 +58,7 @@ size_t cwi_ec_fixed(const cwi_layout *l, unsigned levels, bool classes)
 typedef struct head {
     unsigned flags, levels, zero, tails; /* tails: the order of their Golomb code */
     cwi_order_id order;                  /* payloads of version 1 have none */
+    bool klt;                            /* what is coded are outputs of the profile's transform, in order NCHW */
     uint64_t profile;                    /* its hash, or 0 */
     size_t steps;                        /* where they begin */
     bool padded;                         /* what is to be 0 is */
@@ -73,7 +74,9 @@ static head head_v2(const uint8_t *b)
 {
     const uint8_t *at = b + CWI_EC_LEAST_PREFIX;
     head h = {.flags = b[0], .levels = b[CWI_EC_AT_ORDER] >> 4, .steps = cwi_ec_prefix(b[0]), .padded = true};
-    h.order.name = (cwi_order_name)(b[CWI_EC_AT_ORDER] & 15);
+    const unsigned name = b[CWI_EC_AT_ORDER] & 15;
+    h.klt = name == CWI_EC_ORDER_KLT;
+    h.order.name = h.klt ? CWI_ORDER_NCHW : (cwi_order_name)name;
     h.order.narrow = h.flags & CWI_EC_NARROW;
     if (h.flags & CWI_EC_ABOUT) {
         h.zero = *at & 15;
@@ -159,7 +162,8 @@ static bool known_flags(const cwi_payload *p, const head *h)
         known |= CWI_EC_NARROW | CWI_EC_MORE | (about ? CWI_EC_PROFILE : 0);
     return !(h->flags & ~known) && h->padded && h->levels < CWI_EC_EXACT &&
            !(about && (h->levels || h->flags & CWI_EC_SIGNED)) && h->zero < CWI_ABOUT_TOP &&
-           h->tails < CWI_ABOUT_ORDERS && !(h->flags & CWI_EC_PROFILE && (h->profile == 0 || p->elements == 0));
+           h->tails < CWI_ABOUT_ORDERS && (!h->klt || h->flags & CWI_EC_PROFILE) &&
+           !(h->flags & CWI_EC_PROFILE && (h->profile == 0 || p->elements == 0));
 }
 
 /* Whether the symbols can be where they are said to begin. */
@@ -173,33 +177,40 @@ static bool has_symbols(const cwi_payload *p, const head *h, const cwi_ctx_shape
                            : p->elements <= CWI_CTX_ELEMENTS_MOST && at < p->body_size;
 }
 
-static cw_status check(const cwi_payload *p, cw_error *err)
+/* What a payload says of its shape, or of the shape that its profile's outputs have. */
+static cw_status check_shape(const cwi_payload *p, const head *h, cw_error *err)
 {
     const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
     cwi_order order;
     cwi_ctx_shape shape;
+    if (!order_of(p, h, &order))
+        return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
+                           "an ec payload with layout %u, which its tensor cannot have", (unsigned)h->order.name);
+    if (!cwi_ec_ctx_shape(h->order, &order.shape, p->elements, &shape) || (h->profile && !cwi_ctx_may_refer(&shape)))
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "an ec payload with flags %u, which its tensor cannot have", h->flags);
+    if (!has_symbols(p, h, &shape, fixed_of(p, h, &l, &order.shape, NULL)))
+        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
+                           "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
+    return CW_OK;
+}
+
+static cw_status check(const cwi_payload *p, cw_error *err)
+{
+    const cwi_layout l = cwi_ec_layout(p->value, &p->shape, p->elements);
     const head h = has_head(p) ? head_of(p) : (head){.steps = SIZE_MAX};
     if (p->body_size < h.steps || (p->body_size - h.steps) / 4 < l.segments)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "the body of an ec payload has %zu bytes, too few for a tensor of its shape", p->body_size);
     if (!known_flags(p, &h))
         return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size, "unknown flags in an ec payload");
-    if (!order_of(p, &h, &order))
-        return cwi_fail_at(err, CW_ERR_UNSUPPORTED, p->header_size + CWI_EC_AT_ORDER,
-                           "an ec payload with layout %u, which its tensor cannot have", (unsigned)h.order.name);
-    if (!cwi_ec_ctx_shape(h.order, &order.shape, p->elements, &shape) || (h.profile && !cwi_ctx_may_refer(&shape)))
-        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
-                           "an ec payload with flags %u, which its tensor cannot have", h.flags);
     cwi_value v[CWI_EC_KEYS];
     memcpy(v, p->value, sizeof v);
     normalize(v);
     if (v[CWI_EC_ERR].real != p->value[CWI_EC_ERR].real)
         return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
                            "an ec payload that has neither err, bpe, bytes nor step");
-    if (!has_symbols(p, &h, &shape, fixed_of(p, &h, &l, &order.shape, NULL)))
-        return cwi_fail_at(err, CW_ERR_CORRUPT, p->header_size,
-                           "the body has %zu bytes, which is not what its shape and parameters take", p->body_size);
-    return CW_OK;
+    return h.klt ? CW_OK : check_shape(p, &h, err); /* with a transform when the profile is there */
 }
 
 static cw_status check_levels(const cwi_payload *p, size_t at, size_t count, cw_error *err)
@@ -390,6 +401,13 @@ static parts parts_of(const cwi_payload *p, const head *h, const cw_shape *shape
     return rest;
 }
 
+static cw_status other_profile(const cwi_decode_job *job)
+{
+    return cwi_fail_at(job->err, CW_ERR_CORRUPT, job->payload->header_size,
+                       "the payload names profile %016llx, which is of other tensors",
+                       (unsigned long long)job->profile->hash);
+}
+
 /* Whether the profile at hand is the payload's, and suits it. */
 static cw_status check_profile(const cwi_decode_job *job, const head *h)
 {
@@ -403,11 +421,11 @@ static cw_status check_profile(const cwi_decode_job *job, const head *h)
     if (named != given)
         return cwi_fail_at(job->err, CW_ERR_MISMATCH, at,
                            "the payload takes profile %016llx, the one that is given is %016llx", named, given);
-    if (!cwi_profile_fits(profile, &p->shape) || h->order.name != profile->order.name ||
-        h->order.width != profile->order.width || h->zero != profile->tables.zero ||
-        !(h->flags & CWI_EC_CLASSES) != !profile->classes || !(h->flags & CWI_EC_OFFSETS) != !profile->offsets)
-        return cwi_fail_at(job->err, CW_ERR_CORRUPT, p->header_size,
-                           "the payload names profile %016llx, which is of other tensors", named);
+    if (h->klt != cwi_profile_transforms(profile) || (!h->klt && !cwi_profile_fits(profile, &p->shape)) ||
+        (!h->klt && (h->order.name != profile->order.name || h->order.width != profile->order.width)) ||
+        h->zero != profile->tables.zero || !(h->flags & CWI_EC_CLASSES) != !profile->classes ||
+        !(h->flags & CWI_EC_OFFSETS) != !profile->offsets)
+        return other_profile(job);
     return CW_OK;
 }
 
@@ -491,11 +509,11 @@ static cw_status decode_moved(cwi_decode_job *job, const cwi_order *order)
     return CW_OK;
 }
 
-static cw_status decode(cwi_decode_job *job)
+/* Outputs, or channels where there is no transform. */
+static cw_status decode_coded(cwi_decode_job *job, const head *h)
 {
     cwi_order order;
-    const head h = head_of(job->payload);
-    order_of(job->payload, &h, &order);
+    order_of(job->payload, h, &order);
     return cwi_order_moves(&order) && job->payload->elements ? decode_moved(job, &order)
                                                              : decode_in_order(job, &order.shape);
 }
@@ -517,14 +535,84 @@ static size_t decode_work(const cwi_payload *p, unsigned threads)
     size_t most = 0;
     if (p->elements == 0)
         return 0;
-    if (p->body)
-        return work_in(p, head_of(p).order, threads);
+    if (p->body) { /* behind a transform: of its own */
+        const head h = head_of(p);
+        return h.klt ? 0 : work_in(p, h.order, threads);
+    }
     for (cwi_order_id id = {.name = CWI_ORDER_AUTO}; cwi_order_next(&id, &p->shape);) {
         cwi_order_id narrow = id;
         narrow.narrow = true;
         most = CWI_MAX(most, CWI_MAX(work_in(p, id, threads), work_in(p, narrow, threads)));
     }
     return most;
+}
+
+/* ---- behind a transform ---- */
+
+/* Floats that lie in an order, as the tensor's elements; `spare` has room for as many. */
+static void put_elements(const cwi_decode_job *job, const cwi_order *order, const float *x, float *spare)
+{
+    cwi_sink sink = job->sink;
+    const bool moves = cwi_order_moves(order);
+    if (moves)
+        sink.data = (uint8_t *)spare;
+    for (size_t done = 0; done < job->payload->elements; done += CWI_CHUNK) {
+        const size_t n = CWI_MIN((size_t)CWI_CHUNK, job->payload->elements - done);
+        if (sink.dtype == CW_F32)
+            memcpy(sink.data + done * sizeof *x, x + done, n * sizeof *x);
+        cwi_sink_put(&sink, done, n, x + done);
+    }
+    if (moves)
+        cwi_order_undo(order, sink.data, cw_dtype_size(sink.dtype), job->sink.data);
+}
+
+/* The outputs are a payload of their own, of another shape. */
+static cw_status decode_outputs(cwi_decode_job *job, const head *h, const cw_shape *shape, float *out)
+{
+    cwi_payload p = *job->payload;
+    p.shape = *shape;
+    CWI_TRY(check_shape(&p, h, job->err));
+    const size_t size = work_in(&p, h->order, job->threads);
+    cwi_decode_job inner = *job;
+    inner.payload = &p;
+    inner.sink = (cwi_sink){.kernels = job->kernels, .dtype = CW_F32, .data = (uint8_t *)out};
+    inner.sent = NULL;
+    inner.work = cwi_alloc(size, 1);
+    if (!inner.work)
+        return cwi_fail_memory(job->err, size);
+    const cw_status status = decode_coded(&inner, h);
+    cwi_free(inner.work);
+    return status;
+}
+
+/* In memory of its own. Each element may be another than before, so that all count as sent. */
+static cw_status decode_transformed(cwi_decode_job *job, const head *h)
+{
+    const cwi_payload *p = job->payload;
+    const size_t n = p->elements;
+    cwi_order order;
+    CWI_TRY(check_profile(job, h));
+    if (!cwi_profile_fits(job->profile, &p->shape) || !cwi_order_of(job->profile->order, &p->shape, false, &order))
+        return other_profile(job);
+    float *y = cwi_alloc(2 * n, sizeof *y);
+    if (!y)
+        return cwi_fail_memory(job->err, 2 * n * sizeof *y);
+    const cw_status status = decode_outputs(job, h, &order.shape, y);
+    if (status == CW_OK) {
+        cwi_klt_undo(&job->profile->klt, job->kernels, &order.shape, job->threads, y, y + n);
+        put_elements(job, &order, y + n, y);
+    }
+    cwi_free(y);
+    if (job->sent && status == CW_OK)
+        memset(job->sent, 1, n);
+    job->sent = NULL;
+    return status;
+}
+
+static cw_status decode(cwi_decode_job *job)
+{
+    const head h = head_of(job->payload);
+    return h.klt ? decode_transformed(job, &h) : decode_coded(job, &h);
 }
 
 static void refine_traits(const cwi_value *v, cw_codec_traits *traits)

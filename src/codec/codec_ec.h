@@ -26,6 +26,7 @@ enum {
     CWI_EC_PAYLOAD_KEYS = CWI_EC_EFFORT, /* of version 2: what follows is the encoder's own business */
     CWI_EC_FIRST_PREFIX = 4,             /* bytes, likewise; those of version 2: */
     CWI_EC_AT_ORDER = 1,                 /* low 4 bits: its name; high 4: number of levels */
+    CWI_EC_ORDER_KLT = 6,                /* such a name: that of the profile, whose transform was taken */
     CWI_EC_LEAST_PREFIX = 2,
     CWI_EC_MORE_BYTES = 3, /* width, 2 bytes, and bands */
     CWI_EC_PREFIX_MOST = 2 + 1 + CWI_EC_MORE_BYTES + CWI_PROFILE_HASH,

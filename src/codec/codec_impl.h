@@ -145,6 +145,7 @@ typedef struct cwi_encode_job {
     bool evaluate;
     const uint8_t *support; /* as in cw_encode_args */
     const cw_profile *profile;
+    double larger;    /* of ec, how many times the error may be what is asked: it is a transform's; 0: no transform */
     unsigned threads; /* at least 1 */
     uint8_t *work;    /* family->work_size() bytes */
     uint8_t *body;    /* out */

@@ -111,7 +111,8 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     at += rounded(sizeof(cwi_ec_stats));
     e->bins = (uint32_t *)(void *)at;
     at += rounded(CWI_ABOUT_BINS * sizeof *e->bins);
-    e->larger = 1;
+    e->transformed = job->larger > 0 ? job->larger : 1;
+    e->larger = e->transformed;
     e->offset = (int32_t *)(void *)at;
     e->ctx.work = at + offsets_size(shape);
     cwi_ec_ctx_shape(id, shape, job->elements, &e->ctx.shape);
@@ -133,7 +134,7 @@ static bool begin_profile(cwi_ec_encoding *e)
         job->source.channels = p->channels;
         job->source.plane = e->ctx.shape.height * e->ctx.shape.width;
         cwi_ec_measure(&job->source, &e->layout, e->rms, &e->is_signed);
-        e->larger = e->rms[0] > 0 ? rms / e->rms[0] : 1;
+        e->larger *= e->rms[0] > 0 ? rms / e->rms[0] : 1;
     }
     return p->tables.zero > 0 || !e->is_signed;
 }
@@ -236,7 +237,8 @@ static uint8_t *put_prefix(const cwi_ec_encoding *e, uint8_t *out)
 {
     const unsigned flags = cwi_ec_flags(e);
     *out++ = (uint8_t)flags;
-    *out++ = (uint8_t)(e->order.name | e->levels << 4);
+    const unsigned order = e->profile && cwi_profile_transforms(e->profile) ? CWI_EC_ORDER_KLT : e->order.name;
+    *out++ = (uint8_t)(order | e->levels << 4);
     if (flags & CWI_EC_ABOUT)
         *out++ = (uint8_t)(e->zero | cwi_about_order(&e->tails) << 4);
     if (flags & CWI_EC_MORE) {
@@ -352,7 +354,7 @@ static void look_at(cwi_ec_encoding *e, view v, double whole_rms)
     e->offsets = v.offset ? e->job->source.channels : 0;
     e->rms[0] = v.rms;
     e->is_signed = v.is_signed;
-    e->larger = v.rms > 0 ? whole_rms / v.rms : 1;
+    e->larger = e->transformed * (v.rms > 0 ? whole_rms / v.rms : 1);
 }
 
 /* The source subtracts those that were found. */
@@ -430,7 +432,7 @@ static double plan_from(cwi_ec_encoding *e, double step, bool freely, bool plann
 {
     const double error = e->job->codec->value[CWI_EC_ERR].real;
     if (e->ctx.magnitudes && !freely && error > 0 && (e->about || !e->stats->doubtful))
-        step = cwi_ec_plan_for_error(e, error * e->larger, step, planned);
+        step = cwi_ec_plan_for_error(e, cwi_ec_asked_error(e), step, planned);
     else if (e->cap == SIZE_MAX && !planned)
         cwi_ec_plan(e, step);
     if (e->cap < SIZE_MAX)
@@ -441,6 +443,11 @@ static double plan_from(cwi_ec_encoding *e, double step, bool freely, bool plann
 static double plan_as_asked(cwi_ec_encoding *e)
 {
     bool freely;
+    if (cwi_ec_asks_nothing(e)) {
+        begin_plan(e, &freely);
+        cwi_ec_plan(e, INFINITY);
+        return INFINITY;
+    }
     const double step = begin_plan(e, &freely);
     return plan_from(e, step, freely, false);
 }
@@ -539,7 +546,7 @@ static cw_status order_as(cwi_encode_job *job, cwi_order_id id, double *bits)
     return status == CW_ERR_NONFINITE ? cwi_source_nonfinite(&job->source, job->elements, job->err) : status;
 }
 
-static cw_status encode_as(cwi_encode_job *job, cwi_order_id id)
+cw_status cwi_ec_encode_as(cwi_encode_job *job, cwi_order_id id)
 {
     return order_as(job, id, NULL);
 }
@@ -550,7 +557,7 @@ static cw_status encode_shorter(cwi_encode_job *job, cwi_order_id one, cwi_order
     double bits_of_one, bits_of_other;
     CWI_TRY(order_as(job, one, &bits_of_one));
     CWI_TRY(order_as(job, other, &bits_of_other));
-    return encode_as(job, bits_of_other < bits_of_one ? other : one);
+    return cwi_ec_encode_as(job, bits_of_other < bits_of_one ? other : one);
 }
 
 /* Bands so thin that what is lost at their edges may be more than what they gain. */
@@ -576,17 +583,17 @@ static cw_status encode_alone(cwi_encode_job *job)
         cwi_order_for_few(&other, job->shape, job->elements, per_sample);
         cwi_order_for_few(&id, job->shape, job->elements, per_sample);
         if (other.narrow && (job->shape->dim[0] == 1 || job->elements < CWI_CTX_FITTED))
-            return encode_as(job, other);
+            return cwi_ec_encode_as(job, other);
         if (!sized_alone && !v[CWI_EC_EFFORT].whole)
             return encode_shorter(job, other, id);
-        return encode_as(job, id);
+        return cwi_ec_encode_as(job, id);
     }
     cwi_order_id few = {.name = id.name, .width = id.width};
     if (!cwi_order_for_few(&few, job->shape, job->elements, per_sample))
-        return encode_as(job, id);
+        return cwi_ec_encode_as(job, id);
     if (!sized_alone && !v[CWI_EC_EFFORT].whole && has_thin_bands(job, few))
         return encode_shorter(job, id, few);
-    return encode_as(job, few);
+    return cwi_ec_encode_as(job, few);
 }
 
 /* Whether it took what was to be expected, or up to `more` times that, so that nothing else need be tried. */
@@ -606,14 +613,21 @@ static bool suits(const cwi_encode_job *job)
     return job->wasted < part * 8 * (double)job->size + bits && (job->size < SHORT || took_as_learned(job, 1.05));
 }
 
+/* With the profile's tables. */
+static cw_status encode_as_learned(cwi_encode_job *job)
+{
+    cwi_order_id id = job->profile->order;
+    if (cwi_profile_transforms(job->profile))
+        return cwi_ec_encode_transformed(job);
+    cwi_order_for_few(&id, job->shape, job->elements, job->codec->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
+    return cwi_ec_encode_as(job, id);
+}
+
 /* With a profile or without, whatever is shorter: the latter is tried only where the former has a table that does not
  * suit. */
 static cw_status encode_by_profile(cwi_encode_job *job)
 {
-    const bool per_sample = job->codec->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
-    cwi_order_id id = job->profile->order;
-    cwi_order_for_few(&id, job->shape, job->elements, per_sample);
-    cw_status status = encode_as(job, id);
+    cw_status status = encode_as_learned(job);
     const bool fits = status == CW_OK;
     if (status != CW_OK && status != CW_ERR_TOO_SMALL)
         return status;
@@ -623,7 +637,7 @@ static cw_status encode_by_profile(cwi_encode_job *job)
     alone.profile = NULL;
     status = encode_alone(&alone);
     if (fits && (status != CW_OK || alone.size > job->size))
-        return encode_as(job, id);
+        return encode_as_learned(job);
     job->size = alone.size;
     return status;
 }

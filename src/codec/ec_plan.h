@@ -22,8 +22,9 @@ typedef struct cwi_ec_encoding {
     size_t offsets; /* channels that have them, or 0 */
     int32_t *offset;
     float unit;
-    double larger;     /* the tensor's root mean square, over what is left with offsets */
-    bool may_be_about; /* symbols about a zero, where they pay */
+    double transformed; /* of the error that is asked, for a transform; 1 without one */
+    double larger;      /* the same times the tensor's root mean square over what is left with offsets */
+    bool may_be_about;  /* symbols about a zero, where they pay */
     uint32_t *bins;
     cwi_ctx_encoder ctx;
     uint8_t *symbols;
@@ -51,6 +52,15 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
 unsigned cwi_ec_flags(const cwi_ec_encoding *e);
 /* Plans what is asked for, with offsets or without, and returns its step. */
 double cwi_ec_plan_asked(cwi_ec_encoding *e);
+
+cw_status cwi_ec_encode_as(cwi_encode_job *job, cwi_order_id id);
+
+/* ---- by way of a transform (ec_klt.c) ---- */
+
+/* `n` elements as floats, in an order; `spare` has room for as many. */
+void cwi_ec_floats(const cwi_source *s, size_t n, const cwi_order *order, float *spare, float *out);
+/* With the profile's transform and tables, in memory of its own. CW_ERR_TOO_SMALL: they are of no use here. */
+cw_status cwi_ec_encode_transformed(cwi_encode_job *job);
 
 /* ---- symbols (ec_quantize.c) ---- */
 
@@ -100,6 +110,9 @@ double cwi_ec_plan_for_error(cwi_ec_encoding *e, double error, double plain, boo
 double cwi_ec_planned_error(const cwi_ec_encoding *e);
 /* About the relative error, where it is known before. */
 double cwi_ec_expected_error(const cwi_value *v);
+/* The relative error that the elements coded may have, less than 1; and whether they may all be 0. */
+double cwi_ec_asked_error(const cwi_ec_encoding *e);
+bool cwi_ec_asks_nothing(const cwi_ec_encoding *e);
 double cwi_ec_first_step(cwi_ec_encoding *e, bool *freely);
 
 #endif

@@ -307,6 +307,19 @@ double cwi_ec_expected_error(const cwi_value *v)
     return v[CWI_EC_ERR].real > 0 ? v[CWI_EC_ERR].real : v[CWI_EC_STEP].real / 5;
 }
 
+/* What is left with offsets or by a transform may be less than what is asked: then steps would have no end, and levels
+ * go with steps. */
+double cwi_ec_asked_error(const cwi_ec_encoding *e)
+{
+    const double error = e->job->codec->value[CWI_EC_ERR].real, most = 0.98;
+    return CWI_MIN(error * e->larger, CWI_MAX(error, most));
+}
+
+bool cwi_ec_asks_nothing(const cwi_ec_encoding *e)
+{
+    return !e->learns && e->layout.segments == 1 && e->job->codec->value[CWI_EC_ERR].real * e->larger >= 1;
+}
+
 double cwi_ec_first_step(cwi_ec_encoding *e, bool *freely)
 {
     const cwi_value *v = e->job->codec->value;
@@ -314,7 +327,7 @@ double cwi_ec_first_step(cwi_ec_encoding *e, bool *freely)
     if (v[CWI_EC_STEP].real > 0)
         return v[CWI_EC_STEP].real * e->larger;
     if (v[CWI_EC_ERR].real > 0) {
-        const double error = v[CWI_EC_ERR].real * e->larger;
+        const double error = cwi_ec_asked_error(e);
         const double step = cwi_ec_step_for(e->stats, 0.997 * error, e->stochastic); /* bins are coarse */
         cwi_ec_set_step(e, step);
         return e->stats->doubtful && !e->about ? cwi_ec_confirmed(e, step, error) : step;

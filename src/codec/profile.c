@@ -10,6 +10,7 @@ static const uint8_t magic[4] = {'C', 'W', 'P', 'F'};
 
 enum {
     VERSION = 1,
+    VERSION_KLT = 2, /* of those with a transform */
     AT_VERSION = 4,
     AT_FLAGS = 6,
     AT_ORDER = 7,
@@ -21,6 +22,7 @@ enum {
     AT_DIMS = 20,
     CLASSES = 1, /* flags */
     OFFSETS = 2,
+    KLT = 4,
     DIMS_LEAST = 2,
     DIMS_MOST = 5,
 };
@@ -119,6 +121,16 @@ static cw_status read_tables(cw_profile *p, const uint8_t *at, cw_error *err)
     return end == p->bytes + p->size ? CW_OK : damaged(err, (size_t)(end - p->bytes), "end");
 }
 
+static cw_status read_transform(cw_profile *p, const uint8_t **at, cw_error *err)
+{
+    const size_t here = (size_t)(*at - p->bytes);
+    cwi_order order;
+    if (!cwi_order_of(p->order, &p->shape, false, &order) || !cwi_klt_takes(&order.shape))
+        return damaged(err, AT_FLAGS, "flags");
+    CWI_TRY(cwi_klt_get(*at, p->size - here, p->channels, &p->klt, at, err));
+    return *at ? CW_OK : damaged(err, here, "transform");
+}
+
 static cw_status read_parts(cw_profile *p, cw_error *err)
 {
     const size_t begin = AT_DIMS + 8 * (size_t)(p->shape.ndim - 1);
@@ -126,11 +138,17 @@ static cw_status read_parts(cw_profile *p, cw_error *err)
     p->classes = flags & CLASSES;
     p->bits = (double)cwi_get_le(p->bytes + AT_BITS, 4) / BITS_ONE;
     p->tables.zero = p->bytes[AT_ZERO];
-    if (flags & ~(unsigned)(CLASSES | OFFSETS) || p->tables.zero >= CWI_ABOUT_TOP)
+    const bool transforms = cwi_get_le(p->bytes + AT_VERSION, 2) == VERSION_KLT;
+    if (flags & ~(unsigned)(CLASSES | OFFSETS | KLT) || !(flags & KLT) != !transforms ||
+        p->tables.zero >= CWI_ABOUT_TOP)
         return damaged(err, AT_FLAGS, "flags or zero");
-    const uint8_t *at = cwi_about_levels_get(p->bytes + begin, p->size - begin, p->classes, &p->levels);
+    const uint8_t *at = p->bytes + begin;
+    if (transforms)
+        CWI_TRY(read_transform(p, &at, err));
+    const size_t levels = (size_t)(at - p->bytes);
+    at = cwi_about_levels_get(at, p->size - levels, p->classes, &p->levels);
     if (!at)
-        return damaged(err, begin, "levels");
+        return damaged(err, levels, "levels");
     if (flags & OFFSETS) {
         const size_t here = (size_t)(at - p->bytes);
         p->offsets = p->channels;
@@ -153,9 +171,10 @@ static cw_status read_profile(cw_profile *p, cw_error *err)
         return cwi_fail_at(err, CW_ERR_MAGIC, 0, "not a profile: it begins with %02x %02x %02x %02x, not \"CWPF\"",
                            p->bytes[0], p->bytes[1], p->bytes[2], p->bytes[3]);
     const unsigned version = (unsigned)cwi_get_le(p->bytes + AT_VERSION, 2);
-    if (version != VERSION)
-        return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION, "profile of version %u, this library reads version %d",
-                           version, VERSION);
+    if (version != VERSION && version != VERSION_KLT)
+        return cwi_fail_at(err, CW_ERR_VERSION, AT_VERSION,
+                           "profile of version %u, this library reads versions %d and %d", version, VERSION,
+                           VERSION_KLT);
     const uint32_t crc = checksum_of(p->bytes, p->size);
     if (crc != (uint32_t)cwi_get_le(p->bytes + AT_CRC, 4))
         return cwi_fail_at(err, CW_ERR_CHECKSUM, AT_CRC,
@@ -200,6 +219,7 @@ void cw_profile_destroy(cw_profile **profile)
     cwi_free((*profile)->tables.sets);
     cwi_free((*profile)->tables.of);
     cwi_free((*profile)->offset);
+    cwi_klt_free(&(*profile)->klt);
     cwi_free((*profile)->bytes);
     cwi_free(*profile);
     *profile = NULL;
@@ -226,8 +246,8 @@ static size_t head_size(const cwi_profile_parts *parts)
 static uint8_t *put_head(const cwi_profile_parts *parts, uint8_t *out)
 {
     memcpy(out, magic, sizeof magic);
-    cwi_put_le(out + AT_VERSION, VERSION, 2);
-    out[AT_FLAGS] = (uint8_t)((parts->classes ? CLASSES : 0) | (parts->offsets ? OFFSETS : 0));
+    cwi_put_le(out + AT_VERSION, parts->klt ? VERSION_KLT : VERSION, 2);
+    out[AT_FLAGS] = (uint8_t)((parts->classes ? CLASSES : 0) | (parts->offsets ? OFFSETS : 0) | (parts->klt ? KLT : 0));
     out[AT_ORDER] = (uint8_t)parts->order.name;
     cwi_put_le(out + AT_BITS, (uint64_t)(CWI_MIN(CWI_MAX(parts->bits, 0.0), 64.0) * BITS_ONE), 4);
     out[AT_ZERO] = (uint8_t)parts->tables->zero;
@@ -243,6 +263,9 @@ static size_t put_profile(const cwi_profile_parts *parts, uint8_t *out)
     cwi_ctx_shape s;
     cwi_profile_ctx_shape(parts->channels, &s);
     uint8_t *at = put_head(parts, out);
+    if (parts->klt)
+        memcpy(at, parts->klt, parts->klt_size);
+    at += parts->klt_size;
     cwi_about_levels_put(parts->levels, at);
     at += cwi_about_levels_size(parts->levels);
     if (parts->offsets) {
@@ -258,8 +281,8 @@ cw_status cwi_profile_make(const cwi_profile_parts *parts, cw_profile **out, cw_
 {
     cwi_ctx_shape s;
     cwi_profile_ctx_shape(parts->channels, &s);
-    const size_t bound =
-        head_size(parts) + CWI_ABOUT_LEVELS_MOST + cwi_offsets_bound(parts->offsets) + cwi_ctx_tables_bound(&s);
+    const size_t bound = head_size(parts) + parts->klt_size + CWI_ABOUT_LEVELS_MOST +
+                         cwi_offsets_bound(parts->offsets) + cwi_ctx_tables_bound(&s);
     uint8_t *bytes = cwi_calloc(bound, 1);
     if (!bytes)
         return cwi_fail_memory(err, bound);

@@ -143,6 +143,13 @@ typedef struct cwi_moments {
     uint64_t sum[1 << CWI_MAX_BITS]; /* of (uint32_t)(v * 65536), v as in cwi_quant: 1/65536 of a code step */
 } cwi_moments;
 
+/* Planes that are sums of others: of `inputs` planes with weights, `outputs` of them. */
+typedef struct cwi_planes_sum {
+    size_t inputs, outputs, plane; /* plane: elements of one */
+    const float *weight;           /* outputs rows of inputs */
+    const float *start;            /* of each output: what its sums begin with */
+} cwi_planes_sum;
+
 /* ---- the table ---- */
 
 typedef struct cwi_kernels {
@@ -206,6 +213,9 @@ typedef struct cwi_kernels {
     uint64_t (*extract)(uint64_t word, uint64_t mask);
     uint64_t (*deposit)(uint64_t bits, uint64_t mask);
 
+    /* y[o][p] = start[o] + weight[o][0] x[0][p] + weight[o][1] x[1][p] ..., added from the left. */
+    void (*sum_planes)(const cwi_planes_sum *s, const float *x, float *y);
+
     cwi_ctx_kernels ctx;
     cwi_ec_kernels ec;
 } cwi_kernels;
@@ -228,6 +238,7 @@ void cwi_planes_scalar(cwi_kernels *k);
 void cwi_convert_scalar(cwi_kernels *k);
 void cwi_ctx_scalar(cwi_kernels *k);
 void cwi_ec_scalar(cwi_kernels *k);
+void cwi_klt_scalar(cwi_kernels *k);
 #if defined(__x86_64__) && defined(__LP64__)
 void cwi_scan_avx2(cwi_kernels *k);
 void cwi_planes_avx2(cwi_kernels *k);
@@ -237,6 +248,8 @@ void cwi_planes_avx512(cwi_kernels *k);
 void cwi_convert_avx512(cwi_kernels *k);
 void cwi_ctx_avx2(cwi_kernels *k);
 void cwi_ctx_avx512(cwi_kernels *k);
+void cwi_klt_avx2(cwi_kernels *k);
+void cwi_klt_avx512(cwi_kernels *k);
 #elif defined(__aarch64__)
 void cwi_scan_neon(cwi_kernels *k);
 void cwi_planes_neon(cwi_kernels *k);

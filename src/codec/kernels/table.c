@@ -12,17 +12,20 @@ bool cwi_kernels_for(cwi_cpu cpu, cwi_kernels *out)
     cwi_convert_scalar(out);
     cwi_ctx_scalar(out);
     cwi_ec_scalar(out);
+    cwi_klt_scalar(out);
 #if defined(__x86_64__) && defined(__LP64__)
     if (cpu == CWI_CPU_AVX2) {
         cwi_scan_avx2(out);
         cwi_planes_avx2(out);
         cwi_convert_avx2(out);
         cwi_ctx_avx2(out);
+        cwi_klt_avx2(out);
     } else if (cpu == CWI_CPU_AVX512) {
         cwi_scan_avx512(out);
         cwi_planes_avx512(out);
         cwi_convert_avx512(out);
         cwi_ctx_avx512(out);
+        cwi_klt_avx512(out);
     }
 #elif defined(__aarch64__)
     if (cpu == CWI_CPU_NEON) {

@@ -248,6 +248,8 @@ static void next_step(const cwi_ec_encoding *e, bool first, aiming *a, known *k)
         k->fine = CWI_MAX(k->fine, a->step);
     else
         k->coarse = CWI_MIN(k->coarse, a->step);
+    if (k->coarse <= k->fine) /* the histogram was wrong about it */
+        k->fine = 0.97 * k->coarse;
     k->paid &= e->classes || e->about;
     aim_again(e, a);
     if (!first && isfinite(k->coarse) && k->fine < k->coarse && (a->step <= k->fine || a->step >= k->coarse))

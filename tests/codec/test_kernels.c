@@ -350,12 +350,45 @@ static void test_convert(void **state)
     }
 }
 
+/* Planes of every length, sums of 1 to 9 of 1 to 7 planes. */
+static void test_sum_planes(void **state)
+{
+    (void)state;
+    float weight[9 * 7], start[9];
+    for (size_t i = 0; i < CWI_COUNT(weight); i++)
+        weight[i] = (float)cwi_rng_normal(&rng);
+    for (size_t plane = 0; plane < SHORT; plane++) {
+        const size_t inputs = 1 + plane % 7, outputs = 1 + plane % 9;
+        for (size_t i = 0; i < outputs; i++)
+            start[i] = sample(plane & 1 ? NORMAL : ANY_BITS, i);
+        const cwi_planes_sum s = {inputs, outputs, plane, weight, start};
+        const float *x = input(plane % 3 ? NORMAL : ANY_BITS, inputs * plane, plane & 1);
+        const size_t n = outputs * plane;
+        float *wanted = place(1, n * sizeof *wanted, plane & 1, 0);
+        scalar.sum_planes(&s, x, wanted);
+        for (size_t p = 0; p < plane && plane % 3; p++) {
+            float sum = start[outputs - 1];
+            for (size_t c = 0; c < inputs; c++)
+                sum += weight[(outputs - 1) * inputs + c] * x[c * plane + p];
+            assert_memory_equal(&sum, &wanted[(outputs - 1) * plane + p], sizeof sum);
+        }
+        for (size_t v = 0; v < variants; v++) {
+            float *got = place(2, n * sizeof *got, plane & 1, 0);
+            variant[v].sum_planes(&s, x, got);
+            for (size_t i = 0; i < n; i++) /* of NaN any will do */
+                wanted[i] = isnan(wanted[i]) && isnan(got[i]) ? got[i] : wanted[i];
+            assert_same_bytes(&variant[v], "sum_planes", NORMAL, plane, got, wanted, n * sizeof *got);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_range),    cmocka_unit_test(test_nonfinite), cmocka_unit_test(test_window),
-        cmocka_unit_test(test_count),    cmocka_unit_test(test_histogram), cmocka_unit_test(test_ms),
-        cmocka_unit_test(test_quantize), cmocka_unit_test(test_moments),   cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_range),      cmocka_unit_test(test_nonfinite), cmocka_unit_test(test_window),
+        cmocka_unit_test(test_count),      cmocka_unit_test(test_histogram), cmocka_unit_test(test_ms),
+        cmocka_unit_test(test_quantize),   cmocka_unit_test(test_moments),   cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_sum_planes),
     };
     return cmocka_run_group_tests(tests, find_variants, NULL);
 }

@@ -14,6 +14,8 @@
  * Thread-safety: a cw_codec is immutable; any number of threads may encode and decode with it at once.
  * Memory: the caller owns every buffer. Scratch comes from args->work when that is large enough, else it is allocated
  * and freed inside the call; on one thread it is at most cw_codec_work_size() bytes, on T threads at most T times that.
+ * With a profile that has a transform, encoding and decoding allocate 8 bytes more for each element, and their scratch
+ * anew.
  */
 #ifndef CUTWIRE_CODEC_H
 #define CUTWIRE_CODEC_H
@@ -38,7 +40,7 @@ const char *cw_codec_spec(const cw_codec *codec);
 typedef struct cw_codec_traits {
     bool lossless;      /* fp32 comes back to the bit, but for a NaN's payload */
     bool keeps_zero;    /* of a tensor without negative elements, what is 0 comes back as 0, and decoding can tell where
-                           (cw_decode_args.sent) */
+                           (cw_decode_args.sent); not with a profile that has a transform */
     bool takes_support; /* makes use of cw_encode_args.support */
     bool unbiased;      /* what decodes is on average over seeds the input (cw_encode says how nearly) */
 } cw_codec_traits;
@@ -56,8 +58,9 @@ const cw_codec_family *cw_codec_family_at(size_t i);
 /* ---- profiles ---- */
 
 /* What was learned of earlier tensors of one cut: weights, tables, levels and offsets, which a payload of ec then need
- * not carry. So a single sample costs about what one of a batch does. Both ends need the same profile; a payload names
- * it by its hash. Immutable: any number of threads may use one at once. */
+ * not carry. So a single sample costs about what one of a batch does. It may hold a transform of channels, too
+ * (Karhunen-Loeve), whose outputs are coded in their place. Both ends need the same profile; a payload names it by its
+ * hash. Immutable: any number of threads may use one at once. */
 typedef struct cw_profile cw_profile;
 
 /* From `size` bytes, which it keeps no pointer to, and which may be anybody's. On failure *out is NULL.
@@ -66,7 +69,9 @@ typedef struct cw_profile cw_profile;
 cw_status cw_profile_create(const void *bytes, size_t size, cw_profile **out, cw_error *err);
 /* Learns one of `count` tensors (CW_F32 or CW_BF16) whose shapes are the same but for dimension 0, of 2 to 5
  * dimensions, for an `ec` codec with err or step and round=nearest. A few hundred samples are enough, and it is for
- * those like them. It takes some 10 bytes of memory for each element. On failure *out is NULL.
+ * those like them. It takes some 20 bytes of memory for each element. A transform is part of it where tensors have 2 to
+ * 512 channels and several places, effort=best, scope=tensor, and one that is learned from half of the samples saves
+ * 3% of the other half's bits; it takes up to channels^2 bytes. On failure *out is NULL.
  * CW_ERR_INVALID (another codec, tensors that do not go together), CW_ERR_NONFINITE, CW_ERR_NO_MEMORY. */
 cw_status cw_profile_train(const cw_codec *codec, const cw_tensor *const *tensors, size_t count, cw_profile **out,
                            cw_error *err);
@@ -76,6 +81,8 @@ void cw_profile_destroy(cw_profile **profile);
 const void *cw_profile_bytes(const cw_profile *profile, size_t *size);
 /* By which payloads name it; never 0. */
 uint64_t cw_profile_hash(const cw_profile *profile);
+/* How many outputs its transform of channels has; 0: it has no transform. */
+size_t cw_profile_outputs(const cw_profile *profile);
 
 /* Options of one encode call; zero-initialize, or pass NULL for all defaults. */
 typedef struct cw_encode_args {
@@ -97,7 +104,8 @@ typedef struct cw_decode_args {
     void *work;
     size_t work_size;
     uint8_t *sent; /* NULL, or room for a byte for each element: 0 where it decodes to 0, and with ec where its code is
-                      0, which may decode to the small value that is expected there; else 1 */
+                      0, which may decode to the small value that is expected there; else 1, as it always is where
+                      the profile has a transform */
     const uint8_t *support;    /* the one that the payload was encoded with, or NULL: of no use to payloads without one,
                                   and with another one what decodes is nonsense */
     const cw_profile *profile; /* the one that the payload names, or NULL: of no use to payloads that name none */

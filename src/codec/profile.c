@@ -236,6 +236,11 @@ uint64_t cw_profile_hash(const cw_profile *profile)
     return profile->hash;
 }
 
+size_t cw_profile_outputs(const cw_profile *profile)
+{
+    return profile->klt.kept;
+}
+
 /* ---- writing ---- */
 
 static size_t head_size(const cwi_profile_parts *parts)

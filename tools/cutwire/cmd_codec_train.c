@@ -42,12 +42,16 @@ static int report_profile(const char *out, const cw_profile *profile, bool json)
     if (cli_is_standard(out))
         return CLI_OK;
     if (!json) {
-        printf("%s: profile %s, %zu bytes\n", out, hash, size);
+        printf("%s: profile %s, %zu bytes", out, hash, size);
+        if (cw_profile_outputs(profile))
+            printf(", with a transform of channels to %zu", cw_profile_outputs(profile));
+        printf("\n");
         return CLI_OK;
     }
     json_t *object = json_object();
     json_object_set_new(object, "profile", json_string(hash));
     json_object_set_new(object, "bytes", json_integer((json_int_t)size));
+    json_object_set_new(object, "outputs", json_integer((json_int_t)cw_profile_outputs(profile)));
     json_object_set_new(object, "out", cli_json_text(out));
     return cli_print_json(object);
 }

@@ -265,7 +265,7 @@ static double bits_apart(const steps *s, bool is_signed)
     return bits;
 }
 
-bool cwi_about_choose(const uint32_t bins[CWI_ABOUT_BINS], double step, unsigned *zero)
+bool cwi_about_choose(const uint32_t bins[CWI_ABOUT_BINS], double step, double more, unsigned *zero)
 {
     steps s;
     bool is_signed = false;
@@ -281,5 +281,5 @@ bool cwi_about_choose(const uint32_t bins[CWI_ABOUT_BINS], double step, unsigned
             *zero = z;
         }
     }
-    return s.count[MOST] < s.all && least <= bits_apart(&s, is_signed) + 0.01 * s.all;
+    return s.count[MOST] < s.all && least <= bits_apart(&s, is_signed) + more * s.all;
 }

@@ -86,7 +86,10 @@ static inline uint32_t cwi_about_excess_get(cwi_bit_reader *r, unsigned order)
 
 /* Of a sample; `rms` of each segment. */
 void cwi_about_sample(const cwi_source *s, const cwi_layout *l, const double *rms, uint32_t bins[CWI_ABOUT_BINS]);
-/* False where magnitudes and signs apart would take less at this step, or where all is 0. */
-bool cwi_about_choose(const uint32_t bins[CWI_ABOUT_BINS], double step, unsigned *zero);
+/* False where magnitudes and signs apart would take less at this step, or where all is 0. Counted is what no context
+ * foretells; where these foretell signs, too, symbols about a zero may take `more` bits an element and win all the
+ * same.
+ */
+bool cwi_about_choose(const uint32_t bins[CWI_ABOUT_BINS], double step, double more, unsigned *zero);
 
 #endif

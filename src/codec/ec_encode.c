@@ -83,6 +83,12 @@ size_t cwi_ec_work_size(const cwi_input *in)
 #define OFFSETS_SURE  0.25
 #define LIKELY        1.01
 
+/* Bits an element by which symbols about a zero may seem to take more: as many as rounding makes; so many that both are
+ * tried; and when others were found better. */
+#define LEAN      0.01
+#define LEAN_MOST 0.7
+#define LEAN_AWAY (-0.2)
+
 /* Whole numbers, and floats. */
 static size_t offsets_size(const cw_shape *shape)
 {
@@ -111,6 +117,7 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     at += rounded(sizeof(cwi_ec_stats));
     e->bins = (uint32_t *)(void *)at;
     at += rounded(CWI_ABOUT_BINS * sizeof *e->bins);
+    e->lean = LEAN;
     e->transformed = job->larger > 0 ? job->larger : 1;
     e->larger = e->transformed;
     e->offset = (int32_t *)(void *)at;
@@ -440,18 +447,6 @@ static double plan_from(cwi_ec_encoding *e, double step, bool freely, bool plann
     return step;
 }
 
-static double plan_as_asked(cwi_ec_encoding *e)
-{
-    bool freely;
-    if (cwi_ec_asks_nothing(e)) {
-        begin_plan(e, &freely);
-        cwi_ec_plan(e, INFINITY);
-        return INFINITY;
-    }
-    const double step = begin_plan(e, &freely);
-    return plan_from(e, step, freely, false);
-}
-
 /* The bits an element of one plan, as they would be at the error that is expected. */
 static double bits_as_expected(cwi_ec_encoding *e, double *step, bool *freely)
 {
@@ -461,6 +456,45 @@ static double bits_as_expected(cwi_ec_encoding *e, double *step, bool *freely)
     const double error = cwi_ec_planned_error(e) / e->larger / CWI_MAX(expected, 1e-3);
     /* Measured on maps: what half the error costs. */
     return bits + CWI_MIN(0.6 * bits, 1.0) * log2(CWI_MAX(error, 1e-6));
+}
+
+/* Whether it is not clear beforehand that signs and magnitudes apart take less at a step. */
+static bool in_doubt(const cwi_ec_encoding *e, double step)
+{
+    unsigned zero;
+    return e->may_be_about && e->is_signed && !e->profile && !e->learns && !e->fast && e->cap == SIZE_MAX &&
+           !cwi_about_choose(e->bins, step, LEAN, &zero) && cwi_about_choose(e->bins, step, LEAN_MOST, &zero);
+}
+
+/* The same where that is in doubt: whatever takes less. */
+static double bits_either_way(cwi_ec_encoding *e, double *step, bool *freely)
+{
+    e->lean = LEAN;
+    const double apart = bits_as_expected(e, step, freely);
+    if (!in_doubt(e, *step))
+        return apart;
+    e->lean = LEAN_MOST;
+    const double about = bits_as_expected(e, step, freely);
+    if (about < apart)
+        return about;
+    e->lean = LEAN_AWAY;
+    return bits_as_expected(e, step, freely);
+}
+
+static double plan_as_asked(cwi_ec_encoding *e)
+{
+    bool freely;
+    if (cwi_ec_asks_nothing(e)) {
+        begin_plan(e, &freely);
+        cwi_ec_plan(e, INFINITY);
+        return INFINITY;
+    }
+    e->lean = LEAN;
+    double step = begin_plan(e, &freely);
+    const bool doubt = in_doubt(e, step);
+    if (doubt)
+        bits_either_way(e, &step, &freely);
+    return plan_from(e, step, freely, doubt);
 }
 
 static void allow_about(cwi_ec_encoding *e)
@@ -484,9 +518,9 @@ double cwi_ec_plan_asked(cwi_ec_encoding *e)
     double step;
     const view shifted = view_of(e);
     look_at(e, plain, plain.rms);
-    const double without = bits_as_expected(e, &step, &freely);
+    const double without = bits_either_way(e, &step, &freely);
     look_at(e, shifted, plain.rms);
-    if (bits_as_expected(e, &step, &freely) < LIKELY * without)
+    if (bits_either_way(e, &step, &freely) < LIKELY * without)
         return plan_from(e, step, freely, true);
     look_at(e, plain, plain.rms);
     return plan_as_asked(e);

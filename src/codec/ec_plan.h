@@ -25,6 +25,7 @@ typedef struct cwi_ec_encoding {
     double transformed; /* of the error that is asked, for a transform; 1 without one */
     double larger;      /* the same times the tensor's root mean square over what is left with offsets */
     bool may_be_about;  /* symbols about a zero, where they pay */
+    double lean;        /* towards them: cwi_about_choose() */
     uint32_t *bins;
     cwi_ctx_encoder ctx;
     uint8_t *symbols;

@@ -38,7 +38,7 @@ void cwi_ec_set_step(cwi_ec_encoding *e, double step)
         return;
     }
     e->zero = 0;
-    e->about = e->may_be_about && !isinf(step) && (cwi_about_choose(e->bins, step, &e->zero) || e->learns);
+    e->about = e->may_be_about && !isinf(step) && (cwi_about_choose(e->bins, step, e->lean, &e->zero) || e->learns);
     if (e->about && e->is_signed && e->zero == 0) /* which the sample did not see */
         e->zero = 1;
     e->zero = e->about ? e->zero : 0;
@@ -142,7 +142,7 @@ void cwi_ec_quantize_all(cwi_ec_encoding *e, double step)
         cwi_ec_forget(e);
         cwi_ec_quantize(e, 0, e->layout.elements, e->symbols);
     }
-    e->ctx.keep = step < 1.3 * e->fitted && e->fitted < 1.3 * step && e->zero == e->fitted_zero;
+    e->ctx.keep = step < 1.6 * e->fitted && e->fitted < 1.3 * step && e->zero == e->fitted_zero;
     e->ctx.keep_plain = e->ctx.keep;
     e->fitted = e->ctx.keep ? e->fitted : step;
     e->fitted_zero = e->zero;

@@ -136,10 +136,11 @@ typedef struct cwi_ctx_encoder {
     bool keep_plain;                /* with it: also that one table was as good */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
-    bool one_weight;  /* all elements count the same */
-    unsigned classed; /* moments are of symbols below this one */
-    bool whole;       /* and of all elements, not a sample */
-    bool dense;       /* a larger sample, which tells of all by itself */
+    cwi_ctx_magnitudes *expected; /* NULL, or what weights are fitted to in place of the symbols, also of `of` */
+    bool one_weight;              /* all elements count the same */
+    unsigned classed;             /* moments are of symbols below this one */
+    bool whole;                   /* and of all elements, not a sample */
+    bool dense;                   /* a larger sample, which tells of all by itself */
     /* set by cwi_ctx_plan, and but for the tables' model by cwi_ctx_try */
     cwi_ctx_tables tables;
     double wasted;           /* bits that tables of its own would save, if they took none; with `given` */
@@ -208,10 +209,9 @@ size_t cwi_ctx_thin_decode_size(const cwi_ctx_shape *s);
 
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
 
-/* Chooses mode and weights for these symbols, or `quick` nearly as good ones in a fraction of the time; `work` has
+/* Chooses mode and weights for e's symbols, or if `quick` nearly as good ones in a fraction of the time; `work` has
  * cwi_ctx_fit_size() bytes. */
-void cwi_ctx_fit(const cwi_ctx_shape *s, const cwi_kernels *k, bool quick, const uint8_t *symbols, uint8_t *work,
-                 cwi_ctx_tables *t);
+void cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t);
 size_t cwi_ctx_fit_size(const cwi_ctx_shape *s);
 /* The bits that the weights take. */
 size_t cwi_ctx_weights_bits(const cwi_ctx_tables *t, const cwi_ctx_shape *s);

@@ -447,7 +447,7 @@ static void fit(cwi_ctx_encoder *e)
     if (s->elements < CWI_CTX_FITTED || (s->planes == s->elements && s->samples < FITTED_SAMPLES))
         e->tables.mode = CWI_CTX_PLAIN;
     else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
-        cwi_ctx_fit(s, e->kernels, e->quick, e->symbols, e->work + sets_size(s), &e->tables);
+        cwi_ctx_fit(e, e->work + sets_size(s), &e->tables);
 }
 
 /* In every `each`-th section, or as many groups of a single one. */

@@ -18,6 +18,8 @@ enum {
     QUICK_CANDIDATES = 96,
     SHORTLIST = 2 * CWI_CTX_REFS, /* and at more closely */
     REFER_LEAST = 256,            /* elements of a channel */
+    PARTS = 8,                    /* of a symbol, in which targets are */
+    PARTS_MOST = 127,             /* in a target */
     WEIGHT_ONE = 64,              /* a weight of 1 in whole numbers, where a residual is made */
     RESIDUAL_SHIFT = 3,           /* what that is shifted by */
     NUMBER_BITS = 8,              /* about what a weight takes */
@@ -37,6 +39,7 @@ typedef double near_moments[FIRST][FIRST];
 typedef double moments[VARIABLES][VARIABLES];
 
 typedef struct fit {
+    const cwi_ctx_encoder *e;
     const cwi_ctx_shape *shape;
     const cwi_kernels *kernels;
     const uint8_t *symbols;
@@ -55,7 +58,8 @@ typedef struct fit {
     uint8_t *sample;     /* [pitch] of each channel where they are, else of the channel at hand */
     uint8_t *known;      /* [TARGET][pitch] ones, and the neighbours of the channel at hand */
     uint8_t *inner[3];   /* [pitch] each: 255 where there is a left, an upper, a right neighbour */
-    int8_t *residual;    /* [pitch] of the channel at hand */
+    int8_t *target;      /* [pitch] of the channel at hand, in 1/PARTS: what its elements are before they are symbols */
+    int8_t *residual;    /* [pitch] of it */
     near_moments shared[CWI_CTX_SHARED];
     double own_bits;
 } fit;
@@ -86,7 +90,7 @@ static size_t sample_rows(const cwi_ctx_shape *s)
 
 /* Where the parts of the scratch are. */
 typedef struct places {
-    size_t sum, square, sorted, spread, products, row, above, sample, known, inner, residual, all;
+    size_t sum, square, sorted, spread, products, row, above, sample, known, inner, target, residual, all;
 } places;
 
 static size_t place(size_t *end, size_t bytes)
@@ -111,6 +115,7 @@ static places places_in(const cwi_ctx_shape *s)
     p.sample = place(&end, (may_refer(s) ? s->channels : 1) * pitch);
     p.known = place(&end, TARGET * pitch);
     p.inner = place(&end, 3 * pitch);
+    p.target = place(&end, pitch);
     p.residual = place(&end, pitch);
     p.all = end;
     return p;
@@ -121,18 +126,19 @@ size_t cwi_ctx_fit_size(const cwi_ctx_shape *s)
     return places_in(s).all;
 }
 
-static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, bool quick, const uint8_t *symbols, uint8_t *work,
-                  cwi_ctx_tables *t)
+static fit *begin(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
 {
+    const cwi_ctx_shape *s = &e->shape;
     const places p = places_in(s);
     fit *f = (fit *)(void *)work;
     memset(f, 0, sizeof *f);
+    f->e = e;
     f->shape = s;
-    f->kernels = k;
-    f->symbols = symbols;
+    f->kernels = e->kernels;
+    f->symbols = e->symbols;
     f->tables = t;
-    f->rows = quick ? CWI_MIN(sample_rows(s), (QUICK_POSITIONS + s->width - 1) / s->width) : sample_rows(s);
-    f->candidates = quick ? QUICK_CANDIDATES : CANDIDATES;
+    f->rows = e->quick ? CWI_MIN(sample_rows(s), (QUICK_POSITIONS + s->width - 1) / s->width) : sample_rows(s);
+    f->candidates = e->quick ? QUICK_CANDIDATES : CANDIDATES;
     f->n = f->rows * s->width;
     f->pitch = padded(f->n);
     f->refers = may_refer(s);
@@ -148,9 +154,11 @@ static fit *begin(const cwi_ctx_shape *s, const cwi_kernels *k, bool quick, cons
     f->known = work + p.known;
     for (unsigned i = 0; i < 3; i++)
         f->inner[i] = work + p.inner + i * f->pitch;
+    f->target = (int8_t *)(work + p.target);
     f->residual = (int8_t *)(work + p.residual);
     memset(f->known, 0, TARGET * f->pitch);
     memset(f->known, 1, f->n);
+    memset(f->target, 0, f->pitch);
     memset(f->residual, 0, f->pitch);
     return f;
 }
@@ -227,6 +235,43 @@ static void take_rows(const fit *f, size_t channel)
     uint8_t *to = sample_of(f, channel);
     gather(f, plane_of(f, channel), f->row, to);
     memset(to + f->n, 0, f->pitch - f->n);
+}
+
+/* A row of targets. Magnitudes are below 4, those of larger symbols are as the symbols have them; moments of symbols
+ * about a zero are of where within its step an element lies. */
+static void set_target(const fit *f, const uint8_t *symbols, const uint16_t *m, int8_t *out)
+{
+    enum { ONE_PART = CWI_CTX_ONE / PARTS, HALF_PART = ONE_PART / 2 };
+    const size_t n = f->shape->width;
+    if (f->e->classed == CWI_SYMBOLS)
+        for (size_t i = 0; i < n; i++) {
+            const int v = symbols[i] * PARTS - PARTS / 2 + (m[i] + HALF_PART) / ONE_PART;
+            out[i] = (int8_t)CWI_MIN(CWI_MAX(v, 0), (int)PARTS_MOST);
+        }
+    else
+        for (size_t i = 0; i < n; i++)
+            out[i] = (int8_t)(symbols[i] < CWI_CTX_CLASSED ? (m[i] + HALF_PART) / ONE_PART : symbols[i] * PARTS);
+}
+
+/* Where steps are coarse most symbols are alike, and tell little of what foretells them; the elements themselves do. */
+static void take_target(const fit *f, size_t channel)
+{
+    const uint8_t *symbols = sample_of(f, channel);
+    const size_t width = f->shape->width, begin = (size_t)(plane_of(f, channel) - f->symbols);
+    uint16_t m[CWI_CTX_WIDTH];
+    for (size_t i = 0; i < f->n; i++)
+        f->target[i] = (int8_t)(symbols[i] * PARTS);
+    for (size_t i = 0; f->e->expected && i < f->rows; i++)
+        if (f->e->expected(f->e->of, begin + f->row[i], 1, width, m))
+            set_target(f, symbols + i * width, m, f->target + i * width);
+}
+
+static double target_square(const fit *f)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < f->n; i++)
+        sum += f->target[i] * f->target[i];
+    return (double)sum / (PARTS * PARTS);
 }
 
 static void take_sample(fit *f)
@@ -386,14 +431,13 @@ static void set_both(moments m, unsigned i, unsigned j, double v)
     m[i][j] = m[j][i] = v;
 }
 
-static void measure_near(const fit *f, size_t channel, moments m)
+static void measure_near(const fit *f, moments m)
 {
-    const uint8_t *target = sample_of(f, channel);
     int32_t sums[TARGET];
-    products(f, target, f->known, TARGET, sums);
+    products(f, f->target, f->known, TARGET, sums);
     for (unsigned i = 0; i < TARGET; i++)
-        set_both(m, i, TARGET, sums[i]);
-    m[TARGET][TARGET] = (double)f->square[channel];
+        set_both(m, i, TARGET, (double)sums[i] / PARTS);
+    m[TARGET][TARGET] = target_square(f);
     for (unsigned i = 0; i < TARGET; i++) {
         products(f, f->known + i * f->pitch, f->known, i + 1, sums);
         for (unsigned j = 0; j <= i; j++)
@@ -416,9 +460,9 @@ static words8 words_at(const uint8_t *p)
 }
 
 /* What of the channel's elements its neighbours do not foretell, but for the last few. */
-static void take_residual(const fit *f, size_t channel, const regression *r)
+static void take_residual(const fit *f, const regression *r)
 {
-    const uint8_t *target = sample_of(f, channel), *near = f->known + NEAR * f->pitch;
+    const uint8_t *target = (const uint8_t *)f->target, *near = f->known + NEAR * f->pitch; /* none is negative */
     const words8 zero = {0}, most = zero + 127, half = zero + (1 << RESIDUAL_SHIFT) / 2;
     double weight[1 + CWI_CTX_WEIGHTS];
     int16_t w[TARGET];
@@ -426,7 +470,7 @@ static void take_residual(const fit *f, size_t channel, const regression *r)
     for (unsigned i = 0; i < TARGET; i++) /* so that 16 bits hold what follows */
         w[i] = whole(weight[i] * WEIGHT_ONE, i == ONE ? CWI_CTX_BIAS_MOST : 4 * WEIGHT_ONE);
     for (size_t i = 0; i + 8 <= f->n; i += 8) {
-        words8 v = words_at(target + i) * WEIGHT_ONE - w[ONE] + half;
+        words8 v = words_at(target + i) * (WEIGHT_ONE / PARTS) - w[ONE] + half;
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
             v -= words_at(near + j * f->pitch + i) * w[NEAR + j];
         v >>= RESIDUAL_SHIFT;
@@ -505,12 +549,13 @@ static double product_of(const fit *f, size_t a, size_t b)
     return a == b ? (double)f->square[a] : f->products[later][earlier - first_candidate(f, later)];
 }
 
-static void measure_shortlist(const fit *f, size_t channel, const size_t *channels, unsigned count, moments m)
+static void measure_shortlist(const fit *f, const size_t *channels, unsigned count, moments m)
 {
     int32_t sums[TARGET];
     for (unsigned i = 0; i < count; i++) {
+        products(f, f->target, sample_of(f, channels[i]), 1, sums);
+        set_both(m, FIRST + i, TARGET, (double)sums[0] / PARTS);
         products(f, sample_of(f, channels[i]), f->known + NEAR * f->pitch, CWI_CTX_NEAR, sums);
-        set_both(m, FIRST + i, TARGET, product_of(f, channel, channels[i]));
         set_both(m, FIRST + i, ONE, (double)f->sum[channels[i]]);
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
             set_both(m, FIRST + i, NEAR + j, sums[j]);
@@ -540,9 +585,9 @@ static void add_references(const fit *f, size_t channel, moments m, regression *
 {
     const size_t first = first_candidate(f, channel);
     products(f, sample_of(f, channel), sample_of(f, first), channel - first, f->products[channel]);
-    take_residual(f, channel, r);
+    take_residual(f, r);
     const unsigned count = shortlist(f, channel, channels);
-    measure_shortlist(f, channel, channels, count, m);
+    measure_shortlist(f, channels, count, m);
     const double price = log2((double)channel) + NUMBER_BITS;
     set_up(r, m, (double)f->n, FIRST + count);
     choose_near(r);
@@ -648,7 +693,8 @@ static void fit_channel(fit *f, size_t channel)
     if (!f->refers)
         take_rows(f, channel);
     take_near(f, channel);
-    measure_near(f, channel, m);
+    take_target(f, channel);
+    measure_near(f, m);
     double(*total)[FIRST] = f->shared[f->tables->of[channel]];
     for (unsigned a = 0; a < FIRST; a++)
         for (unsigned b = 0; b < FIRST; b++)
@@ -663,10 +709,10 @@ static void fit_channel(fit *f, size_t channel)
     put_set(f, &r, channels, &f->tables->sets[channel]);
 }
 
-void cwi_ctx_fit(const cwi_ctx_shape *shape, const cwi_kernels *k, bool quick, const uint8_t *symbols, uint8_t *work,
-                 cwi_ctx_tables *t)
+void cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
 {
-    fit *f = begin(shape, k, quick, symbols, work, t);
+    const cwi_ctx_shape *shape = &e->shape;
+    fit *f = begin(e, work, t);
     choose_rows(f);
     take_sample(f);
     classify(f);

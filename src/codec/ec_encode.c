@@ -114,6 +114,8 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads, .bare = true};
     e->ctx.support = job->support;
     e->ctx.quick = e->fast;
+    e->ctx.expected = job->support || e->stochastic ? NULL : cwi_ec_magnitudes;
+    e->ctx.of = e;
     at += rounded(sizeof(cwi_ec_stats));
     e->bins = (uint32_t *)(void *)at;
     at += rounded(CWI_ABOUT_BINS * sizeof *e->bins);
@@ -502,7 +504,6 @@ static void allow_about(cwi_ec_encoding *e)
     if (e->profile || e->learns || (!e->stochastic && !e->job->support && e->cap >= (size_t)32 * CWI_EC_CLASS_LEVELS)) {
         e->may_be_about = true;
         e->ctx.magnitudes = cwi_ec_magnitudes;
-        e->ctx.of = e;
         e->ctx.one_weight = e->layout.segments == 1;
     }
 }

@@ -34,6 +34,9 @@ enum {
     VARIABLES = FIRST + SHORTLIST,
 };
 
+/* Steps are coarse below this standard deviation of symbols: above it nothing is gained. */
+#define COARSE_BELOW 2.0
+
 /* Sums of products of the variables; both halves. */
 typedef double near_moments[FIRST][FIRST];
 typedef double moments[VARIABLES][VARIABLES];
@@ -55,6 +58,7 @@ typedef struct fit {
     size_t *row, *above; /* where each row of channel 0 begins, and the one above it, or any where none is */
     size_t candidates;   /* earlier channels that are looked at */
     bool refers;         /* whether channels may be predicted from others */
+    bool coarse;         /* most symbols are alike, and tell little of what foretells them: elements themselves do */
     uint8_t *sample;     /* [pitch] of each channel where they are, else of the channel at hand */
     uint8_t *known;      /* [TARGET][pitch] ones, and the neighbours of the channel at hand */
     uint8_t *inner[3];   /* [pitch] each: 255 where there is a left, an upper, a right neighbour */
@@ -237,12 +241,11 @@ static void take_rows(const fit *f, size_t channel)
     memset(to + f->n, 0, f->pitch - f->n);
 }
 
-/* A row of targets. Magnitudes are below 4, those of larger symbols are as the symbols have them; moments of symbols
- * about a zero are of where within its step an element lies. */
-static void set_target(const fit *f, const uint8_t *symbols, const uint16_t *m, int8_t *out)
+/* Targets of n elements. Magnitudes are below 4, those of larger symbols are as the symbols have them; moments of
+ * symbols about a zero are of where within its step an element lies. */
+static void set_target(const fit *f, const uint8_t *symbols, const uint16_t *m, size_t n, int8_t *out)
 {
     enum { ONE_PART = CWI_CTX_ONE / PARTS, HALF_PART = ONE_PART / 2 };
-    const size_t n = f->shape->width;
     if (f->e->classed == CWI_SYMBOLS)
         for (size_t i = 0; i < n; i++) {
             const int v = symbols[i] * PARTS - PARTS / 2 + (m[i] + HALF_PART) / ONE_PART;
@@ -253,17 +256,32 @@ static void set_target(const fit *f, const uint8_t *symbols, const uint16_t *m, 
             out[i] = (int8_t)(symbols[i] < CWI_CTX_CLASSED ? (m[i] + HALF_PART) / ONE_PART : symbols[i] * PARTS);
 }
 
-/* Where steps are coarse most symbols are alike, and tell little of what foretells them; the elements themselves do. */
+/* Rows from `i` on that lie side by side, or one after the other with planes of one element: how many at once. */
+static size_t rows_from(const fit *f, size_t i, bool lone)
+{
+    const size_t width = f->shape->width, most = CWI_MIN(CWI_CTX_WIDTH / width, f->rows - i);
+    size_t n = 1;
+    while (n < most && (lone || f->row[i + n] == f->row[i + n - 1] + width))
+        n++;
+    return n;
+}
+
 static void take_target(const fit *f, size_t channel)
 {
     const uint8_t *symbols = sample_of(f, channel);
-    const size_t width = f->shape->width, begin = (size_t)(plane_of(f, channel) - f->symbols);
+    const cwi_ctx_shape *s = f->shape;
+    const cwi_ctx_encoder *e = f->e;
+    const size_t begin = (size_t)(plane_of(f, channel) - f->symbols);
+    const bool lone = s->width * s->height == 1 && f->rows == s->samples && e->one_weight;
     uint16_t m[CWI_CTX_WIDTH];
     for (size_t i = 0; i < f->n; i++)
         f->target[i] = (int8_t)(symbols[i] * PARTS);
-    for (size_t i = 0; f->e->expected && i < f->rows; i++)
-        if (f->e->expected(f->e->of, begin + f->row[i], 1, width, m))
-            set_target(f, symbols + i * width, m, f->target + i * width);
+    for (size_t i = 0, rows; f->coarse && i < f->rows; i += rows) {
+        rows = rows_from(f, i, lone);
+        const size_t at = i * s->width, n = rows * s->width;
+        if (e->expected(e->of, begin + f->row[i], lone ? s->channels : 1, n, m))
+            set_target(f, symbols + at, m, n, f->target + at);
+    }
 }
 
 static double target_square(const fit *f)
@@ -292,7 +310,8 @@ static void take_sample(fit *f)
     }
     /* Contexts cover what is predicted to about three standard deviations. */
     const double n = (double)f->n * (double)f->shape->channels, mean = sum / n;
-    const double reach = 3 * sqrt(CWI_MAX(square / n - mean * mean, 0.0)) + 0.5;
+    const double deviation = sqrt(CWI_MAX(square / n - mean * mean, 0.0)), reach = 3 * deviation + 0.5;
+    f->coarse = f->e->expected && deviation < COARSE_BELOW;
     f->low = f->tables->zero ? CWI_MAX(mean - reach, 0.0) : 0;
     const double range = mean + reach - f->low;
     f->scale = CWI_MAX(CWI_MIN(CWI_CONTEXTS / range, (double)FINEST), (double)COARSEST) * (1 << CWI_CTX_SHIFT);

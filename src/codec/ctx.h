@@ -119,6 +119,12 @@ static inline void cwi_ctx_moment_add(cwi_ctx_moment *to, const cwi_ctx_moment *
  * all. Of a stride above 1 only where all have one weight. */
 typedef unsigned cwi_ctx_magnitudes(const void *of, size_t first, size_t stride, size_t n, uint16_t *out);
 
+/* What elements are before they are symbols, in 1/CWI_CTX_PARTS of a symbol, for weights to be fitted to: `rows` rows
+ * of `width` elements, which begin `row` after element `first`. Of elements that it has nothing better for `out` stays
+ * as it is, the symbols. */
+enum { CWI_CTX_PARTS = 8, CWI_CTX_PARTS_MOST = 127 };
+typedef void cwi_ctx_expected(const void *of, size_t first, const size_t *row, size_t rows, size_t width, int8_t *out);
+
 /* ---- encoding ---- */
 
 typedef struct cwi_ctx_encoder {
@@ -136,11 +142,11 @@ typedef struct cwi_ctx_encoder {
     bool keep_plain;                /* with it: also that one table was as good */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
-    cwi_ctx_magnitudes *expected; /* NULL, or what weights are fitted to in place of the symbols, also of `of` */
-    bool one_weight;              /* all elements count the same */
-    unsigned classed;             /* moments are of symbols below this one */
-    bool whole;                   /* and of all elements, not a sample */
-    bool dense;                   /* a larger sample, which tells of all by itself */
+    cwi_ctx_expected *expected; /* NULL, or what weights are fitted to in place of the symbols, also of `of` */
+    bool one_weight;            /* all elements count the same */
+    unsigned classed;           /* moments are of symbols below this one */
+    bool whole;                 /* and of all elements, not a sample */
+    bool dense;                 /* a larger sample, which tells of all by itself */
     /* set by cwi_ctx_plan, and but for the tables' model by cwi_ctx_try */
     cwi_ctx_tables tables;
     double wasted;           /* bits that tables of its own would save, if they took none; with `given` */

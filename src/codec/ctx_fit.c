@@ -18,8 +18,6 @@ enum {
     QUICK_CANDIDATES = 96,
     SHORTLIST = 2 * CWI_CTX_REFS, /* and at more closely */
     REFER_LEAST = 256,            /* elements of a channel */
-    PARTS = 8,                    /* of a symbol, in which targets are */
-    PARTS_MOST = 127,             /* in a target */
     WEIGHT_ONE = 64,              /* a weight of 1 in whole numbers, where a residual is made */
     RESIDUAL_SHIFT = 3,           /* what that is shifted by */
     NUMBER_BITS = 8,              /* about what a weight takes */
@@ -62,7 +60,7 @@ typedef struct fit {
     uint8_t *sample;     /* [pitch] of each channel where they are, else of the channel at hand */
     uint8_t *known;      /* [TARGET][pitch] ones, and the neighbours of the channel at hand */
     uint8_t *inner[3];   /* [pitch] each: 255 where there is a left, an upper, a right neighbour */
-    int8_t *target;      /* [pitch] of the channel at hand, in 1/PARTS: what its elements are before they are symbols */
+    int8_t *target;      /* [pitch] of the channel at hand, in 1/CWI_CTX_PARTS: see cwi_ctx_expected */
     int8_t *residual;    /* [pitch] of it */
     near_moments shared[CWI_CTX_SHARED];
     double own_bits;
@@ -241,47 +239,14 @@ static void take_rows(const fit *f, size_t channel)
     memset(to + f->n, 0, f->pitch - f->n);
 }
 
-/* Targets of n elements. Magnitudes are below 4, those of larger symbols are as the symbols have them; moments of
- * symbols about a zero are of where within its step an element lies. */
-static void set_target(const fit *f, const uint8_t *symbols, const uint16_t *m, size_t n, int8_t *out)
-{
-    enum { ONE_PART = CWI_CTX_ONE / PARTS, HALF_PART = ONE_PART / 2 };
-    if (f->e->classed == CWI_SYMBOLS)
-        for (size_t i = 0; i < n; i++) {
-            const int v = symbols[i] * PARTS - PARTS / 2 + (m[i] + HALF_PART) / ONE_PART;
-            out[i] = (int8_t)CWI_MIN(CWI_MAX(v, 0), (int)PARTS_MOST);
-        }
-    else
-        for (size_t i = 0; i < n; i++)
-            out[i] = (int8_t)(symbols[i] < CWI_CTX_CLASSED ? (m[i] + HALF_PART) / ONE_PART : symbols[i] * PARTS);
-}
-
-/* Rows from `i` on that lie side by side, or one after the other with planes of one element: how many at once. */
-static size_t rows_from(const fit *f, size_t i, bool lone)
-{
-    const size_t width = f->shape->width, most = CWI_MIN(CWI_CTX_WIDTH / width, f->rows - i);
-    size_t n = 1;
-    while (n < most && (lone || f->row[i + n] == f->row[i + n - 1] + width))
-        n++;
-    return n;
-}
-
 static void take_target(const fit *f, size_t channel)
 {
     const uint8_t *symbols = sample_of(f, channel);
-    const cwi_ctx_shape *s = f->shape;
-    const cwi_ctx_encoder *e = f->e;
-    const size_t begin = (size_t)(plane_of(f, channel) - f->symbols);
-    const bool lone = s->width * s->height == 1 && f->rows == s->samples && e->one_weight;
-    uint16_t m[CWI_CTX_WIDTH];
     for (size_t i = 0; i < f->n; i++)
-        f->target[i] = (int8_t)(symbols[i] * PARTS);
-    for (size_t i = 0, rows; f->coarse && i < f->rows; i += rows) {
-        rows = rows_from(f, i, lone);
-        const size_t at = i * s->width, n = rows * s->width;
-        if (e->expected(e->of, begin + f->row[i], lone ? s->channels : 1, n, m))
-            set_target(f, symbols + at, m, n, f->target + at);
-    }
+        f->target[i] = (int8_t)(symbols[i] * CWI_CTX_PARTS);
+    if (f->coarse)
+        f->e->expected(f->e->of, (size_t)(plane_of(f, channel) - f->symbols), f->row, f->rows, f->shape->width,
+                       f->target);
 }
 
 static double target_square(const fit *f)
@@ -289,7 +254,7 @@ static double target_square(const fit *f)
     int32_t sum = 0;
     for (size_t i = 0; i < f->n; i++)
         sum += f->target[i] * f->target[i];
-    return (double)sum / (PARTS * PARTS);
+    return (double)sum / (CWI_CTX_PARTS * CWI_CTX_PARTS);
 }
 
 static void take_sample(fit *f)
@@ -455,7 +420,7 @@ static void measure_near(const fit *f, moments m)
     int32_t sums[TARGET];
     products(f, f->target, f->known, TARGET, sums);
     for (unsigned i = 0; i < TARGET; i++)
-        set_both(m, i, TARGET, (double)sums[i] / PARTS);
+        set_both(m, i, TARGET, (double)sums[i] / CWI_CTX_PARTS);
     m[TARGET][TARGET] = target_square(f);
     for (unsigned i = 0; i < TARGET; i++) {
         products(f, f->known + i * f->pitch, f->known, i + 1, sums);
@@ -489,7 +454,7 @@ static void take_residual(const fit *f, const regression *r)
     for (unsigned i = 0; i < TARGET; i++) /* so that 16 bits hold what follows */
         w[i] = whole(weight[i] * WEIGHT_ONE, i == ONE ? CWI_CTX_BIAS_MOST : 4 * WEIGHT_ONE);
     for (size_t i = 0; i + 8 <= f->n; i += 8) {
-        words8 v = words_at(target + i) * (WEIGHT_ONE / PARTS) - w[ONE] + half;
+        words8 v = words_at(target + i) * (WEIGHT_ONE / CWI_CTX_PARTS) - w[ONE] + half;
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
             v -= words_at(near + j * f->pitch + i) * w[NEAR + j];
         v >>= RESIDUAL_SHIFT;
@@ -573,7 +538,7 @@ static void measure_shortlist(const fit *f, const size_t *channels, unsigned cou
     int32_t sums[TARGET];
     for (unsigned i = 0; i < count; i++) {
         products(f, f->target, sample_of(f, channels[i]), 1, sums);
-        set_both(m, FIRST + i, TARGET, (double)sums[0] / PARTS);
+        set_both(m, FIRST + i, TARGET, (double)sums[0] / CWI_CTX_PARTS);
         products(f, sample_of(f, channels[i]), f->known + NEAR * f->pitch, CWI_CTX_NEAR, sums);
         set_both(m, FIRST + i, ONE, (double)f->sum[channels[i]]);
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)

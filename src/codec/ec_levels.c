@@ -79,6 +79,36 @@ unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t stride, size_t n
     return weight;
 }
 
+static int8_t parts_of(float symbol)
+{
+    return (int8_t)(int)(CWI_MIN(CWI_MAX(symbol, 0.0f) * CWI_CTX_PARTS + 0.5f, (float)CWI_CTX_PARTS_MOST));
+}
+
+/* A row; magnitudes of 8 and more are as their symbols have them. */
+static void expect_row(const cwi_ec_encoding *e, const cwi_ec_quant *q, size_t first, size_t n, int8_t *out)
+{
+    float chunk[CWI_CTX_WIDTH];
+    const float *x = cwi_source_get(&e->job->source, first, n, chunk), zero = (float)e->zero;
+    const uint8_t *symbols = e->symbols + first;
+    if (e->about)
+        for (size_t i = 0; i < n; i++)
+            out[i] = parts_of(x[i] * q->pre * q->scale + zero);
+    else
+        for (size_t i = 0; i < n; i++)
+            out[i] = symbols[i] < CWI_EC_EXACT ? parts_of(fabsf(x[i]) * q->pre * q->scale) : out[i];
+}
+
+void cwi_ec_expected(const void *of, size_t first, const size_t *row, size_t rows, size_t width, int8_t *out)
+{
+    const cwi_ec_encoding *e = of;
+    for (size_t i = 0; i < rows; i++) {
+        const size_t at = first + row[i];
+        const cwi_ec_quant q = cwi_ec_quant_of(e, cwi_ec_segment_of(e, at));
+        if (q.scale > 0)
+            expect_row(e, &q, at, width, out + i * width);
+    }
+}
+
 /* What is left of the squares of elements that come back as their mean, or with `at_zero` as 0. */
 static double spread(const cwi_ctx_moment *m, bool at_zero)
 {

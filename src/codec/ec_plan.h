@@ -90,6 +90,8 @@ void cwi_ec_set_levels(cwi_ec_encoding *e);
 
 /* A cwi_ctx_magnitudes of a cwi_ec_encoding. */
 unsigned cwi_ec_magnitudes(const void *of, size_t first, size_t stride, size_t n, uint16_t *out);
+/* A cwi_ctx_expected, likewise. */
+void cwi_ec_expected(const void *of, size_t first, const size_t *row, size_t rows, size_t width, int8_t *out);
 /* Which levels the plan at hand should have, and which error it has then. `tried`: on a part alone. */
 void cwi_ec_weigh_levels(cwi_ec_encoding *e, bool tried);
 uint8_t cwi_ec_class_level(const cwi_ec_encoding *e, unsigned class, unsigned symbol);

@@ -70,9 +70,9 @@ cw_status cw_profile_create(const void *bytes, size_t size, cw_profile **out, cw
 /* Learns one of `count` tensors (CW_F32 or CW_BF16) whose shapes are the same but for dimension 0, of 2 to 5
  * dimensions, for an `ec` codec with err or step and round=nearest. A few hundred samples are enough, and it is for
  * those like them. It takes some 20 bytes of memory for each element. A transform is part of it where tensors have 2 to
- * 512 channels and several places, effort=best, scope=tensor, and one that is learned from half of the samples saves
- * 3% of the other half's bits; it takes up to channels^2 bytes. On failure *out is NULL.
- * CW_ERR_INVALID (another codec, tensors that do not go together), CW_ERR_NONFINITE, CW_ERR_NO_MEMORY. */
+ * 512 channels and several places, effort=best, scope=tensor, and one that is learned from three quarters of the
+ * samples saves 3% of the others' bits; it takes up to channels^2 bytes. On failure *out is NULL. CW_ERR_INVALID
+ * (another codec, tensors that do not go together), CW_ERR_NONFINITE, CW_ERR_NO_MEMORY. */
 cw_status cw_profile_train(const cw_codec *codec, const cw_tensor *const *tensors, size_t count, cw_profile **out,
                            cw_error *err);
 /* NULL and pointer to NULL allowed; *profile becomes NULL. */

@@ -203,24 +203,32 @@ static cw_status transform(lesson *l, size_t first, outputs *o)
     if (!o->y)
         return cwi_fail_memory(l->err, n * sizeof *o->y);
     cwi_klt_put(&o->klt, cwi_kernels_get(), &l->shape, 1, x, o->y);
-    l->larger = cwi_klt_larger(&o->klt, &l->shape, x, o->y, l->codec->value[CWI_EC_ERR].real);
-    l->klt = l->larger > 0 ? l->klt : NULL;
+    const double error = l->codec->value[CWI_EC_ERR].real;
+    l->larger = cwi_klt_larger(&o->klt, &l->shape, x, o->y, error);
+    l->klt = l->larger > 0 && l->larger * error < 1 ? l->klt : NULL; /* else means alone will do */
     l->x = o->y;
     return CW_OK;
 }
 
-/* Whether one that is learned from half of the samples saves bits of the other half. */
+/* Samples that a transform is learned from where it is tried on the others. */
+static size_t samples_to_learn_from(const lesson *l)
+{
+    const size_t all = (size_t)l->shape.dim[0];
+    return all - (all + 3) / 4;
+}
+
+/* Whether one that is learned from three quarters of the samples saves bits of the others. */
 static cw_status try_transform(lesson of, bool *pays)
 {
     outputs o = {0};
-    const size_t half = (size_t)of.shape.dim[0] / 2;
+    const size_t learned = samples_to_learn_from(&of);
     lesson plain = of;
     double with = 0, without = 0;
-    plain.x += elements_of(&of, half);
-    plain.shape.dim[0] -= (int64_t)half;
-    cw_status status = learn_transform(&of, half, &o);
+    plain.x += elements_of(&of, learned);
+    plain.shape.dim[0] -= (int64_t)learned;
+    cw_status status = learn_transform(&of, learned, &o);
     if (status == CW_OK && of.klt)
-        status = transform(&of, half, &o);
+        status = transform(&of, learned, &o);
     if (status == CW_OK && of.klt)
         status = plan(&of, NULL, &with);
     if (status == CW_OK && of.klt)
@@ -237,7 +245,7 @@ static bool may_transform(const lesson *l)
     const cwi_value *v = l->codec->value;
     if (!cwi_klt_takes(&l->shape) || v[CWI_EC_EFFORT].whole || v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE)
         return false;
-    return l->shape.dim[0] / 2 * l->shape.dim[2] * l->shape.dim[3] >= PLACES * l->shape.dim[1];
+    return (int64_t)samples_to_learn_from(l) * l->shape.dim[2] * l->shape.dim[3] >= PLACES * l->shape.dim[1];
 }
 
 static cw_status learn(lesson *l, cw_profile **out)

@@ -193,7 +193,7 @@ static cw_status learn_transform(lesson *l, size_t samples, outputs *o)
     return CW_OK;
 }
 
-/* What it makes of the samples from `first` on, which the lesson is of then. */
+/* What it makes of the samples from `first` on, which the lesson is of then; these themselves where it is of no use. */
 static cw_status transform(lesson *l, size_t first, outputs *o)
 {
     const float *x = l->x + elements_of(l, first);
@@ -205,8 +205,12 @@ static cw_status transform(lesson *l, size_t first, outputs *o)
     cwi_klt_put(&o->klt, cwi_kernels_get(), &l->shape, 1, x, o->y);
     const double error = l->codec->value[CWI_EC_ERR].real;
     l->larger = cwi_klt_larger(&o->klt, &l->shape, x, o->y, error);
-    l->klt = l->larger > 0 && l->larger * error < 1 ? l->klt : NULL; /* else means alone will do */
     l->x = o->y;
+    if (l->larger > 0 && l->larger * error < 1)
+        return CW_OK;
+    l->klt = NULL; /* means alone will do, or nothing will */
+    l->larger = 0;
+    l->x = x;
     return CW_OK;
 }
 

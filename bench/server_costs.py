@@ -230,7 +230,7 @@ def by_turns(names, rounds):
 
 # ---- what a case costs a second ----
 
-BURST, RATE = 4096, 4  # connections of an address at once, and then a second (src/net/zmq_gate.c)
+BURST, RATE = 4096, 1  # connections of an address at once, and then a second (src/net/zmq_gate.c, accept_limit.h)
 TURN = 10  # seconds
 
 

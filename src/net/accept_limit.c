@@ -168,3 +168,16 @@ void cwi_accept_limit_refresh(cwi_accept_limit *l)
     if (l->closed != before)
         set_filter(l);
 }
+
+double cwi_accept_limit_wait(const cwi_accept_limit *l)
+{
+    const double now = cwi_seconds();
+    double soonest = 0;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++) {
+        const cwi_accept_source *s = &l->sources[i];
+        const double wait = CWI_MAX(s->last + (CWI_ACCEPT_PRICE - s->tokens) / l->rate - now, 1e-3);
+        if (s->closed && (soonest <= 0 || wait < soonest))
+            soonest = wait;
+    }
+    return soonest;
+}

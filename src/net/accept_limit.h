@@ -50,7 +50,8 @@ void cwi_accept_limit_end(cwi_accept_limit *l);
  */
 void cwi_accept_limit_count(cwi_accept_limit *l, int connection);
 void cwi_accept_limit_gone(cwi_accept_limit *l, int connection);
-/* Listens again to addresses that have tokens; to be called some times a second while l->closed. */
+/* Listens again to addresses that have tokens; to be called after so many seconds: 0 where nobody waits for that. */
 void cwi_accept_limit_refresh(cwi_accept_limit *l);
+double cwi_accept_limit_wait(const cwi_accept_limit *l);
 
 #endif

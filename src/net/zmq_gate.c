@@ -90,10 +90,12 @@ static void let_go(cwi_gate *g, int connection)
     atomic_fetch_add(&g->ended, 1);
 }
 
-/* While an address is not listened to. */
-static void wake_now_and_then(cwi_gate *g)
+/* When an address is to be listened to again. */
+static void set_alarm(cwi_gate *g)
 {
-    const int wait = g->limit.closed ? 100 : -1;
+    enum { OFTEN_MS = 100, SELDOM_MS = 60000 };
+    const int ms = (int)CWI_MIN(1e3 * cwi_accept_limit_wait(&g->limit), SELDOM_MS);
+    const int wait = g->limit.closed ? CWI_MAX(ms, (int)OFTEN_MS) : -1;
     (void)zmq_setsockopt(g->socket, ZMQ_RCVTIMEO, &wait, sizeof wait);
 }
 
@@ -113,8 +115,8 @@ static void *watch(void *arg)
             let_go(g, (int)descriptor);
         else if (event == ZMQ_EVENT_ACCEPTED)
             take(g, (int)descriptor);
-        if (limited != (g->limit.closed > 0))
-            wake_now_and_then(g);
+        if (limited || g->limit.closed)
+            set_alarm(g);
     }
     cwi_accept_limit_end(&g->limit);
     zmq_close(g->socket);

@@ -96,10 +96,13 @@ static void tokens_come_back(void **state)
         (void)gets_in(&l, &at, 2);
     cwi_accept_limit_refresh(&l);
     assert_int_equal(l.closed, 1);
-    const double began = cwi_seconds();
+    const double wait = cwi_accept_limit_wait(&l), began = cwi_seconds();
+    assert_true(wait > 0 && wait <= 1.0 * CWI_ACCEPT_PRICE / RATE);
     while (l.closed)
         cwi_accept_limit_refresh(&l);
     assert_true(cwi_seconds() - began > 0.1 && cwi_seconds() - began < 20);
+    assert_true(cwi_seconds() - began > 0.9 * wait);
+    assert_true(cwi_accept_limit_wait(&l) <= 0);
     assert_true(gets_in(&l, &at, 2));
     end(&l);
 }

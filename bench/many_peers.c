@@ -6,7 +6,7 @@
  * its cut (16x14x14), SPEC its --uplink and --update; each peer asks whether the server is there every MILLISECONDS.
  * The peers join; the last one waits until the server's memory was read. Then they take STEPS steps. Prints, one `name
  * value` a line: bytes of the server's memory for each idle peer, and the server's processor microseconds for each peer
- * that joined, and for each peer and step.
+ * that joined, and for each peer and step; of the latter those of the thread that trains, too.
  *
  * bench/many_peers.py starts the server, too.
  */
@@ -279,17 +279,31 @@ static void join(crowd *c, size_t i, const char *endpoint)
 
 /* ---- what the server takes ---- */
 
-static double cpu_seconds(const char *pid)
+static double stat_seconds(const char *path)
 {
-    char path[64], text[1024];
+    char text[1024];
     unsigned long user, system;
-    snprintf(path, sizeof path, "/proc/%s/stat", pid);
     FILE *f = fopen(path, "r");
     const char *rest = f && fgets(text, sizeof text, f) ? strrchr(text, ')') : NULL;
     if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
         fail(path, "the server is not there");
     fclose(f);
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double cpu_seconds(const char *pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    return stat_seconds(path);
+}
+
+/* Of the thread that trains. */
+static double trainer_seconds(const char *pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s/task/%s/stat", pid, pid);
+    return stat_seconds(path);
 }
 
 static double resident_bytes(const char *pid)
@@ -332,14 +346,17 @@ static void measure(crowd *c, const char *endpoint, const char *pid)
     printf("idle_bytes %.0f\n", (resident_bytes(pid) - empty) / n);
     before = cpu_seconds(pid);
     rest(c, c->count - 1);
+    setvbuf(stdout, NULL, _IOLBF, 0);
     printf("idle_cpu_percent %.2f\n", 100 * (cpu_seconds(pid) - before) / IDLE_SECONDS);
     join(c, c->count - 1, endpoint);
     while (c->began < c->count)
         listen_to_all(c, c->count, 100);
+    const double each = 1e6 / (double)c->count / (double)c->steps, trainer = trainer_seconds(pid);
     before = cpu_seconds(pid);
     while (c->done < c->count)
         listen_to_all(c, c->count, 100);
-    printf("step_us %.1f\n", 1e6 * (cpu_seconds(pid) - before) / (double)c->count / (double)c->steps);
+    printf("step_us %.1f\n", each * (cpu_seconds(pid) - before));
+    printf("trainer_us %.1f\n", each * (trainer_seconds(pid) - trainer));
     printf("resident_bytes %.0f\n", resident_bytes(pid));
 }
 

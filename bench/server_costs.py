@@ -3,7 +3,7 @@
 
     bench/server_costs.py build/cutwire [--rounds 3] [--case NAME ...]
     bench/server_costs.py build/cutwire --turns [--rounds 3] [--case NAME ...]
-    bench/server_costs.py build/cutwire --second [--keys] [--rounds 5] [--case NAME ...]
+    bench/server_costs.py build/cutwire --second [--keys] [--turn 10] [--rounds 5] [--case NAME ...]
 
 Two runs alike go at the same time, each a server and two clients (`cnn`, cut 2, batch 64, all else at its default); one
 of them has the case, from the beginning. Counted is the processor time of the server's process from the third epoch on:
@@ -16,7 +16,7 @@ Shown is the processor time a step, and apart from it the processor time a secon
 which is what a case costs however fast steps are.
 
 With --second: what a case costs a second, whatever a step costs. The clients are stopped, so that the server waits for
-them. Ten seconds without the case and with it take turns, after the attacker has used up what it is let have at once.
+them. Some seconds (--turn) without the case and with it take turns, after the attacker has used up what it is let have at once.
 """
 import argparse
 import os
@@ -230,8 +230,7 @@ def by_turns(names, rounds):
 
 # ---- what a case costs a second ----
 
-BURST, RATE = 4096, 4  # connections of an address at once, and then a second (src/net/zmq_gate.c)
-TURN = 10  # seconds
+BURST, RATE = 4096, 1  # connections of an address at once, and then a second (src/net/zmq_gate.c, accept_limit.h)
 
 
 def make_keys(folder):
@@ -244,22 +243,41 @@ def make_keys(folder):
 
 
 def spend_burst(run):
-    """Until the server listens to the attacker now and then only."""
+    """Until the server listens to the attacker now and then only, and does so for the first time. Who has left before the
+    server looks is not counted, so all of them stay for a moment."""
     case = Case(run, threading.Event())
-    case.again_and_again(b"")
-    began = time.monotonic()
-    while case.count < BURST + RATE * (time.monotonic() - began) + 20 and time.monotonic() < began + 300:
+    began, refused = time.monotonic(), 0
+    while case.count < BURST or refused < 20:
+        assert time.monotonic() < began + 300, f"after {case.count} connections the server still listens"
+        some = []
+        try:
+            for _ in range(100 if case.count < BURST - 200 else 5):
+                some.append(case.connect(0.2))
+        except OSError:
+            refused += 1
         time.sleep(0.1)
-    case.stop.set()
+        for s in some:
+            s.close()
+    wait_for_ear(case, began + 300)
 
 
-def turn(run, name):
+def wait_for_ear(case, end):
+    while time.monotonic() < end:
+        try:
+            case.connect(1.5).close()
+            return
+        except OSError:
+            pass
+    raise AssertionError("the server never listens again")
+
+
+def turn(run, name, seconds):
     """Processor seconds a second, and connections a second."""
     case = Case(run, threading.Event())
     threading.Thread(target=getattr(case, name), daemon=True).start()
     time.sleep(5)
     before, count, began = processor_seconds(run.server.child.pid), case.count, time.monotonic()
-    time.sleep(TURN)
+    time.sleep(seconds)
     took = time.monotonic() - began
     rates = (processor_seconds(run.server.child.pid) - before) / took, (case.count - count) / took
     case.stop.set()
@@ -275,7 +293,7 @@ def show_second(name, rows):
           f"({more[0]:.2f} to {more[-1]:.2f}); {rate / 1e3:.1f} connections a second", flush=True)
 
 
-def a_second(names, rounds, with_keys):
+def a_second(names, rounds, with_keys, seconds):
     with tempfile.TemporaryDirectory() as folder:
         server, client = make_keys(folder) if with_keys else ([], [])
         run = parts.Run(os.path.join(folder, "run"), 1, [*KEYS, "--timeout", "3600", "--grace", "3600", "--http", "127.0.0.1:*", *server],
@@ -289,8 +307,8 @@ def a_second(names, rounds, with_keys):
             for name in names:
                 rows = []
                 for _ in range(rounds):
-                    plain, _ = turn(run, "nothing")
-                    rows.append((plain, *turn(run, name)))
+                    plain, _ = turn(run, "nothing", seconds)
+                    rows.append((plain, *turn(run, name, seconds)))
                 show_second(name, rows)
         finally:
             run.clients[0].child.send_signal(signal.SIGCONT)
@@ -305,6 +323,7 @@ def main():
     parser.add_argument("--second", action="store_true")
     parser.add_argument("--turns", action="store_true")
     parser.add_argument("--keys", action="store_true")
+    parser.add_argument("--turn", type=float, default=10, help="seconds of a turn of --second")
     options = parser.parse_args()
     parts.skip_without_data()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -312,7 +331,7 @@ def main():
     if options.turns:
         by_turns(options.case or list(CASES), options.rounds)
     elif options.second:
-        a_second(options.case or [name for name in CASES if name != "idle"], options.rounds, options.keys)
+        a_second(options.case or [name for name in CASES if name != "idle"], options.rounds, options.keys, options.turn)
     for name in () if options.second or options.turns else options.case or CASES:
         rows = []
         for n in range(options.rounds):

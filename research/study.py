@@ -105,7 +105,7 @@ def list_runs(plan: Plan, as_json: bool) -> None:
         accuracy = f"{outcome.accuracy:6.2f}%" if outcome else "      -"
         print(f"{accuracy}  {run.label()}: {state_of(run, plan)}")
     left = f", about {duration(seconds)} on {plan.options.jobs} at a time" if seconds else ""
-    print(f"\n{len(missing)} runs to make{left}. Results: {plan.csv}")
+    print(f"\n{len(missing)} run{'s' * (len(missing) != 1)} to make{left}. Results: {plan.csv}")
     if any(plan.is_stale(run) for run in wanted):
         print("Stale rows were made by an older codec: `run --stale` makes them anew.")
 
@@ -118,7 +118,7 @@ def run_study(plan: Plan, as_json: bool, told: bool = True) -> int:
         print(json.dumps({"study": plan.study.full_name, "made": maker.done, "of": maker.count,
                           "stopped": bool(maker.stopping), "csv": str(plan.csv)}))
     elif not plan.options.quiet:
-        print(f"{maker.done} of {maker.count} runs made; results: {plan.csv}", file=sys.stderr)
+        print(f"{maker.done} of {maker.count} run{'s' * (maker.count != 1)} made; results: {plan.csv}", file=sys.stderr)
     if maker.stopping:
         print(f"{maker.stopping}; the same command goes on", file=sys.stderr)
     return FAILURE if "SIG" in maker.stopping else 0

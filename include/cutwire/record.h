@@ -133,7 +133,7 @@ typedef struct cw_result {
 } cw_result;
 
 /* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
- * CW_ERR_CORRUPT. */
+ * CW_ERR_CORRUPT, CW_ERR_VERSION. */
 cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);
 /* Whether the run in this folder is split: it goes on by cw_train_inproc or cw_serve, else by cw_train_unsplit, and is
  * refused by the others. Failures as above. */

@@ -69,7 +69,7 @@ class Run:
         extra = "".join(f", {k} {v}" for k, v in self.settings().items() if k in ("activation", "dirichlet"))
         clients = f", {self.clients} clients" if self.clients > 1 else ""
         where = "unsplit" if self.unsplit else f"{self.cut}, {' | '.join(shortened(self.specs))}"
-        return f"{self.data} {self.model}{extra}, {where}{clients}, seed {self.seed}, {self.epochs} epochs"
+        return f"{self.data} {self.model}{extra}, {where}{clients}, seed {self.seed}, {self.epochs} epoch{'s' * (self.epochs != 1)}"
 
 
 def shortened(specs: tuple[str, ...]) -> list[str]:

@@ -244,7 +244,7 @@ class Maker:
         if not self.terminal or time.monotonic() - self.shown < BETWEEN_LINES:
             return
         now = [f"{job.run.label()}: epoch {job.epochs_done() + 1}/{job.run.epochs}" for job in self.jobs]
-        self._show_line(f"{self.done}/{self.count} runs{self._left()}; " + "; ".join(now))
+        self._show_line(f"{self.done}/{self.count} run{'s' * (self.count != 1)}{self._left()}; " + "; ".join(now))
 
     def _show_line(self, text: str) -> None:
         if self.terminal:
@@ -263,6 +263,6 @@ def make(plan: Plan) -> Maker:
     maker = Maker(plan)
     maker.make()
     if maker.failed:
-        raise StudyError(f"study: {plan.study.full_name}: {maker.failed} of {maker.count} runs failed: their messages "
+        raise StudyError(f"study: {plan.study.full_name}: {maker.failed} of {maker.count} runs failed: the messages "
                          f"are above and in {plan.options.runs}/*.log: the same command tries them again")
     return maker

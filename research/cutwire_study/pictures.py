@@ -73,7 +73,7 @@ def panels_apart(groups: list[Group], keys: tuple[str, ...]) -> list[tuple[str, 
     found = []
     for length in lengths:
         panels = panels_of([group for group in groups if training_of(group.run) == length], keys)
-        words = f", {length[0]} epochs" + (f" of {length[1]}" if length[1] != "-" else "") if len(lengths) > 1 else ""
+        words = f", {length[0]} epoch{'s' * (length[0] != '1')}" + (f" of {length[1]}" if length[1] != "-" else "") if len(lengths) > 1 else ""
         found += [(title + words, split, plain) for title, split, plain in panels]
     return found
 

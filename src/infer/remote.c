@@ -489,8 +489,8 @@ static cw_status wait_for_credit(cw_remote *r, cw_error *err)
     while (count_open(r) >= r->greeting.credit) {
         const double left = end - cwi_seconds();
         if (left <= 0)
-            return cwi_fail(err, CW_ERR_TIMEOUT, "%zu requests are on their way, and none was answered for %.0f s",
-                            count_open(r), r->options.deadline);
+            return cwi_fail(err, CW_ERR_TIMEOUT, "no request was answered for %.0f s, though %zu %s on the way",
+                            r->options.deadline, count_open(r), count_open(r) == 1 ? "is" : "are");
         CWI_TRY(exchange(r, left, err));
     }
     const bool looked = r->transport && cwi_seconds() - r->looked < look_every;

@@ -8,9 +8,16 @@
 
 #include "net/accept_limit.h"
 
-void cwi_accept_limit_begin(cwi_accept_limit *l, double burst, double rate)
+void cwi_accept_limit_begin(cwi_accept_limit *l, double connections, double tokens, double settled)
 {
-    *l = (cwi_accept_limit){.listener = -1, .burst = burst, .rate = rate};
+    *l =
+        (cwi_accept_limit){.listener = -1, .burst = connections * CWI_ACCEPT_PRICE, .rate = tokens, .settled = settled};
+}
+
+void cwi_accept_limit_end(cwi_accept_limit *l)
+{
+    cwi_free(l->accepted);
+    *l = (cwi_accept_limit){.listener = -1};
 }
 
 /* ---- the filter ---- */
@@ -70,11 +77,11 @@ static cwi_accept_source *source_of(cwi_accept_limit *l, uint32_t address, doubl
     return fullest;
 }
 
-static void take_token(cwi_accept_limit *l, cwi_accept_source *s)
+static void take_price(cwi_accept_limit *l, cwi_accept_source *s)
 {
     refill(l, s, cwi_seconds());
-    s->tokens -= 1;
-    if (s->closed || s->tokens >= 1)
+    s->tokens -= CWI_ACCEPT_PRICE;
+    if (s->closed || s->tokens >= CWI_ACCEPT_PRICE)
         return;
     s->closed = true;
     l->closed++;
@@ -91,19 +98,59 @@ static cwi_accept_source *likely_source(cwi_accept_limit *l)
     return emptiest && emptiest->tokens < l->burst / 2 ? emptiest : NULL;
 }
 
-void cwi_accept_limit_count(cwi_accept_limit *l, int connection)
+/* ---- connections ---- */
+
+/* False: there is no memory to keep it in mind, and it will get nothing back. */
+static bool make_place(cwi_accept_limit *l, size_t descriptor)
+{
+    enum { FEW = 64 };
+    if (descriptor < l->places)
+        return true;
+    const size_t places = CWI_MAX(2 * descriptor, (size_t)FEW);
+    cwi_accepted *more = cwi_realloc(l->accepted, l->places * sizeof *more, places * sizeof *more);
+    if (!more)
+        return false;
+    memset(more + l->places, 0, (places - l->places) * sizeof *more);
+    l->accepted = more;
+    l->places = places;
+    return true;
+}
+
+/* IPv4 in network order; 0: another family, or none that is known any more. */
+static uint32_t address_of(int connection, bool *left)
 {
     struct sockaddr_storage from = {0};
     socklen_t size = sizeof from;
-    cwi_accept_source *s = NULL;
+    *left = getpeername(connection, (struct sockaddr *)&from, &size) != 0;
+    return from.ss_family == AF_INET ? ((struct sockaddr_in *)(void *)&from)->sin_addr.s_addr : 0;
+}
+
+void cwi_accept_limit_count(cwi_accept_limit *l, int connection)
+{
     if (l->listener < 0)
         return;
-    if (getpeername(connection, (struct sockaddr *)&from, &size) != 0)
-        s = likely_source(l);
-    else if (from.ss_family == AF_INET)
-        s = source_of(l, ((struct sockaddr_in *)(void *)&from)->sin_addr.s_addr, cwi_seconds());
+    bool left;
+    const double now = cwi_seconds();
+    const uint32_t address = address_of(connection, &left);
+    cwi_accept_source *s = left ? likely_source(l) : address ? source_of(l, address, now) : NULL;
+    if (connection >= 0 && make_place(l, (size_t)connection))
+        l->accepted[connection] = (cwi_accepted){.address = address, .since = now};
     if (s)
-        take_token(l, s);
+        take_price(l, s);
+}
+
+/* An address that was forgotten meanwhile has a full bucket. */
+void cwi_accept_limit_gone(cwi_accept_limit *l, int connection)
+{
+    if (connection < 0 || (size_t)connection >= l->places)
+        return;
+    const cwi_accepted was = l->accepted[connection];
+    l->accepted[connection] = (cwi_accepted){0};
+    if (!was.address || cwi_seconds() - was.since <= l->settled)
+        return;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++)
+        if (l->sources[i].address == was.address)
+            l->sources[i].tokens = CWI_MIN(l->burst, l->sources[i].tokens + CWI_ACCEPT_PRICE - 1);
 }
 
 void cwi_accept_limit_refresh(cwi_accept_limit *l)
@@ -113,11 +160,24 @@ void cwi_accept_limit_refresh(cwi_accept_limit *l)
     for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++) {
         cwi_accept_source *s = &l->sources[i];
         refill(l, s, now);
-        if (!s->closed || s->tokens < CWI_MIN(l->rate / 2, l->burst))
+        if (!s->closed || s->tokens < CWI_ACCEPT_PRICE)
             continue;
         s->closed = false;
         l->closed--;
     }
     if (l->closed != before)
         set_filter(l);
+}
+
+double cwi_accept_limit_wait(const cwi_accept_limit *l)
+{
+    const double now = cwi_seconds();
+    double soonest = 0;
+    for (size_t i = 0; i < CWI_ACCEPT_SOURCES; i++) {
+        const cwi_accept_source *s = &l->sources[i];
+        const double wait = CWI_MAX(s->last + (CWI_ACCEPT_PRICE - s->tokens) / l->rate - now, 1e-3);
+        if (s->closed && (soonest <= 0 || wait < soonest))
+            soonest = wait;
+    }
+    return soonest;
 }

@@ -23,11 +23,11 @@ struct cwi_gate {
     uint32_t end;       /* connections have descriptors below it; 0: any */
     size_t most, count; /* connections at once; 0: any number */
     atomic_uint ended;
+    double settled; /* seconds */
     cwi_accept_limit limit;
 };
 
-/* Connections of one address: as many as a configuration has clients at once, then so many a second. Each may cost more
- * than its beginning: one that sends a byte a second lives for HANDSHAKE_MS. */
+/* Of one address: as many connections as a configuration has clients at once, then so many tokens a second. */
 static const double BURST = 4096, RATE = 4;
 
 /* The first descriptor that connections do not get, and about how many they get; 0: there is no limit. */
@@ -82,16 +82,20 @@ static void take(cwi_gate *g, int connection)
         shutdown(connection, SHUT_RDWR); /* ZeroMQ closes it; of what is no socket any more this is refused */
 }
 
-static void let_go(cwi_gate *g)
+/* ZeroMQ 4.3.4 tells so of each connection, also of those whose handshake fails or takes too long. */
+static void let_go(cwi_gate *g, int connection)
 {
+    cwi_accept_limit_gone(&g->limit, connection);
     g->count -= g->count > 0;
     atomic_fetch_add(&g->ended, 1);
 }
 
-/* While an address is not listened to. */
-static void wake_now_and_then(cwi_gate *g)
+/* When an address is to be listened to again. */
+static void set_alarm(cwi_gate *g)
 {
-    const int wait = g->limit.closed ? 100 : -1;
+    enum { OFTEN_MS = 100, SELDOM_MS = 60000 };
+    const int ms = (int)CWI_MIN(1e3 * cwi_accept_limit_wait(&g->limit), SELDOM_MS);
+    const int wait = g->limit.closed ? CWI_MAX(ms, (int)OFTEN_MS) : -1;
     (void)zmq_setsockopt(g->socket, ZMQ_RCVTIMEO, &wait, sizeof wait);
 }
 
@@ -100,7 +104,7 @@ static void *watch(void *arg)
     cwi_gate *g = arg;
     uint16_t event;
     uint32_t descriptor;
-    cwi_accept_limit_begin(&g->limit, BURST, RATE);
+    cwi_accept_limit_begin(&g->limit, BURST, RATE, g->settled);
     while (next_event(g->socket, &event, &descriptor)) {
         const bool limited = g->limit.closed > 0;
         if (limited)
@@ -108,12 +112,13 @@ static void *watch(void *arg)
         if (event == ZMQ_EVENT_LISTENING)
             g->limit.listener = (int)descriptor;
         else if (event == ZMQ_EVENT_DISCONNECTED)
-            let_go(g);
+            let_go(g, (int)descriptor);
         else if (event == ZMQ_EVENT_ACCEPTED)
             take(g, (int)descriptor);
-        if (limited != (g->limit.closed > 0))
-            wake_now_and_then(g);
+        if (limited || g->limit.closed)
+            set_alarm(g);
     }
+    cwi_accept_limit_end(&g->limit);
     zmq_close(g->socket);
     return NULL;
 }
@@ -133,7 +138,8 @@ static cw_status start_thread(cwi_gate *g, void *context, void *socket, cw_error
     return failure ? cwi_fail(err, CW_ERR_IO, "cannot start a thread: %s", strerror(failure)) : CW_OK;
 }
 
-cw_status cwi_gate_start(void *context, void *socket, size_t most, cwi_gate **out, size_t *capacity, cw_error *err)
+cw_status cwi_gate_start(void *context, void *socket, size_t most, double settled, cwi_gate **out, size_t *capacity,
+                         cw_error *err)
 {
     uint32_t end;
     *out = NULL;
@@ -143,6 +149,7 @@ cw_status cwi_gate_start(void *context, void *socket, size_t most, cwi_gate **ou
         return cwi_fail_memory(err, sizeof *g);
     g->end = end;
     g->most = most;
+    g->settled = settled;
     if (most && (!*capacity || most < *capacity))
         *capacity = most;
     cw_status status = start_thread(g, context, socket, err);

@@ -609,14 +609,23 @@ static cw_status listen_failed(const char *endpoint, int reason, cw_error *err)
     return cwi_fail(err, CW_ERR_IO, "cannot listen on %s: %s%s", endpoint, zmq_strerror(reason), advice);
 }
 
+/* Twice the time for a handshake, and for the answer to a heartbeat: who is silent has been closed by then. Without
+ * heartbeats only the handshake closes anybody. */
+static double settled_seconds(const cw_net_options *o)
+{
+    return (2.0 * HANDSHAKE_MS + 4.0 * CWI_MAX(o->heartbeat_ms, 0)) / 1e3;
+}
+
 static cw_status start_server(zmq_transport *z, const cwi_tcp_endpoint *endpoint, cw_error *err)
 {
-    z->peers = cwi_peer_table_create(PEERS_MAX, 2 * (size_t)z->base.options.max_frame);
+    const cw_net_options *o = &z->base.options;
+    z->peers = cwi_peer_table_create(PEERS_MAX, 2 * (size_t)o->max_frame);
     if (!z->peers)
         return cwi_fail(err, CW_ERR_NO_MEMORY, "out of memory for the table of peers");
     CWI_TRY(cwi_random_id(&z->id, err));
-    CWI_TRY(cwi_doorkeeper_start(z->context, &z->base.options, &z->doorkeeper, err));
-    CWI_TRY(cwi_gate_start(z->context, z->socket, z->base.options.connections, &z->gate, &z->base.capacity, err));
+    CWI_TRY(cwi_doorkeeper_start(z->context, o, &z->doorkeeper, err));
+    CWI_TRY(
+        cwi_gate_start(z->context, z->socket, o->connections, settled_seconds(o), &z->gate, &z->base.capacity, err));
     return zmq_bind(z->socket, endpoint->text) < 0 ? listen_failed(endpoint->text, errno, err) : CW_OK;
 }
 

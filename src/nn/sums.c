@@ -1,6 +1,11 @@
 /* sums.c - sums of gradients, in the layouts that a part holds them in: blocked ones are padded with zeros, which
  * change nothing. */
+#include <omp.h>
+
 #include "nn/part.h"
+
+/* Floats for which threads are not worth waking. A team of one costs a system call, too. */
+enum { FEW = 1 << 14, BLOCK = 1 << 12 };
 
 cw_status cw_part_grad_sum_clear(cw_part *part)
 {
@@ -19,17 +24,28 @@ cw_status cw_part_grad_sum_clear(cw_part *part)
 }
 
 /* The first contribution is a plain product, so that a weight of 1 keeps every bit. */
-static void accumulate(float *sum, const float *grad, size_t count, float weight, bool first)
+static void accumulate_block(float *sum, const float *grad, size_t count, float weight, bool first)
 {
     if (first) {
-#pragma omp parallel for simd schedule(static)
+#pragma omp simd
         for (size_t i = 0; i < count; i++)
             sum[i] = weight * grad[i];
     } else {
-#pragma omp parallel for simd schedule(static)
+#pragma omp simd
         for (size_t i = 0; i < count; i++)
             sum[i] += weight * grad[i];
     }
+}
+
+static void accumulate(float *sum, const float *grad, size_t count, float weight, bool first)
+{
+    if (count < FEW || omp_get_max_threads() == 1) {
+        accumulate_block(sum, grad, count, weight, first);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < count; i += BLOCK)
+        accumulate_block(sum + i, grad + i, CWI_MIN(count - i, (size_t)BLOCK), weight, first);
 }
 
 cw_status cw_part_grad_sum_add(cw_part *part, float weight)

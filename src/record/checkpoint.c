@@ -182,7 +182,7 @@ static cw_status parse_metadata(const cw_tensor_set *set, const char *path, json
         return CW_OK;
     json_decref(*meta);
     *meta = NULL;
-    return cwi_fail(err, CW_ERR_CORRUPT, "%s is no checkpoint of this version: name the folder of a run", path);
+    return cwi_fail(err, CW_ERR_VERSION, "%s is no checkpoint of this version: name the folder of a run", path);
 }
 
 static cw_status load_file(const char *folder, const char *file, cw_tensor_set *set, json_t **meta, cw_error *err)
@@ -203,6 +203,19 @@ static cw_status load_file(const char *folder, const char *file, cw_tensor_set *
     return status;
 }
 
+static cw_status no_checkpoint(cw_status status, const char *why, cw_error *err)
+{
+    if (status == CW_ERR_NOT_FOUND)
+        return cwi_fail(err, status, "%s: a run has a checkpoint after an epoch, or earlier with --checkpoint-steps",
+                        why);
+    if (status != CW_ERR_CORRUPT && status != CW_ERR_TRUNCATED)
+        return cwi_fail(err, status, "%s", why);
+    return cwi_fail(err, status,
+                    "%s: it is damaged, and there is no good one before it (%s): begin anew with another --out, or put "
+                    "a copy of it back",
+                    why, previous_file);
+}
+
 /* The last checkpoint, or where that is no good the one before it: *instead then says why, and else is "". */
 static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_error *instead, cw_error *err)
 {
@@ -216,8 +229,7 @@ static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_
     *instead = *err;
     if (load_file(folder, previous_file, set, meta, &own) == CW_OK)
         return CW_OK;
-    *err = *instead;
-    return status;
+    return no_checkpoint(status, instead->message, err);
 }
 
 cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err)

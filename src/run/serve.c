@@ -110,9 +110,9 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
     if (capacity && capacity < (size_t)config->clients)
         return cwi_fail(
             err, CW_ERR_INVALID,
-            "%d clients do not fit: there is room for %zu connections: raise the limit of open files (ulimit -n), "
+            "%d clients do not fit: there is room for %zu connection%s: raise the limit of open files (ulimit -n), "
             "or --connections where that is less",
-            config->clients, capacity);
+            config->clients, capacity, capacity == 1 ? "" : "s");
     CWI_TRY(cwi_mode_find(config->mode, &s->mode, err));
     CWI_TRY(cwi_run_folder_check(config, err));
     CWI_TRY(cwi_setup_open_halves(config, options->half, options->client_half, &s->setup, err));

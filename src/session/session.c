@@ -349,7 +349,10 @@ static void turn_away(cwi_session *s, const cwi_applicant *who)
     } else if (any_is_held(s)) {
         let_wait(s, who);
     } else {
-        snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
+        if (s->options.members == 1)
+            snprintf(why, sizeof why, "the one place of this run is taken");
+        else
+            snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
         refuse_hello(s, who->peer, CW_ERR_INVALID, why);
     }
 }
@@ -440,7 +443,8 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
     const size_t ready = cwi_session_count(s, CWI_MEMBER_READY) + cwi_session_count(s, CWI_MEMBER_ACTIVE);
     char sentence[160], samples[60] = "";
     if (msg->samples) /* to train on */
-        snprintf(samples, sizeof samples, " with %llu samples", (unsigned long long)msg->samples);
+        snprintf(samples, sizeof samples, " with %llu sample%s", (unsigned long long)msg->samples,
+                 msg->samples == 1 ? "" : "s");
     snprintf(sentence, sizeof sentence, "client %zu joined%s (%zu of %zu)", member + 1, samples, ready,
              s->options.members);
     tell(s, (cwi_notice){.name = "client_joined", .text = sentence, .member = member}, s->members[member].peer);
@@ -519,9 +523,9 @@ static cw_status check_alone(const cwi_session *s, cw_error *err)
     if (waited <= limit)
         return CW_OK;
     if (!s->begun)
-        return cwi_fail(err, CW_ERR_TIMEOUT, "%zu of %zu clients joined within %.0f s%s%s",
-                        cwi_session_count(s, CWI_MEMBER_READY), s->options.members, limit,
-                        *s->lost_reason ? "; the last that failed was " : "", s->lost_reason);
+        return cwi_fail(err, CW_ERR_TIMEOUT, "%zu of %zu client%s joined within %.0f s%s%s",
+                        cwi_session_count(s, CWI_MEMBER_READY), s->options.members, s->options.members == 1 ? "" : "s",
+                        limit, *s->lost_reason ? "; the last that failed was " : "", s->lost_reason);
     return cwi_fail(err, CW_ERR_TIMEOUT, "all clients are lost and none came back within %.0f s (%s)", limit,
                     s->lost_reason);
 }

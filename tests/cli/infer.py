@@ -153,7 +153,7 @@ def rotation():
     alice = Process(*ask, "--key", "alice.key", "--test-limit", "4")  # which waits: no batch is full
     server.wait_for("client 1 joined")
     for text, said in (("no key", "the list of keys stays as it was: clients.pub, line 1: not a key"),
-                       (public_key("bob"), "read clients.pub again: 1 clients' keys are let in from now on")):
+                       (public_key("bob"), "read clients.pub again: 1 key of clients is let in from now on")):
         assert "not on its list" in run(*ask, "--key", "bob.key", code=1)
         write(text)
         server.interrupt(signal.SIGHUP)

@@ -112,6 +112,8 @@ int cli_print_json(json_t *object);
 
 /* "12.3 MB" into buf; returns buf. */
 char *cli_bytes(double bytes, char *buf, size_t size);
+/* The end of a word behind that count: "" behind 1, else "s". */
+const char *cli_plural(uint64_t count);
 /* "1m23s" */
 char *cli_duration(double seconds, char *buf, size_t size);
 

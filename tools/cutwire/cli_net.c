@@ -95,8 +95,8 @@ static void read_again(void)
         status = cw_transport_set_client_keys(renewal.transport, keys, count, &err);
     cw_net_free_keys(keys, count);
     if (status == CW_OK)
-        cli_log_say(renewal.log, CW_LOG_INFO, "keys", "read %s again: %zu clients' keys are let in from now on",
-                    renewal.path, count);
+        cli_log_say(renewal.log, CW_LOG_INFO, "keys", "read %s again: %zu key%s let in from now on", renewal.path,
+                    count, count == 1 ? " of clients is" : "s of clients are");
     else
         cli_log_say(renewal.log, CW_LOG_WARN, "keys", "the list of keys stays as it was: %s", err.message);
 }

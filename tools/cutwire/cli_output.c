@@ -86,6 +86,11 @@ char *cli_bytes(double bytes, char *buf, size_t size)
     return buf;
 }
 
+const char *cli_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 char *cli_duration(double seconds, char *buf, size_t size)
 {
     long s = lround(seconds);

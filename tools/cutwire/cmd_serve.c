@@ -47,8 +47,9 @@ static int print_stats(const serve_options *o, const cw_network_info *info, cons
             "batches", (json_int_t)s->batches, "mean_batch", batch, "refused", (json_int_t)s->refused, "clients",
             (json_int_t)s->clients, "uplink_bytes", (json_int_t)s->net.bytes_received, "downlink_bytes",
             (json_int_t)s->net.bytes_sent, "p50_ms", 1e3 * s->p50, "p95_ms", 1e3 * s->p95, "p99_ms", 1e3 * s->p99));
-    printf("%llu requests of %llu clients, %llu samples in batches of %.1f; %llu refused; %s came in, %s went out\n",
-           (unsigned long long)s->requests, (unsigned long long)s->clients, (unsigned long long)s->samples, batch,
+    printf("%llu request%s of %llu client%s, %llu sample%s in batches of %.1f; %llu refused; %s came in, %s went out\n",
+           (unsigned long long)s->requests, cli_plural(s->requests), (unsigned long long)s->clients,
+           cli_plural(s->clients), (unsigned long long)s->samples, cli_plural(s->samples), batch,
            (unsigned long long)s->refused, cli_bytes((double)s->net.bytes_received, up, sizeof up),
            cli_bytes((double)s->net.bytes_sent, down, sizeof down));
     printf("from a request's arrival to its answer: median %.2f ms, 95%% within %.2f ms, 99%% within %.2f ms\n",
@@ -73,8 +74,9 @@ static cw_status answer(const serve_options *o, cw_network *network, cw_transpor
     cw_status status = cw_answerer_create(&options, transport, &answerer, err);
     if (status != CW_OK)
         return status;
-    cli_log_say(&o->log, CW_LOG_INFO, "listening", "answering on %s: %s cut at %d, for %d clients",
-                cw_transport_endpoint(transport), info->model, info->cut, o->max_clients);
+    cli_log_say(&o->log, CW_LOG_INFO, "listening", "answering on %s: %s cut at %d, for %d client%s",
+                cw_transport_endpoint(transport), info->model, info->cut, o->max_clients,
+                cli_plural((uint64_t)o->max_clients));
     cli_net_renew_keys(transport, o->client_keys, &o->log);
     status = cw_answer_clients(answerer, cli_stop(), err);
     cli_net_keep_keys();

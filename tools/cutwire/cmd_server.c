@@ -32,8 +32,8 @@ static cw_status listen_and_serve(const cw_config *config, const server_link *li
     cli_keys_close(keys);
     if (status != CW_OK)
         return status;
-    cli_log_say(log, CW_LOG_INFO, "listening", "listening on %s for %d clients", cw_transport_endpoint(transport),
-                clients);
+    cli_log_say(log, CW_LOG_INFO, "listening", "listening on %s for %d client%s", cw_transport_endpoint(transport),
+                clients, cli_plural((uint64_t)clients));
     cli_net_renew_keys(transport, link->client_keys, log);
     status = cw_serve(config, transport, hooks, result, err);
     cli_net_keep_keys();

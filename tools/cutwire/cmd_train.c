@@ -54,7 +54,8 @@ static cw_status train_processes(const cw_config *config, const cw_hooks *hooks,
     cw_transport_close(&transport, 2000);
     int failed = processes_wait(status == CW_OK ? 10 : 1);
     if (failed && status == CW_OK && !result->stopped)
-        fprintf(stderr, "cutwire: train: %d client processes failed; their messages are above\n", failed);
+        fprintf(stderr, "cutwire: train: %d client process%s above\n", failed,
+                failed == 1 ? " failed; its message is" : "es failed; their messages are");
     return status;
 }
 

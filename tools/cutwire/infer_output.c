@@ -96,7 +96,7 @@ static json_t *result_json(const char *run, const cw_remote_info *info, const cw
 static void print_table(const cw_remote_info *info, const cw_remote_stats *s, const infer_tally *t)
 {
     const double n = t->samples ? (double)t->samples : 1;
-    printf("%s cut at %d, %s: %zu samples", info->model, info->cut, info->uplink, t->samples);
+    printf("%s cut at %d, %s: %zu sample%s", info->model, info->cut, info->uplink, t->samples, cli_plural(t->samples));
     if (t->labelled)
         printf(", accuracy %.2f%%", 100 * share(t->correct, t->labelled));
     if (t->local && t->labelled)
@@ -106,8 +106,8 @@ static void print_table(const cw_remote_info *info, const cw_remote_stats *s, co
     printf("\n%.1f bytes a sample up (payload %.1f), %.1f down; %.2f s, %.1f samples a second\n",
            (double)s->bytes_sent / n, (double)s->payload_bytes / n, (double)s->bytes_received / n, t->seconds,
            t->seconds > 0 ? n / t->seconds : 0);
-    printf("from a request to its answer, %zu requests: median %.2f ms, 95%% within %.2f ms, 99%% within %.2f ms\n",
-           t->requests, percentile_ms(t, 0.5), percentile_ms(t, 0.95), percentile_ms(t, 0.99));
+    printf("from a request to its answer, %zu request%s: median %.2f ms, 95%% within %.2f ms, 99%% within %.2f ms\n",
+           t->requests, cli_plural(t->requests), percentile_ms(t, 0.5), percentile_ms(t, 0.95), percentile_ms(t, 0.99));
 }
 
 int infer_print_result(const char *run, const cw_remote_info *info, const cw_remote_stats *stats, infer_tally *t,

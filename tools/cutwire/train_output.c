@@ -131,7 +131,8 @@ static void print_summary(const cw_config *c, const char *mode, const cw_result 
         printf("test accuracy %.2f%%, test loss %.4f", 100 * r->test_accuracy, r->test_loss);
     else
         printf("train loss %.4f, not tested", r->train_loss);
-    printf(", %d epochs in %s\n", result->epochs_done, cli_duration(r->seconds, a, sizeof a));
+    printf(", %d epoch%s in %s\n", result->epochs_done, cli_plural((uint64_t)result->epochs_done),
+           cli_duration(r->seconds, a, sizeof a));
     if (r->up.socket) {
         printf("uplink   %s%s%s: %s at the socket for %s of fp32, ratio %.2f\n", cw_config_string(c, "uplink"),
                *eval_uplink ? ", tests " : "", eval_uplink, cli_bytes((double)r->up.socket, a, sizeof a),
@@ -149,9 +150,10 @@ int train_output_finish(train_output *out, const cw_config *config, const char *
 {
     cli_progress_clear(&out->progress);
     live_stop(&out->page, true);
+    const int epochs = (int)cw_config_integer(config, "epochs");
     if (result->stopped)
-        fprintf(stderr, "stopped after %d of %d epochs; what was reached is saved\n", result->epochs_done,
-                (int)cw_config_integer(config, "epochs"));
+        fprintf(stderr, "stopped after %d of %d epoch%s; what was reached is saved\n", result->epochs_done, epochs,
+                cli_plural((uint64_t)epochs));
     if (out->json)
         return cli_print_json(summary(config, mode, result));
     print_summary(config, mode, result);

@@ -116,7 +116,7 @@ def killed():
     ask = ["infer", "--connect", endpoint, "--run", "trained", "--threads", "1", "--test-limit", "4", "--json", "--quiet"]
     client = Process(*ask)  # which waits: no batch is full
     server.wait_for("client 1 joined")
-    assert "places" in run(*ask, code=1)
+    assert "place of this run is taken" in run(*ask, code=1)
     client.kill()
     began = time.monotonic()
     server.wait_for("client 1 is out: its connection is gone", 10)

@@ -115,7 +115,7 @@ def connections():
     assert "is not from 0" in run("client", "--send-timeout=2e6", code=2)
     with open("f.yaml", "w", encoding="utf-8") as f:
         f.write("heartbeat: 5\nmax-frame: 2K\nconnections: 1\nclients: 2\n")
-    assert "room for 1 connections" in run("server", "--config", "f.yaml", "--listen", "tcp://127.0.0.1:*", "--out", "m",
+    assert "room for 1 connection:" in run("server", "--config", "f.yaml", "--listen", "tcp://127.0.0.1:*", "--out", "m",
                                            *SMALL, code=1)
 
 

@@ -190,7 +190,7 @@ static void a_full_server_says_so_at_once(void **state)
     const cw_remote_options options = {.head = head};
     const double began = cwi_seconds();
     assert_int_not_equal(cw_remote_open(*state, &options, &second, &err), CW_OK);
-    assert_words(err.message, "all 1 places");
+    assert_words(err.message, "the one place of this run is taken");
     assert_true(cwi_seconds() - began < 5);
     float x[3 * IN] = {0};
     uint64_t tickets[2];

@@ -255,7 +255,7 @@ def test_a_server_without_room_says_so_at_once():
     with cwt.serve(tail, SHAPE, max_clients=1) as service:
         with cwt.Remote(head, service.endpoint):
             began = time.monotonic()
-            with pytest.raises(cutwire.Error, match="all 1 places"):
+            with pytest.raises(cutwire.Error, match="the one place"):
                 cwt.Remote(head, service.endpoint)
             assert time.monotonic() - began < 5
 

@@ -393,6 +393,11 @@ class Profile:
         """By which payloads name it; never 0."""
         return int(_C.cw_profile_hash(self._profile))
 
+    @property
+    def outputs(self) -> int:
+        """How many outputs its transform of channels has; 0: it has none. See docs/reference/codecs.md, "Profiles"."""
+        return int(_C.cw_profile_outputs(self._profile))
+
     def __repr__(self) -> str:
         return f"Profile({self.hash:016x})"
 

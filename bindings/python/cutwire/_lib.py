@@ -48,6 +48,7 @@ cw_status cw_profile_train(const cw_codec *codec, const cw_tensor *const *tensor
 void cw_profile_destroy(cw_profile **profile);
 const void *cw_profile_bytes(const cw_profile *profile, size_t *size);
 uint64_t cw_profile_hash(const cw_profile *profile);
+size_t cw_profile_outputs(const cw_profile *profile);
 typedef struct {
     uint64_t seed;
     _Bool evaluate;

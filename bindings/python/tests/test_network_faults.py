@@ -74,7 +74,7 @@ def test_what_is_none_of_these_is_refused_at_once():
 
 def test_nobody_comes_nobody_answers():
     module = nn.Linear(2, 2)
-    with pytest.raises(cutwire.Error, match="0 of 1 clients joined") as e:
+    with pytest.raises(cutwire.Error, match="0 of 1 client joined") as e:
         cwt.Server(module, sgd(module), F.cross_entropy, join_timeout=0.4).fit()
     assert e.value.code == "CW_ERR_TIMEOUT"
     with pytest.raises(cutwire.Error, match="is the server running") as e:

@@ -34,6 +34,21 @@ def test_a_single_sample_is_smaller(codec, profile):
     assert (cutwire.decode(alone, profile=profile) == cutwire.decode(alone)).all()
 
 
+def test_channels_last_that_are_mixtures_are_transformed():
+    """As a transformer's tokens are: samples, places, channels."""
+    rng = numpy.random.default_rng(7)
+    x = (rng.normal(size=(48, 40, 6)) @ rng.normal(size=(6, 32)) + 0.1 * rng.normal(size=(48, 40, 32)))
+    x = x.astype(numpy.float32)
+    codec = cutwire.Codec("ec:err=0.3,layout=nlc")
+    with_one = cutwire.Profile.train(codec, [x[:40]])
+    without = cutwire.Profile.train(cutwire.Codec("ec:err=0.3,layout=nlc,effort=fast"), [x[:40]])
+    assert 6 <= with_one.outputs <= 32 and without.outputs == 0
+    small, large = (codec.encode(x[44:45], profile=p) for p in (with_one, without))
+    assert len(small) < 0.8 * len(large)
+    y = cutwire.decode(small, profile=with_one)
+    assert y.shape == (1, 40, 32) and numpy.linalg.norm(y - x[44:45]) <= 0.3 * numpy.linalg.norm(x[44:45])
+
+
 def test_bytes_and_pickle_make_the_same(codec, profile):
     for same in (cutwire.Profile(profile.data), pickle.loads(pickle.dumps(profile))):
         assert same == profile and hash(same) == hash(profile) and repr(profile)[8:24] == f"{profile.hash:016x}"

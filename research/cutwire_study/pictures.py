@@ -89,7 +89,11 @@ def values_of(group: Group, keys: tuple[str, ...]) -> tuple[str, ...]:
 def style_of(groups: list[Group], skip: tuple[str, ...] = ()) -> dict[str, dict]:
     """A colour and a mark for each codec of the study, the same in all panels."""
     names = distinct(name_of(group, skip) for group in groups if not group.run.unsplit)
-    return {name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)]} for i, name in enumerate(names)}
+    def look(i):
+        hollow = {"markerfacecolor": "none"} if i // len(MARKS) % 2 else {}  # where there are more than marks
+        return {"color": COLOURS[i % len(COLOURS)], "marker": MARKS[i % len(MARKS)], **hollow}
+
+    return {name: look(i) for i, name in enumerate(names)}
 
 
 def name_of(group: Group, skip: tuple[str, ...] = ()) -> str:

@@ -40,9 +40,9 @@ def times_fewer(said):
 
 def test_simulate(tmp_path):
     folder = data("/usr/share/datasets/fashion-mnist", CACHE / "fashion-mnist")
-    said = run("simulate.py", "--data", folder, "--limit", 2000, "--epochs", 1, cwd=tmp_path)
-    without, with_cut = accuracies(said)
-    assert without > 40 and with_cut > 25  # 32 batches: chance is 10
+    said = run("simulate.py", "--data", folder, "--limit", 3000, "--epochs", 2, cwd=tmp_path)
+    _, without, _, with_cut = accuracies(said)  # the first 47 batches end anywhere: batch norm has seen too few
+    assert without > 40 and with_cut > 40
     assert all(ratio > 5 for ratio in times_fewer(said)), said
 
 

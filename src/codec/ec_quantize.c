@@ -142,6 +142,7 @@ void cwi_ec_quantize_all(cwi_ec_encoding *e, double step)
         cwi_ec_forget(e);
         cwi_ec_quantize(e, 0, e->layout.elements, e->symbols);
     }
+    /* those of finer steps do for long: own ones would come from symbols of which most are 0 */
     e->ctx.keep = step < 1.6 * e->fitted && e->fitted < 1.3 * step && e->zero == e->fitted_zero;
     e->ctx.keep_plain = e->ctx.keep;
     e->fitted = e->ctx.keep ? e->fitted : step;

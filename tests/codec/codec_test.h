@@ -79,6 +79,16 @@ static inline packed encode_args(const char *spec, const cw_tensor *x, const cw_
     return p;
 }
 
+static inline cw_profile *learn(const char *spec, const cw_tensor *t)
+{
+    cw_error err;
+    cw_profile *profile;
+    cw_codec *codec = codec_of(spec);
+    assert_ok_err(cw_profile_train(codec, &t, 1, &profile, &err), err);
+    cw_codec_destroy(&codec);
+    return profile;
+}
+
 static inline packed encode(const char *spec, const cw_tensor *x)
 {
     return encode_args(spec, x, NULL);
@@ -174,6 +184,22 @@ static inline double l2_distance(const float *a, const float *b, size_t n)
     for (size_t i = 0; i < n; i++)
         sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
     return sqrt(sum);
+}
+
+/* The 2-norm of what decoding changes, over that of `t`. */
+static inline double relative_error(const packed *p, const cw_profile *profile, const cw_tensor *t, int threads)
+{
+    cw_error err;
+    size_t n;
+    assert_ok(cw_shape_count(&t->shape, &n));
+    float *y = cwi_alloc(n, sizeof *y), *zero = cwi_calloc(n, sizeof *zero);
+    cw_tensor out = cw_tensor_view(CW_F32, &t->shape, y);
+    assert_ok_err(cw_decode(p->bytes, p->size, &out, &(cw_decode_args){.profile = profile, .threads = threads}, &err),
+                  err);
+    const double error = l2_distance(t->data, y, n) / l2_distance(t->data, zero, n);
+    cwi_free(y);
+    cwi_free(zero);
+    return error;
 }
 
 #endif

@@ -29,16 +29,6 @@ static float *mixed_map(void)
     return x;
 }
 
-static cw_profile *learn(const char *of, const cw_tensor *t)
-{
-    cw_error err;
-    cw_profile *profile;
-    cw_codec *codec = codec_of(of);
-    assert_ok_err(cw_profile_train(codec, &t, 1, &profile, &err), err);
-    cw_codec_destroy(&codec);
-    return profile;
-}
-
 static bool has_transform(const cw_profile *p)
 {
     return cw_profile_outputs(p) > 0;
@@ -48,18 +38,6 @@ static cw_tensor samples_of(float *x, size_t first, size_t n)
 {
     const cw_shape shape = cw_shape_of(4, (int64_t[]){(int64_t)n, C, H, W});
     return cw_tensor_view(CW_F32, &shape, x + first * SAMPLE);
-}
-
-static double relative_error(const packed *p, const cw_profile *profile, const cw_tensor *t, int threads)
-{
-    static float y[N * SAMPLE], zero[N * SAMPLE];
-    cw_tensor out = cw_tensor_view(CW_F32, &t->shape, y);
-    cw_error err;
-    size_t n;
-    assert_ok(cw_shape_count(&t->shape, &n));
-    assert_ok_err(cw_decode(p->bytes, p->size, &out, &(cw_decode_args){.profile = profile, .threads = threads}, &err),
-                  err);
-    return l2_distance(t->data, y, n) / l2_distance(t->data, zero, n);
 }
 
 /* Element (n, c, p) at (n, p, c), where that is asked. */

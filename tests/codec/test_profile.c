@@ -12,16 +12,6 @@ static cw_tensor samples_of(float *x, size_t first, size_t n)
     return cw_tensor_view(CW_F32, &shape, x + first * SAMPLE);
 }
 
-static cw_profile *learn(const char *of, const cw_tensor *t)
-{
-    cw_error err;
-    cw_profile *profile;
-    cw_codec *codec = codec_of(of);
-    assert_ok_err(cw_profile_train(codec, &t, 1, &profile, &err), err);
-    cw_codec_destroy(&codec);
-    return profile;
-}
-
 static void assert_learning_fails(const char *of, const cw_tensor *const *t, size_t count, cw_status status,
                                   const char *why)
 {
@@ -33,19 +23,6 @@ static void assert_learning_fails(const char *of, const cw_tensor *const *t, siz
     if (!strstr(err.message, why))
         fail_msg("\"%s\" does not say \"%s\"", err.message, why);
     cw_codec_destroy(&codec);
-}
-
-static double relative_error(const packed *p, const cw_profile *profile, const cw_tensor *t, int threads)
-{
-    static float y[N * SAMPLE];
-    cw_tensor out = cw_tensor_view(CW_F32, &t->shape, y);
-    cw_error err;
-    size_t n;
-    assert_ok(cw_shape_count(&t->shape, &n));
-    assert_ok_err(cw_decode(p->bytes, p->size, &out, &(cw_decode_args){.profile = profile, .threads = threads}, &err),
-                  err);
-    float zero[N * SAMPLE] = {0};
-    return l2_distance(t->data, y, n) / l2_distance(t->data, zero, n);
 }
 
 static uint64_t hash_in(const packed *p)

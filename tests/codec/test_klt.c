@@ -277,6 +277,29 @@ static void backgrounds_alone_may_do(void **state)
     cwi_free(x);
 }
 
+/* What pays on the last samples may be of no use to all: nothing is left of it in the profile then. */
+static void what_is_of_no_use_to_all_leaves_nothing(void **state)
+{
+    (void)state;
+    float *x = mixed_map();
+    for (size_t i = 0; i < N * SAMPLE; i++)
+        x[i] = 2.2f + (i / SAMPLE < N - N / 4 ? 0.3f : 1.1f) * (x[i] - 0.3f * (float)(i / PLACES % C % 4));
+    const cw_tensor all = samples_of(x, 0, N), one = samples_of(x, N - 1, 1);
+    size_t without = 0;
+    for (int percent = 20; percent <= 50; percent += 2) {
+        char asked[40];
+        snprintf(asked, sizeof asked, "ec:err=0.%02d", percent);
+        cw_profile *profile = learn(asked, &all);
+        without += !has_transform(profile);
+        packed p = encode_args(asked, &one, &(cw_encode_args){.profile = profile});
+        assert_true(relative_error(&p, profile, &one, 1) <= percent / 100.0);
+        free(p.bytes);
+        cw_profile_destroy(&profile);
+    }
+    assert_true(without > 0);
+    cwi_free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +307,7 @@ int main(void)
         cmocka_unit_test(what_is_no_transform_is_refused),
         cmocka_unit_test(later_samples_are_shorter),
         cmocka_unit_test(layouts_and_types_are_alike),
+        cmocka_unit_test(what_is_of_no_use_to_all_leaves_nothing),
         cmocka_unit_test(odd_tensors),
         cmocka_unit_test(backgrounds_alone_may_do),
     };

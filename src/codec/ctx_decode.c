@@ -9,6 +9,9 @@ static size_t rounded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
+/* Bits an element up to which symbols are guessed. */
+#define LIKELY 1.5
+
 /* Of more planes lanes are as fast. */
 static bool is_thin(const cwi_ctx_shape *s)
 {
@@ -135,12 +138,19 @@ static bool decode_group(const run *r, uint8_t *rows, size_t section, size_t gro
     return true;
 }
 
+/* Of a stream so short that most of its symbols are those of a zero, if it is. */
+static unsigned likely_symbol(const run *r, size_t block)
+{
+    const double bits = 8.0 * (double)r->size[block] / (double)r->d->shape.elements;
+    return bits < LIKELY && r->tables.zero < r->tables.model.symbols ? r->tables.zero : CWI_SYMBOLS;
+}
+
 static bool decode_block(const run *r, uint8_t *rows, size_t block)
 {
     const cwi_ctx_shape *s = &r->d->shape;
     const size_t begin = block * s->block_sections, end = CWI_MIN(begin + s->block_sections, s->sections);
     const size_t used = cwi_ctx_used(s, begin, 0);
-    cwi_ctx_lanes lanes = {.model = &r->tables.model, .get = r->stream[block]};
+    cwi_ctx_lanes lanes = {.model = &r->tables.model, .get = r->stream[block], .likely = likely_symbol(r, block)};
     lanes.end = lanes.get + r->size[block];
     if (r->size[block] < 4 * used)
         return false;

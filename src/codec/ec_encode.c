@@ -631,21 +631,28 @@ static cw_status encode_alone(cwi_encode_job *job)
     return cwi_ec_encode_as(job, few);
 }
 
-/* Whether it took what was to be expected, or up to `more` times that, so that nothing else need be tried. */
-static bool took_as_learned(const cwi_encode_job *job, double more)
+/* Whether it took about what was to be expected. A sample that takes much less is another kind of sample, of which
+ * contexts of its own may make even less. */
+static bool took_as_learned(const cwi_encode_job *job)
 {
     enum { FIXED = CWI_EC_PREFIX_MOST + 12 };
-    const double learned = job->profile->bits * (double)job->elements / 8;
-    return (double)job->size <= more * learned + FIXED;
+    const double learned = job->profile->bits * (double)job->elements / 8, least = 0.9, most = 1.25;
+    return (double)job->size >= least * learned && (double)job->size <= most * learned + FIXED;
 }
 
 /* Whether tables of its own would save so little that they would not pay, nor would all else that a payload without a
- * profile has to say; long ones have room for other weights, too. */
-static bool suits(const cwi_encode_job *job)
+ * profile has to say. Long ones have room for weights of their own, too. */
+static bool is_short(const cwi_encode_job *job)
 {
     enum { SHORT = 1 << 12 };
     const double part = 0.04, bits = 320;
-    return job->wasted < part * 8 * (double)job->size + bits && (job->size < SHORT || took_as_learned(job, 1.05));
+    return job->size < SHORT && job->wasted < part * 8 * (double)job->size + bits;
+}
+
+/* Whether nothing else need be tried. */
+static bool suits(const cwi_encode_job *job)
+{
+    return is_short(job) || (job->codec->value[CWI_EC_EFFORT].whole && took_as_learned(job));
 }
 
 /* With the profile's tables. */
@@ -658,23 +665,37 @@ static cw_status encode_as_learned(cwi_encode_job *job)
     return cwi_ec_encode_as(job, id);
 }
 
-/* With a profile or without, whatever is shorter: the latter is tried only where the former has a table that does not
- * suit. */
+/* Without it; and back to the payload with it, where that is shorter. */
+static cw_status encode_if_shorter(cwi_encode_job *job)
+{
+    cwi_encode_job alone = *job;
+    uint8_t *learned = cwi_alloc(job->size, 1);
+    if (!learned)
+        return cwi_fail_memory(job->err, job->size);
+    memcpy(learned, job->body, job->size);
+    alone.profile = NULL;
+    const cw_status status = encode_alone(&alone);
+    if (status == CW_OK && alone.size <= job->size)
+        job->size = alone.size;
+    else
+        memcpy(job->body, learned, job->size);
+    cwi_free(learned);
+    return CW_OK;
+}
+
+/* With a profile or without, whatever is shorter: the latter is tried where the former may not suit. */
 static cw_status encode_by_profile(cwi_encode_job *job)
 {
-    cw_status status = encode_as_learned(job);
-    const bool fits = status == CW_OK;
-    if (status != CW_OK && status != CW_ERR_TOO_SMALL)
+    const cw_status status = encode_as_learned(job);
+    if (status == CW_OK)
+        return suits(job) ? CW_OK : encode_if_shorter(job);
+    if (status != CW_ERR_TOO_SMALL)
         return status;
-    if (fits && (suits(job) || (job->codec->value[CWI_EC_EFFORT].whole && took_as_learned(job, 1))))
-        return CW_OK;
     cwi_encode_job alone = *job;
     alone.profile = NULL;
-    status = encode_alone(&alone);
-    if (fits && (status != CW_OK || alone.size > job->size))
-        return encode_as_learned(job);
+    CWI_TRY(encode_alone(&alone));
     job->size = alone.size;
-    return status;
+    return CW_OK;
 }
 
 cw_status cwi_ec_encode(cwi_encode_job *job)

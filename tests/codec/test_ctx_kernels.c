@@ -216,7 +216,7 @@ static bool decode_with(const cwi_kernels *k, const coding *c, const cwi_ctx_lan
     return true;
 }
 
-/* The same of few lanes, each one's row apart; `missing` bytes too few. */
+/* The same of few lanes, each one's row apart; `missing` bytes too few. Which symbol is guessed makes no difference. */
 static bool decode_thin_with(const cwi_kernels *k, const coding *c, const cwi_ctx_lanes *encoded, size_t missing)
 {
     static int16_t acc[CWI_CTX_THIN][ARENA / CWI_LANES];
@@ -225,6 +225,7 @@ static bool decode_thin_with(const cwi_kernels *k, const coding *c, const cwi_ct
     const size_t length = (size_t)(arenas[1].base + ARENA - encoded->put) - missing;
     cwi_ctx_thin_row row[CWI_CTX_THIN];
     cwi_ctx_lanes l = *encoded;
+    l.likely = cwi_rng_below(&rng, 2) ? (unsigned)cwi_rng_below(&rng, c->model.symbols) : CWI_SYMBOLS;
     l.get = memcpy(place(2, length, length & 2, 0x44), encoded->put, length);
     l.end = l.get + length;
     for (unsigned i = 0; i < c->used; i++) {

@@ -97,6 +97,30 @@ static void bytes_make_the_profile(void **state)
     cwi_free(x);
 }
 
+/* Channels in reverse, and many of them empty, so that they are easy: weights that were learned serve little. */
+static void samples_of_another_kind_are_coded_alone(void **state)
+{
+    (void)state;
+    static const char finer[] = "ec:err=0.1";
+    float *x = related_map(N, C, H, W, true), *y = cwi_alloc(N * SAMPLE, sizeof *y);
+    for (size_t i = 0; i < (size_t)N * C; i++) {
+        const size_t channel = i % C;
+        for (size_t j = 0; j < PLACES; j++)
+            y[i * PLACES + j] = channel % 3 ? x[(i - channel + C - 1 - channel) * PLACES + j] : 0;
+    }
+    const cw_tensor earlier = samples_of(x, 0, N), later = samples_of(y, 0, N);
+    cw_profile *profile = learn(finer, &earlier);
+    packed with = encode_args(finer, &later, &(cw_encode_args){.profile = profile}), without = encode(finer, &later);
+    assert_true(without.size > 4096);
+    assert_true(with.size <= without.size);
+    relative_error(&with, profile, &later, 1);
+    free(with.bytes);
+    free(without.bytes);
+    cw_profile_destroy(&profile);
+    cwi_free(x);
+    cwi_free(y);
+}
+
 static void assert_mismatch(const packed *p, const cw_tensor *t, const cw_profile *given, uint64_t named)
 {
     static float y[N * SAMPLE];
@@ -206,9 +230,13 @@ static void damaged_profiles_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single_samples_are_shorter), cmocka_unit_test(bytes_make_the_profile),
-        cmocka_unit_test(other_profiles_are_refused), cmocka_unit_test(what_cannot_be_learned_is_said),
-        cmocka_unit_test(odd_tensors_make_profiles),  cmocka_unit_test(damaged_profiles_are_refused),
+        cmocka_unit_test(single_samples_are_shorter),
+        cmocka_unit_test(bytes_make_the_profile),
+        cmocka_unit_test(samples_of_another_kind_are_coded_alone),
+        cmocka_unit_test(other_profiles_are_refused),
+        cmocka_unit_test(what_cannot_be_learned_is_said),
+        cmocka_unit_test(odd_tensors_make_profiles),
+        cmocka_unit_test(damaged_profiles_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,6 +88,9 @@ typedef struct cwi_ctx_lanes {
     const cwi_ctx_model *model;
     uint32_t state[CWI_LANES];
     unsigned used; /* only lanes below this one have planes in this group */
+    /* Decoder: a symbol that nearly all are, so that it pays to guess it; CWI_SYMBOLS where none is. Any symbol of the
+     * model gives the same. */
+    unsigned likely;
     /* [positions][CWI_LANES] of what is coded or decoded next: a symbol is 0, which takes nothing, where this is 0.
      * NULL: all are coded. */
     const uint8_t *support;

@@ -34,30 +34,65 @@ CWI_INLINE unsigned thin_context(int acc)
     return (unsigned)CWI_MIN(CWI_MAX(acc >> CWI_CTX_SHIFT, 0), CWI_CONTEXTS - 1);
 }
 
-/* Of an element whose context is known: its symbol. Two bytes at `get` may be read. */
-CWI_INLINE unsigned thin_decode_one(const cwi_ctx_model *m, unsigned context, uint32_t *state, const uint8_t **get)
+/* The state of a lane and the bytes that come next, of which two may be read. */
+typedef struct thin_lane {
+    uint32_t state;
+    unsigned last; /* its last symbol */
+} thin_lane;
+
+CWI_INLINE uint32_t thin_next(uint32_t state, uint32_t part)
 {
-    const uint32_t slot = *state % CWI_CTX_WHOLE, part = m->part[context][v_search(m->next[context], &slot)];
-    const uint32_t next = (part >> 16) * (*state >> CWI_CTX_BITS) + slot - (part & (CWI_CTX_WHOLE - 1));
-    const bool less = next < CWI_CTX_LOW;
-    uint16_t word;
-    memcpy(&word, *get, sizeof word);
-    *state = less ? next << 16 | word : next; /* no branch to guess */
-    *get += 2 * less;
-    return part >> CWI_CTX_BITS & (CWI_SYMBOLS - 1);
+    return (part >> 16) * (state >> CWI_CTX_BITS) + state % CWI_CTX_WHOLE - (part & (CWI_CTX_WHOLE - 1));
 }
 
-CWI_INLINE bool thin_decode_lanes(cwi_ctx_lanes *c, int left, const cwi_ctx_thin_row *rows, size_t width, unsigned used)
+CWI_INLINE uint32_t thin_word(const uint8_t *get)
+{
+    uint16_t word;
+    memcpy(&word, get, sizeof word);
+    return word;
+}
+
+/* Of an element whose context is known. */
+CWI_INLINE void thin_decode_one(const cwi_ctx_model *m, unsigned context, thin_lane *l, const uint8_t **get)
+{
+    const uint32_t slot = l->state % CWI_CTX_WHOLE, part = m->part[context][v_search(m->next[context], &slot)];
+    const uint32_t next = thin_next(l->state, part);
+    const bool less = next < CWI_CTX_LOW;
+    l->state = less ? next << 16 | thin_word(*get) : next; /* no branch to guess */
+    *get += 2 * less;
+    l->last = part >> CWI_CTX_BITS & (CWI_SYMBOLS - 1);
+}
+
+/* The same, with branches: as long as processors guess them right, no element waits for the table of the one before. */
+CWI_INLINE void thin_decode_likely(const cwi_ctx_model *m, unsigned context, unsigned likely, thin_lane *l,
+                                   const uint8_t **get)
+{
+    const uint32_t guess = m->part[context][likely], slot = l->state % CWI_CTX_WHOLE;
+    if (slot - (guess & (CWI_CTX_WHOLE - 1)) < guess >> 16) {
+        l->state = thin_next(l->state, guess);
+        l->last = likely;
+    } else {
+        const uint32_t part = m->part[context][v_search(m->next[context], &slot)];
+        l->state = thin_next(l->state, part);
+        l->last = part >> CWI_CTX_BITS & (CWI_SYMBOLS - 1);
+    }
+    if (l->state < CWI_CTX_LOW) {
+        l->state = l->state << 16 | thin_word(*get);
+        *get += 2;
+    }
+}
+
+CWI_INLINE bool thin_decode_lanes(cwi_ctx_lanes *c, int left, const cwi_ctx_thin_row *rows, size_t width, unsigned used,
+                                  bool guess)
 {
     cwi_ctx_thin_row row[CWI_CTX_THIN]; /* at hand, whatever is written through its pointers */
-    uint32_t state[CWI_CTX_THIN];
-    unsigned last[CWI_CTX_THIN];
+    thin_lane lane[CWI_CTX_THIN];
     const cwi_ctx_model *m = c->model;
+    const unsigned likely = guess ? c->likely : 0;
     const uint8_t *get = c->get, *const end = c->end;
     for (unsigned l = 0; l < used; l++) {
         row[l] = rows[l];
-        state[l] = c->state[l];
-        last[l] = rows[l].symbols[-1];
+        lane[l] = (thin_lane){.state = c->state[l], .last = rows[l].symbols[-1]};
     }
     for (size_t x = 0; x < width; x++) {
         uint8_t copy[2 * CWI_CTX_THIN] = {0};
@@ -67,33 +102,41 @@ CWI_INLINE bool thin_decode_lanes(cwi_ctx_lanes *c, int left, const cwi_ctx_thin
             from = memcpy(copy, get, left_bytes);
         at = from;
         for (unsigned l = 0; l < used; l++) {
-            const unsigned context = thin_context(row[l].acc[x] + left * (int)last[l]);
+            const unsigned context = thin_context(row[l].acc[x] + left * (int)lane[l].last);
             const bool coded = !row[l].support || row[l].support[x];
             row[l].contexts[x] = (uint8_t)context;
-            last[l] = coded ? thin_decode_one(m, context, &state[l], &at) : 0;
-            row[l].symbols[x] = (uint8_t)last[l];
+            if (!coded)
+                lane[l].last = 0;
+            else if (guess)
+                thin_decode_likely(m, context, likely, &lane[l], &at);
+            else
+                thin_decode_one(m, context, &lane[l], &at);
+            row[l].symbols[x] = (uint8_t)lane[l].last;
         }
         if ((size_t)(at - from) > left_bytes)
             return false;
         get += at - from;
     }
     for (unsigned l = 0; l < used; l++)
-        c->state[l] = state[l];
+        c->state[l] = lane[l].state;
     c->get = get;
     return true;
 }
 
 static bool thin_decode(cwi_ctx_lanes *c, int left, const cwi_ctx_thin_row *rows, size_t width)
 {
+    const bool guess = c->likely < CWI_SYMBOLS;
     switch (c->used) {
     case 1:
-        return thin_decode_lanes(c, left, rows, width, 1);
+        return guess ? thin_decode_lanes(c, left, rows, width, 1, true)
+                     : thin_decode_lanes(c, left, rows, width, 1, false);
     case 2:
-        return thin_decode_lanes(c, left, rows, width, 2);
+        return guess ? thin_decode_lanes(c, left, rows, width, 2, true)
+                     : thin_decode_lanes(c, left, rows, width, 2, false);
     case 3:
-        return thin_decode_lanes(c, left, rows, width, 3);
+        return thin_decode_lanes(c, left, rows, width, 3, false);
     default:
-        return thin_decode_lanes(c, left, rows, width, CWI_CTX_THIN);
+        return thin_decode_lanes(c, left, rows, width, CWI_CTX_THIN, false);
     }
 }
 

@@ -91,7 +91,7 @@ def state_of(run: definition.Run, plan: Plan) -> str:
 
 
 def list_runs(plan: Plan, as_json: bool) -> None:
-    wanted = [run for run in plan.study.runs if plan.is_wanted(run)]
+    wanted = plan.wanted
     missing = plan.missing()
     seconds = Estimate(plan.rows).left(missing, [], plan.options.jobs)
     if as_json:

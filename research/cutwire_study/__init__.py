@@ -5,6 +5,7 @@
     definition.py    a study's file: its grid, and the runs that follow from it
     program.py       what the command `cutwire` says of itself: keys, presets, codec versions
     rows.py          finished runs in a CSV; which results stand for others; which are stale
+    only.py          which runs `--only WORDS` means
     plan.py          what is still to do
     estimate.py      how long that will take
     making.py        makes the missing runs, one process each; stops, goes on, keeps to a budget

@@ -23,6 +23,7 @@ from types import ModuleType
 from .definition import Study
 from .errors import StudyError, need
 from .estimate import duration
+from .only import choose
 from .plan import Options
 from .program import coded_in_context, machine
 from .rows import PROVENANCE, Row, locked
@@ -60,7 +61,7 @@ class Measured:
         return row["codec_probe"] != self.options.program.probe((row["codec"],))
 
     def wanted(self) -> list[Row]:
-        return [case for case in self.cases if all(fits(case, word) for word in self.options.only.split())]
+        return choose(self.cases, self.options.only, lambda case: (case, " ".join(case.values())))
 
     def missing(self) -> list[Row]:
         rows = self.rows()
@@ -71,16 +72,6 @@ class Measured:
         """Rows in the order of the cases."""
         rows = self.rows()
         return [rows[self.key(case)] for case in self.cases if self.key(case) in rows]
-
-
-def fits(case: Row, word: str) -> bool:
-    """As with runs: KEY=VALUE, a part of any value, and ! for what does not."""
-    if word.startswith("!"):
-        return not fits(case, word[1:])
-    key, equals, value = word.partition("=")
-    if equals and key in case:
-        return case[key] == value
-    return any(word in text for text in case.values())
 
 
 def open_study(study: Study, options: Options) -> Measured:

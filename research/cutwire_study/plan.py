@@ -6,6 +6,7 @@ import pathlib
 
 from . import rows as csv_rows
 from .definition import Run, Study
+from .only import choose
 from .program import Program
 
 
@@ -32,7 +33,8 @@ class Plan:
         self.equals: dict[Run, csv_rows.Equal] = {}
         self.to_make: list[Run] = []
         grid, proofs = set(study.runs), self._proofs()
-        for run in filter(self.is_wanted, study.runs):
+        self.wanted = choose(study.runs, options.only, described)
+        for run in self.wanted:
             equal = None if run in self.rows or run in proofs else \
                 csv_rows.equal_of(run, grid | set(self.rows), proofs | set(self.rows))
             if equal:
@@ -50,9 +52,6 @@ class Plan:
                 found.setdefault(equal.why, run)
         return set(found.values())
 
-    def is_wanted(self, run: Run) -> bool:
-        return all(matches(run, word) for word in self.options.only.split())
-
     def is_stale(self, run: Run) -> bool:
         return run in self.rows and csv_rows.is_stale(self.rows[run], run, self.options.program)
 
@@ -61,13 +60,6 @@ class Plan:
                 if run not in self.rows or (self.options.remake_stale and self.is_stale(run))]
 
 
-def matches(run: Run, word: str) -> bool:
-    """KEY=VALUE holds where that column, or key of the recipe, is so; another word where the label contains it; with !
-    before it a word holds where it would not."""
-    if word.startswith("!"):
-        return not matches(run, word[1:])
-    key, equals, value = word.partition("=")
-    known = {name: str(getattr(run, name)) for name in csv_rows.IDENTITY} | run.settings()
-    if equals and key in known:
-        return known[key] == value
-    return word in run.label()
+def described(run: Run) -> tuple[dict[str, str], str]:
+    """What `--only` knows of a run: its columns, the keys of its recipe, and its label."""
+    return {name: str(getattr(run, name)) for name in csv_rows.IDENTITY} | run.settings(), run.label()

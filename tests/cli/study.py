@@ -191,6 +191,12 @@ def choices(study):
     assert listed.count(": to do") == 2 and "seed 4" in listed and "seed 5" in listed, listed
     listed = run("study", study, "list", "--only", "cut=shallow !ec: !entropy=ctx")
     assert "none" in listed and "ms:r=0.99,b=2" in listed and "ec:" not in listed and "ctx, seed" not in listed, listed
+    listed = run("study", study, "list", "--only", "uplink=ms")  # a codec by its name, whatever its settings
+    assert listed.count("shallow, ms:") == 2 and "unsplit, seed" not in listed and "ec:" not in listed, listed
+    for words, said in (("uplink=mz", "uplink is - or none or ms:r=0.99,b=2"), ("nowhere", "what `list` prints"),
+                        ("unsplit cut=shallow", "at once")):
+        told = run("study", study, "list", "--only", words, code=2)
+        assert "--only: nothing in the study fits" in told and said in told, told
     told = last_object(run("study", study, "run", "--seeds", "7", "--limit", "1", "--json", "--results", "limited"))
     assert told["made"] == told["of"] == 1
     told = last_object(run("study", study, "run", "--seeds", "8", "--hours", "0.00001", "--json", "--results", "limited"))

@@ -18,7 +18,7 @@ void research_option_table(research_options *o, cli_option *table)
          &o->hours},
         {"jobs", "N", "runs at a time, each on one thread (1 unless given)", CLI_INT, &o->jobs},
         {"seeds", "LIST", "these seeds in place of the study's: 1,2,3", CLI_STRING, &o->seeds},
-        {"only", "WORDS", "runs that fit every word: KEY=VALUE, or a part of what `list` prints; !WORD: that do not",
+        {"only", "WORDS", "runs that fit every word: KEY=VALUE (of a codec its name will do), a part of a label, !WORD",
          CLI_STRING, &o->only},
         {"limit", "N", "make at most so many runs; 0: all", CLI_INT, &o->limit},
         {"precision", "NAME",

@@ -14,7 +14,7 @@ static const char examples[] = "  cutwire study simple list\n"
                                "      what there is to do\n"
                                "  cutwire study figure3 run --hours 8 --jobs 2\n"
                                "      eight hours of it, two runs at a time; the same command goes on another day\n"
-                               "  cutwire study figure3 run --only \"cut=shallow uplink=ms:r=0.99,b=2\" --seeds 1\n"
+                               "  cutwire study figure3 run --only \"cut=shallow uplink=ms\" --seeds 1\n"
                                "  cutwire study figure3 show\n"
                                "  cutwire study my-grid.yaml run\n"
                                "      a study of one's own; its results are my-grid.csv beside it\n";

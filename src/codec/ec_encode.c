@@ -508,12 +508,49 @@ static void allow_about(cwi_ec_encoding *e)
     }
 }
 
+/* With offsets that are good at step `at`, or none where that is 0. False where they save nothing. */
+static bool plan_with_offsets(cwi_ec_encoding *e, view plain, double at, double *step, double *error)
+{
+    look_at(e, plain, plain.rms);
+    if (at > 0 && set_offsets(e, plain, at) == 0)
+        return false;
+    *step = plan_as_asked(e);
+    *error = cwi_ec_planned_error(e) / e->larger;
+    return true;
+}
+
+/* For a size: the step, on which offsets depend, is known only when all is planned. So without any, with those of a
+ * step as coarse as the tensor itself, and with those of the step that was found, unless it is too fine to tell. */
+static double plan_for_size(cwi_ec_encoding *e)
+{
+    enum { FINE = 8 };
+    const view plain = view_of(e);
+    double step = plain.rms, error = 0, chosen = 0, tried = 0, least = INFINITY, at = 0;
+    for (int i = 0; i < 3; i++) {
+        if (plan_with_offsets(e, plain, at, &step, &error)) {
+            tried = at;
+            if (error < least) {
+                least = error;
+                chosen = at;
+            }
+        }
+        at = i == 0 ? plain.rms : step;
+        if (i > 0 && (e->fast || FINE * step < plain.rms))
+            break;
+    }
+    if (tried != chosen || (e->offsets > 0) != (chosen > 0))
+        plan_with_offsets(e, plain, chosen, &step, &error);
+    return step;
+}
+
 double cwi_ec_plan_asked(cwi_ec_encoding *e)
 {
     allow_about(e);
+    if (e->cap < SIZE_MAX && !e->profile && may_have_offsets(e))
+        return plan_for_size(e);
     const view plain = view_of(e);
     const double saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
-    if (saved == 0 || saved > OFFSETS_SURE || e->fast || e->cap < SIZE_MAX)
+    if (saved == 0 || saved > OFFSETS_SURE || e->fast)
         return plan_as_asked(e);
     bool freely;
     double step;

@@ -108,11 +108,19 @@ typedef struct slope {
 static void learn(slope *s, double step, double size, double elements)
 {
     if (s->step > 0 && fabs(log(step / s->step)) > 0.002)
-        s->exponent = CWI_MIN(CWI_MAX(log(s->size / size) / log(step / s->step), 0.2), 1.5);
+        s->exponent = CWI_MIN(CWI_MAX(log(s->size / size) / log(step / s->step), 0.05), 1.5);
     else if (s->exponent == 0) /* bits fall by one for each doubling where they are many, else in proportion */
         s->exponent = CWI_MIN(1.0, CWI_MAX(0.2, 1.44 * elements / CWI_MAX(8 * size, 1.0)));
     s->step = step;
     s->size = size;
+}
+
+/* What will do: where many bytes more make steps but little finer, a few bytes less; else what makes them 5% coarser.
+ */
+static double least_of(double most, double exponent)
+{
+    const double few = 0.975, coarser = 1.05;
+    return most * CWI_MAX(few, pow(coarser, -exponent));
 }
 
 /* A step whose planned size is close below `most`: `step` or a larger one, or any when `freely`. The plan of the step
@@ -132,14 +140,15 @@ static double search(cwi_ec_encoding *e, size_t some, double most, double step, 
             low = step;
         else
             high = step;
-        if (size <= most && (!freely || size > 0.975 * most || step <= finest))
+        if (size <= most && (!freely || size > least_of(most, s.exponent) || step <= finest))
             return step;
         if (size > most && (some ? &ctx : &e->ctx)->tables.model.symbols == 1)
             return step; /* nothing is left already */
         freely = true;   /* once it has to be coarser, as little as will do */
         learn(&s, step, size, (double)e->layout.elements);
         *exponent = s.exponent;
-        const double wanted = step * pow(size / (0.987 * most), 1 / s.exponent);
+        const double aim = sqrt(most * least_of(most, s.exponent));
+        const double wanted = step * pow(size / aim, 1 / s.exponent);
         if (low > 0 && isfinite(high))
             step = i < 8 && wanted > low * 1.002 && wanted < high * 0.998 ? wanted : sqrt(low * high);
         else
@@ -156,7 +165,7 @@ static double search(cwi_ec_encoding *e, size_t some, double most, double step, 
 /* Where some samples tell about how coarse it has to be, one or two plans of all are enough. */
 double cwi_ec_fit(cwi_ec_encoding *e, double step, bool freely)
 {
-    const double most = 0.995 * (double)e->cap;
+    const double most = (double)e->cap - 1 - 0.0005 * (double)e->cap; /* plans are that good, or there is another one */
     const size_t some = some_of(e);
     double exponent = 0;
     if (!freely && some && (double)cwi_ec_plan(e, step) <= most)

@@ -421,6 +421,9 @@ static void budgets_are_used(void **state)
             const double error = l2_distance(x, y, n) / l2_distance(x, none, n);
             if (error > before || (bpe > 40 && error > 1e-6) || (double)p.size * 8 > bpe * (double)n)
                 fail_msg("%s, %g zeros: %zu bytes, an error of %g after %g", spec, zeros[z], p.size, error, before);
+            if (zeros[z] < 0.9 && bpe < 10 && (double)p.size * 8 < 0.97 * bpe * (double)n)
+                fail_msg("%s, %g zeros: %zu bytes are left unused", spec, zeros[z],
+                         (size_t)(bpe * (double)n / 8) - p.size);
             before = error;
             free(p.bytes);
         }
@@ -428,6 +431,37 @@ static void budgets_are_used(void **state)
     }
     cwi_free(y);
     cwi_free(none);
+}
+
+/* Offsets depend on the step, and the step on them: what has none takes none, what has some takes them, at any size. */
+static void offsets_suit_the_size(void **state)
+{
+    (void)state;
+    enum { CHANNELS = 16, PLACES = 1024, SIZE = 8 * CHANNELS * PLACES };
+    static float x[SIZE], y[SIZE], none[SIZE];
+    static const struct {
+        bool backgrounds;
+        const char *spec;
+        double most;
+    } cases[] = {{false, "ec:bpe=0.1", 0.6},
+                 {false, "ec:bpe=6", 0.0115},
+                 {false, "ec:bpe=7", 0.006},
+                 {true, "ec:bpe=0.1", 0.02},
+                 {true, "ec:bpe=6", 0.0005}};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){8, CHANNELS, 32, 32});
+    const cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    for (size_t i = 0; i < CWI_COUNT(cases); i++) {
+        cwi_rng rng = cwi_rng_make(4, CWI_STREAM_CODEC, 0, 0);
+        for (size_t k = 0; k < SIZE; k++) /* uniform in [0, 1), or normal about 0, 7, 14, ... */
+            x[k] = cases[i].backgrounds ? 7 * (float)(k / PLACES % CHANNELS) + (float)cwi_rng_normal(&rng)
+                                        : (float)cwi_rng_below(&rng, 1 << 20) * 0x1p-20f;
+        packed p = encode(cases[i].spec, &t);
+        decode_floats(&p, &t, y);
+        const double error = l2_distance(x, y, SIZE) / l2_distance(x, none, SIZE);
+        if (error > cases[i].most)
+            fail_msg("case %zu, %s: an error of %g", i, cases[i].spec, error);
+        free(p.bytes);
+    }
 }
 
 /* Too little room for what was asked is an error, not a reason for a coarser tensor. */
@@ -736,6 +770,7 @@ int main(void)
         cmocka_unit_test(a_rare_element_is_not_lost),
         cmocka_unit_test(maps_of_denormals_meet_their_error),
         cmocka_unit_test(budgets_are_used),
+        cmocka_unit_test(offsets_suit_the_size),
         cmocka_unit_test(a_small_output_does_not_coarsen),
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(budgets_are_never_exceeded),

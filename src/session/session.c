@@ -55,13 +55,16 @@ static void set_state(cwi_session *s, size_t member, cwi_member_state state)
 void cwi_session_activate(cwi_session *s)
 {
     for (size_t i = 0; i < s->options.members; i++)
-        if (s->members[i].state == CWI_MEMBER_READY)
+        if (s->members[i].state == CWI_MEMBER_READY) {
             set_state(s, i, CWI_MEMBER_ACTIVE);
+            s->members[i].awaited = false;
+        }
 }
 
 void cwi_session_activate_one(cwi_session *s, size_t member)
 {
     set_state(s, member, CWI_MEMBER_ACTIVE);
+    s->members[member].awaited = false;
     cwi_session_owes_from_now(s, member);
 }
 
@@ -284,27 +287,29 @@ static void refuse_hello(cwi_session *s, cw_peer peer, cw_status status, const c
     refuse(s, peer, SIZE_MAX, status, why);
 }
 
-/* It has lost its connection and its memory, or both: the place is its own, and what it was doing is not done. */
-static void leave_to_itself(cwi_session *s, size_t place)
+/* It has lost its connection and its memory, or both: the place is its own, and what it was doing is not done. Returns
+ * whether the work may wait for it. */
+static bool leave_to_itself(cwi_session *s, size_t place)
 {
     static const char why[] = "it came back by another connection";
     cwi_member *m = &s->members[place];
-    const bool active = m->state == CWI_MEMBER_ACTIVE;
+    const bool awaited = (m->state == CWI_MEMBER_ACTIVE || m->awaited) && s->work->left;
     tell_of(s, place, false, "client_again", why);
     refuse(s, m->peer, place, CW_ERR_CLOSED, why);
     vacate(s, place);
-    if (active && s->work->left)
+    if (awaited)
         s->work->left(s->run, place);
     else
         s->work->lost(s->run, place);
+    return awaited;
 }
 
-static void welcome(cwi_session *s, size_t place, const cwi_applicant *who)
+static void welcome(cwi_session *s, size_t place, const cwi_applicant *who, bool awaited)
 {
     cwi_member *m = &s->members[place];
     s->changes += !is_its_own(m, who) || is_of_before(m);
     set_state(s, place, CWI_MEMBER_JOINING);
-    *m = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = who->peer, .token = who->token};
+    *m = (cwi_member){.state = CWI_MEMBER_JOINING, .peer = who->peer, .token = who->token, .awaited = awaited};
     memcpy(m->key, who->key, sizeof m->key);
     cwi_session_owes_from_now(s, place);
     cw_msg msg = cwi_session_message(s, place, CW_MSG_WELCOME);
@@ -361,14 +366,13 @@ static void seat(cwi_session *s, const cwi_applicant *who)
 {
     const bool false_claim = is_held(s, who->wish) && !is_its_own(&s->members[who->wish], who);
     const size_t old = place_of(s, who);
-    if (old != SIZE_MAX)
-        leave_to_itself(s, old);
+    const bool awaited = old != SIZE_MAX && leave_to_itself(s, old);
     const size_t place = old != SIZE_MAX ? old : place_for(s, who);
     if (place == SIZE_MAX) {
         turn_away(s, who);
         return;
     }
-    welcome(s, place, who);
+    welcome(s, place, who, awaited);
     if (false_claim && !is_vacant(&s->members[place]))
         tell_of(s, place, true, "claim_refused",
                 "it asked for a place that is held for another, and got this one instead");
@@ -561,7 +565,7 @@ static void wait_for(cwi_session *s, size_t member, const cwi_link_state *link)
     cwi_member *m = &s->members[member];
     const double grace = s->options.grace;
     char why[120];
-    if (m->state != CWI_MEMBER_ACTIVE) {
+    if (m->state != CWI_MEMBER_ACTIVE && !m->awaited) {
         cwi_session_lose(s, member, CW_ERR_CLOSED, "its connection broke before it took part");
         return;
     }

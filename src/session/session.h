@@ -27,6 +27,8 @@ typedef struct cwi_member {
     double due_from; /* the session's clock since when it owes */
     uint64_t moved;  /* bytes of frames that had crossed its link by then */
     bool broken;     /* its connection is: its place is held */
+    bool awaited; /* it took part, and came back by another connection: until it takes part again its place is held as
+                     if it did */
 } cwi_member;
 
 /* Who asks for a place. */

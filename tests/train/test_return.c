@@ -154,6 +154,35 @@ static void a_client_takes_its_place_back_within_the_step(void **state)
     close_scene(s);
 }
 
+/* Killed again while it joins: its place is held like that of one that takes part, and the step goes on waiting. */
+static void a_client_that_fails_to_come_back_is_waited_for(void **state)
+{
+    (void)state;
+    scene *s = open_scene("again", 2, 60);
+    actor first, fails, again;
+    greet_with(&first, s, 77, UINT32_MAX);
+    actor_ready(&first, 240, 0);
+    add_honest(s);
+    actor_await(&first, CW_MSG_BEGIN);
+    nap(300); /* the honest client's activations are there */
+    greet_with(&fails, s, 77, UINT32_MAX);
+    actor_close(&fails);
+    nap(1500); /* the server has seen it */
+    greet_with(&again, s, 77, UINT32_MAX);
+    assert_int_equal(again.welcome.client, first.welcome.client);
+    actor_ready(&again, 240, 0);
+    actor_await(&again, CW_MSG_BEGIN);
+    assert_int_equal(again.msg.step, 0);
+    assert_int_equal(again.msg.phase, CW_PHASE_TRAIN);
+    actor_send(&again, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
+    join_scene(s);
+    assert_ok_err(s->server_status, s->server_err);
+    assert_ok_err(s->honest_status[0], s->honest_err[0]);
+    actor_close(&first);
+    actor_close(&again);
+    close_scene(s);
+}
+
 enum { BATCH = 48 }; /* small_config's */
 
 static void send_batch(actor *a, const scene *s)
@@ -487,6 +516,7 @@ int main(void)
         cmocka_unit_test(what_is_no_identity_is_refused),
         cmocka_unit_test(an_identity_knows_its_place),
         cmocka_unit_test(a_client_takes_its_place_back_within_the_step),
+        cmocka_unit_test(a_client_that_fails_to_come_back_is_waited_for),
         cmocka_unit_test(the_next_step_waits_for_who_comes_back),
         cmocka_unit_test(a_client_gets_the_place_that_it_asks_for),
         cmocka_unit_test(a_restarted_server_holds_places_for_their_owners),

@@ -413,6 +413,13 @@ static double find_offsets(cwi_ec_encoding *e)
     return saved;
 }
 
+/* Whether nothing is asked for but a size. */
+static bool is_sized_alone(const cwi_encode_job *job)
+{
+    const cwi_value *v = job->codec->value;
+    return v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
+}
+
 /* Maps behind a ReLU have none. */
 static bool may_have_offsets(const cwi_ec_encoding *e)
 {
@@ -546,11 +553,11 @@ static double plan_for_size(cwi_ec_encoding *e)
 double cwi_ec_plan_asked(cwi_ec_encoding *e)
 {
     allow_about(e);
-    if (e->cap < SIZE_MAX && !e->profile && may_have_offsets(e))
+    if (is_sized_alone(e->job) && !e->profile && may_have_offsets(e))
         return plan_for_size(e);
     const view plain = view_of(e);
     const double saved = !e->profile && may_have_offsets(e) ? find_offsets(e) : 0;
-    if (saved == 0 || saved > OFFSETS_SURE || e->fast)
+    if (saved == 0 || saved > OFFSETS_SURE || e->fast || e->cap < SIZE_MAX)
         return plan_as_asked(e);
     bool freely;
     double step;
@@ -648,7 +655,7 @@ static cw_status encode_alone(cwi_encode_job *job)
     const cwi_order_name asked = (cwi_order_name)v[CWI_EC_LAYOUT].whole;
     const bool per_sample = v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
     cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
-    const bool sized_alone = v[CWI_EC_ERR].real == 0 && v[CWI_EC_STEP].real == 0;
+    const bool sized_alone = is_sized_alone(job);
     if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && job->shape->ndim == 2) {
         /* features side by side, or one sample after the other */
         cwi_order_id other = {.name = CWI_ORDER_NCHW};

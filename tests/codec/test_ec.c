@@ -462,6 +462,11 @@ static void offsets_suit_the_size(void **state)
             fail_msg("case %zu, %s: an error of %g", i, cases[i].spec, error);
         free(p.bytes);
     }
+    packed plain = encode("ec:err=0.01", &t),
+           capped = encode("ec:err=0.01,bytes=1000000", &t); /* an error is still one */
+    assert_true(fabs((double)plain.size - (double)capped.size) < 0.01 * (double)plain.size);
+    free(plain.bytes);
+    free(capped.bytes);
 }
 
 /* Too little room for what was asked is an error, not a reason for a coarser tensor. */

@@ -142,7 +142,8 @@ def training():
     for p in (*others, server):
         p.finish()
     assert last["phase"] == "finished" and len(last["runs"][0]["epochs"]) == 2, last
-    assert [c["joined"] for c in last["live"]["clients"]] == [1, 1] and last["live"]["clients"][0]["steps"] > 0
+    assert [(c["joined"], c["lost"], c["flagged"]) for c in last["live"]["clients"]] == [(1, 0, 0)] * 2, last["live"]["clients"]
+    assert last["live"]["clients"][0]["steps"] > 0
     times = last["live"]["step_time"]
     assert 0 < times["client_seconds"] <= times["seconds"] - times["server_seconds"] + 1e-6, times
     assert last["live"]["uplink"]["socket_bytes"] > 0 and last["live"]["step_time"]["server_seconds"] > 0

@@ -151,6 +151,8 @@ def training():
     assert [e["test_loss"] for e in told] == [e["test_loss"] for e in last["runs"][0]["epochs"]] or \
         max(abs(e["test_loss"] - f["test_loss"]) for e, f in zip(told, last["runs"][0]["epochs"])) < 1e-4
     numbers = [check_metrics(t) for t in texts]
+    assert {m for n in numbers for m in n if "step_part" in m} == \
+        {f'cutwire_step_part_seconds_total{{part="{p}"}}' for p in ("server", "client", "link")}
     assert numbers and numbers[-1]['cutwire_client_steps_total{client="2"}'] >= 0
     for a, b in zip(numbers, numbers[1:]):
         for name in a:

@@ -215,6 +215,7 @@ def browser():
     server, port = start("server", "--listen", "tcp://127.0.0.1:*", "--clients", "2", "--out", "b", *SMALL)
     page = dom(f"http://127.0.0.1:{port}/").split('id="data"')[0]
     assert "waiting for clients" in page and page.count("<tr>") >= 3 and "nobody" in page, page
+    assert "NaN" not in page and "Infinity" not in page, page
     server.kill()
 
 

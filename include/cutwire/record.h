@@ -132,7 +132,8 @@ typedef struct cw_result {
     char out[512];          /* where the run's files are; "": nowhere */
 } cw_result;
 
-/* The configuration that the run in this folder was started with, from its checkpoint. CW_ERR_IO, CW_ERR_NOT_FOUND,
+/* The configuration that the run in this folder was started with, from its checkpoint; from its config.json, when it
+ * was stopped before it had a checkpoint or an epoch: it then goes on from its beginning. CW_ERR_IO, CW_ERR_NOT_FOUND,
  * CW_ERR_CORRUPT, CW_ERR_VERSION. */
 cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err);
 /* Whether the run in this folder is split: it goes on by cw_train_inproc or cw_serve, else by cw_train_unsplit, and is

@@ -80,7 +80,7 @@ static const option options[] = {
     {{"checkpoint-every", "N", "save a checkpoint after every N epochs; 0: never then", "1", false, false}, T_INT, FIELD(checkpoint_every), 0, 1e6},
     {{"checkpoint-steps", "N", "save one after every N steps of an epoch, too, where epochs are long; 0: never", "0", false, false}, T_INT, FIELD(checkpoint_steps), 0, 1e9},
     {{"eval-every", "N", "evaluate on the test data after every N epochs, and after the last; 0: after the last alone", "1", false, false}, T_INT, FIELD(eval_every), 0, 1e6},
-    {{"resume", "DIR", "go on with the run in this folder, from its last checkpoint, or where that is damaged from the one before it (checkpoint.previous.safetensors)", "", false, false}, T_STRING, FIELD(resume), 0, 0},
+    {{"resume", "DIR", "go on with the run in this folder, from its last checkpoint, or where that is damaged from the one before it (checkpoint.previous.safetensors); where there is none yet, from its beginning", "", false, false}, T_STRING, FIELD(resume), 0, 0},
     {{"out", "DIR", "folder for the run's files; one that holds a run is refused without --resume or --overwrite", "", false, false}, T_STRING, FIELD(out), 0, 0},
     {{"overwrite", NULL, "replace the run that --out holds", "0", false, false}, T_BOOL, FIELD(overwrite), 0, 1},
 };

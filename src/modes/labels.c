@@ -30,14 +30,15 @@ static cw_status publish(cw_server *s, cw_error *err)
     s->session.options.welcome_size = size;
     cw_error why;
     if (cwi_report_write_classes(&s->report, &s->setup, &why) != CW_OK)
-        cwi_report_log(&s->report, "cannot write the names of the classes: %s; training goes on", why.message);
+        cwi_report_warn(&s->report, "not_saved", "cannot write the names of the classes: %s; training goes on",
+                        why.message);
     return CW_OK;
 }
 
 static cw_status fail_more(const cw_server *s, const cwi_classes *own, cw_error *err)
 {
     char *list = cwi_classes_list(own);
-    cwi_report_log(&s->report, "refused a client of the classes %s", list ? list : "");
+    cwi_report_warn(&s->report, "client_refused", "refused a client of the classes %s", list ? list : "");
     cwi_free(list);
     return cwi_fail(err, CW_ERR_MISMATCH, "its data have %zu classes, this run has %d", own->count,
                     s->setup.config.classes);
@@ -51,7 +52,7 @@ static cw_status fail_unknown(const cw_server *s, const cwi_classes *own, cw_err
         return fail_more(s, own, err);
     const cw_status status = cwi_classes_refuse(&s->setup.classes, own, &both, err);
     if (both && strlen(both) >= CWI_CLASSES_INLINE)
-        cwi_report_log(&s->report, "refused a client: %s", both);
+        cwi_report_warn(&s->report, "client_refused", "refused a client: %s", both);
     cwi_free(both);
     return status;
 }

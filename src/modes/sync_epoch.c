@@ -74,7 +74,7 @@ void cwi_sync_save_and_stop(cwi_sync_server *s)
     cw_error err;
     const cw_status status = save_within_epoch(s, &err);
     if (status != CW_OK)
-        cwi_report_log(&s->server->report, "no checkpoint: %s", err.message);
+        cwi_report_warn(&s->server->report, "not_saved", "no checkpoint: %s", err.message);
     s->stage = STAGE_DRAINED;
 }
 

@@ -1,5 +1,7 @@
 /* sync_late.c - steps of mode sync that do not wait for all (--step-deadline, --quorum): who is late is left out of the
  * step, as if it were lost for that long, and takes part in the next. */
+#include <stdio.h>
+
 #include "modes/sync_server.h"
 
 static bool owes_batch(const cwi_sync_server *s, size_t client)
@@ -30,6 +32,13 @@ static bool is_round_number(uint32_t n)
     return n < 10;
 }
 
+static void tell_late(const cwi_sync_server *s, size_t client, const char *what)
+{
+    const cw_origin *who = &s->server->watch.clients[client].origin;
+    const cw_event event = {.text = what, .name = "client_late", .level = CW_LOG_WARN};
+    cwi_hooks_notice(s->server->report.hooks, &event, (int)client, who->address, who->key);
+}
+
 /* The end of a phase does not wait for it either: it gets STATE and BEGIN of the next one like all. */
 static void end_phase_without(cwi_sync_server *s, size_t client)
 {
@@ -39,8 +48,10 @@ static void end_phase_without(cwi_sync_server *s, size_t client)
     c->left_epoch = s->epoch;
     c->left_goal = s->goal;
     c->left_phase = s->stage == STAGE_EVAL_DONE ? CW_PHASE_EVAL : CW_PHASE_TRAIN;
-    cwi_report_log(&s->server->report, "client %zu is silent: %s of epoch %u ends without it", client + 1,
-                   s->stage == STAGE_EVAL_DONE ? "the evaluation" : "the training", s->epoch + 1);
+    char what[120];
+    snprintf(what, sizeof what, "client %zu is silent: %s of epoch %u ends without it", client + 1,
+             s->stage == STAGE_EVAL_DONE ? "the evaluation" : "the training", s->epoch + 1);
+    tell_late(s, client, what);
 }
 
 /* Training may go on within the epoch, behind a checkpoint. Then the steps before are of the past, and so is the first
@@ -74,9 +85,12 @@ static void leave_out(cwi_sync_server *s, size_t client)
     c->skipped = c->absent = true;
     c->skipped_epoch = s->epoch;
     c->skipped_step = s->step;
-    if (is_round_number(++c->late))
-        cwi_report_log(&s->server->report, "client %zu is late: %u of this run's steps went on without it so far",
-                       client + 1, c->late);
+    if (!is_round_number(++c->late))
+        return;
+    char what[120];
+    snprintf(what, sizeof what, "client %zu is late: %u of this run's steps went on without it so far", client + 1,
+             c->late);
+    tell_late(s, client, what);
 }
 
 bool cwi_sync_leave_absent(cwi_sync_server *s, size_t client)

@@ -61,7 +61,8 @@ cw_status cw_transport_send(cw_transport *t, cw_peer peer, const void *bytes, si
     if (!t || (!bytes && size))
         return cwi_fail(err, CW_ERR_INVALID, "cw_transport_send: a NULL argument");
     if (size > t->options.max_frame)
-        return cwi_fail(err, CW_ERR_INVALID, "a frame of %zu bytes: at most %u are allowed here (max_frame)", size,
+        return cwi_fail(err, CW_ERR_INVALID,
+                        "a frame of %zu bytes: at most %u are allowed here: raise max_frame (--max-frame)", size,
                         (unsigned)t->options.max_frame);
     return t->ops->send(t, peer, bytes, size, err);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "record/checkpoint.h"
@@ -167,7 +168,8 @@ cw_status cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_ha
     if (status == CW_ERR_DIVERGED)
         return cwi_fail(err, status, "%s", why.message);
     if (status != CW_OK)
-        cwi_report_log(report, "cannot save a checkpoint: %s; training goes on, the last good one stays", why.message);
+        cwi_report_warn(report, "not_saved", "cannot save a checkpoint: %s; training goes on, the last good one stays",
+                        why.message);
     return CW_OK;
 }
 
@@ -232,11 +234,51 @@ static cw_status load(const char *folder, cw_tensor_set *set, json_t **meta, cw_
     return no_checkpoint(status, instead->message, err);
 }
 
+/* ---- a run that has not come as far as a checkpoint ---- */
+
+static bool holds(const char *folder, const char *file)
+{
+    char path[PATH_SIZE];
+    struct stat s;
+    checkpoint_path(path, folder, file);
+    return stat(path, &s) == 0 && s.st_size > 0;
+}
+
+/* The configuration of a run that was stopped before an epoch was over or a checkpoint was due: it goes on from its
+ * beginning, and nothing is lost but time. NULL: there is no such run. */
+static json_t *read_beginning(const char *folder, bool *split)
+{
+    char path[PATH_SIZE];
+    if (holds(folder, last_file) || holds(folder, previous_file) || holds(folder, "metrics.jsonl"))
+        return NULL;
+    checkpoint_path(path, folder, "config.json");
+    json_t *config = json_load_file(path, 0, NULL);
+    const char *how = json_string_value(json_object_get(config, "mode"));
+    *split = how && strncmp(how, "split", 5) == 0;
+    if (how && json_object_del(config, "mode") == 0) /* how it ran, and no key of the configuration */
+        return config;
+    json_decref(config);
+    return NULL;
+}
+
+/* As load(); with an empty set where the run goes on from its beginning. */
+static cw_status load_or_begin(const char *folder, cw_tensor_set *set, json_t **meta, cw_error *err)
+{
+    bool split;
+    const cw_status status = load(folder, set, meta, NULL, err);
+    json_t *config = status == CW_ERR_NOT_FOUND ? read_beginning(folder, &split) : NULL;
+    if (!config)
+        return status;
+    *set = (cw_tensor_set){.items = NULL};
+    *meta = json_pack("{s:b,s:o}", "split", split, "config", config);
+    return *meta ? CW_OK : cwi_fail_memory(err, 0);
+}
+
 cw_status cw_config_from_run(cw_config *config, const char *folder, cw_error *err)
 {
     cw_tensor_set set;
     json_t *meta;
-    CWI_TRY(load(folder, &set, &meta, NULL, err));
+    CWI_TRY(load_or_begin(folder, &set, &meta, err));
     char *text = json_dumps(json_object_get(meta, "config"), JSON_COMPACT | JSON_REAL_PRECISION(17));
     /* Runs from before these keys did as they say here, whatever is the default now. */
     snprintf(config->update, sizeof config->update, "none");
@@ -271,9 +313,10 @@ cw_status cw_run_is_split(const char *folder, bool *split, cw_error *err)
     cw_tensor_set set;
     json_t *meta;
     size_t count, cut;
-    CWI_TRY(load(folder, &set, &meta, NULL, err));
-    cw_status status = count_halves(&set, meta, &count, &cut, err);
-    *split = count > 1;
+    CWI_TRY(load_or_begin(folder, &set, &meta, err));
+    const json_t *begins = json_object_get(meta, "split");
+    cw_status status = begins ? CW_OK : count_halves(&set, meta, &count, &cut, err);
+    *split = begins ? json_is_true(begins) : count > 1;
     json_decref(meta);
     cw_tensor_set_free(&set);
     return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "%s", folder);
@@ -345,8 +388,9 @@ static cw_status resume(const cw_config *config, cw_half *const *halves, size_t 
     cw_error instead;
     CWI_TRY(load(config->resume, &set, &meta, &instead, err));
     if (*instead.message)
-        cwi_report_log(report, "the last checkpoint is of no use: %s; going on from the one before it, %s",
-                       instead.message, previous_file);
+        cwi_report_warn(report, "checkpoint_damaged",
+                        "the last checkpoint is of no use: %s; going on from the one before it, %s", instead.message,
+                        previous_file);
     report->has_checkpoint = goes_on_in_place(config) && !*instead.message;
     cw_status status = check_halves(&set, meta, halves, count, err);
     for (size_t i = 0; i < count && status == CW_OK; i++)
@@ -385,13 +429,24 @@ static cw_status take_weights(const char *path, cw_half *const *halves, size_t c
     return CW_OK;
 }
 
+/* Halves of a caller's own have come from elsewhere, and may have learned since. */
+static bool begins_again(const cw_config *config, cw_half *const *halves, size_t count)
+{
+    bool split;
+    json_t *begun = read_beginning(config->resume, &split);
+    json_decref(begun);
+    return begun && split == (count > 1) && are_engine_halves(halves, count);
+}
+
 cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                                cwi_progress *at, cw_error *err)
 {
     *at = (cwi_progress){.own = at->own};
     if (*config->resume) {
-        cw_status status = resume(config, halves, count, report, at, err);
-        return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
+        const cw_status status = resume(config, halves, count, report, at, err);
+        if (status != CW_ERR_NOT_FOUND || !begins_again(config, halves, count))
+            return status == CW_OK ? CW_OK : cwi_fail_prefix(err, status, "cannot resume %s", config->resume);
+        cwi_report_log(report, "%s has no checkpoint yet: it begins at its beginning", config->resume);
     }
     if (config->freeze && !*config->weights)
         return cwi_fail(err, CW_ERR_SPEC, "freeze: the layers that learn nothing need weights: give --weights FILE");

@@ -28,10 +28,11 @@ uint32_t cwi_checkpoint_next_step(const cw_config *config, uint32_t step, uint32
 cw_status cwi_checkpoint_save(cwi_report *report, const cw_config *config, cw_half *const *halves, size_t count,
                               const cwi_progress *at, cw_error *err);
 
-/* When config.resume names a run: loads the halves and the report, and gives the place to go on from. Else that is
- * the beginning, and the weights are those of the file config.weights, when it names one. at->own, when not NULL, gets
- * the clients' statistics, and stays. CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another
- * optimizer; the weights do not fit. CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
+/* When config.resume names a run: loads the halves and the report, and gives the place to go on from. Else, and where
+ * that run was stopped before it had a checkpoint or an epoch, that is the beginning, and the weights are those of the
+ * file config.weights, when it names one. at->own, when not NULL, gets the clients' statistics, and stays.
+ * CW_ERR_MISMATCH: the run was split at another cut, or was not, or had another optimizer; the weights do not fit.
+ * CW_ERR_NOT_FOUND: no such file, or a tensor that is not in it. */
 cw_status cwi_checkpoint_begin(const cw_config *config, cw_half *const *halves, size_t count, cwi_report *report,
                                cwi_progress *at, cw_error *err);
 

@@ -36,20 +36,36 @@ void cwi_hooks_notice(const cw_hooks *hooks, const cw_event *event, int client, 
         hooks->event(hooks->ctx, &whole);
 }
 
-void cwi_report_log(const cwi_report *report, const char *fmt, ...)
+/* `event` but for its text. */
+static void log_text(const cwi_report *report, cw_event event, const char *fmt, va_list args)
 {
     char text[1200], *whole = NULL;
-    va_list args, again;
-    va_start(args, fmt);
+    va_list again;
     va_copy(again, args);
     const int size = vsnprintf(text, sizeof text, fmt, args);
     if (size >= (int)sizeof text && (whole = cwi_alloc((size_t)size + 1, 1)))
         vsnprintf(whole, (size_t)size + 1, fmt, again);
     va_end(again);
-    va_end(args);
-    cw_event event = {.kind = CW_EVENT_LOG, .text = whole ? whole : text, .epochs = report->epochs};
+    event.text = whole ? whole : text;
+    event.epochs = report->epochs;
     cwi_report_emit(report, &event);
     cwi_free(whole);
+}
+
+void cwi_report_log(const cwi_report *report, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    log_text(report, (cw_event){.kind = CW_EVENT_LOG}, fmt, args);
+    va_end(args);
+}
+
+void cwi_report_warn(const cwi_report *report, const char *name, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    log_text(report, (cw_event){.kind = CW_EVENT_LOG, .name = name, .level = CW_LOG_WARN}, fmt, args);
+    va_end(args);
 }
 
 void cwi_report_data(const cwi_report *report, const cwi_feed *feed)

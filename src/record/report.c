@@ -151,7 +151,7 @@ static void keep_lines(cwi_report *report, const char *path, int lines)
         lines -= bytes[end++] == '\n';
     cw_bytes_free(bytes);
     if (ftruncate(fileno(report->metrics), (off_t)end) != 0)
-        cwi_report_log(report, "cannot shorten %s: %s", path, strerror(errno));
+        cwi_report_warn(report, "not_saved", "cannot shorten %s: %s", path, strerror(errno));
 }
 
 void cwi_report_open(const cwi_setup *setup, const cw_hooks *hooks, cwi_report *report)
@@ -293,8 +293,8 @@ void cwi_report_epoch(cwi_report *report, cw_epoch_report *epoch)
     cw_event event = {.kind = CW_EVENT_EPOCH, .epoch = epoch->epoch, .epochs = report->epochs, .report = epoch};
     cwi_report_emit(report, &event);
     if (report->metrics && !write_metrics(report, epoch))
-        cwi_report_log(report, "cannot write %s/metrics.jsonl: %s; training goes on", report->result.out,
-                       strerror(errno));
+        cwi_report_warn(report, "not_saved", "cannot write %s/metrics.jsonl: %s; training goes on", report->result.out,
+                        strerror(errno));
 }
 
 /* ---- the model ---- */

@@ -65,6 +65,8 @@ enum { CWI_FINGERPRINT = 10 }; /* characters of a public key that name it in log
  */
 void cwi_hooks_notice(const cw_hooks *hooks, const cw_event *event, int client, const char *address, const char *key);
 void cwi_report_log(const cwi_report *report, const char *fmt, ...) CWI_PRINTF(2, 3);
+/* What somebody should look at, with a word for programs (docs/guide/server.md). */
+void cwi_report_warn(const cwi_report *report, const char *name, const char *fmt, ...) CWI_PRINTF(3, 4);
 /* What the user should know of the data (cw_dataset_info.note). */
 void cwi_report_data(const cwi_report *report, const cwi_feed *feed);
 /* Says what it costs where this machine only emulates the run's precision. */

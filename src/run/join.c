@@ -257,8 +257,8 @@ cw_status cw_client_tick(cw_client *client, double *next, cw_error *err)
     const bool broken = client->guest.broken, rejoins = client->guest.rejoins;
     const cw_status status = cwi_guest_tick(&client->guest, err);
     if (client->guest.broken && !broken && client->guest.reconnect > 0)
-        cwi_report_log(&client->report, "the connection to the server is broken: trying for %.0f s",
-                       client->guest.reconnect);
+        cwi_report_warn(&client->report, "server_lost", "the connection to the server is broken: trying for %.0f s",
+                        client->guest.reconnect);
     if (client->guest.rejoins && !rejoins)
         cwi_report_log(&client->report, "the server has begun anew: joining again");
     else if (broken && !client->guest.broken && client->guest.reconnect > 0)

@@ -47,7 +47,7 @@ static void read_owners(cwi_places *p, const cwi_report *report)
     json_t *root = json_load_file(p->path, 0, NULL);
     if (!take_owners(root, p)) {
         memset(p->owners, 0, p->count * sizeof *p->owners);
-        cwi_report_log(report, "%s does not tell whose the places were: none is held", p->path);
+        cwi_report_warn(report, "note", "%s does not tell whose the places were: none is held", p->path);
     }
     json_decref(root);
 }
@@ -94,7 +94,8 @@ void cwi_places_keep(cwi_places *p, cwi_session *session, const cwi_report *repo
     p->written = session->changes;
     const bool good = write_owners(p, session, &err) == CW_OK;
     if (!good && !p->failed)
-        cwi_report_log(report, "cannot keep whose the places are: %s; a restarted server would not know", err.message);
+        cwi_report_warn(report, "not_saved", "cannot keep whose the places are: %s; a restarted server would not know",
+                        err.message);
     p->failed = !good;
 }
 

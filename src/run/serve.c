@@ -103,6 +103,14 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
     return cwi_session_open(&s->session, &options, s->mode->work, s->state, transport, err);
 }
 
+static cw_status check_quorum(const cw_config *config, cw_error *err)
+{
+    return config->step_deadline <= 0 || config->quorum <= config->clients
+               ? CW_OK
+               : cwi_fail(err, CW_ERR_SPEC, "quorum: a step cannot have %d clients, the run has %d: give fewer",
+                          config->quorum, config->clients);
+}
+
 static cw_status open_server(cw_server *s, const cw_config *config, cw_transport *transport,
                              const cw_server_options *options, cw_error *err)
 {
@@ -113,6 +121,7 @@ static cw_status open_server(cw_server *s, const cw_config *config, cw_transport
             "%d clients do not fit: there is room for %zu connection%s: raise the limit of open files (ulimit -n), "
             "or --connections where that is less",
             config->clients, capacity, capacity == 1 ? "" : "s");
+    CWI_TRY(check_quorum(config, err));
     CWI_TRY(cwi_mode_find(config->mode, &s->mode, err));
     CWI_TRY(cwi_run_folder_check(config, err));
     CWI_TRY(cwi_setup_open_halves(config, options->half, options->client_half, &s->setup, err));

@@ -354,10 +354,13 @@ static void turn_away(cwi_session *s, const cwi_applicant *who)
     } else if (any_is_held(s)) {
         let_wait(s, who);
     } else {
-        if (s->options.members == 1)
-            snprintf(why, sizeof why, "the one place of this run is taken");
-        else
-            snprintf(why, sizeof why, "all %zu places of this run are taken", s->options.members);
+        char places[60] = "the one place of this run is taken";
+        if (s->options.members > 1)
+            snprintf(places, sizeof places, "all %zu places of this run are taken", s->options.members);
+        snprintf(why, sizeof why, "%s%s", places,
+                 s->options.keys_are_identities
+                     ? ": a client that was here before shows by its key, or --identity, which is its own"
+                     : "");
         refuse_hello(s, who->peer, CW_ERR_INVALID, why);
     }
 }
@@ -527,11 +530,15 @@ static cw_status check_alone(const cwi_session *s, cw_error *err)
     if (waited <= limit)
         return CW_OK;
     if (!s->begun)
-        return cwi_fail(err, CW_ERR_TIMEOUT, "%zu of %zu client%s joined within %.0f s%s%s",
+        return cwi_fail(err, CW_ERR_TIMEOUT,
+                        "%zu of %zu client%s joined within %g s%s%s: --join-timeout at the server lets it wait longer, "
+                        "0 without end",
                         cwi_session_count(s, CWI_MEMBER_READY), s->options.members, s->options.members == 1 ? "" : "s",
                         limit, *s->lost_reason ? "; the last that failed was " : "", s->lost_reason);
-    return cwi_fail(err, CW_ERR_TIMEOUT, "all clients are lost and none came back within %.0f s (%s)", limit,
-                    s->lost_reason);
+    return cwi_fail(err, CW_ERR_TIMEOUT,
+                    "all clients are lost and none came back within %g s (%s): go on by --resume, and with a longer "
+                    "--join-timeout, or 0 to wait without end",
+                    limit, s->lost_reason);
 }
 
 /* As far as the frames at hand allow. Since `began` this server works and does not listen. */

@@ -253,6 +253,8 @@ class Ledger:
             if match := re.match("going on after (?:step ([0-9]+) of )?epoch ([0-9]+) of", e.get("text", "")):
                 step, epoch = match.groups()
                 said = (int(epoch), int(step) + 1) if step else (int(epoch) + 1, 1)
+            elif "it begins at its beginning" in e.get("text", ""):
+                said = (1, 1)
             if name in self.applied:
                 if not began:
                     self.go_back(e["epoch"], e["step"], said)

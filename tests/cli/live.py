@@ -142,7 +142,8 @@ def training():
     for p in (*others, server):
         p.finish()
     assert last["phase"] == "finished" and len(last["runs"][0]["epochs"]) == 2, last
-    assert [c["joined"] for c in last["live"]["clients"]] == [1, 1] and last["live"]["clients"][0]["steps"] > 0
+    assert [(c["joined"], c["lost"], c["flagged"]) for c in last["live"]["clients"]] == [(1, 0, 0)] * 2, last["live"]["clients"]
+    assert last["live"]["clients"][0]["steps"] > 0
     times = last["live"]["step_time"]
     assert 0 < times["client_seconds"] <= times["seconds"] - times["server_seconds"] + 1e-6, times
     assert last["live"]["uplink"]["socket_bytes"] > 0 and last["live"]["step_time"]["server_seconds"] > 0
@@ -150,6 +151,8 @@ def training():
     assert [e["test_loss"] for e in told] == [e["test_loss"] for e in last["runs"][0]["epochs"]] or \
         max(abs(e["test_loss"] - f["test_loss"]) for e, f in zip(told, last["runs"][0]["epochs"])) < 1e-4
     numbers = [check_metrics(t) for t in texts]
+    assert {m for n in numbers for m in n if "step_part" in m} == \
+        {f'cutwire_step_part_seconds_total{{part="{p}"}}' for p in ("server", "client", "link")}
     assert numbers and numbers[-1]['cutwire_client_steps_total{client="2"}'] >= 0
     for a, b in zip(numbers, numbers[1:]):
         for name in a:
@@ -212,6 +215,7 @@ def browser():
     server, port = start("server", "--listen", "tcp://127.0.0.1:*", "--clients", "2", "--out", "b", *SMALL)
     page = dom(f"http://127.0.0.1:{port}/").split('id="data"')[0]
     assert "waiting for clients" in page and page.count("<tr>") >= 3 and "nobody" in page, page
+    assert "NaN" not in page and "Infinity" not in page, page
     server.kill()
 
 

@@ -2,6 +2,7 @@
 """What whoever operates a server needs: options from a file, logs that programs read: operator.py CUTWIRE."""
 import datetime
 import json
+import os
 import re
 import signal
 
@@ -27,6 +28,7 @@ def files():
             f.write(text)
         assert said in run("server", "--config", "f.yaml", code=2), text
     assert "No such file" in run("serve", "--config", "absent.yaml", code=1)
+    assert "--config: .: Is a directory" in run("serve", "--config", ".", code=1)
     assert "needs a value" in run("train", "--config", code=2)
     assert "is empty" in run("train", "--config=", code=2)
     for name in ("train", "server", "serve", "client"):
@@ -107,6 +109,17 @@ def rotation():
     server.finish()
 
 
+def mistakes():
+    """What can never come true is refused, and what failed says what to do."""
+    listen = ["--listen", "tcp://127.0.0.1:*", "--out", "q", *SMALL]
+    assert "a step cannot have 3 clients, the run has 2" in run("server", *listen, "--clients", "2", "--step-deadline", "1", "--quorum", "3", code=2)
+    for _ in range(2):  # the second goes on with what has not begun
+        e = run("server", *listen, "--join-timeout", "0.5", code=1)
+        assert "0 of 1 client joined within 0.5 s" in e and "--join-timeout" in e, e
+        listen = listen[:2] + ["--resume", "q"]
+    assert "holds config.json" in run("server", "--out", "q", code=1)
+
+
 def connections():
     for option, said in (("--heartbeat=4000", "from 0 to 3600"), ("--connections=1000001", "from 0 to 1000000"),
                          ("--max-frame=12", "from 1K to 1G"), ("--max-frame=7X", "from 1K to 1G"),
@@ -124,6 +137,10 @@ def levels():
         p = Process("train", "--split", *SMALL, "--log-format", "json", "--log-level", level, "--out", level)
         p.finish()
         assert {check_line(line)["event"] for line in p.lines} == told, (level, p.lines)
+    os.makedirs("w/checkpoint.safetensors.tmp")  # so that none can be written
+    p = Process("train", "--split", *SMALL, "--log-format", "json", "--log-level", "warn", "--out", "w")
+    p.finish()
+    assert [check_line(line)["event"] for line in p.lines] == ["not_saved"] and "training goes on" in p.lines[0], p.lines
     text = Process("train", "--split", *SMALL, "--log-format", "text", "--out", "t")
     text.finish()
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z info  client_joined: client 1 joined .* \(client=1\)$", text.lines[0]), text.lines
@@ -141,5 +158,6 @@ with Folder():
     values()
     logs()
     rotation()
+    mistakes()
     connections()
     levels()

@@ -11,8 +11,9 @@ static void collect_log(void *ctx, const cw_event *e)
 {
     scene *s = ctx;
     size_t used = strlen(s->log);
+    const bool warns = e->kind == CW_EVENT_LOG && e->level == CW_LOG_WARN && e->name;
     if (e->kind == CW_EVENT_LOG)
-        snprintf(s->log + used, sizeof s->log - used, "%s\n", e->text);
+        snprintf(s->log + used, sizeof s->log - used, "%s%s%s\n", e->text, warns ? " !" : "", warns ? e->name : "");
     if (e->kind == CW_EVENT_LOG && strstr(e->text, " joined with "))
         atomic_fetch_add(&s->joined, 1);
     if (e->kind == CW_EVENT_LOG && s->stop_at && strstr(e->text, s->stop_at))

@@ -19,7 +19,7 @@ typedef struct scene {
     cw_status server_status, honest_status[4];
     cw_error server_err, honest_err[4];
     cw_result result;
-    char log[4000];
+    char log[4000];      /* a line a sentence; those of warnings end in "!" and their name */
     const char *stop_at; /* words of the log at which the server is stopped; NULL: none */
     volatile sig_atomic_t stop;
     atomic_int over, joined; /* whether the server has ended; clients that have joined so far */

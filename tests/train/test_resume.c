@@ -418,7 +418,7 @@ static void killed_runs_resume(train_fn train, const char *name, int clients, co
 {
     static const struct stat none[2];
     char folder[64], says[64];
-    cw_config whole = tiny_config(clients, uplink, "none"), killed, again;
+    cw_config whole = tiny_config(clients, uplink, "none"), killed;
     cw_result a, b;
     cw_error err;
     int saved = 0, in_saving = 0;
@@ -433,10 +433,9 @@ static void killed_runs_resume(train_fn train, const char *name, int clients, co
     assert_ok_err(train(&whole, NULL, &a, &err), err);
 
     pid_t pid = begin_life(train, &killed, 1);
-    assert_true(wait_for_new(&killed, pid, (const char *const[2]){"metrics.jsonl", "metrics.jsonl"}, none, 120));
+    assert_true(wait_for_new(&killed, pid, (const char *const[2]){"config.json", "config.json"}, none, 120));
     end_life(pid);
-    cwi_config_init(&again);
-    assert_status(cw_config_from_run(&again, killed.out, &err), CW_ERR_NOT_FOUND); /* none, and not a broken one */
+    resume_from(&killed, killed.out); /* without a checkpoint: from its beginning */
     for (int life = 1; life < LIVES; life++) {
         const struct stat old = look_at(&killed, "checkpoint.safetensors");
         kill_after_a_checkpoint(&killed, begin_life(train, &killed, LIFE_EPOCHS), life, &old);

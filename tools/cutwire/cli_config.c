@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 #include "cli_config.h"
@@ -112,10 +113,21 @@ static int read_document(reader *r)
     return code == CLI_GO_ON ? next(r, YAML_STREAM_END_EVENT, YAML_NO_EVENT, "a second document") : code;
 }
 
+/* NULL with errno, also of a folder, which could be opened but not read. */
+static FILE *open_file(const char *path)
+{
+    struct stat s;
+    if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) {
+        errno = EISDIR;
+        return NULL;
+    }
+    return fopen(path, "rb");
+}
+
 static int read_file(const char *command, const char *path)
 {
     reader r = {.command = command, .path = path};
-    FILE *in = fopen(path, "rb");
+    FILE *in = open_file(path);
     if (!in)
         return cli_fail(CLI_FAILURE, "%s: --config: %s: %s", command, path, strerror(errno));
     int code = CLI_FAILURE;

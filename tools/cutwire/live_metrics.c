@@ -118,13 +118,9 @@ static void put_times(FILE *out, const cw_server_status *v)
     put(out, "step_seconds_total", "counter", "Seconds of these steps.", v->step_seconds);
     head(out, "step_part_seconds_total", "counter", "The same, by who was waited for.");
     put_labelled(out, "step_part_seconds_total", "part", "server", v->server_seconds);
-    const double waited = v->step_seconds - v->server_seconds;
-    if (v->client_seconds >= 0) {
-        put_labelled(out, "step_part_seconds_total", "part", "client", v->client_seconds);
-        put_labelled(out, "step_part_seconds_total", "part", "link", waited - v->client_seconds);
-    } else {
-        put_labelled(out, "step_part_seconds_total", "part", "client_and_link", waited);
-    }
+    const double client = fmax(v->client_seconds, 0); /* below 0: none has told yet how long it worked */
+    put_labelled(out, "step_part_seconds_total", "part", "client", client);
+    put_labelled(out, "step_part_seconds_total", "part", "link", v->step_seconds - v->server_seconds - client);
     put(out, "refused_peers_total", "counter", "Peers that were turned away.", (double)v->refused);
 }
 

@@ -181,8 +181,8 @@ void live_state_end(live_state *s, bool good)
 static json_t *client_json(const cw_client_status *c, size_t i)
 {
     static const char *const states[] = {"vacant", "joining", "ready", "active"};
-    return json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "client", (json_int_t)i + 1, "state",
-                     states[c->state], "address", c->origin.address, "key", c->origin.key, "samples",
+    return json_pack("{s:I,s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "client", (json_int_t)i + 1,
+                     "state", states[c->state], "address", c->origin.address, "key", c->origin.key, "samples",
                      (json_int_t)c->samples, "steps", (json_int_t)c->steps, "loss", cli_json_number(c->loss), "lag",
                      cli_json_number(c->lag), "owes_for", cli_json_number(c->owes_for), "uplink_bytes",
                      (json_int_t)c->uplink_bytes, "downlink_bytes", (json_int_t)c->downlink_bytes, "joined",

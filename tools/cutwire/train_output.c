@@ -151,9 +151,12 @@ int train_output_finish(train_output *out, const cw_config *config, const char *
     cli_progress_clear(&out->progress);
     live_stop(&out->page, true);
     const int epochs = (int)cw_config_integer(config, "epochs");
-    if (result->stopped)
-        fprintf(stderr, "stopped after %d of %d epoch%s; what was reached is saved\n", result->epochs_done, epochs,
-                cli_plural((uint64_t)epochs));
+    if (result->stopped) {
+        fprintf(stderr, "stopped after %d of %d epoch%s; what was reached is saved%s", result->epochs_done, epochs,
+                cli_plural((uint64_t)epochs), *result->out ? ": go on by --resume " : "");
+        cli_put_clean(stderr, result->out);
+        fputc('\n', stderr);
+    }
     if (out->json)
         return cli_print_json(summary(config, mode, result));
     print_summary(config, mode, result);

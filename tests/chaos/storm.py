@@ -105,11 +105,19 @@ class Storm:
     def client(self):
         return self.random.randrange(self.run.count)
 
+    def may_begin_anew(self):
+        """Not when the liar is gone for good: a server that has begun anew waits for all who were there."""
+        return not self.run.liar or self.run.clients[-1].alive()
+
     def server_killed(self):
+        if not self.may_begin_anew():
+            return
         self.note("server killed, --resume")
         self.run.kill_server(self.random.choice(self.season.down))
 
     def server_terminated(self):
+        if not self.may_begin_anew():
+            return
         self.note("server ended by SIGTERM, --resume")
         self.run.kill_server(self.random.choice(self.season.down), signal.SIGTERM)
 

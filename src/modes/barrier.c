@@ -105,6 +105,14 @@ bool cwi_barrier_next(cwi_barrier *b, size_t *member, cw_frame *frame)
     return true;
 }
 
+const cw_frame *cwi_barrier_peek(cwi_barrier *b)
+{
+    if (!find_turn(b) || !b->turns[b->next].count)
+        return NULL;
+    const cwi_turn *t = &b->turns[b->next];
+    return &t->held[t->first];
+}
+
 bool cwi_barrier_is_through(cwi_barrier *b)
 {
     return !find_turn(b);

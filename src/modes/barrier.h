@@ -44,6 +44,8 @@ void cwi_barrier_drop(cwi_barrier *b, size_t member);
 
 /* The next frame in order, the caller's from then on; false when it is not at hand. */
 bool cwi_barrier_next(cwi_barrier *b, size_t *member, cw_frame *frame);
+/* Where that frame lies until it is taken or dropped; NULL where it is not at hand. */
+const cw_frame *cwi_barrier_peek(cwi_barrier *b);
 /* All frames of the round were taken. */
 bool cwi_barrier_is_through(cwi_barrier *b);
 

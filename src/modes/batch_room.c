@@ -79,6 +79,25 @@ cw_status cwi_batch_room_take(cwi_batch_room *b, const cw_msg *msg, cw_error *er
     return make_room(b, cwi_batch_elements(b), err);
 }
 
+cw_status cwi_batch_room_decode(cwi_batch_room *b, const cw_msg *msg, int threads, cw_error *err)
+{
+    CWI_TRY(cwi_batch_room_take(b, msg, err));
+    cw_tensor x = cwi_batch_tensor(b, b->x);
+    const cw_decode_args args = {.threads = threads, .sent = b->sent};
+    return cw_decode(msg->blob, msg->blob_size, &x, &args, err);
+}
+
+void cwi_batch_room_swap(cwi_batch_room *a, cwi_batch_room *b)
+{
+    const cwi_batch_room was = *a;
+    *a = *b;
+    *b = was;
+    b->labels = a->labels;
+    b->samples = a->samples;
+    a->labels = was.labels;
+    a->samples = was.samples;
+}
+
 size_t cwi_batch_elements(const cwi_batch_room *b)
 {
     size_t elements = 0;

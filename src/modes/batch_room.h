@@ -22,6 +22,10 @@ void cwi_batch_room_close(cwi_batch_room *b);
 /* The shape of an ACTIVATION's payload, and room for it: that of the cut, or where that is open the payload's own.
  * What was there is lost. CW_ERR_PROTOCOL: too many samples, or elements, or other samples than the message's. */
 cw_status cwi_batch_room_take(cwi_batch_room *b, const cw_msg *msg, cw_error *err);
+/* That, and the payload decoded into x, by so many threads. Besides these what decoding says. */
+cw_status cwi_batch_room_decode(cwi_batch_room *b, const cw_msg *msg, int threads, cw_error *err);
+/* Batches change places, but for their labels. */
+void cwi_batch_room_swap(cwi_batch_room *a, cwi_batch_room *b);
 /* Room for as many labels. */
 cw_status cwi_batch_room_labels(cwi_batch_room *b, size_t samples, cw_error *err);
 

@@ -35,6 +35,7 @@ struct cw_server {
     cwi_progress from;           /* where the run begins */
     cwi_own_statistics own;      /* clients' that it begins with, or stops with */
     bool awhile;                 /* it stops, and its clients are to wait for it */
+    bool gathers;                /* the mode wants to know of all frames that are there before work goes on */
     double drain_until;          /* and waits so long for the step under way */
     cwi_watch watch;             /* what it tells of itself */
     struct cwi_places *places;   /* NULL: they are not kept */

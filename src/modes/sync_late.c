@@ -43,7 +43,7 @@ static void tell_late(const cwi_sync_server *s, size_t client, const char *what)
 static void end_phase_without(cwi_sync_server *s, size_t client)
 {
     client_work *c = &s->clients[client];
-    cwi_barrier_drop(&s->barrier, client);
+    cwi_sync_drop_turn(s, client);
     c->left_out = true;
     c->left_epoch = s->epoch;
     c->left_goal = s->goal;
@@ -80,7 +80,7 @@ bool cwi_sync_is_of_ended_phase(cwi_sync_server *s, size_t client, const cw_msg 
 static void leave_out(cwi_sync_server *s, size_t client)
 {
     client_work *c = &s->clients[client];
-    cwi_barrier_drop(&s->barrier, client);
+    cwi_sync_drop_turn(s, client);
     c->batch = 0;
     c->skipped = c->absent = true;
     c->skipped_epoch = s->epoch;

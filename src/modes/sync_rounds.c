@@ -57,6 +57,7 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
     s->stage = stage;
     s->actual = 0;
     s->round_began = cwi_session_clock(s->session);
+    cwi_ahead_forget(s->ahead);
     cwi_barrier_begin(&s->barrier);
     for (size_t i = 0; i < s->count; i++) {
         s->clients[i].added = false;
@@ -65,6 +66,12 @@ void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing)
         cwi_barrier_owe(&s->barrier, i, frames_owed(s, i, owing));
         cwi_session_owes_from_now(s->session, i);
     }
+}
+
+void cwi_sync_drop_turn(cwi_sync_server *s, size_t client)
+{
+    cwi_ahead_forget(s->ahead);
+    cwi_barrier_drop(&s->barrier, client);
 }
 
 cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, size_t client, uint32_t ticket)

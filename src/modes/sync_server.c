@@ -80,6 +80,8 @@ cw_status cwi_sync_open_server(cw_server *server, void **state, cw_error *err)
     if (s->tickets > 1)
         CWI_TRY(cwi_micro_sums_open(&s->micro, s->count, server->half, err));
     CWI_TRY(cwi_sync_guard_open(s, err));
+    s->ahead = cwi_ahead_open(s->setup);
+    server->gathers = s->ahead;
     take_start(s, server);
     return CW_OK;
 }
@@ -89,6 +91,7 @@ void cwi_sync_close_server(void *state)
     cwi_sync_server *s = state;
     if (!s)
         return;
+    cwi_ahead_close(s->ahead);
     cwi_barrier_close(&s->barrier);
     cwi_labels_close(&s->names);
     cwi_micro_sums_close(&s->micro);
@@ -250,7 +253,7 @@ static void lost(void *state, size_t member)
 {
     cwi_sync_server *s = state;
     cwi_watch_lost(&s->server->watch, member);
-    cwi_barrier_drop(&s->barrier, member);
+    cwi_sync_drop_turn(s, member);
     cwi_labels_forget(&s->names, s->server, member);
     s->clients[member].waited_for = s->clients[member].returning = false;
     go_on_from_here(s);
@@ -264,7 +267,7 @@ static void left(void *state, size_t member)
     const uint32_t due = t->due;
     const bool waits = t->taken == 0 && due > 0 && !cwi_half_is_remote(s->server->mirror) &&
                        (s->stage == STAGE_ACTIVATIONS || s->stage == STAGE_EVAL_DONE);
-    cwi_barrier_drop(&s->barrier, member);
+    cwi_sync_drop_turn(s, member);
     if (waits)
         cwi_barrier_owe(&s->barrier, member, due);
     else
@@ -285,7 +288,7 @@ static cw_status joined(void *state, size_t member, cw_error *err)
     c->batch = (size_t)cwi_sync_batch(s, member, s->step);
     if (cwi_micro_count(c->batch, s->tickets) == s->barrier.turns[member].due)
         return cwi_sync_let_in(s, member, CW_PHASE_TRAIN, err);
-    cwi_barrier_drop(&s->barrier, member); /* it has other data now */
+    cwi_sync_drop_turn(s, member); /* it has other data now */
     return CW_OK;
 }
 

@@ -12,6 +12,7 @@
 #ifndef CWI_SYNC_SERVER_H
 #define CWI_SYNC_SERVER_H
 
+#include "modes/ahead.h"
 #include "modes/batch_room.h"
 #include "modes/guard.h"
 #include "modes/sync.h"
@@ -76,6 +77,7 @@ typedef struct cwi_sync_server {
     uint8_t *coded_update; /* the averaged gradient as it is sent */
     size_t coded_capacity;
     cwi_batch_room batch;
+    cwi_ahead *ahead; /* the next one; NULL: none is decoded ahead */
     cwi_guard guard;
     cw_status (*then)(struct cwi_sync_server *s, cw_error *err); /* what waits for a client's state */
     size_t giver;                                                /* that client */
@@ -96,6 +98,8 @@ void cwi_sync_broadcast(cwi_sync_server *s, cw_msg msg);
 uint64_t cwi_sync_batch(const cwi_sync_server *s, size_t client, uint32_t step);
 uint32_t cwi_sync_batches(const cwi_sync_server *s, size_t client, uint64_t samples);
 void cwi_sync_open_round(cwi_sync_server *s, sync_stage stage, sync_owing owing);
+/* The client owes nothing, and what is held of it is freed. */
+void cwi_sync_drop_turn(cwi_sync_server *s, size_t client);
 cw_encode_args cwi_sync_encode_args(const cwi_sync_server *s, cwi_flow flow, size_t client, uint32_t ticket);
 /* Of the batch at hand, uncoded. */
 uint64_t cwi_sync_raw_bytes(const cwi_sync_server *s);

@@ -68,16 +68,25 @@ static cw_status take_targets(cwi_sync_server *s, size_t client, const cw_msg *m
     return cwi_labels_take(&s->names, client, msg, s->batch.labels, err);
 }
 
+/* Decoded ahead, or now; and then the next one is begun, where it is there. */
+static cw_status take_batch(cwi_sync_server *s, const cw_msg *msg, cw_error *err)
+{
+    cw_status status;
+    if (!cwi_ahead_take(s->ahead, msg, &s->batch, &status, err))
+        status = cwi_batch_room_decode(&s->batch, msg, cwi_engine_threads(&s->setup->config), err);
+    const cw_frame *next = s->stage == STAGE_ACTIVATIONS ? cwi_barrier_peek(&s->barrier) : NULL;
+    if (next)
+        cwi_ahead_begin(s->ahead, next);
+    return status;
+}
+
 cw_status cwi_sync_run_batch(cwi_sync_server *s, size_t client, const cw_msg *msg, cw_half_call *call, cw_loss *loss,
                              cw_error *err)
 {
     cw_targets targets;
-    CWI_TRY(cwi_batch_room_take(&s->batch, msg, err));
     CWI_TRY(take_targets(s, client, msg, &targets, err));
-    cw_tensor x = cwi_batch_tensor(&s->batch, s->batch.x);
+    CWI_TRY(take_batch(s, msg, err));
     call->shape = s->batch.shape;
-    const cw_decode_args args = {.threads = cwi_engine_threads(&s->setup->config), .sent = s->batch.sent};
-    CWI_TRY(cw_decode(msg->blob, msg->blob_size, &x, &args, err));
     CWI_TRY(cw_half_forward(s->server->half, call, s->batch.x, NULL, err));
     return cw_half_loss(s->server->half, call, &targets, loss, err);
 }

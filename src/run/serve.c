@@ -252,6 +252,18 @@ static bool is_to_stop(cw_server *s)
     return now > s->drain_until || s->mode->work->drained(s->state);
 }
 
+/* Where batches are decoded ahead, what is there already is heard before work goes on. */
+static cw_status handle_all(cw_server *s, cw_transport *transport, cw_frame *frame, cw_error *err)
+{
+    enum { MOST = 64 };
+    cw_frame next;
+    for (int i = 0; s->gathers && i < MOST && cw_transport_recv(transport, 0, &next, NULL) == CW_OK; i++) {
+        cwi_session_hear(&s->session, frame);
+        *frame = next;
+    }
+    return cw_server_handle(s, frame, err);
+}
+
 static cw_status run(cw_server *s, cw_transport *transport, cw_error *err)
 {
     double ticked = cwi_seconds();
@@ -261,7 +273,7 @@ static cw_status run(cw_server *s, cw_transport *transport, cw_error *err)
         cw_frame frame;
         const cw_status status = cw_transport_recv(transport, (int)(CWI_TICK_SECONDS * 1000), &frame, err);
         if (status == CW_OK)
-            CWI_TRY(cw_server_handle(s, &frame, err));
+            CWI_TRY(handle_all(s, transport, &frame, err));
         else if (status != CW_ERR_TIMEOUT && status != CW_ERR_CANCELLED)
             return status;
         if (cwi_seconds() - ticked < CWI_TICK_SECONDS)

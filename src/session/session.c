@@ -551,14 +551,26 @@ static cw_status go_on(cwi_session *s, double began, cw_error *err)
     return CW_OK;
 }
 
-cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
+/* Since when what follows is work. */
+static double hear(cwi_session *s, cw_frame *frame)
 {
     double began = cwi_seconds();
     if (!handle(s, frame))
         began = cwi_seconds(); /* or a peer that says much would hold up the time-outs of all */
     if (frame->owner)
         cw_frame_release(frame);
-    return go_on(s, began, err);
+    return began;
+}
+
+void cwi_session_hear(cwi_session *s, cw_frame *frame)
+{
+    const double began = hear(s, frame);
+    s->worked += cwi_seconds() - began;
+}
+
+cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
+{
+    return go_on(s, hear(s, frame), err);
 }
 
 /* ---- the clock ---- */

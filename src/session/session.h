@@ -126,6 +126,8 @@ cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, c
 void cwi_session_close(cwi_session *s);
 
 /* Takes one frame, and owns it from then on. Fails only when the run as a whole cannot go on. */
+/* The same without going on: with one of several frames that are there already, the last of which is handled. */
+void cwi_session_hear(cwi_session *s, cw_frame *frame);
 cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err);
 /* To be called now and then: drops members that owe for too long. */
 cw_status cwi_session_tick(cwi_session *s, cw_error *err);

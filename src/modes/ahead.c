@@ -27,8 +27,11 @@ struct cwi_ahead {
 
 bool cwi_ahead_pays(const cwi_setup *setup)
 {
+    enum { ELEMENTS = 1 << 14 }; /* of a batch: fewer are decoded before a thread is awake */
     const cw_config *c = &setup->config;
-    return cwi_engine_threads(c) < cwi_cpu_count() && (c->clients > 1 || c->in_flight > 1);
+    const bool small = setup->smashed_count && (double)c->batch * (double)setup->smashed_count < ELEMENTS;
+    return cwi_engine_threads(c) < cwi_cpu_count() && (c->clients > 1 || c->in_flight > 1) && cwi_is_coded(setup->up) &&
+           !small;
 }
 
 static cw_status decode_frame(cwi_ahead *a, cw_error *err)

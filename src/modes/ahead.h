@@ -8,7 +8,7 @@
 
 typedef struct cwi_ahead cwi_ahead;
 
-/* Whether the engine leaves a processor, and there are batches to wait for each other. */
+/* Whether the engine leaves a processor, there are batches to wait for each other, and decoding takes a while. */
 bool cwi_ahead_pays(const cwi_setup *setup);
 /* The setup stays the caller's. NULL where it does not pay, or there is no memory or no thread to be had: then nothing
  * is decoded ahead, and all functions below take NULL. */

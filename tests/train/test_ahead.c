@@ -103,7 +103,7 @@ static void what_is_decoded_ahead_is_its_own(void **state)
 static void it_is_there_where_it_pays(void **state)
 {
     (void)state;
-    cw_config config = small_config(1, "none", "none");
+    cw_config config = small_config(1, "ms:r=0.99,b=2", "none");
     cwi_setup setup;
     cw_error err;
     config.threads = 1;
@@ -112,6 +112,8 @@ static void it_is_there_where_it_pays(void **state)
     setup.config.clients = 2;
     assert_true(cwi_ahead_pays(&setup));
     setup.config.threads = 0;
+    assert_null(cwi_ahead_open(&setup));
+    setup.config.threads = setup.config.batch = 1;
     assert_null(cwi_ahead_open(&setup));
     const cw_msg msg = {.type = CW_MSG_ACTIVATION};
     cw_status status;

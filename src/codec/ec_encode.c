@@ -709,20 +709,27 @@ static cw_status encode_as_learned(cwi_encode_job *job)
     return cwi_ec_encode_as(job, id);
 }
 
+static cw_status encode_without_profile(cwi_encode_job *job)
+{
+    cwi_encode_job alone = *job;
+    alone.profile = NULL;
+    CWI_TRY(encode_alone(&alone));
+    job->size = alone.size;
+    return CW_OK;
+}
+
 /* Without it; and back to the payload with it, where that is shorter. */
 static cw_status encode_if_shorter(cwi_encode_job *job)
 {
-    cwi_encode_job alone = *job;
-    uint8_t *learned = cwi_alloc(job->size, 1);
+    const size_t size = job->size;
+    uint8_t *learned = cwi_alloc(size, 1);
     if (!learned)
-        return cwi_fail_memory(job->err, job->size);
-    memcpy(learned, job->body, job->size);
-    alone.profile = NULL;
-    const cw_status status = encode_alone(&alone);
-    if (status == CW_OK && alone.size <= job->size)
-        job->size = alone.size;
-    else
-        memcpy(job->body, learned, job->size);
+        return cwi_fail_memory(job->err, size);
+    memcpy(learned, job->body, size);
+    if (encode_without_profile(job) != CW_OK || job->size > size) {
+        memcpy(job->body, learned, size);
+        job->size = size;
+    }
     cwi_free(learned);
     return CW_OK;
 }
@@ -733,13 +740,7 @@ static cw_status encode_by_profile(cwi_encode_job *job)
     const cw_status status = encode_as_learned(job);
     if (status == CW_OK)
         return suits(job) ? CW_OK : encode_if_shorter(job);
-    if (status != CW_ERR_TOO_SMALL)
-        return status;
-    cwi_encode_job alone = *job;
-    alone.profile = NULL;
-    CWI_TRY(encode_alone(&alone));
-    job->size = alone.size;
-    return CW_OK;
+    return status == CW_ERR_TOO_SMALL ? encode_without_profile(job) : status;
 }
 
 cw_status cwi_ec_encode(cwi_encode_job *job)

@@ -1,6 +1,5 @@
 /* ahead.c - a thread that decodes one batch at a time. */
 #include <pthread.h>
-#include <stdlib.h>
 
 #include "base/base.h"
 #include "modes/ahead.h"

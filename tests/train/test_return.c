@@ -124,63 +124,62 @@ static void an_identity_knows_its_place(void **state)
     close_scene(s);
 }
 
-/* The step waits for it, and it gets what it needs for that step. */
-static void a_client_takes_its_place_back_within_the_step(void **state)
+enum { TOKEN = 77 };
+
+/* A client of this token is in the first step, and an honest one, whose activations are there. */
+static scene *open_waiting(const char *name, actor *first)
 {
-    (void)state;
-    scene *s = open_scene("back", 2, 60);
-    actor first, again;
-    greet_with(&first, s, 77, UINT32_MAX);
-    actor_ready(&first, 240, 0);
+    scene *s = open_scene(name, 2, 60);
+    greet_with(first, s, TOKEN, UINT32_MAX);
+    actor_ready(first, 240, 0);
     add_honest(s);
-    actor_await(&first, CW_MSG_BEGIN);
-    nap(300); /* the honest client's activations are there */
-    greet_with(&again, s, 77, UINT32_MAX);
-    assert_int_equal(again.welcome.client, first.welcome.client);
-    actor_await(&first, CW_MSG_ERROR);
-    assert_told(&first, "came back by another connection");
-    actor_ready(&again, 240, 0);
-    actor_await(&again, CW_MSG_STATE);
-    actor_await(&again, CW_MSG_BEGIN);
-    assert_int_equal(again.msg.step, 0);
-    assert_int_equal(again.msg.phase, CW_PHASE_TRAIN);
-    actor_send(&again, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
+    actor_await(first, CW_MSG_BEGIN);
+    nap(300);
+    return s;
+}
+
+/* Who has said hello again gets the place of the first, and what it needs for the step; then it leaves. */
+static void take_place_back(scene *s, actor *first, actor *again)
+{
+    assert_int_equal(again->welcome.client, first->welcome.client);
+    actor_ready(again, 240, 0);
+    actor_await(again, CW_MSG_STATE);
+    actor_await(again, CW_MSG_BEGIN);
+    assert_int_equal(again->msg.step, 0);
+    assert_int_equal(again->msg.phase, CW_PHASE_TRAIN);
+    actor_send(again, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
     join_scene(s);
     assert_ok_err(s->server_status, s->server_err);
     assert_ok_err(s->honest_status[0], s->honest_err[0]);
     assert_true(s->result.last.train_samples == 250);
-    actor_close(&first);
-    actor_close(&again);
+    actor_close(first);
+    actor_close(again);
     close_scene(s);
+}
+
+/* The step waits for it, and it gets what it needs for that step. */
+static void a_client_takes_its_place_back_within_the_step(void **state)
+{
+    (void)state;
+    actor first, again;
+    scene *s = open_waiting("back", &first);
+    greet_with(&again, s, TOKEN, UINT32_MAX);
+    actor_await(&first, CW_MSG_ERROR);
+    assert_told(&first, "came back by another connection");
+    take_place_back(s, &first, &again);
 }
 
 /* Killed again while it joins: its place is held like that of one that takes part, and the step goes on waiting. */
 static void a_client_that_fails_to_come_back_is_waited_for(void **state)
 {
     (void)state;
-    scene *s = open_scene("again", 2, 60);
     actor first, fails, again;
-    greet_with(&first, s, 77, UINT32_MAX);
-    actor_ready(&first, 240, 0);
-    add_honest(s);
-    actor_await(&first, CW_MSG_BEGIN);
-    nap(300); /* the honest client's activations are there */
-    greet_with(&fails, s, 77, UINT32_MAX);
+    scene *s = open_waiting("again", &first);
+    greet_with(&fails, s, TOKEN, UINT32_MAX);
     actor_close(&fails);
     nap(1500); /* the server has seen it */
-    greet_with(&again, s, 77, UINT32_MAX);
-    assert_int_equal(again.welcome.client, first.welcome.client);
-    actor_ready(&again, 240, 0);
-    actor_await(&again, CW_MSG_BEGIN);
-    assert_int_equal(again.msg.step, 0);
-    assert_int_equal(again.msg.phase, CW_PHASE_TRAIN);
-    actor_send(&again, (cw_msg){.type = CW_MSG_LEAVE, .blob = (const uint8_t *)"bye", .blob_size = 3});
-    join_scene(s);
-    assert_ok_err(s->server_status, s->server_err);
-    assert_ok_err(s->honest_status[0], s->honest_err[0]);
-    actor_close(&first);
-    actor_close(&again);
-    close_scene(s);
+    greet_with(&again, s, TOKEN, UINT32_MAX);
+    take_place_back(s, &first, &again);
 }
 
 enum { BATCH = 48 }; /* small_config's */

@@ -34,7 +34,6 @@ CWI_INLINE unsigned thin_context(int acc)
     return (unsigned)CWI_MIN(CWI_MAX(acc >> CWI_CTX_SHIFT, 0), CWI_CONTEXTS - 1);
 }
 
-/* The state of a lane and the bytes that come next, of which two may be read. */
 typedef struct thin_lane {
     uint32_t state;
     unsigned last; /* its last symbol */
@@ -52,7 +51,7 @@ CWI_INLINE uint32_t thin_word(const uint8_t *get)
     return word;
 }
 
-/* Of an element whose context is known. */
+/* An element whose context is known. Two bytes at `get` may be read. */
 CWI_INLINE void thin_decode_one(const cwi_ctx_model *m, unsigned context, thin_lane *l, const uint8_t **get)
 {
     const uint32_t slot = l->state % CWI_CTX_WHOLE, part = m->part[context][v_search(m->next[context], &slot)];

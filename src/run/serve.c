@@ -252,16 +252,16 @@ static bool is_to_stop(cw_server *s)
     return now > s->drain_until || s->mode->work->drained(s->state);
 }
 
-/* Where batches are decoded ahead, what is there already is heard before work goes on. */
+/* Where batches are decoded ahead, what is there already is heard before work goes on, unless that is to stop. */
 static cw_status handle_all(cw_server *s, cw_transport *transport, cw_frame *frame, cw_error *err)
 {
     enum { MOST = 64 };
-    cw_frame next;
-    for (int i = 0; s->gathers && i < MOST && cw_transport_recv(transport, 0, &next, NULL) == CW_OK; i++) {
+    int heard = 0;
+    do {
         cwi_session_hear(&s->session, frame);
-        *frame = next;
-    }
-    return cw_server_handle(s, frame, err);
+    } while (s->gathers && ++heard < MOST && !cwi_report_stop_asked(&s->report) &&
+             cw_transport_recv(transport, 0, frame, NULL) == CW_OK);
+    return cwi_session_go_on(&s->session, err);
 }
 
 static cw_status run(cw_server *s, cw_transport *transport, cw_error *err)

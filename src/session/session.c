@@ -541,9 +541,9 @@ static cw_status check_alone(const cwi_session *s, cw_error *err)
                     limit, s->lost_reason);
 }
 
-/* As far as the frames at hand allow. Since `began` this server works and does not listen. */
-static cw_status go_on(cwi_session *s, double began, cw_error *err)
+cw_status cwi_session_go_on(cwi_session *s, cw_error *err)
 {
+    const double began = cwi_seconds();
     CWI_TRY(s->work->advance(s->run, err));
     CWI_TRY(begin_if_complete(s, err));
     CWI_TRY(check_alone(s, err));
@@ -551,26 +551,19 @@ static cw_status go_on(cwi_session *s, double began, cw_error *err)
     return CW_OK;
 }
 
-/* Since when what follows is work. */
-static double hear(cwi_session *s, cw_frame *frame)
-{
-    double began = cwi_seconds();
-    if (!handle(s, frame))
-        began = cwi_seconds(); /* or a peer that says much would hold up the time-outs of all */
-    if (frame->owner)
-        cw_frame_release(frame);
-    return began;
-}
-
 void cwi_session_hear(cwi_session *s, cw_frame *frame)
 {
-    const double began = hear(s, frame);
-    s->worked += cwi_seconds() - began;
+    const double began = cwi_seconds();
+    if (handle(s, frame)) /* or a peer that says much would hold up the time-outs of all */
+        s->worked += cwi_seconds() - began;
+    if (frame->owner)
+        cw_frame_release(frame);
 }
 
 cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err)
 {
-    return go_on(s, hear(s, frame), err);
+    cwi_session_hear(s, frame);
+    return cwi_session_go_on(s, err);
 }
 
 /* ---- the clock ---- */
@@ -650,14 +643,13 @@ static void tell_refusals(cwi_session *s)
 cw_status cwi_session_tick(cwi_session *s, cw_error *err)
 {
     tell_refusals(s);
-    const double now = cwi_seconds();
     for (size_t i = 0; i < s->options.members; i++)
         if (s->members[i].state != CWI_MEMBER_VACANT)
             check_member(s, i);
     look_after_waiting(s);
     if (s->work->time_passed)
         s->work->time_passed(s->run);
-    return go_on(s, now, err);
+    return cwi_session_go_on(s, err);
 }
 
 void cwi_session_end(cwi_session *s, cw_status outcome, const char *words)

@@ -125,9 +125,11 @@ cw_status cwi_session_open(cwi_session *s, const cwi_session_options *options, c
                            cw_transport *transport, cw_error *err);
 void cwi_session_close(cwi_session *s);
 
-/* Takes one frame, and owns it from then on. Fails only when the run as a whole cannot go on. */
-/* The same without going on: with one of several frames that are there already, the last of which is handled. */
+/* Takes one frame, and owns it from then on. */
 void cwi_session_hear(cwi_session *s, cw_frame *frame);
+/* Works as far as the frames heard allow. Fails only when the run as a whole cannot go on. */
+cw_status cwi_session_go_on(cwi_session *s, cw_error *err);
+/* Both, for a frame that comes alone. */
 cw_status cwi_session_handle(cwi_session *s, cw_frame *frame, cw_error *err);
 /* To be called now and then: drops members that owe for too long. */
 cw_status cwi_session_tick(cwi_session *s, cw_error *err);

@@ -252,15 +252,21 @@ static bool is_to_stop(cw_server *s)
     return now > s->drain_until || s->mode->work->drained(s->state);
 }
 
-/* Where batches are decoded ahead, what is there already is heard before work goes on, unless that is to stop. */
-static cw_status handle_all(cw_server *s, cw_transport *transport, cw_frame *frame, cw_error *err)
+/* Where batches are decoded ahead, what is there already is heard before work goes on; not when that is to stop, and
+ * not beyond a tick: in an evaluation, hearing a batch is work. */
+static bool hears_more(const cw_server *s, int heard, double began)
 {
     enum { MOST = 64 };
+    return s->gathers && heard < MOST && !cwi_report_stop_asked(&s->report) && cwi_seconds() - began < CWI_TICK_SECONDS;
+}
+
+static cw_status handle_all(cw_server *s, cw_transport *transport, cw_frame *frame, cw_error *err)
+{
+    const double began = cwi_seconds();
     int heard = 0;
     do {
         cwi_session_hear(&s->session, frame);
-    } while (s->gathers && ++heard < MOST && !cwi_report_stop_asked(&s->report) &&
-             cw_transport_recv(transport, 0, frame, NULL) == CW_OK);
+    } while (hears_more(s, ++heard, began) && cw_transport_recv(transport, 0, frame, NULL) == CW_OK);
     return cwi_session_go_on(&s->session, err);
 }
 

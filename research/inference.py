@@ -142,6 +142,11 @@ def by_photo_codec(o, kind, chosen, yardstick):
     """As a set of photos that have been through it."""
     import photo_codecs
 
+    missing = photo_codecs.missing(kind)
+    if missing:
+        row(f"{kind.upper()} of the photo", f"not measured: no {missing}; to get it: apt-get install {missing}", "", "", "")
+        return
+
     def measure(quality):
         size, decoded = photo_codecs.coded(kind, quality, chosen.pixels)
         with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ without sequence header.
 """
 import io
 import pathlib
+import shutil
 import statistics
 import struct
 import subprocess
@@ -85,6 +86,11 @@ def by_ffmpeg(kind, quality, photos):
                               check=True).stdout
     assert len(sizes) == len(photos), (len(sizes), len(photos))
     return statistics.fmean(sizes), numpy.frombuffer(back, numpy.uint8).reshape(photos.shape)
+
+
+def missing(kind):
+    """The program, and the package, that this needs and is not there; or None."""
+    return "ffmpeg" if kind.startswith("avif") and not shutil.which("ffmpeg") else None
 
 
 def coded(kind, quality, photos):

@@ -24,10 +24,11 @@ enum {
     CWI_CTX_BLOCK = 1 << 18,
     CWI_CTX_STRIP = 512, /* positions handled at a time, in whole rows */
     CWI_CTX_PREFIX = 12,
-    CWI_CTX_FITTED = 128,    /* elements from which on contexts may save more than they take */
-    CWI_CTX_SHARED = 8,      /* most sets of weights that channels share */
-    CWI_CTX_OWN_LEAST = 64,  /* a channel has a set of its own only from this many elements on */
-    CWI_CTX_OWN_MOST = 65536 /* and only with at most this many channels */
+    CWI_CTX_FITTED = 128,         /* elements from which on contexts may save more than they take */
+    CWI_CTX_SHARED = 8,           /* most sets of weights that channels share */
+    CWI_CTX_OWN_LEAST = 64,       /* a channel has a set of its own only from this many elements on */
+    CWI_CTX_OWN_MOST = 65536,     /* and only with at most this many channels */
+    CWI_CTX_COARSE_MOST = 1 << 15 /* elements, so few that exact tables would be much of all */
 };
 
 typedef struct cwi_ctx_shape {
@@ -62,6 +63,7 @@ typedef enum cwi_ctx_mode {
 typedef struct cwi_ctx_tables {
     cwi_ctx_model model;
     bool fresh[CWI_CONTEXTS]; /* whether a context has a table of its own, or that of the one before */
+    bool coarse;              /* probabilities are in 1/256, and take few bits */
     cwi_ctx_mode mode;
     unsigned zero;     /* the symbol that neighbours beyond the edge of a plane are taken for */
     unsigned shared;   /* how many sets, with CWI_CTX_SHARE */
@@ -137,6 +139,7 @@ typedef struct cwi_ctx_encoder {
     bool bare;                      /* no sizes before it, and those of streams in few bytes: as ec has it */
     const cwi_ctx_tables *given;    /* NULL, or what is taken as it is, and not written: it knows all symbols; bare */
     bool smooth;                    /* tables are to know all symbols in all contexts */
+    bool coarse;                    /* and may be coarse; bare */
     bool quick;                     /* weights are not to take long */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
     bool keep_plain;                /* with it: also that one table was as good */
@@ -233,7 +236,7 @@ typedef uint32_t cwi_ctx_counts[CWI_CONTEXTS][CWI_SYMBOLS];
 
 /* Merges contexts, fills in the model, and where one table is as good sets CWI_CTX_PLAIN; returns the bits that
  * symbols, weights and tables will take. */
-double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t);
+double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, bool may_be_coarse, cwi_ctx_tables *t);
 /* The bits that symbols take with tables that know all of them. */
 double cwi_ctx_cost(const cwi_ctx_tables *t, cwi_ctx_counts counts);
 /* The same with tables of their own for these counts, without the bits of the tables. */
@@ -242,7 +245,8 @@ double cwi_ctx_own_cost(cwi_ctx_counts counts);
 uint8_t *cwi_ctx_tables_put(const cwi_ctx_tables *t, const cwi_ctx_shape *shape, uint8_t *out);
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape);
 /* Where they end, or NULL when they are no such. t->sets and t->of have room. */
-const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, cwi_ctx_tables *t);
+const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, bool may_be_coarse,
+                                  cwi_ctx_tables *t);
 
 /* ---- rows (ctx_rows.c) ---- */
 

@@ -241,7 +241,7 @@ bool cwi_ctx_decode(cwi_ctx_decoder *d)
     const uint8_t *end = d->in + d->size;
     const uint8_t *at = d->in;
     if (!d->given)
-        at = cwi_ctx_tables_get(at + (d->bare ? 0 : CWI_CTX_PREFIX), end, s, &r.tables);
+        at = cwi_ctx_tables_get(at + (d->bare ? 0 : CWI_CTX_PREFIX), end, s, d->bare, &r.tables);
     if (!at)
         return false;
     d->count = r.tables.model.symbols;

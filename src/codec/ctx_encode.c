@@ -481,7 +481,7 @@ size_t cwi_ctx_finish(cwi_ctx_encoder *e)
     for (unsigned i = 0; e->smooth && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
         counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS]++;
     const cwi_ctx_mode mode = e->tables.mode;
-    const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, &e->tables);
+    const double bits = e->given ? cwi_ctx_cost(e->given, counts) : cwi_ctx_choose(s, counts, e->coarse, &e->tables);
     e->wasted = e->given ? bits - cwi_ctx_own_cost(counts) : 0;
     if (cwi_ctx_is_thin(s) && e->tables.mode != mode)
         memset(scratch_of(e, 0).contexts, 0, s->elements);

@@ -642,15 +642,40 @@ static void share_set(const fit *f, unsigned merge, unsigned i, regression *r)
     r->m = NULL; /* nothing more is chosen */
 }
 
+/* Of the sets that classes share, and of each channel's class. */
+static double sets_bits(const fit *f, unsigned merge)
+{
+    const unsigned sets = (unsigned)CWI_CTX_SHARED >> merge;
+    return (double)f->shape->channels * (CLASS_BITS - merge) + (double)(NUMBER_BITS * TARGET * sets);
+}
+
 static double shared_bits(const fit *f, unsigned merge)
 {
     regression r;
-    double bits = (double)f->shape->channels * (CLASS_BITS - merge);
+    double bits = sets_bits(f, merge);
     for (unsigned i = 0; i < (unsigned)CWI_CTX_SHARED >> merge; i++) {
         share_set(f, merge, i, &r);
-        bits += r.n * f->whole / (double)f->n * rate(f, error_of(&r)) + NUMBER_BITS * TARGET;
+        bits += r.n * f->whole / (double)f->n * rate(f, error_of(&r));
     }
     return bits;
+}
+
+/* How classes are merged; *least: the fewest bits of any such way. Of few elements sets do not save all that the
+ * regression promises: there they are to save twice what they take. */
+static unsigned choose_merge(const fit *f, double *least)
+{
+    double best = INFINITY;
+    unsigned chosen = CLASS_BITS;
+    *least = INFINITY;
+    for (unsigned merge = f->shape->channels < CWI_CTX_SHARED ? CLASS_BITS : 0; merge <= CLASS_BITS; merge++) {
+        const double bits = shared_bits(f, merge), weighed = bits + (f->e->coarse ? sets_bits(f, merge) : 0);
+        if (weighed < best) {
+            best = weighed;
+            chosen = merge;
+        }
+        *least = CWI_MIN(*least, bits);
+    }
+    return chosen;
 }
 
 static void share(fit *f, unsigned merge)
@@ -702,16 +727,9 @@ void cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
     classify(f);
     for (size_t c = 0; c < shape->channels; c++)
         fit_channel(f, c);
-    double least = INFINITY;
-    unsigned best = 0;
-    for (unsigned merge = shape->channels < CWI_CTX_SHARED ? CLASS_BITS : 0; merge <= CLASS_BITS; merge++) {
-        const double bits = shared_bits(f, merge);
-        if (bits < least) {
-            least = bits;
-            best = merge;
-        }
-    }
+    double least;
+    const unsigned merge = choose_merge(f, &least);
     t->mode = CWI_CTX_OWN;
     if (!cwi_ctx_may_own(shape) || f->own_bits + (double)cwi_ctx_weights_bits(t, shape) >= least)
-        share(f, best);
+        share(f, merge);
 }

@@ -5,7 +5,13 @@
 #include "codec/bits.h"
 #include "codec/ctx.h"
 
-enum { GAMMA_MOST = CWI_CTX_BITS };
+enum {
+    GAMMA_MOST = CWI_CTX_BITS,
+    CONTEXT_BITS = 6,
+    MODE_COARSE = 4,  /* beside a mode: tables are coarse */
+    COARSE_SHIFT = 4, /* then what has parts has multiples of 16 */
+    GAP_BITS = 6,     /* and about what it takes to say which context has one; of the first one, how many there are */
+};
 
 /* ---- one table ---- */
 
@@ -19,18 +25,20 @@ static unsigned largest(const uint32_t *v, unsigned symbols)
     return best;
 }
 
-/* Counts to parts of CWI_CTX_WHOLE; what occurs gets at least one. Only those of `symbols` are anything. */
-static void normalize(const table count, unsigned symbols, table part)
+/* Counts to parts of CWI_CTX_WHOLE; what occurs gets at least one, or where they are coarse of 16. Only those of
+ * `symbols` are anything. */
+static void normalize(const table count, unsigned symbols, bool coarse, table part)
 {
     const double slack = 1 + 0x1p-45; /* whole parts stay whole */
+    const unsigned shift = coarse ? COARSE_SHIFT : 0;
     uint64_t total = 0;
     uint32_t given = 0;
     for (unsigned s = 0; s < symbols; s++)
         total += count[s];
-    const double each = total ? CWI_CTX_WHOLE * slack / (double)total : 0;
+    const double each = total ? (CWI_CTX_WHOLE >> shift) * slack / (double)total : 0, half = coarse ? 0.5 : 0;
     for (unsigned s = 0; s < symbols; s++) {
-        const uint32_t share = (uint32_t)(count[s] * each);
-        part[s] = count[s] && !share ? 1 : share;
+        const uint32_t share = (uint32_t)(count[s] * each + half);
+        part[s] = (count[s] && !share ? 1 : share) << shift;
         given += part[s];
     }
     part[largest(part, symbols)] += CWI_CTX_WHOLE - given; /* modulo 2^32: it may have to give some away */
@@ -51,17 +59,59 @@ static unsigned gamma_bits(uint32_t v)
     return 2 * (31 - (unsigned)__builtin_clz(v)) + 1;
 }
 
-/* Bits of the symbols counted, and of the table. */
-static double cost(const table count, const table part, unsigned symbols)
+static unsigned fine_bits(const table part, unsigned symbols)
 {
     const unsigned big = largest(part, symbols);
-    double bits = 4;
-    for (unsigned s = 0; s < symbols; s++) {
+    unsigned bits = 4;
+    for (unsigned s = 0; s < symbols; s++)
+        bits += s != big ? gamma_bits(part[s] + 1) : 0;
+    return bits;
+}
+
+/* A coarse table's parts are written from the greatest one outwards: of the symbols below it, then of those above, and
+ * after each 0 whether all the rest on that side are. The sides of a greatest one: */
+typedef struct table_side {
+    int first, step, end;
+} table_side;
+
+static table_side side_of(unsigned big, unsigned symbols, bool above)
+{
+    return above ? (table_side){(int)big + 1, 1, (int)symbols} : (table_side){(int)big - 1, -1, -1};
+}
+
+static bool is_empty(const table part, int first, const table_side *of)
+{
+    for (int s = first; s != of->end; s += of->step)
+        if (part[s])
+            return false;
+    return true;
+}
+
+static unsigned coarse_bits(const table part, unsigned symbols)
+{
+    const unsigned big = largest(part, symbols);
+    unsigned bits = 4 + GAP_BITS;
+    for (unsigned above = 0; above < 2; above++) {
+        const table_side side = side_of(big, symbols, above);
+        for (int s = side.first; s != side.end; s += side.step) {
+            bits += gamma_bits((part[s] >> COARSE_SHIFT >> 1) + 1) + 1;
+            if (part[s] || s + side.step == side.end)
+                continue;
+            bits++;
+            if (is_empty(part, s, &side))
+                break;
+        }
+    }
+    return bits;
+}
+
+/* Bits of the symbols counted, and of the table. */
+static double cost(const table count, const table part, unsigned symbols, bool coarse)
+{
+    double bits = coarse ? coarse_bits(part, symbols) : fine_bits(part, symbols);
+    for (unsigned s = 0; s < symbols; s++)
         if (count[s])
             bits += count[s] * (double)part_bits[part[s]];
-        if (s != big)
-            bits += gamma_bits(part[s] + 1);
-    }
     return bits;
 }
 
@@ -69,6 +119,7 @@ static double cost(const table count, const table part, unsigned symbols)
 
 typedef struct runs {
     unsigned symbols, count;
+    bool coarse, plain;
     unsigned first[CWI_CONTEXTS]; /* context of each run */
     table counts[CWI_CONTEXTS];
     double bits[CWI_CONTEXTS]; /* of each run */
@@ -78,8 +129,8 @@ typedef struct runs {
 static double bits_of(const runs *r, const table counts)
 {
     table part;
-    normalize(counts, r->symbols, part);
-    return cost(counts, part, r->symbols);
+    normalize(counts, r->symbols, r->coarse, part);
+    return cost(counts, part, r->symbols, r->coarse);
 }
 
 static void add(table a, const table b)
@@ -114,12 +165,13 @@ static void merge_with_next(runs *r, unsigned i)
 }
 
 /* Contexts in which next to nothing occurs belong to the one before: no tables of their own would pay. */
-static void begin_runs(runs *r, cwi_ctx_counts counts, unsigned symbols)
+static void begin_runs(runs *r, cwi_ctx_counts counts, unsigned symbols, bool coarse)
 {
     enum { SELDOM = 8 };
     uint32_t before = UINT32_MAX;
     memset(r, 0, sizeof *r);
     r->symbols = symbols;
+    r->coarse = coarse;
     for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
         uint32_t total = 0;
         for (unsigned s = 0; s < symbols; s++)
@@ -191,30 +243,46 @@ static void set_model(cwi_ctx_tables *t, const runs *r)
     for (unsigned i = 0; i < r->count; i++) {
         const unsigned end = i + 1 < r->count ? r->first[i + 1] : CWI_CONTEXTS;
         t->fresh[r->first[i]] = true;
-        normalize(r->counts[i], r->symbols, part);
+        normalize(r->counts[i], r->symbols, r->coarse, part);
         for (unsigned c = r->first[i]; c < end; c++)
             set_table(&t->model, c, part);
     }
 }
 
-double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, cwi_ctx_tables *t)
+/* The best ones of this kind, which are one for all where that is no longer, and their bits with those of weights. */
+static double choose_runs(runs *r, cwi_ctx_counts counts, unsigned symbols, bool coarse, double weights)
 {
-    runs r;
+    double bits = weights + (coarse ? 0 : CWI_CONTEXTS - 1);
+    begin_runs(r, counts, symbols, coarse);
+    merge_runs(r);
+    for (unsigned i = 0; i < r->count; i++)
+        bits += r->bits[i];
+    runs one = *r;
+    merge_all(&one);
+    if (one.bits[0] > bits)
+        return bits;
+    *r = one;
+    r->plain = true;
+    return one.bits[0];
+}
+
+double cwi_ctx_choose(const cwi_ctx_shape *shape, cwi_ctx_counts counts, bool may_be_coarse, cwi_ctx_tables *t)
+{
+    runs r, coarse;
     pthread_once(&part_bits_once, find_part_bits);
     t->model.symbols = symbols_in(counts);
-    begin_runs(&r, counts, t->model.symbols);
-    double plain = 0, bits = (double)cwi_ctx_weights_bits(t, shape) + CWI_CONTEXTS - 1;
-    merge_runs(&r);
-    for (unsigned i = 0; i < r.count; i++)
-        bits += r.bits[i];
-    runs one = r;
-    merge_all(&one);
-    plain = one.bits[0];
-    if (plain <= bits) {
-        t->mode = CWI_CTX_PLAIN;
-        r = one;
-        bits = plain;
+    const double weights = (double)cwi_ctx_weights_bits(t, shape);
+    double bits = choose_runs(&r, counts, t->model.symbols, false, weights);
+    if (may_be_coarse) {
+        const double bits_coarse = choose_runs(&coarse, counts, t->model.symbols, true, weights);
+        if (bits_coarse < bits) {
+            bits = bits_coarse;
+            r = coarse;
+        }
     }
+    t->coarse = r.coarse;
+    if (r.plain)
+        t->mode = CWI_CTX_PLAIN;
     set_model(t, &r);
     return bits;
 }
@@ -236,89 +304,176 @@ double cwi_ctx_own_cost(cwi_ctx_counts counts)
     double bits = 0;
     pthread_once(&part_bits_once, find_part_bits);
     for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
-        normalize(counts[c], CWI_SYMBOLS, part);
+        normalize(counts[c], CWI_SYMBOLS, false, part);
         for (unsigned s = 0; s < CWI_SYMBOLS; s++)
             bits += counts[c][s] * (double)part_bits[part[s]];
     }
     return bits;
 }
 
-/* ---- bytes: mode and symbols | weights | which contexts have tables | for each table 4 bits, and gammas ---- */
+/* ---- bytes: mode and symbols | weights | which contexts have tables | the tables ---- */
 
 size_t cwi_ctx_tables_bound(const cwi_ctx_shape *shape)
 {
-    const size_t number = 16, table_bits = 4 + (CWI_SYMBOLS - 1) * (2 * CWI_CTX_BITS + 1);
+    const size_t number = 16, table_bits = 4 + (CWI_SYMBOLS - 1) * (2 * CWI_CTX_BITS + 1); /* more than coarse ones */
     const size_t set = CWI_CTX_REFS * 16 + 3 + (CWI_CTX_WEIGHTS + 1) * number;
     const size_t weights = cwi_ctx_may_own(shape) ? shape->channels * set : 3 * shape->channels;
     return 64 + (weights + CWI_CTX_SHARED * set + CWI_CONTEXTS * (table_bits + 1)) / 8;
 }
 
-static void put_table(cwi_bit_writer *w, const cwi_ctx_model *m, unsigned context)
+static void put_fine(cwi_bit_writer *w, const table part, unsigned symbols)
 {
-    table part = {0};
-    for (unsigned s = 0; s < m->symbols; s++)
-        part[s] = m->start[s + 1][context] - (uint32_t)m->start[s][context];
-    const unsigned big = largest(part, CWI_SYMBOLS);
+    const unsigned big = largest(part, symbols);
     cwi_bits_put(w, big, 4);
-    for (unsigned s = 0; s < m->symbols; s++)
+    for (unsigned s = 0; s < symbols; s++)
         if (s != big)
             cwi_gamma_put(w, part[s] + 1);
+}
+
+static void put_coarse(cwi_bit_writer *w, const table part, unsigned symbols)
+{
+    const unsigned big = largest(part, symbols);
+    cwi_bits_put(w, big, 4);
+    for (unsigned above = 0; above < 2; above++) {
+        const table_side side = side_of(big, symbols, above);
+        for (int s = side.first; s != side.end; s += side.step) {
+            const uint32_t v = part[s] >> COARSE_SHIFT;
+            cwi_gamma_put(w, (v >> 1) + 1);
+            cwi_bits_put(w, v & 1, 1);
+            if (v || s + side.step == side.end)
+                continue;
+            const bool rest = is_empty(part, s, &side);
+            cwi_bits_put(w, rest, 1);
+            if (rest)
+                break;
+        }
+    }
+}
+
+/* Which contexts have tables, but for the first: a bit each; of coarse ones their number, and how far each is from the
+ * one before. */
+static void put_fresh(cwi_bit_writer *w, const cwi_ctx_tables *t)
+{
+    unsigned count = 0, before = 0;
+    for (unsigned c = 1; c < CWI_CONTEXTS; c++)
+        count += t->fresh[c];
+    if (t->coarse)
+        cwi_gamma_put(w, count + 1);
+    for (unsigned c = 1; c < CWI_CONTEXTS; c++) {
+        if (!t->coarse) {
+            cwi_bits_put(w, t->fresh[c], 1);
+        } else if (t->fresh[c]) {
+            cwi_gamma_put(w, c - before);
+            before = c;
+        }
+    }
 }
 
 uint8_t *cwi_ctx_tables_put(const cwi_ctx_tables *t, const cwi_ctx_shape *shape, uint8_t *out)
 {
     cwi_bit_writer w = {.next = out};
-    cwi_bits_put(&w, t->mode, 4);
+    cwi_bits_put(&w, t->mode | (t->coarse ? MODE_COARSE : 0u), 4);
     cwi_bits_put(&w, t->model.symbols - 1, 4);
     if (t->model.symbols == 1)
         return cwi_bits_finish(&w);
     cwi_ctx_weights_put(t, shape, &w);
-    for (unsigned c = 1; c < CWI_CONTEXTS && t->mode != CWI_CTX_PLAIN; c++)
-        cwi_bits_put(&w, t->fresh[c], 1);
-    for (unsigned c = 0; c < CWI_CONTEXTS; c++)
-        if (t->fresh[c])
-            put_table(&w, &t->model, c);
+    if (t->mode != CWI_CTX_PLAIN)
+        put_fresh(&w, t);
+    for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
+        table part = {0};
+        if (!t->fresh[c])
+            continue;
+        for (unsigned s = 0; s < t->model.symbols; s++)
+            part[s] = t->model.start[s + 1][c] - (uint32_t)t->model.start[s][c];
+        (t->coarse ? put_coarse : put_fine)(&w, part, t->model.symbols);
+    }
     return cwi_bits_finish(&w);
 }
 
-static bool get_table(cwi_bit_reader *r, unsigned symbols, table part)
+static bool get_fine(cwi_bit_reader *r, unsigned symbols, unsigned big, table part)
+{
+    for (unsigned s = 0; s < symbols; s++) {
+        const uint32_t v = s == big ? 1 : cwi_gamma_get(r, GAMMA_MOST);
+        if (v == 0)
+            return false;
+        part[s] = v - 1;
+    }
+    return true;
+}
+
+static bool get_coarse(cwi_bit_reader *r, unsigned symbols, unsigned big, table part)
+{
+    for (unsigned above = 0; above < 2; above++) {
+        const table_side side = side_of(big, symbols, above);
+        for (int s = side.first; s != side.end; s += side.step) {
+            const uint32_t high = cwi_gamma_get(r, CWI_CTX_BITS - COARSE_SHIFT - 1);
+            if (high == 0)
+                return false;
+            const uint32_t v = (high - 1) << 1 | (uint32_t)cwi_bits_get(r, 1);
+            part[s] = v << COARSE_SHIFT;
+            if (v == 0 && s + side.step != side.end && cwi_bits_get(r, 1))
+                break;
+        }
+    }
+    return true;
+}
+
+/* The symbol of greatest probability has what the others leave. */
+static bool get_table(cwi_bit_reader *r, unsigned symbols, bool coarse, table part)
 {
     const unsigned big = (unsigned)cwi_bits_get(r, 4);
     uint32_t sum = 0;
     memset(part, 0, sizeof(table));
-    for (unsigned s = 0; s < symbols; s++) {
-        if (s == big)
-            continue;
-        const uint32_t v = cwi_gamma_get(r, GAMMA_MOST);
-        if (v == 0)
-            return false;
-        part[s] = v - 1;
+    if (big >= symbols || !(coarse ? get_coarse : get_fine)(r, symbols, big, part))
+        return false;
+    for (unsigned s = 0; s < symbols; s++)
         sum += part[s];
-    }
-    if (big >= symbols || sum >= CWI_CTX_WHOLE)
+    if (sum >= CWI_CTX_WHOLE)
         return false;
     part[big] = CWI_CTX_WHOLE - sum;
     return true;
 }
 
-const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, cwi_ctx_tables *t)
+static bool get_fresh(cwi_bit_reader *r, cwi_ctx_tables *t)
+{
+    memset(t->fresh, 0, sizeof t->fresh);
+    t->fresh[0] = true;
+    if (t->mode == CWI_CTX_PLAIN)
+        return true;
+    for (unsigned c = 1; c < CWI_CONTEXTS && !t->coarse; c++)
+        t->fresh[c] = cwi_bits_get(r, 1);
+    const uint32_t count = t->coarse ? cwi_gamma_get(r, CONTEXT_BITS) : 1;
+    unsigned at = 0;
+    for (uint32_t i = 1; i < count; i++) {
+        const uint32_t gap = cwi_gamma_get(r, CONTEXT_BITS);
+        at += gap;
+        if (gap == 0 || at >= CWI_CONTEXTS)
+            return false;
+        t->fresh[at] = true;
+    }
+    return count > 0;
+}
+
+const uint8_t *cwi_ctx_tables_get(const uint8_t *in, const uint8_t *end, const cwi_ctx_shape *shape, bool may_be_coarse,
+                                  cwi_ctx_tables *t)
 {
     table part;
     cwi_bit_reader r = {.next = in, .end = end};
     const unsigned mode = (unsigned)cwi_bits_get(&r, 4);
     t->model.symbols = (unsigned)cwi_bits_get(&r, 4) + 1;
-    if (mode > CWI_CTX_OWN || r.short_of)
+    t->coarse = may_be_coarse && mode & MODE_COARSE;
+    const unsigned plain_mode = t->coarse ? mode - MODE_COARSE : mode;
+    if (plain_mode > CWI_CTX_OWN || r.short_of)
         return NULL;
-    t->mode = (cwi_ctx_mode)mode;
+    t->mode = (cwi_ctx_mode)plain_mode;
     if (t->model.symbols == 1)
         return r.next;
     if (!cwi_ctx_weights_get(&r, shape, t))
         return NULL;
-    t->fresh[0] = true;
-    for (unsigned c = 1; c < CWI_CONTEXTS; c++)
-        t->fresh[c] = mode != CWI_CTX_PLAIN && cwi_bits_get(&r, 1);
+    if (!get_fresh(&r, t))
+        return NULL;
     for (unsigned c = 0; c < CWI_CONTEXTS; c++) {
-        if (t->fresh[c] && !get_table(&r, t->model.symbols, part))
+        if (t->fresh[c] && !get_table(&r, t->model.symbols, t->coarse, part))
             return NULL;
         set_table(&t->model, c, part);
     }

@@ -114,6 +114,7 @@ bool cwi_ec_begin(cwi_ec_encoding *e, cwi_encode_job *job, cwi_order_id id, cons
     e->ctx = (cwi_ctx_encoder){.kernels = job->kernels, .symbols = e->symbols, .threads = job->threads, .bare = true};
     e->ctx.support = job->support;
     e->ctx.quick = e->fast;
+    e->ctx.coarse = job->elements <= CWI_CTX_COARSE_MOST;
     e->ctx.expected = job->support || e->stochastic ? NULL : cwi_ec_expected;
     e->ctx.of = e;
     at += rounded(sizeof(cwi_ec_stats));

@@ -108,6 +108,7 @@ static cw_status plan_in_order(const lesson *l, cwi_encode_job *job, cwi_order_i
     e.cap = SIZE_MAX;
     e.learns = true;
     e.ctx.smooth = true;
+    e.ctx.coarse = false;
     cwi_ec_plan_asked(&e);
     if (e.ctx.shape.channels > CWI_PROFILE_CHANNELS_MOST || !e.about)
         return cwi_fail(l->err, CW_ERR_INVALID, "a profile cannot be learned of %zu channels", e.ctx.shape.channels);

@@ -115,7 +115,7 @@ static cw_status read_tables(cw_profile *p, const uint8_t *at, cw_error *err)
     p->tables.of = cwi_calloc(p->channels, 1);
     if (!p->tables.sets || !p->tables.of)
         return cwi_fail_memory(err, cwi_ctx_most_sets(&s) * sizeof *p->tables.sets);
-    const uint8_t *end = cwi_ctx_tables_get(at, p->bytes + p->size, &s, &p->tables);
+    const uint8_t *end = cwi_ctx_tables_get(at, p->bytes + p->size, &s, false, &p->tables);
     if (!end || !knows_all_symbols(&p->tables.model))
         return damaged(err, (size_t)(at - p->bytes), "weights and tables");
     return end == p->bytes + p->size ? CW_OK : damaged(err, (size_t)(end - p->bytes), "end");

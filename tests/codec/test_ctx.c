@@ -1,4 +1,5 @@
 /* test_ctx.c - entropy=ctx: the same tensor from fewer bytes, whatever the shape, and no harm from damaged ones. */
+#include "codec/ctx.h"
 #include "codec/payload.h"
 #include "codec_test.h"
 
@@ -261,6 +262,64 @@ static void damaged_streams_are_refused_or_decoded(void **state)
     cwi_free(y);
 }
 
+/* ---- tables of few elements ---- */
+
+/* Symbols about one that grows with the context, as of `elements` of them. */
+static void draw_counts(unsigned symbols, size_t elements, uint64_t seed, cwi_ctx_counts counts)
+{
+    cwi_rng r = cwi_rng_make(seed, CWI_STREAM_TEST, symbols, elements);
+    memset(counts, 0, sizeof(cwi_ctx_counts));
+    for (size_t i = 0; i < elements; i++) {
+        const unsigned c = (unsigned)cwi_rng_below(&r, CWI_CONTEXTS);
+        const double v = (double)(c * symbols) / CWI_CONTEXTS + cwi_rng_normal(&r) + 0.5;
+        counts[c][(unsigned)CWI_MAX(CWI_MIN(v, symbols - 1.0), 0.0)]++;
+    }
+}
+
+/* What was put comes back, takes about what was said, and is no such when it is cut or not asked for. */
+static void check_tables(const cwi_ctx_shape *s, cwi_ctx_tables *t, cwi_ctx_counts counts)
+{
+    cwi_ctx_set sets[CWI_CTX_SHARED] = {{0}};
+    uint8_t of[CWI_CTX_SHARED] = {0}, *bytes = cwi_alloc(cwi_ctx_tables_bound(s), 1);
+    cwi_ctx_tables back = {.sets = sets, .of = of};
+    const double bits = cwi_ctx_choose(s, counts, true, t);
+    const double tables = bits - cwi_ctx_cost(t, counts);
+    const size_t size = (size_t)(cwi_ctx_tables_put(t, s, bytes) - bytes);
+    assert_true(fabs(8.0 * (double)size - tables) <= 8 + 0.3 * tables);
+    for (size_t cut = 0; cut < size; cut++) {
+        uint8_t *part = malloc(cut + 1); /* exactly as long, for sanitizers */
+        memcpy(part, bytes, cut);
+        assert_null(cwi_ctx_tables_get(part, part + cut, s, true, &back));
+        free(part);
+    }
+    assert_ptr_equal(cwi_ctx_tables_get(bytes, bytes + size, s, true, &back), bytes + size);
+    assert_memory_equal(back.model.start, t->model.start, sizeof t->model.start);
+    assert_true(back.mode == t->mode && back.coarse == t->coarse);
+    if (t->coarse)
+        assert_null(cwi_ctx_tables_get(bytes, bytes + size, s, false, &back));
+    cwi_free(bytes);
+}
+
+static void few_elements_have_coarse_tables(void **state)
+{
+    (void)state;
+    static const unsigned symbols[] = {2, 3, 7, 12, 16};
+    static cwi_ctx_counts counts;
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){1, 1, 8, 8});
+    cwi_ctx_shape s;
+    cwi_ctx_shape_of(&shape, 64, &s);
+    for (size_t i = 0; i < CWI_COUNT(symbols); i++)
+        for (size_t elements = 64; elements <= 1 << 22; elements *= 4) {
+            cwi_ctx_set sets[CWI_CTX_SHARED] = {{0}};
+            uint8_t of[CWI_CTX_SHARED] = {0};
+            cwi_ctx_tables t = {.mode = CWI_CTX_SHARE, .shared = 1, .sets = sets, .of = of};
+            draw_counts(symbols[i], elements, i, counts);
+            check_tables(&s, &t, counts);
+            if (symbols[i] > 3)
+                assert_true(t.coarse ? elements < 1 << 22 : elements > 1 << 14);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +331,7 @@ int main(void)
         cmocka_unit_test(bytes_do_not_depend_on_threads),
         cmocka_unit_test(bf16_tensors_are_coded_as_their_floats),
         cmocka_unit_test(damaged_streams_are_refused_or_decoded),
+        cmocka_unit_test(few_elements_have_coarse_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

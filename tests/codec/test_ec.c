@@ -760,6 +760,35 @@ static void odd_tensors_round_trip(void **state)
             }
 }
 
+/* Of few elements most bytes are header, weights and tables: damage with a right checksum in all of them. */
+static void damaged_small_payloads_are_refused_or_decoded(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"ec:err=0.25", "ec:err=0.05", "ec:step=1,round=stochastic"};
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){1, 6, 12, 12});
+    enum { COUNT = 6 * 144, HEADER = 21 };
+    float *x = related_map(1, 6, 12, 12, true), *y = cwi_alloc(COUNT, sizeof *y);
+    cw_tensor t = cw_tensor_view(CW_F32, &shape, x), out = cw_tensor_view(CW_F32, &shape, y);
+    cwi_rng r = cwi_rng_make(4, CWI_STREAM_TEST, 0, 0);
+    for (size_t i = 0; i < CWI_COUNT(specs); i++) {
+        packed p = encode(specs[i], &t);
+        size_t refused = 0;
+        for (int round = 0; round < 5000; round++) {
+            uint8_t *bad = malloc(p.size);
+            memcpy(bad, p.bytes, p.size);
+            for (uint64_t changes = 1 + cwi_rng_below(&r, 3); changes; changes--)
+                bad[HEADER + cwi_rng_below(&r, round & 1 ? 60 : p.size - HEADER)] = (uint8_t)cwi_rng_u64(&r);
+            cwi_payload_seal(bad, p.size);
+            refused += cw_decode(bad, p.size, &out, NULL, NULL) != CW_OK;
+            free(bad);
+        }
+        assert_true(refused > 2500);
+        free(p.bytes);
+    }
+    cwi_free(x);
+    cwi_free(y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -788,6 +817,7 @@ int main(void)
         cmocka_unit_test(elements_below_an_escape_are_unbiased),
         cmocka_unit_test(bf16_tensors_are_coded_as_their_floats),
         cmocka_unit_test(odd_tensors_round_trip),
+        cmocka_unit_test(damaged_small_payloads_are_refused_or_decoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

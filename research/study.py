@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cutwire_study import definition, making, measured, page, pictures, tables  # noqa: E402
 from cutwire_study.errors import FAILURE, USAGE, StudyError  # noqa: E402
 from cutwire_study.estimate import Estimate, duration  # noqa: E402
-from cutwire_study.outcomes import groups_of, outcome_of, proofs_of  # noqa: E402
+from cutwire_study.outcomes import outcome_of, proofs_of, shown_of  # noqa: E402
 from cutwire_study.plan import Options, Plan  # noqa: E402
 from cutwire_study.program import Program  # noqa: E402
 
@@ -127,24 +127,28 @@ def run_study(plan: Plan, as_json: bool, told: bool = True) -> int:
 # ---- show ----
 
 def show_study(plan: Plan, as_json: bool) -> int:
-    """The table on standard output; table, picture and page as files beside the CSV."""
+    """The table on standard output; table, picture and page as files beside the CSV, but for a part of a study."""
     text = tables.show(plan)
-    if not groups_of(plan):
-        raise StudyError(f"study: {plan.study.full_name}: nothing to show: no run is finished: "
+    if not shown_of(plan):
+        raise StudyError(f"study: {plan.study.full_name}: nothing to show: no run of these is finished: "
                          f"`cutwire study {plan.study.name} run` makes them")
-    picture = picture_of(lambda: pictures.draw(plan))
-    files = write_files(plan.csv, text, page.page(plan, text, picture), picture)
+    files = [] if plan.options.only else write_page(plan, text)
     if as_json:
         print(json.dumps({"study": plan.study.full_name, "files": files, "groups": [
             {"run": dict(vars(group.run)), "test_accuracy": group.accuracies, "against_unsplit": group.differences,
-             "uplink_bytes": group.mean("up"), "downlink_bytes": group.mean("down")} for group in groups_of(plan)]}))
+             "uplink_bytes": group.mean("up"), "downlink_bytes": group.mean("down")} for group in shown_of(plan)]}))
     else:
         print(text)
-        print("Written: " + ", ".join(files))
+        print("Written: " + ", ".join(files) if files else "No file is written of what --only leaves: show all for that.")
     if not all(proof.holds for proof in proofs_of(plan)):
         raise StudyError("study: two runs that should be equal to the bit are not: the table above names them: "
                          "nothing that rests on it may be believed")
     return 0
+
+
+def write_page(plan: Plan, text: str) -> list[str]:
+    picture = picture_of(lambda: pictures.draw(plan))
+    return write_files(plan.csv, text, page.page(plan, text, picture), picture)
 
 
 def picture_of(draw: Callable[[], bytes | None]) -> bytes | None:

@@ -104,6 +104,12 @@ def groups_of(plan: Plan) -> list[Group]:
     return groups
 
 
+def shown_of(plan: Plan) -> list[Group]:
+    """Those that `--only` leaves; all seeds of each."""
+    wanted = set(plan.wanted)
+    return [group for group in groups_of(plan) if any(outcome.run in wanted for outcome in group.outcomes)]
+
+
 def differences_of(outcomes: list[Outcome], plan: Plan) -> list[float]:
     found = []
     for outcome in outcomes:

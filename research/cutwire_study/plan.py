@@ -34,12 +34,13 @@ class Plan:
         self.to_make: list[Run] = []
         grid, proofs = set(study.runs), self._proofs()
         self.wanted = choose(study.runs, options.only, described)
-        for run in self.wanted:
+        for run in study.runs:
             equal = None if run in self.rows or run in proofs else \
                 csv_rows.equal_of(run, grid | set(self.rows), proofs | set(self.rows))
             if equal:
                 self.equals[run] = equal
-                run = equal.size
+        for run in self.wanted:
+            run = self.equals[run].size if run in self.equals else run
             if run not in self.to_make:
                 self.to_make.append(run)
 

@@ -5,7 +5,7 @@ import math
 import textwrap
 
 from .definition import Run, shortened
-from .outcomes import Group, Outcome, groups_of, mean, outcome_of, proofs_of, training_of
+from .outcomes import Group, Outcome, groups_of, mean, outcome_of, proofs_of, shown_of, training_of
 from .plan import Plan
 
 ABOUT_BYTES = ("Bytes are all that went through the socket in the whole run, tests after each epoch, labels, weights and "
@@ -124,12 +124,12 @@ def bytes_until(outcome: Outcome, target: float, both: bool) -> float | None:
     return None
 
 
-def traffic_table(groups: list[Group], share: float) -> Table:
+def traffic_table(groups: list[Group], shown: list[Group], share: float) -> Table:
     """Bytes to reach an accuracy against those of `none` at the same cut: the paper's Table 1."""
-    columns = varying(groups)
+    columns = varying(shown)
     out = [[*columns, "cut", "codecs: up, down, client's gradients", "accuracy to reach, %>", "seeds that reach it>",
             "saved up, times>", "saved both, times>"]]
-    for group in groups:
+    for group in shown:
         target = target_of(groups, group.run, share)
         if group.run.unsplit or target is None:
             continue
@@ -154,20 +154,20 @@ def saved(group: Group, plain: Group | None, target: float, both: bool) -> str:
 
 def show(plan: Plan) -> str:
     """Everything that `show` prints: the question, tables, proofs, what is missing."""
-    study, groups = plan.study, groups_of(plan)
+    study, groups, shown = plan.study, groups_of(plan), shown_of(plan)
     parts = [f"# {study.title}" + (" (--quick: fewer and shorter runs, the numbers mean little)" if study.quick else "")]
     if study.paper:
         parts.append(f"In the paper: {study.paper}.")
     parts += [text for text in (study.question,) if text]
     for kind, options in study.views:
-        if kind == "traffic" and groups:
+        if kind == "traffic" and shown:
             share = float(options.get("share", "0.985"))
             parts.append(f"Bytes to reach {100 * share:g}% of the unsplit run's accuracy, times fewer than without codecs:")
-            parts.append(markdown(traffic_table(groups, share)))
-    if groups:
-        parts += [markdown(group_table(groups)), ABOUT_BYTES]
+            parts.append(markdown(traffic_table(groups, shown, share)))
+    if shown:
+        parts += [markdown(group_table(shown)), ABOUT_BYTES]
     parts += [proof_text(proof) for proof in proofs_of(plan)]
-    parts += [text for text in (precisions(groups), study.notes, missing_text(plan)) if text]
+    parts += [text for text in (precisions(shown), study.notes, missing_text(plan)) if text]
     return document(parts)
 
 

@@ -237,6 +237,9 @@ def shown(study):
     ms = next(g for g in told["groups"] if g["run"]["uplink"] == "ms:r=0.99,b=2")
     none = next(g for g in told["groups"] if g["run"]["uplink"] == "none")
     assert 12 < none["uplink_bytes"] / ms["uplink_bytes"] < 13.8, (none, ms)
+    part = run("study", study, "show", "--only", "uplink=none")
+    assert "| `none` |" in part and "| unsplit |" not in part and "`ms" not in part and "No file is written" in part, part
+    assert pathlib.Path("tiny" + ".md").read_text() in text
 
 
 def without(package, *args):

@@ -90,6 +90,7 @@ static cw_status open_session(cw_server *s, cw_transport *transport, cw_error *e
                                          .timeout = config->timeout,
                                          .join_timeout =
                                              config->join_timeout > 0 ? config->join_timeout : (double)INFINITY,
+                                         .resumed = *config->resume,
                                          .grace = config->grace,
                                          .welcome = s->welcome,
                                          .welcome_size = size,

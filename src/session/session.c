@@ -458,13 +458,32 @@ static cw_status on_ready(cwi_session *s, size_t member, const cw_msg *msg, cw_e
     return s->begun && s->work->joined ? s->work->joined(s->run, member, err) : CW_OK;
 }
 
+/* A run that was begun by a server before this one goes on without those who do not come back. */
+static bool goes_on_with_some(const cwi_session *s, size_t ready)
+{
+    char sentence[160];
+    if (!s->options.resumed || cwi_seconds() - s->alone_since <= s->options.join_timeout)
+        return false;
+    snprintf(sentence, sizeof sentence,
+             "%zu of %zu clients came back within %g s: going on without the others, who may come later", ready,
+             s->options.members, s->options.join_timeout);
+    const cwi_notice notice = {.warning = true, .name = "clients_missing", .text = sentence, .member = SIZE_MAX};
+    s->work->log(s->run, &notice);
+    return true;
+}
+
 /* The run begins when all are there; a run that lost everyone goes on with whoever comes back. */
-static cw_status begin_if_complete(cwi_session *s, cw_error *err)
+static bool may_begin(const cwi_session *s)
 {
     const size_t ready = cwi_session_count(s, CWI_MEMBER_READY);
-    if (s->begun ? cwi_session_count(s, CWI_MEMBER_ACTIVE) || !ready : ready < s->options.members)
-        return CW_OK;
-    if (s->work->finished(s->run))
+    if (ready == 0 || cwi_session_count(s, CWI_MEMBER_ACTIVE) || s->work->finished(s->run))
+        return false;
+    return s->begun || ready == s->options.members || goes_on_with_some(s, ready);
+}
+
+static cw_status begin_if_complete(cwi_session *s, cw_error *err)
+{
+    if (!may_begin(s))
         return CW_OK;
     s->begun = true;
     return s->work->begin(s->run, err);

@@ -87,6 +87,7 @@ typedef struct cwi_session_options {
     size_t members;
     double timeout;         /* seconds that a member may owe */
     double join_timeout;    /* seconds to wait for members */
+    bool resumed;           /* a server before this one has begun: after these seconds some will do */
     double grace;           /* seconds for which the place of an active member is held whose connection broke */
     const uint8_t *welcome; /* WELCOME's blob; the caller's */
     size_t welcome_size;

@@ -285,6 +285,44 @@ static void a_server_that_stopped_for_a_while_never_stopped(void **state)
     assert_same_model(&whole, &parts);
 }
 
+static void hear_who_is_missing(void *ctx, const cw_event *e)
+{
+    char *said = ctx;
+    if (e->name && strcmp(e->name, "clients_missing") == 0)
+        snprintf(said, 200, "%s", e->text);
+}
+
+/* One of three devices is gone for good while the server was away: the two others go on within the epoch. */
+static void a_resumed_run_goes_on_without_who_does_not_come(void **state)
+{
+    (void)state;
+    cw_config three = flipped_config(3, "ms:r=0.99,b=2", "sgd"), now, two;
+    step_stopper s = {.epoch = 0, .step = 3};
+    char said[200] = "";
+    cw_result a;
+    cw_error err;
+    cw_transport *transport;
+    use_folder(&three, "three-then-two");
+    three.checkpoint_steps = 2;
+    assert_ok_err(cw_train_inproc(&three, &(cw_hooks){.ctx = &s, .event = stop_at_step, .stop = &s.stop}, &a, &err),
+                  err);
+    assert_true(a.stopped);
+    resume_from(&now, three.out);
+    now.join_timeout = 1;
+    now.grace = 0;
+    two = three;
+    two.clients = 2;
+    assert_ok_err(cw_net_listen("tcp://127.0.0.1:*", NULL, &transport, &err), err);
+    tcp_clients *clients = start_tcp_clients(&two, cw_transport_endpoint(transport));
+    assert_ok_err(cw_serve(&now, transport, &(cw_hooks){.ctx = said, .event = hear_who_is_missing}, &a, &err), err);
+    join_tcp_clients(clients);
+    cw_transport_close(&transport, 1000);
+    assert_string_equal(said, "2 of 3 clients came back within 1 s: going on without the others, who may come later");
+    assert_int_equal(a.epochs_done, 2);
+    assert_int_equal(a.last.clients, 2);
+    assert_true(a.last.train_samples > 100 && a.last.train_samples < TINY_TRAIN);
+}
+
 /* A checkpoint's statistics are of another network's. */
 static void statistics_of_another_size_are_refused(void **state)
 {
@@ -768,6 +806,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_keeps_the_last_checkpoint_and_the_run),
         cmocka_unit_test(runs_resume_within_an_epoch),
         cmocka_unit_test(a_server_that_stopped_for_a_while_never_stopped),
+        cmocka_unit_test(a_resumed_run_goes_on_without_who_does_not_come),
         cmocka_unit_test(statistics_of_another_size_are_refused),
         cmocka_unit_test(unsplit_runs_resume),
         cmocka_unit_test(split_runs_resume),

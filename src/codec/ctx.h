@@ -24,11 +24,12 @@ enum {
     CWI_CTX_BLOCK = 1 << 18,
     CWI_CTX_STRIP = 512, /* positions handled at a time, in whole rows */
     CWI_CTX_PREFIX = 12,
-    CWI_CTX_FITTED = 128,         /* elements from which on contexts may save more than they take */
-    CWI_CTX_SHARED = 8,           /* most sets of weights that channels share */
-    CWI_CTX_OWN_LEAST = 64,       /* a channel has a set of its own only from this many elements on */
-    CWI_CTX_OWN_MOST = 65536,     /* and only with at most this many channels */
-    CWI_CTX_COARSE_MOST = 1 << 15 /* elements, so few that exact tables would be much of all */
+    CWI_CTX_FITTED = 128,          /* elements from which on contexts may save more than they take */
+    CWI_CTX_SHARED = 8,            /* most sets of weights that channels share */
+    CWI_CTX_OWN_LEAST = 64,        /* a channel has a set of its own only from this many elements on */
+    CWI_CTX_OWN_MOST = 65536,      /* and only with at most this many channels */
+    CWI_CTX_COARSE_MOST = 1 << 15, /* elements, so few that exact tables would be much of all */
+    CWI_CTX_LONG_ROW = 256         /* elements of a row, above which a sample of few rows tells too little */
 };
 
 typedef struct cwi_ctx_shape {

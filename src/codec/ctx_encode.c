@@ -196,7 +196,7 @@ CWI_INLINE void add_lane(const cwi_ctx_encoder *e, const uint8_t *contexts, cons
 
 bool cwi_ctx_counts_all(const cwi_ctx_encoder *e)
 {
-    return e->whole || (e->shape.elements <= ALL && !e->quick);
+    return e->whole || e->shape.width > CWI_CTX_LONG_ROW || (e->shape.elements <= ALL && !e->quick);
 }
 
 /* Of so many elements of the sections that are counted one is in the sample. */

@@ -11,6 +11,7 @@
 
 enum {
     POSITIONS = 2048,      /* of each channel in the sample, or more by less than a row */
+    LONG_ROWS = 8,         /* or so many rows that are long, of which fewer would tell of themselves alone */
     LEAST_POSITIONS = 512, /* where there are so many */
     WORK = 128,            /* products for each element of the tensor, by which the sample is limited, too */
     CANDIDATES = 128,      /* earlier channels that are looked at */
@@ -82,12 +83,18 @@ static bool may_refer(const cwi_ctx_shape *s)
     return cwi_ctx_may_refer(s) && cwi_ctx_may_own(s) && s->elements / s->channels >= REFER_LEAST;
 }
 
+static size_t rows_of(const cwi_ctx_shape *s, size_t positions)
+{
+    const size_t rows = (positions + s->width - 1) / s->width, least = s->width > CWI_CTX_LONG_ROW ? LONG_ROWS : 1;
+    return CWI_MIN(s->samples * s->height, CWI_MAX(rows, least));
+}
+
 static size_t sample_rows(const cwi_ctx_shape *s)
 {
     const size_t products = 2 * CWI_MIN(s->channels, (size_t)CANDIDATES) + CWI_CTX_NEAR * (SHORTLIST + CWI_CTX_NEAR);
     const size_t affordable = WORK * (s->elements / s->channels) / products;
     const size_t positions = CWI_MAX(CWI_MIN((size_t)POSITIONS, affordable), (size_t)LEAST_POSITIONS);
-    return CWI_MIN(s->samples * s->height, (positions + s->width - 1) / s->width);
+    return rows_of(s, positions);
 }
 
 /* Where the parts of the scratch are. */
@@ -139,7 +146,7 @@ static fit *begin(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
     f->kernels = e->kernels;
     f->symbols = e->symbols;
     f->tables = t;
-    f->rows = e->quick ? CWI_MIN(sample_rows(s), (QUICK_POSITIONS + s->width - 1) / s->width) : sample_rows(s);
+    f->rows = e->quick ? CWI_MIN(sample_rows(s), rows_of(s, QUICK_POSITIONS)) : sample_rows(s);
     f->candidates = e->quick ? QUICK_CANDIDATES : CANDIDATES;
     f->n = f->rows * s->width;
     f->pitch = padded(f->n);

@@ -509,7 +509,8 @@ static double plan_as_asked(cwi_ec_encoding *e)
 
 static void allow_about(cwi_ec_encoding *e)
 {
-    if (e->profile || e->learns || (!e->stochastic && !e->job->support && e->cap >= (size_t)32 * CWI_EC_CLASS_LEVELS)) {
+    enum { LEAST = 48 }; /* bytes: below it levels would be most of all */
+    if (e->profile || e->learns || (!e->stochastic && !e->job->support && e->cap >= LEAST)) {
         e->may_be_about = true;
         e->ctx.magnitudes = cwi_ec_magnitudes;
         e->ctx.one_weight = e->layout.segments == 1;

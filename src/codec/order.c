@@ -253,7 +253,12 @@ static cwi_order_name guess_planes(const sample *s)
 
 static cwi_order_name guess_places(const sample *s)
 {
+    const double unlike = 0.05; /* features, of which neighbours have nothing in common: they are channels */
     const double first = likeness(s, 1, 1), last = likeness(s, 2, 1);
+    if (s->shape->dim[1] == 1 && last < unlike)
+        return CWI_ORDER_NLC;
+    if (s->shape->dim[2] == 1 && first < unlike)
+        return CWI_ORDER_NCL;
     const double most = CWI_MAX(first, last), least = CWI_MIN(first, last);
     if (least > 0.4 && least > 0.8 * most)
         return CWI_ORDER_NCHW; /* planes of one channel */
@@ -282,6 +287,16 @@ static unsigned guess_width(const sample *s, int dim)
     return best;
 }
 
+/* Rows that are too long for planes, as several that follow each other: the longest that divide them, or 0. */
+static unsigned fold(size_t length)
+{
+    enum { LEAST = 64 };
+    for (unsigned width = CWI_CTX_WIDTH; length > CWI_CTX_WIDTH && width >= LEAST; width--)
+        if (length % width == 0)
+            return width;
+    return 0;
+}
+
 static cwi_order_name guess_name(const sample *s, bool per_sample)
 {
     const cw_shape *shape = s->shape;
@@ -300,8 +315,11 @@ cwi_order_id cwi_order_guess(cwi_order_name name, const cwi_source *source, cons
     sample s = {.source = source, .shape = shape, .elements = elements};
     measure(&s);
     cwi_order_id id = {.name = name == CWI_ORDER_AUTO ? guess_name(&s, per_sample) : name};
-    if (shape->ndim == 3 && (id.name == CWI_ORDER_NLC || id.name == CWI_ORDER_NCL))
-        id.width = guess_width(&s, id.name == CWI_ORDER_NLC ? 1 : 2);
+    if (shape->ndim == 3 && (id.name == CWI_ORDER_NLC || id.name == CWI_ORDER_NCL)) {
+        const int places = id.name == CWI_ORDER_NLC ? 1 : 2;
+        const unsigned width = guess_width(&s, places);
+        id.width = width ? width : fold((size_t)shape->dim[places]);
+    }
     return id;
 }
 

@@ -433,6 +433,69 @@ static void budgets_are_used(void **state)
     cwi_free(none);
 }
 
+static double error_with(const char *spec, const cw_tensor *t, float *y, size_t n, size_t *size)
+{
+    packed p = encode(spec, t);
+    float *none = cwi_calloc(n, sizeof *none);
+    decode_floats(&p, t, y);
+    const double error = l2_distance(t->data, y, n) / l2_distance(t->data, none, n);
+    *size = p.size;
+    free(p.bytes);
+    cwi_free(none);
+    return error;
+}
+
+/* A few hundred bytes, too, are spent as well as an error of that size spends them. */
+static void small_sizes_are_used_as_well_as_errors(void **state)
+{
+    (void)state;
+    static const int64_t side[] = {6, 12, 20};
+    for (size_t i = 0; i < CWI_COUNT(side); i++) {
+        const cw_shape shape = cw_shape_of(4, (int64_t[]){1, 8, side[i], side[i]});
+        const size_t n = (size_t)(8 * side[i] * side[i]);
+        float *x = related_map(1, 8, (size_t)side[i], (size_t)side[i], true), *y = cwi_alloc(n, sizeof *y);
+        cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+        size_t asked, used;
+        char spec[40];
+        const double error = error_with("ec:err=0.25", &t, y, n, &asked);
+        snprintf(spec, sizeof spec, "ec:bytes=%zu", asked);
+        const double got = error_with(spec, &t, y, n, &used);
+        if (got > 1.15 * error || used > asked)
+            fail_msg("%zu bytes err %g by err, %zu err %g by bytes", asked, error, used, got);
+        cwi_free(x);
+        cwi_free(y);
+    }
+}
+
+/* Sums of noise: smooth in rows, which are longer than 256, and than planes may be. */
+static void long_rows_are_coded_in_context(void **state)
+{
+    (void)state;
+    static const int64_t length[] = {300, 2000, 4096, 5000, 12000};
+    static const char *const efforts[] = {"", ",effort=fast"};
+    cwi_rng r = cwi_rng_make(6, CWI_STREAM_TEST, 0, 0);
+    for (size_t i = 0; i < CWI_COUNT(length); i++) {
+        const cw_shape shape = cw_shape_of(3, (int64_t[]){16, 4, length[i]});
+        const size_t n = (size_t)(16 * 4 * length[i]);
+        float *x = cwi_alloc(n, sizeof *x), *y = cwi_alloc(n, sizeof *y);
+        cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+        double at = 0;
+        for (size_t k = 0; k < n; k++)
+            x[k] = (float)(at = (k % (size_t)length[i] ? 0.999 * at : 0) + cwi_rng_normal(&r));
+        for (size_t fast = 0; fast < 2; fast++) {
+            size_t size;
+            char spec[40];
+            snprintf(spec, sizeof spec, "ec:err=0.1%s", efforts[fast]);
+            const double error = error_with(spec, &t, y, n, &size);
+            if (error > 0.1005 || error < (fast ? 0.095 : 0.0985) || 16 * size > 3 * n)
+                fail_msg("%s, rows of %d: %zu bytes for %zu elements, an error of %g", spec, (int)length[i], size, n,
+                         error);
+        }
+        cwi_free(x);
+        cwi_free(y);
+    }
+}
+
 /* Offsets depend on the step, and the step on them: what has none takes none, what has some takes them, at any size. */
 static void offsets_suit_the_size(void **state)
 {
@@ -804,6 +867,8 @@ int main(void)
         cmocka_unit_test(a_rare_element_is_not_lost),
         cmocka_unit_test(maps_of_denormals_meet_their_error),
         cmocka_unit_test(budgets_are_used),
+        cmocka_unit_test(small_sizes_are_used_as_well_as_errors),
+        cmocka_unit_test(long_rows_are_coded_in_context),
         cmocka_unit_test(offsets_suit_the_size),
         cmocka_unit_test(a_small_output_does_not_coarsen),
         cmocka_unit_test(bytes_do_not_depend_on_threads),

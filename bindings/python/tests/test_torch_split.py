@@ -1,4 +1,7 @@
 """Models in two: names that work, names that do not, and halves that are the model."""
+import copy
+import pickle
+
 import pytest
 import torch
 import torchvision
@@ -144,6 +147,44 @@ def test_inputs_with_a_default_keep_it():
         head(x, mask=x)
 
 
+def test_inputs_by_keyword_alone_and_more_of_them():
+    class Keywords(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x, *more, scale, mask=None, **other):
+            x = self.a(x * scale)
+            return self.b(x if mask is None and not more and not other else x * mask)
+
+    model, x = Keywords(), torch.rand(2, 3)
+    head, tail = cwt.split(model, "a")
+    assert torch.equal(tail(head(x, scale=3.0)), model(x, scale=3.0))
+    with pytest.raises(ValueError, match="names no input"):
+        cwt.cut_points(nn.DataParallel(model))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_the_last_state_of_a_recurrent_layer(kind, both_ways):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = kind(5, 4, batch_first=True, bidirectional=both_ways)
+            self.classify = nn.Linear(8 if both_ways else 4, 3)
+
+        def forward(self, x):
+            if kind is nn.LSTM:
+                _, (h, c) = self.layer(x)
+            else:
+                _, h = self.layer(x)
+            return self.classify(torch.cat([h[-2], h[-1]], 1) if both_ways else h[-1])
+
+    x = torch.rand(3, 7, 5)
+    head, _ = same_as_model(Last(), "layer", x)
+    assert head(x).shape == ((2, 3, 4) if both_ways else (3, 4))
+
+
 @pytest.mark.parametrize("after", ["embed", "lstm"])
 def test_a_module_that_gives_a_tuple(after):
     class Recurrent(nn.Module):
@@ -265,6 +306,53 @@ def test_what_cannot_be_followed():
     assert cwt.cut_points(whole) == ["0"]
     with pytest.raises(ValueError, match="cannot follow"):
         cwt.split(whole, "0.a")
+
+
+class Keeps(nn.Module):
+    """Tensors that are no parameters, of every kind; and what it remembers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.plain = nn.Linear(3, 4), nn.Linear(4, 2), torch.rand(4)
+        self.register_buffer("kept", torch.rand(4))
+        self.register_buffer("unsaved", torch.rand(4), persistent=False)
+
+    def forward(self, x):
+        self.seen = self.a((x - torch.tensor([1.0, 2.0, 3.0])) / torch.tensor(2.0))
+        return self.b(self.seen + self.plain + self.kept + self.unsaved + torch.ones(4))
+
+
+def test_constants_are_in_no_state_dict_and_not_left_in_the_model():
+    model, x = Keeps(), torch.rand(5, 3)
+    attributes = set(model.__dict__)
+    head, tail = same_as_model(model, "a", x)
+    assert set(model.__dict__) == attributes | {"seen"} and isinstance(model.seen, torch.Tensor)
+    for again in (copy.deepcopy(tail), pickle.loads(pickle.dumps(tail))):
+        assert list(again.state_dict()) == ["kept", "b.weight", "b.bias"]
+        assert torch.equal(again(head(x)), model(x))
+
+
+def test_a_random_constant_is_refused():
+    class Noisy(Keeps):
+        def forward(self, x):
+            return self.b(self.a(x + torch.randn(3)))
+
+    with pytest.raises(ValueError, match="random numbers"):
+        cwt.split(Noisy(), "a")
+
+
+@pytest.mark.parametrize("drop", [F.dropout, F.dropout2d, F.dropout3d, F.alpha_dropout])
+@pytest.mark.parametrize("fixed", [None, True, False])
+def test_dropout_that_does_not_follow_the_mode_stays_so(drop, fixed):
+    class Drops(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            return drop(self.b(self.a(x)), 0.5, training=self.training if fixed is None else fixed)
+
+    same_as_model(Drops(), "a", torch.rand(2, 4, 1, 1, 3) if drop is F.dropout3d else torch.rand(2, 4, 1, 3))
 
 
 def test_the_mode_stays_and_is_followed():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import functools
 import inspect
 import operator
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
@@ -65,6 +66,7 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.opened, self.closed = opened, closed
         self.inside: List[str] = []
+        self.constants: Dict[str, torch.Tensor] = {}  #: that the forward makes, by the names that torch.fx gave them
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -76,9 +78,9 @@ class _Tracer(fx.Tracer):
             return path not in self.opened
         return bool(super().is_leaf_module(m, path)) and not isinstance(m, nn.TransformerEncoder)
 
-    def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
+    def create_args_for_root(self, forward: Any, *args: Any, **kwargs: Any) -> Any:
         """Inputs that have a default are fixed at it: a forward asks `mask is None`, which no proxy can answer."""
-        function, inputs = super().create_args_for_root(*args, **kwargs)
+        function, inputs = super().create_args_for_root(_of_needed(forward), *args, **kwargs)
         for i, proxy in enumerate(inputs):
             if isinstance(proxy, fx.Proxy) and proxy.node.args:
                 inputs[i] = proxy.node.args[0]
@@ -104,6 +106,19 @@ class _Tracer(fx.Tracer):
         return node
 
 
+def _of_needed(forward: Any) -> Any:
+    """A forward that has keyword-only inputs, *args or **kwargs, as a function of what it needs: PyTorch 1.13 cannot
+    patch its code in Python 3.11. *args and **kwargs stay empty."""
+    inputs = inspect.signature(forward).parameters.values()
+    if all(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in inputs):
+        return forward
+    needed = [p for p in inputs if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(needed) < 2:
+        raise TypeError("it takes *args or **kwargs, and names no input")
+    given = (f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name for p in needed)
+    return eval(f"lambda {', '.join(p.name for p in needed)}: forward({', '.join(given)})", {"forward": forward})
+
+
 def _run_encoder(encoder: nn.TransformerEncoder, src: Any, mask: Any = None, src_key_padding_mask: Any = None,
                  **other: Any) -> Any:
     """A TransformerEncoder's layers one after the other: what its forward comes to, but for a shortcut of inference that
@@ -114,13 +129,28 @@ def _run_encoder(encoder: nn.TransformerEncoder, src: Any, mask: Any = None, src
 
 
 def _trace_once(model: nn.Module, opened: Optional[Set[str]], closed: Set[str]) -> Tuple[_Tracer, fx.Graph]:
-    tracer = _Tracer(opened, closed)
+    tracer, root = _Tracer(opened, closed), _encoder_as_child(model)
     try:
-        return tracer, tracer.trace(_encoder_as_child(model))
+        with _attributes_kept(root):
+            before, graph = set(root.__dict__), tracer.trace(root)
+            tracer.constants = {k: v for k, v in root.__dict__.items() if k not in before and isinstance(v, torch.Tensor)}
+        return tracer, graph
     except _Cannot:
         raise
     except Exception as e:  # the same, in the model's own forward
         raise _Cannot("", e) from e
+
+
+@contextlib.contextmanager
+def _attributes_kept(model: nn.Module) -> Iterator[None]:
+    """What a forward sets while it is traced, and torch.fx for its constants, is taken away again."""
+    kept = [(m, dict(m.__dict__)) for m in model.modules()]
+    try:
+        yield
+    finally:
+        for m, attributes in kept:
+            m.__dict__.clear()
+            m.__dict__.update(attributes)
 
 
 def _encoder_as_child(model: nn.Module) -> nn.Module:
@@ -241,21 +271,33 @@ def _with_counts(z: Any, *counts: int) -> Any:
     return z
 
 
-def _is_pick(node: fx.Node, of: fx.Node) -> bool:
-    return node.target is operator.getitem and node.args[0] is of and isinstance(node.args[1], int)
+def _is_pick(node: fx.Node, of: Set[fx.Node]) -> bool:
+    return node.target is operator.getitem and node.args[0] in of and isinstance(node.args[1], int)
+
+
+def _end_of(nodes: List[fx.Node], i: int) -> int:
+    """Where the module ends whose last node is nodes[i]. What the forward picks right away of a tuple that it gives, as of
+    an LSTM's output and state, belongs to it. So does what is picked of that, if one tensor crosses there."""
+    end, picked = i, {nodes[i]}
+    while end + 1 < len(nodes) and _is_pick(nodes[end + 1], {nodes[i]}):
+        end += 1
+        picked.add(nodes[end])
+    for j in range(end + 1 if end > i else len(nodes), len(nodes)):
+        if not _is_pick(nodes[j], picked):
+            break
+        picked.add(nodes[j])
+        end = j if len(_place_at(nodes, j).crossing) == 1 else end
+    return end
 
 
 def _places(graph: fx.Graph) -> Dict[str, _Place]:
-    """Of every module that the graph came through, in order. What the forward picks right away of a tuple that a module
-    gives, as of an LSTM's output and state, belongs to the module."""
+    """Of every module that the graph came through, in order."""
     nodes, last = list(graph.nodes), {}
     for i, node in enumerate(nodes):
         for path in node.meta.get("inside", ()):
             last[path] = i
-    for path, i in last.items():
-        while last[path] + 1 < len(nodes) and _is_pick(nodes[last[path] + 1], nodes[i]):
-            last[path] += 1
-    by_end = sorted(last.items(), key=lambda item: (item[1], item[0]))
+    ends = {path: _end_of(nodes, i) for path, i in last.items()}
+    by_end = sorted(ends.items(), key=lambda item: (item[1], item[0]))
     return {path: _place_at(nodes, i) for path, i in by_end}
 
 
@@ -305,20 +347,33 @@ def _place_of(model: nn.Module, graph: fx.Graph, after: str, example: Any) -> _P
 # ---- the halves ----
 
 
-def _keep_dropout(tracer: _Tracer, graph: fx.Graph) -> nn.Module:
-    """A traced call of functional.dropout has the mode of the moment in it: it becomes a module, which follows train()
-    and eval(). Returns the root for the graph's names."""
+_DROPOUTS = {nn.functional.dropout: nn.Dropout, nn.functional.dropout2d: nn.Dropout2d,
+             nn.functional.dropout3d: nn.Dropout3d, nn.functional.alpha_dropout: nn.AlphaDropout}
+
+
+def _dropouts(graph: fx.Graph) -> List[fx.Node]:
+    return [n for n in graph.nodes if n.op == "call_function" and n.target in _DROPOUTS]
+
+
+def _drops(node: fx.Node) -> Any:
+    """The mode of that call. alpha_dropout alone drops nothing unless it is told to."""
+    return _argument(node, 2, "training", node.target is not nn.functional.alpha_dropout)
+
+
+def _keep_dropout(tracer: _Tracer, graph: fx.Graph, follows: List[bool]) -> nn.Module:
+    """A traced call of functional.dropout has the mode of the moment in it: where it follows that, it becomes a module,
+    which follows train() and eval(). Returns the root for the graph's names."""
     root = tracer.root
     extra: Dict[str, nn.Module] = {}
-    for node in [n for n in graph.nodes if n.target is nn.functional.dropout]:
+    for node in [n for n, follow in zip(_dropouts(graph), follows) if follow]:
         name = f"_dropout_{len(extra)}"
-        extra[name] = nn.Dropout(_argument(node, 1, "p", 0.5))
+        extra[name] = _DROPOUTS[node.target](_argument(node, 1, "p", 0.5))
         with graph.inserting_before(node):
             fresh = graph.call_module(name, (node.args[0] if node.args else node.kwargs["input"],))
         fresh.meta = dict(node.meta)
         node.replace_all_uses_with(fresh)
         graph.erase_node(node)
-    return _WithExtra(root, extra) if extra else root
+    return _WithExtra(root, extra, tracer.constants) if extra or tracer.constants else root
 
 
 def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
@@ -326,13 +381,14 @@ def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
 
 
 class _WithExtra(nn.Module):
-    """A model under its own names, and modules that came in addition."""
+    """A model under its own names, and modules and constants that came in addition."""
 
-    def __init__(self, model: nn.Module, extra: Dict[str, nn.Module]) -> None:
+    def __init__(self, model: nn.Module, extra: Dict[str, nn.Module], constants: Dict[str, torch.Tensor]) -> None:
         super().__init__()
         self._modules = {**model._modules, **extra}
         self._parameters, self._buffers = model._parameters, model._buffers
         self.__dict__.update({k: v for k, v in model.__dict__.items() if k not in self.__dict__})
+        self.__dict__.update(constants)
 
 
 @contextlib.contextmanager
@@ -382,10 +438,36 @@ def _sides(graph: fx.Graph, place: _Place, sizes: Tuple[Any, ...]) -> Tuple[fx.G
     return first, second
 
 
+class _Constant(nn.Module):
+    """A tensor that is not in the model's state dict: neither is it in the half's."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value, persistent=False)
+
+    def forward(self) -> Any:
+        return self.value
+
+
+def _keep_constants(model: nn.Module, root: nn.Module, graph: fx.Graph) -> nn.Module:
+    """torch.fx would make saved buffers of all tensors that the forward takes."""
+    saved, extra = model.state_dict(keep_vars=True), {}
+    for node in [n for n in graph.nodes if n.op == "get_attr" and n.target not in saved]:
+        value = functools.reduce(getattr, node.target.split("."), root)
+        if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):
+            name = f"_constant_{len(extra)}"
+            extra[name] = _Constant(value)
+            with graph.inserting_before(node):
+                node.replace_all_uses_with(graph.call_module(name))
+            graph.erase_node(node)
+    return _WithExtra(root, extra, {}) if extra else root
+
+
 def _half(model: nn.Module, root: nn.Module, graph: fx.Graph, name: str) -> fx.GraphModule:
     for node in reversed(list(graph.nodes)):
         if node.op == "get_attr" and not node.users:  # the other half's parameter
             graph.erase_node(node)
+    root = _keep_constants(model, root, graph)
     graph.lint()
     half = fx.GraphModule(root, graph, name)
     known = set(model.modules())
@@ -405,12 +487,19 @@ def _trace_both(model: nn.Module, opened: Set[str]) -> Tuple[nn.Module, fx.Graph
     with _modes_kept(model):
         for training in (False, True):
             model.train(training)
-            tracer, graph = _trace(model, opened)
-            found.append((_keep_dropout(tracer, graph), graph))
+            found.append(_trace(model, opened))
+    modes = zip(*([_drops(node) for node in _dropouts(graph)] for _, graph in found))
+    follows = [(evaluation, training) == (False, True) for evaluation, training in modes]
+    roots = [_keep_dropout(tracer, graph, follows) for tracer, graph in found]
+    by_hand = "which torch.fx cannot follow; split it by hand into two modules, and put a Cut between them"
     if _code(found[0][1]) != _code(found[1][1]):
         raise ValueError(f"the forward of {type(model).__name__} does one thing in training and another in evaluation, "
-                         "which torch.fx cannot follow; split it by hand into two modules, and put a Cut between them")
-    return found[1]
+                         + by_hand)
+    first, second = (tracer.constants for tracer, _ in found)
+    if not all(torch.equal(first[name], second[name]) for name in first):
+        raise ValueError(f"the forward of {type(model).__name__} makes a tensor that is another one in each call, as of "
+                         "random numbers, " + by_hand)
+    return roots[1], found[1][1]
 
 
 def split(model: nn.Module, after: str, example: Any = None) -> Tuple[nn.Module, nn.Module]:

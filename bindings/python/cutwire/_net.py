@@ -4,9 +4,11 @@ The state machines are those of libcutwire (cutwire/train.h). What plugs in here
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from typing import Any, Dict, List, Mapping, Sequence, Union
+import threading
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Union
 
 from . import _lib
 
@@ -256,6 +258,7 @@ class Transport:
         net = NetOptions(**options)
         check(opened(endpoint.encode(), net.c, self._box, err), err)
         self._frame, self._err = ffi.new("cw_frame *"), err
+        self._lock, self._used, self._asked = threading.Lock(), False, False
 
     @property
     def c(self) -> Any:
@@ -267,8 +270,24 @@ class Transport:
     def endpoint(self) -> str:
         return _lib.text(lib().cw_transport_endpoint(self.c))
 
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """A run has it, and closes it in the end. Until then close() only asks for that: receive() raises."""
+        with self._lock:
+            if self.c and self._used:
+                raise ValueError("fit() is running")
+            self._used = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._used = False
+            self.close()
+
     def receive(self, seconds: float) -> Any:
         """A cw_frame * for who handles it, or None when nothing came in time."""
+        if self._asked:
+            raise _lib.Error("closed before training was over", "CW_ERR_CANCELLED", ERR_CANCELLED)
         status = lib().cw_transport_recv(self.c, int(seconds * 1000), self._frame, self._err)
         if status in (ERR_TIMEOUT, ERR_CANCELLED):  # the second: a signal, which Python handles now
             return None
@@ -277,8 +296,10 @@ class Transport:
 
     def close(self, seconds: float = 1.0) -> None:
         """What was sent may take so long to leave."""
-        if self._box[0]:
-            lib().cw_transport_close(self._box, int(seconds * 1000))
+        with self._lock:
+            self._asked = self._used
+            if self._box[0] and not self._used:
+                lib().cw_transport_close(self._box, int(seconds * 1000))
 
 
 def traffic_of(t: Any) -> Dict[str, int]:

@@ -84,6 +84,27 @@ def test_nobody_comes_nobody_answers():
 
 def spoil(*_):
     raise Fault("on purpose")
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_close_by_another_thread_ends_fit(side):
+    head, tail = cwt.split(network(), after="3")
+    told = threading.Event()
+    server = cwt.Server(tail, sgd(tail), lambda *a: told.set() or F.cross_entropy(*a), epochs=10**5, join_timeout=1, **PLAIN)
+    client = cwt.Client(head, sgd(head), server.endpoint)
+    threads = {"server": Thread(server.fit), "client": Thread(lambda: client.fit(batches()))}
+    assert told.wait(30)
+    with pytest.raises(ValueError, match="running"):
+        server.fit()
+    {"server": server, "client": client}[side].close()
+    for thread in threads.values():
+        thread.join(30)
+        assert not thread.is_alive()
+    assert threads[side].failure.code == "CW_ERR_CANCELLED" and "closed" in str(threads[side].failure)
+    if side == "server":
+        assert threads["client"].failure is None
+    else:
+        assert "stopped by its user" in str(threads["server"].failure)
+
+
 
 
 @pytest.mark.parametrize("where", ["loss", "tail", "head", "loader"])

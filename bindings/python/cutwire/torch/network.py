@@ -160,12 +160,12 @@ class Server:
         CW_ERR_TIMEOUT (too few clients came, or all were lost and none came back), CW_ERR_DIVERGED, CW_ERR_MISMATCH,
         CW_ERR_IO, CW_ERR_SPEC. It can be called once.
         """
-        try:
-            self._fit(self._half.open(last=True, any_targets=self._own))
-            return self._events.history
-        finally:
-            self._half.close()
-            self.close()
+        with self._transport.used():
+            try:
+                self._fit(self._half.open(last=True, any_targets=self._own))
+                return self._events.history
+            finally:
+                self._half.close()
 
     def _fit(self, half: Any) -> None:
         how = ffi.new("char[]", b"split over TCP")
@@ -188,7 +188,7 @@ class Server:
         except BaseException as e:
             status = e.status if isinstance(e, _lib.Error) else (
                 _net.ERR_CANCELLED if isinstance(e, KeyboardInterrupt) else _net.ERR_BACKEND)
-            words = "the server was stopped" if isinstance(e, KeyboardInterrupt) else f"{type(e).__name__}: {e}"
+            words = "the server was stopped" if status == _net.ERR_CANCELLED else f"{type(e).__name__}: {e}"
             lib.cw_server_finish(server, status, words.encode()[:900], ffi.NULL, err)
             raise
         _net.check(lib.cw_server_finish(server, _lib.OK, b"training is finished", ffi.NULL, err), err)
@@ -213,7 +213,8 @@ class Server:
         _net.check(status, err)
 
     def close(self) -> None:
-        """Closes the endpoint; fit() does so, too."""
+        """Closes the endpoint; fit() does so, too. A fit() that runs in another thread raises CW_ERR_CANCELLED, and its
+        clients end as after Ctrl-C."""
         self._transport.close()
 
     def __enter__(self) -> "Server":
@@ -270,11 +271,11 @@ class Client:
         train, test = Feed(train_loader, self._half, True), None
         if test_loader is not None:
             test = Feed(test_loader, self._half, False)
-        try:
-            self._fit(self._half.open(last=False, behind_relu=self._behind_relu), train, test)
-        finally:
-            self._half.close()
-            self.close()
+        with self._transport.used():
+            try:
+                self._fit(self._half.open(last=False, behind_relu=self._behind_relu), train, test)
+            finally:
+                self._half.close()
 
     def _fit(self, half: Any, train: Feed, test: Optional[Feed]) -> None:
         options = ffi.new("cw_client_options *", {
@@ -285,7 +286,8 @@ class Client:
         try:
             self._loop(box[0], (self._half, train, test, self._events))
         except BaseException as e:
-            if not isinstance(e, _lib.Error) and not lib.cw_client_done(box[0]):
+            closed = isinstance(e, _lib.Error) and e.status == _net.ERR_CANCELLED
+            if (closed or not isinstance(e, _lib.Error)) and not lib.cw_client_done(box[0]):
                 lib.cw_client_leave(box[0])
             raise
         finally:
@@ -306,7 +308,8 @@ class Client:
             check(lib.cw_client_tick(client, ffi.NULL, err))
 
     def close(self) -> None:
-        """Closes the connection; fit() does so, too."""
+        """Closes the connection; fit() does so, too. A fit() that runs in another thread leaves the run, and raises
+        CW_ERR_CANCELLED."""
         self._transport.close()
 
     def __enter__(self) -> "Client":

@@ -378,6 +378,35 @@ def test_codecs_compress_and_training_learns():
         assert 0 < history[-1][way]["payload_bytes"] < history[-1][way]["raw_bytes"] / 5
 
 
+def test_a_tail_that_begins_in_place():
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 4))
+    same_as_plain_loop(model, "0", F.cross_entropy)
+
+
+def test_a_loss_with_weights_of_its_own():
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(4))
+
+        def forward(self, output, target):
+            return F.cross_entropy(output + self.shift, target)
+
+    same_as_plain_loop(nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), "0", Loss())
+
+
+def same_as_plain_loop(model, after, loss_fn):
+    data, wanted, loss = batches(1, shape=(6,)), copy.deepcopy(model), copy.deepcopy(loss_fn)
+    head, tail = cwt.split(model, after)
+    ours = nn.ModuleList([tail, loss_fn] if isinstance(loss_fn, nn.Module) else [tail])
+    server = cwt.Server(tail, sgd(ours), loss_fn, epochs=2, **PLAIN)
+    good(run(server, [(cwt.Client(head, sgd(head), server.endpoint), data)]))
+    plain_loop(wanted, sgd(nn.ModuleList([wanted, loss] if len(ours) > 1 else [wanted])), loss, data, 2)
+    same(model.state_dict(), wanted.state_dict())
+    if len(ours) > 1:
+        same(loss_fn.state_dict(), loss.state_dict())
+
+
 def test_halves_in_bfloat16():
     head, tail = (half.to(torch.bfloat16) for half in cwt.split(network(), after="3"))
     data = [(x.bfloat16(), y) for x, y in batches()]

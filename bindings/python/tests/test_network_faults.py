@@ -58,6 +58,8 @@ def test_what_is_none_of_these_is_refused_at_once():
         cwt.Server(module, torch.optim.LBFGS(module.parameters()), F.cross_entropy)
     with pytest.raises(TypeError, match="float64"):
         cwt.Client(nn.Linear(2, 2).double(), sgd(module), "tcp://127.0.0.1:1")
+    with pytest.raises(TypeError, match="weight is torch.complex64"):
+        cwt.Client(nn.Linear(2, 2, dtype=torch.complex64), sgd(module), "tcp://127.0.0.1:1")
     with pytest.raises(ValueError, match="once an epoch"):
         cwt.Server(module, sgd(module), F.cross_entropy, scheduler_every="step",
                    scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau(sgd(module)))
@@ -82,8 +84,6 @@ def test_nobody_comes_nobody_answers():
     assert e.value.code == "CW_ERR_TIMEOUT"
 
 
-def spoil(*_):
-    raise Fault("on purpose")
 @pytest.mark.parametrize("side", ["server", "client"])
 def test_close_by_another_thread_ends_fit(side):
     head, tail = cwt.split(network(), after="3")
@@ -105,6 +105,8 @@ def test_close_by_another_thread_ends_fit(side):
         assert "stopped by its user" in str(threads["server"].failure)
 
 
+def spoil(*_):
+    raise Fault("on purpose")
 
 
 @pytest.mark.parametrize("where", ["loss", "tail", "head", "loader"])

@@ -35,6 +35,9 @@ def _entries(module: torch.nn.Module) -> List[_Entry]:
         if id(tensor) in seen or not isinstance(tensor, torch.Tensor):
             continue
         seen.add(id(tensor))
+        if tensor.is_complex():
+            raise TypeError(f"{name} is {tensor.dtype}: complex numbers cannot travel; keep torch.view_as_real of it, or "
+                            "register a buffer with persistent=False")
         if tensor.is_floating_point() and (tensor.requires_grad or not isinstance(tensor, torch.nn.Parameter)):
             if tensor.dtype == torch.float64:
                 raise TypeError(f"{name} is float64: what is trained over the network is fp32, bf16 or fp16; call .float()")
@@ -182,6 +185,9 @@ class Half:
         for e in self.entries:
             if e.kind == _net.WEIGHT:
                 e.tensor.grad = None
+        for group in self.optimizer.param_groups:  # also of parameters that are not the module's, but the loss's
+            for p in group["params"]:
+                p.grad = None
 
     # ---- optimizer and schedule ----
 
@@ -312,10 +318,10 @@ class Tail(Half):
         training = c.mode == _net.TRAIN
         self.set_mode(c.mode)
         count = int(numpy.prod(sizes, dtype=numpy.int64))
-        z = _floats(x, count).reshape(sizes).to(self.device, copy=True)
+        z = _floats(x, count).reshape(sizes)
         self.x = z.requires_grad_() if training else None
         with torch.set_grad_enabled(training):
-            self.out = self.module(z.to(self.dtype))
+            self.out = self.module(z.to(self.device, self.dtype, copy=True))  # no leaf: its first layer may work in place
 
     def _target(self, targets: Any, n: int) -> Any:
         if targets.labels:

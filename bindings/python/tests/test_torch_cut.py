@@ -303,6 +303,18 @@ def test_compress_gradients_before_each_step_of_an_optimizer():
     assert all(map(torch.equal, *results))
 
 
+def test_compress_gradients_of_an_embedding():
+    torch.manual_seed(0)
+    grads = []
+    for sparse in (False, True):
+        torch.manual_seed(0)
+        head = nn.Embedding(6, 4, sparse=sparse)
+        head(torch.tensor([[1, 2], [2, 5]])).square().sum().backward()
+        cwt.compress_gradients(head)()
+        grads.append(head.weight.grad)
+    assert torch.equal(*grads)
+
+
 def test_no_leak():
     import resource
 

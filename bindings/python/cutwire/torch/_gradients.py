@@ -41,6 +41,8 @@ class GradientCompression:
         if not parameters:
             return
         with torch.no_grad():
+            for p in parameters:
+                p.grad = p.grad.to_dense() if p.grad.is_sparse else p.grad  # as over the network
             flat = torch.cat([p.grad.detach().float().reshape(-1) for p in parameters]).reshape(1, 1, -1)
             if self._residual is not None:
                 if self._residual.numel() != flat.numel():

@@ -159,6 +159,16 @@ def test_fingerprints():
     with torch.no_grad():
         net[5].bias[0] += 1e-3
     assert cwt.fingerprint(net) != whole
+    odd = nn.Module()
+    for name, dtype in (("a", torch.bool), ("b", torch.int8), ("c", torch.int16), ("d", torch.complex64)):
+        odd.register_buffer(name, torch.tensor([0, 1], dtype=dtype))
+    other = copy.deepcopy(odd)
+    assert cwt.fingerprint(odd) == cwt.fingerprint(other)
+    for buffer in other.buffers():
+        kept = buffer.clone()
+        buffer[0] = 1j if buffer.is_complex() else 1
+        assert cwt.fingerprint(odd) != cwt.fingerprint(other)
+        buffer.copy_(kept)
     half = nn.Linear(2, 2).bfloat16()
     assert cwt.fingerprint(half) == cwt.fingerprint(copy.deepcopy(half).float())
 
@@ -290,6 +300,51 @@ def test_a_deadline_ends_in_an_error_and_close_in_another():
             remote.close()
         finally:
             gate.set()
+
+
+def test_a_callback_cannot_wait_for_an_answer():
+    head, tail = halves()
+    x, got, done = images(), [], threading.Event()
+
+    def ask(_):
+        for call in (remote, remote.submit):
+            try:
+                got.append(call(x))
+            except RuntimeError as e:
+                got.append(e)
+        done.set()
+
+    gate = threading.Event()
+    tail.register_forward_pre_hook(lambda _, z: None if not z[0].any() or gate.wait(20) else z)
+    with cwt.serve(tail, SHAPE) as service, cwt.Remote(head, service.endpoint, "none") as remote:
+        remote.submit(x).add_done_callback(ask)
+        gate.set()
+        assert done.wait(30)
+        assert "let another thread ask" in str(got[0])
+        assert torch.equal(got[1].result(30), remote(x))  # submit() need not wait where there is room
+
+
+def test_a_forked_child_leaves_its_parents_connections_alone():
+    head, tail = halves()
+    x = images()
+    with cwt.serve(tail, SHAPE) as service, cwt.Remote(head, service.endpoint, "none") as remote:
+        wanted = remote(x)
+        child = os.fork()
+        if child == 0:
+            remote.close()
+            service.close()
+            os._exit(0)
+        try:
+            ended = time.monotonic() + 20
+            while os.waitpid(child, os.WNOHANG) == (0, 0):
+                assert time.monotonic() < ended
+                time.sleep(0.05)
+            child = None
+        finally:
+            if child:
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+        assert torch.equal(remote(x), wanted)
 
 
 #: It keeps requests waiting for others.

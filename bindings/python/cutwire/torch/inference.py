@@ -30,23 +30,25 @@ ffi = _net.ffi
 
 _TICK = 0.1  # seconds between looks at the clock
 Weights = Union[None, int, torch.nn.Module]
+_STAND_IN = {torch.bool: torch.uint8, torch.int8: torch.int32, torch.int16: torch.int32}  # where C has no such dtype
 
 
 def fingerprint(module: torch.nn.Module) -> int:
     """The number by which both ends know trained weights: of the names, shapes, dtypes and values in module's state dict.
-    Floats count as fp32, counters of batches (num_batches_tracked) not at all, a tensor with two names by the first: so
-    one of cutwire's own networks has the same number in PyTorch and in C, where the names are the same. TypeError for
-    dtypes that C does not have."""
+    Floats count as fp32, complex numbers as two, bool as uint8, int8 and int16 as int32, counters of batches
+    (num_batches_tracked) not at all, a tensor with two names by the first: so one of cutwire's own networks has the same
+    number in PyTorch and in C, where the names are the same. TypeError for other dtypes, as of quantized tensors."""
     seen = set()
     staged: List[Tuple[bytes, torch.Tensor]] = []
     for name, tensor in module.state_dict(keep_vars=True).items():
         if not isinstance(tensor, torch.Tensor) or id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        t = torch.view_as_real(tensor.detach().resolve_conj()) if tensor.is_complex() else tensor.detach()
+        dtype = torch.float32 if t.is_floating_point() else _STAND_IN.get(t.dtype, t.dtype)
         if dtype not in _half._DTYPES:
-            raise TypeError(f"{name}: weights of {tensor.dtype} have no fingerprint: give its number yourself")
-        staged.append((name.encode(), tensor.detach().to("cpu", dtype).contiguous()))
+            raise TypeError(f"{name}: weights of {t.dtype} have no fingerprint: give its number yourself")
+        staged.append((name.encode(), t.to("cpu", dtype).contiguous()))
     items = ffi.new("cw_named_tensor[]", [{"name": n, "tensor": _half.c_tensor(t)} for n, t in staged])
     return int(_net.lib().cw_weights_print(items, len(staged)))
 
@@ -117,7 +119,7 @@ class Service:
         self._endpoint = transport.endpoint
         self._answerer = _infer.Answerer(tail.c, transport, {**options, "hooks": self._events.hooks}, texts, classes)
         self._stopping, self._failure = False, None  # type: Tuple[bool, Optional[BaseException]]
-        self._stats = self._answerer.stats()
+        self._stats, self._process = self._answerer.stats(), os.getpid()
         self._thread = threading.Thread(target=self._run, name="cutwire-serve", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -170,6 +172,8 @@ class Service:
 
     def close(self) -> None:
         """Tells the clients, and closes the endpoint. It may be called twice."""
+        if os.getpid() != self._process:  # a forked child: threads and sockets are its parent's
+            return
         self._stopping = True
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -287,6 +291,7 @@ class Remote:
         self._todo: Deque[Tuple[torch.Tensor, "concurrent.futures.Future[Any]"]] = collections.deque()
         self._open: Dict[int, "concurrent.futures.Future[Any]"] = {}
         self._lock, self._closing, self._ended = threading.Lock(), False, False
+        self._process = os.getpid()
         self._failure: Optional[BaseException] = None
         self._stats = self._remote.stats()
         self._wake_read, self._wake_write = os.pipe()
@@ -353,6 +358,7 @@ class Remote:
         future: "concurrent.futures.Future[Any]" = concurrent.futures.Future()
         while not self._room.acquire(timeout=_TICK):
             self._check_open()
+            self._check_thread()
         with self._lock:
             self._check_open()
             self._todo.append((z, future))
@@ -364,6 +370,11 @@ class Remote:
             raise self._failure
         if self._closing:
             raise ValueError("this Remote is closed")
+
+    def _check_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a future's callback runs in the thread that takes the answers, and cannot wait for one: let "
+                               "another thread ask")
 
     def submit(self, inputs: Any) -> "concurrent.futures.Future[Any]":
         """Runs the head on up to max_samples samples, here and now, and sends what comes out. Waits while `credit`
@@ -381,6 +392,7 @@ class Remote:
     def __call__(self, inputs: Any) -> Any:
         """The network's output for any number of samples: fp32 [n, outputs], or Guesses where `top` is not 0. Raises as
         submit, and what its future would."""
+        self._check_thread()
         z = self._activations(inputs)
         futures = [self._send(part) for part in z.split(self.max_samples)]
         parts = [f.result() for f in futures]
@@ -464,6 +476,8 @@ class Remote:
 
     def close(self) -> None:
         """Takes leave of the server. What has no answer yet fails with CW_ERR_CANCELLED. It may be called twice."""
+        if os.getpid() != self._process:  # a forked child: threads and sockets are its parent's
+            return
         with self._lock:
             self._closing = True
             if not self._ended:

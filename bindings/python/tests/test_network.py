@@ -383,28 +383,45 @@ def test_a_tail_that_begins_in_place():
     same_as_plain_loop(model, "0", F.cross_entropy)
 
 
+class LearnedShift(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(4))
+
+    def forward(self, output, target):
+        return F.cross_entropy(output + self.shift, target)
+
+
+class TailWithLoss(nn.Module):
+    def __init__(self, tail, loss):
+        super().__init__()
+        self.tail, self.loss = tail, loss
+
+    def forward(self, z):
+        return self.tail(z)
+
+
 def test_a_loss_with_weights_of_its_own():
-    class Loss(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.shift = nn.Parameter(torch.zeros(4))
-
-        def forward(self, output, target):
-            return F.cross_entropy(output + self.shift, target)
-
-    same_as_plain_loop(nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), "0", Loss())
+    model, loss, data = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 4)), LearnedShift(), batches(1, shape=(6,))
+    wanted, its_loss = copy.deepcopy(model), copy.deepcopy(loss)
+    head, tail = cwt.split(model, "0")
+    with pytest.raises(ValueError, match="the loss has weights that the tail has not: shift"):
+        cwt.Server(tail, sgd(tail), loss, **PLAIN)
+    tail = TailWithLoss(tail, loss)
+    server = cwt.Server(tail, sgd(tail), loss, epochs=2, **PLAIN)
+    good(run(server, [(cwt.Client(head, sgd(head), server.endpoint), data)]))
+    plain_loop(wanted, sgd(nn.ModuleList([wanted, its_loss])), its_loss, data, 2)
+    same(model.state_dict(), wanted.state_dict())
+    same(loss.state_dict(), its_loss.state_dict())
 
 
 def same_as_plain_loop(model, after, loss_fn):
-    data, wanted, loss = batches(1, shape=(6,)), copy.deepcopy(model), copy.deepcopy(loss_fn)
+    data, wanted = batches(1, shape=(6,)), copy.deepcopy(model)
     head, tail = cwt.split(model, after)
-    ours = nn.ModuleList([tail, loss_fn] if isinstance(loss_fn, nn.Module) else [tail])
-    server = cwt.Server(tail, sgd(ours), loss_fn, epochs=2, **PLAIN)
+    server = cwt.Server(tail, sgd(tail), loss_fn, epochs=2, **PLAIN)
     good(run(server, [(cwt.Client(head, sgd(head), server.endpoint), data)]))
-    plain_loop(wanted, sgd(nn.ModuleList([wanted, loss] if len(ours) > 1 else [wanted])), loss, data, 2)
+    plain_loop(wanted, sgd(wanted), loss_fn, data, 2)
     same(model.state_dict(), wanted.state_dict())
-    if len(ours) > 1:
-        same(loss_fn.state_dict(), loss.state_dict())
 
 
 def test_halves_in_bfloat16():

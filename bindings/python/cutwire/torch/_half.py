@@ -185,9 +185,6 @@ class Half:
         for e in self.entries:
             if e.kind == _net.WEIGHT:
                 e.tensor.grad = None
-        for group in self.optimizer.param_groups:  # also of parameters that are not the module's, but the loss's
-            for p in group["params"]:
-                p.grad = None
 
     # ---- optimizer and schedule ----
 

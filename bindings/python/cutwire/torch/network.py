@@ -70,6 +70,17 @@ def _raise_first(*owners: Any) -> None:
             raise failure
 
 
+def _refuse_weights_of_loss(tail: torch.nn.Module, loss_fn: Any) -> None:
+    """Of several clients' batches only the last one's gradient would count for them, and no checkpoint would have them."""
+    if not isinstance(loss_fn, torch.nn.Module) or not isinstance(tail, torch.nn.Module):
+        return
+    trained = {id(p) for p in tail.parameters()}
+    for name, p in loss_fn.named_parameters():
+        if p.requires_grad and id(p) not in trained:
+            raise ValueError(f"the loss has weights that the tail has not: {name}: keep the loss as a submodule of the tail, "
+                             "so that they are trained and saved with it")
+
+
 class Server:
     """The layers after the cut, the loss, and the run: it listens from here on, and trains in fit().
 
@@ -123,6 +134,7 @@ class Server:
                  log: Optional[Callable[[str], Any]] = None) -> None:
         if scheduler_metric not in MEASURED:
             raise ValueError(f"scheduler_metric: {scheduler_metric!r} is none of {', '.join(MEASURED)}")
+        _refuse_weights_of_loss(tail, loss_fn)
         self._half = Tail(tail, optimizer, scheduler, scheduler_every, loss_fn, metric, follow_lr=False)
         given = {key.replace("_", "-"): value for key, value in (config or {}).items()}
         self._own = given.get("model", "own") == "own"

@@ -1,4 +1,5 @@
 """Server and Client over TCP: equal to a plain loop to the bit, with codecs, any model and any loss."""
+import collections
 import copy
 import threading
 
@@ -130,14 +131,14 @@ class TwoInputs(nn.Module):
         return self.words(tokens) + self.numbers(numbers)[:, None]
 
 
-@pytest.mark.parametrize("kind", ["dict", "tuple"])
+@pytest.mark.parametrize("kind", [dict, collections.UserDict, tuple])
 def test_inputs_of_several_parts_and_lengths(kind):
     """Batches whose sequences differ in length, so that the cut has no fixed shape."""
     g = torch.Generator().manual_seed(3)
     data = []
     for n, length in ((4, 5), (4, 9), (2, 3)):
         parts = (torch.randint(0, 20, (n, length), generator=g), torch.rand(n, 3, generator=g))
-        data.append((dict(tokens=parts[0], numbers=parts[1]) if kind == "dict" else parts,
+        data.append((parts if kind is tuple else kind(tokens=parts[0], numbers=parts[1]),
                      torch.randint(0, 3, (n,), generator=g)))
 
     def halves():
@@ -152,7 +153,7 @@ def test_inputs_of_several_parts_and_lengths(kind):
         total = 0
         for x, y in data:
             optimizer.zero_grad()
-            loss = F.cross_entropy(last(first(**x) if kind == "dict" else first(*x)), y)
+            loss = F.cross_entropy(last(first(*x) if kind is tuple else first(**x)), y)
             loss.backward()
             optimizer.step()
             total += float(loss) * len(y)

@@ -1,7 +1,7 @@
 """Batches of a DataLoader, or of any list of (inputs, targets), for a client (cutwire/feed.h)."""
 from __future__ import annotations
 
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, Mapping, Optional, Tuple
 
 import torch
 
@@ -24,7 +24,7 @@ def _samples(inputs: Any) -> Optional[int]:
     """The length of the first tensor in it."""
     if isinstance(inputs, torch.Tensor):
         return int(inputs.shape[0]) if inputs.dim() else None
-    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, (tuple, list)) else ()
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (tuple, list)) else ()
     return next((n for n in map(_samples, values) if n is not None), None)
 
 

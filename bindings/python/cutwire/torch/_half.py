@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy
 import torch
@@ -77,7 +77,7 @@ def cut(x: Any, samples: int, first: int, n: int) -> Any:
     """Samples [first, first + n) of the tensors of tuples, lists and dicts of any depth."""
     if isinstance(x, torch.Tensor):
         return x[first:first + n] if x.dim() and x.shape[0] == samples else x
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {k: cut(v, samples, first, n) for k, v in x.items()}
     if isinstance(x, (tuple, list)):
         parts = [cut(v, samples, first, n) for v in x]
@@ -86,8 +86,8 @@ def cut(x: Any, samples: int, first: int, n: int) -> Any:
 
 
 def call(module: torch.nn.Module, inputs: Any) -> Any:
-    """A tuple's or list's items are the arguments, a dict's the keyword arguments."""
-    if isinstance(inputs, dict):
+    """A tuple's or list's items are the arguments, a dict's or another mapping's the keyword arguments."""
+    if isinstance(inputs, Mapping):
         return module(**inputs)
     return module(*inputs) if isinstance(inputs, (tuple, list)) else module(inputs)
 

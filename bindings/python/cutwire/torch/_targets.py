@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
 import torch
 
@@ -188,7 +188,7 @@ def moved(x: Any, device: torch.device) -> Any:
     """Tensors of tuples, lists and dicts of any depth, on the device."""
     if isinstance(x, torch.Tensor):
         return x.to(device, non_blocking=True)
-    if isinstance(x, dict):
+    if isinstance(x, Mapping):
         return {k: moved(v, device) for k, v in x.items()}
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return type(x)(*(moved(v, device) for v in x))

@@ -64,22 +64,22 @@ static cw_status send_failed(cw_error *err, const zmq_transport *z, int reason)
 }
 
 /* Interrupted sends go on: half a frame helps nobody. */
-static int send_route(void *socket, const uint8_t *id, int flags)
+static int send_route(void *socket, const uint8_t *id)
 {
     int sent;
     do
-        sent = zmq_send(socket, id, CWI_ROUTING_ID_SIZE, ZMQ_SNDMORE | flags);
+        sent = zmq_send(socket, id, CWI_ROUTING_ID_SIZE, ZMQ_SNDMORE | ZMQ_DONTWAIT);
     while (sent < 0 && errno == EINTR);
     return sent;
 }
 
-/* One message of one part. 0 or errno. */
-static int push_message(zmq_transport *z, const uint8_t *id, zmq_msg_t *message, int flags)
+/* One message of one part, without waiting. 0 or errno. */
+static int push_message(zmq_transport *z, const uint8_t *id, zmq_msg_t *message)
 {
-    int sent = z->base.is_server ? send_route(z->socket, id, flags) : 0;
+    int sent = z->base.is_server ? send_route(z->socket, id) : 0;
     if (sent >= 0)
         do
-            sent = zmq_msg_send(message, z->socket, flags);
+            sent = zmq_msg_send(message, z->socket, ZMQ_DONTWAIT);
         while (sent < 0 && errno == EINTR);
     if (sent >= 0)
         return 0;
@@ -89,7 +89,7 @@ static int push_message(zmq_transport *z, const uint8_t *id, zmq_msg_t *message,
 }
 
 /* The frame's next chunk. 0 or errno. */
-static int send_chunk(zmq_transport *z, cwi_outgoing *o, int flags)
+static int send_chunk(zmq_transport *z, cwi_outgoing *o)
 {
     zmq_msg_t message;
     const size_t length = CWI_MIN(o->size - o->done, (size_t)CWI_CHUNK_DATA);
@@ -99,7 +99,7 @@ static int send_chunk(zmq_transport *z, cwi_outgoing *o, int flags)
     cwi_chunk_header(data, o->number, !o->done, (uint32_t)(o->size - o->done));
     if (length)
         memcpy(data + CWI_CHUNK_HEADER, o->bytes + o->done, length);
-    const int failed = push_message(z, o->id, &message, flags);
+    const int failed = push_message(z, o->id, &message);
     o->done += failed ? 0 : length;
     return failed;
 }
@@ -110,14 +110,14 @@ int cwi_zmq_push(zmq_transport *z, const uint8_t *id, const void *bytes, size_t 
     if (zmq_msg_init_size(&message, size) < 0)
         return ENOMEM;
     memcpy(zmq_msg_data(&message), bytes, size);
-    return push_message(z, id, &message, ZMQ_DONTWAIT);
+    return push_message(z, id, &message);
 }
 
 int cwi_zmq_push_frame(zmq_transport *z, cwi_outgoing *o)
 {
     int failed;
     do
-        failed = send_chunk(z, o, ZMQ_DONTWAIT);
+        failed = send_chunk(z, o);
     while (!failed && o->done < o->size);
     return failed;
 }
@@ -137,21 +137,39 @@ static void count_sent(zmq_transport *z, size_t size)
 
 /* ---- a client waits in its sends ---- */
 
-/* The time-out is of the frame: each chunk waits for no longer than what is left of it. */
-static int set_send_timeout(zmq_transport *z, double deadline)
+/* Until ZeroMQ takes more. CW_ERR_CLOSED: it never will, since connecting has become hopeless. */
+static cw_status wait_for_room(zmq_transport *z, double deadline, cw_error *err)
 {
-    int ms = isinf(deadline) ? -1 : (int)CWI_MIN(CWI_MAX(ceil((deadline - cwi_seconds()) * 1e3), 0), INT_MAX);
-    return zmq_setsockopt(z->socket, ZMQ_SNDTIMEO, &ms, sizeof ms) < 0 ? errno : 0;
+    zmq_pollitem_t items[] = {{.socket = z->socket, .events = ZMQ_POLLOUT},
+                              {.socket = z->monitor.socket, .events = ZMQ_POLLIN}};
+    const double left = deadline - cwi_seconds();
+    if (left <= 0)
+        return send_failed(err, z, EAGAIN);
+    if (zmq_poll(items, 2, (long)CWI_MIN(ceil(left * 1e3), LOOK_MS)) < 0 && errno != EINTR)
+        return send_failed(err, z, errno);
+    return cwi_monitor_check(&z->monitor, z->base.endpoint, err);
+}
+
+/* The time-out is of the frame, not of each of its chunks. */
+static cw_status send_chunks(zmq_transport *z, cwi_outgoing *o, cw_error *err)
+{
+    const int timeout = z->base.options.send_timeout_ms;
+    const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
+    for (int failed; (failed = cwi_zmq_push_frame(z, o)) != 0;) {
+        if (failed != EAGAIN)
+            return send_failed(err, z, failed);
+        CWI_TRY(wait_for_room(z, deadline, err));
+    }
+    return CW_OK;
 }
 
 /* The next frame gets its number: what has arrived of this one is overwritten. */
-static cw_status take_back(zmq_transport *z, int failed, cw_error *err)
+static void take_back(zmq_transport *z)
 {
     cwi_peer *server = &z->server;
     if (server->link.last && server->link.last->number == server->frames_out)
         cwi_link_forget_last(&server->link);
     server->frames_out = server->frames_out - 1;
-    return send_failed(err, z, failed);
 }
 
 /* While the connection is broken a frame is only kept. */
@@ -163,16 +181,13 @@ static cw_status send_to_server(zmq_transport *z, const void *bytes, size_t size
     cwi_zmq_watch_link(z);
     z->server.frames_out = cwi_number_after(z->server.frames_out);
     CWI_TRY(cwi_zmq_keep(z, &z->server, bytes, size, err));
-    const int timeout = z->base.options.send_timeout_ms;
-    const double deadline = timeout < 0 ? (double)INFINITY : cwi_seconds() + timeout / 1e3;
     cwi_outgoing o = {.bytes = bytes, .size = size, .number = z->server.frames_out};
     const bool goes = !z->server.link.joined || !z->server.link.broken;
-    do {
-        int failed = goes ? set_send_timeout(z, deadline) : 0;
-        failed = failed || !goes ? failed : send_chunk(z, &o, 0);
-        if (failed)
-            return take_back(z, failed, err);
-    } while (goes && o.done < o.size);
+    const cw_status status = goes ? send_chunks(z, &o, err) : CW_OK;
+    if (status != CW_OK) {
+        take_back(z);
+        return status;
+    }
     count_sent(z, size);
     return CW_OK;
 }

@@ -114,6 +114,29 @@ static void unlisted_key_is_refused(void **state)
     expect_refusal_at(0, &server, &client, "not on its list"); /* a client that never waits */
 }
 
+/* Nobody takes its frame any more: it must not wait for that until its time-out. */
+static void a_refused_client_learns_it_in_sending(void **state)
+{
+    (void)state;
+    cw_net_options server_has = server_options(), client_has = client_options(STRANGER);
+    client_has.send_timeout_ms = PATIENCE_MS;
+    cw_transport *server, *client;
+    cw_error err = {.message = ""};
+    assert_ok(cw_net_listen(ANY, &server_has, &server, NULL));
+    assert_ok(cw_net_connect(cw_transport_endpoint(server), &client_has, &client, NULL));
+    expect_silence(server, 500); /* meanwhile it is refused */
+    const double began = cwi_seconds();
+    cw_status status;
+    do
+        status = cw_transport_send(client, 0, "let me in", 9, &err);
+    while (status == CW_OK && cwi_seconds() < began + PATIENCE_MS / 1e3);
+    assert_status(status, CW_ERR_CLOSED);
+    assert_non_null(strstr(err.message, "not on its list"));
+    assert_true(cwi_seconds() < began + PATIENCE_MS / 2e3);
+    cw_transport_close(&client, 0);
+    cw_transport_close(&server, 0);
+}
+
 static void wrong_server_key_is_noticed(void **state)
 {
     (void)state;
@@ -356,11 +379,17 @@ static void the_other_kind_of_key_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(unlisted_key_is_refused),           cmocka_unit_test(wrong_server_key_is_noticed),
-        cmocka_unit_test(keys_on_one_side_only_are_noticed), cmocka_unit_test(refused_clients_disturb_nobody),
-        cmocka_unit_test(keys_change_while_a_server_runs),   cmocka_unit_test(key_mistakes_are_found_before_connecting),
-        cmocka_unit_test(traffic_is_encrypted_and_counted),  cmocka_unit_test(secret_key_is_its_owners_alone),
-        cmocka_unit_test(list_of_keys_is_read_or_refused),   cmocka_unit_test(the_other_kind_of_key_is_refused),
+        cmocka_unit_test(unlisted_key_is_refused),
+        cmocka_unit_test(a_refused_client_learns_it_in_sending),
+        cmocka_unit_test(wrong_server_key_is_noticed),
+        cmocka_unit_test(keys_on_one_side_only_are_noticed),
+        cmocka_unit_test(refused_clients_disturb_nobody),
+        cmocka_unit_test(keys_change_while_a_server_runs),
+        cmocka_unit_test(key_mistakes_are_found_before_connecting),
+        cmocka_unit_test(traffic_is_encrypted_and_counted),
+        cmocka_unit_test(secret_key_is_its_owners_alone),
+        cmocka_unit_test(list_of_keys_is_read_or_refused),
+        cmocka_unit_test(the_other_kind_of_key_is_refused),
     };
     if (make_keys() != 0) {
         fprintf(stderr, "cannot make keys in %s\n", folder);

@@ -26,7 +26,13 @@ def test_keys_let_in_and_keep_out(tmp_path):
     server = cwt.Server(tail, sgd(tail), F.cross_entropy, secret_key=tmp_path / "server",
                         client_keys=[tmp_path / "client.pub"], **PLAIN)
     stranger = Thread(lambda: join("stranger", public["server"]).fit(batches()))
-    training = Thread(lambda: join("client", tmp_path / "server.pub").fit(batches()))
+
+    def train():
+        stranger.join(20)  # is turned away before it has said a word, whatever it was at
+        assert not stranger.is_alive()
+        return join("client", tmp_path / "server.pub").fit(batches())
+
+    training = Thread(train)
     assert len(server.fit()) == 1
     for t in (stranger, training):
         t.join(20)

@@ -1,4 +1,5 @@
 /* ctx_encode.c - counts symbols in their contexts, then codes them block by block. */
+#include <math.h>
 #include <string.h>
 
 #include "codec/ctx.h"
@@ -59,6 +60,8 @@ static size_t worker_size(const cwi_ctx_shape *s)
            rounded(stream_bound(s));
 }
 
+enum { BOTH = 2 }; /* what is planned, and another way that it is compared with */
+
 static size_t sets_size(const cwi_ctx_shape *s)
 {
     return rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set)) + rounded(s->channels);
@@ -67,7 +70,7 @@ static size_t sets_size(const cwi_ctx_shape *s)
 size_t cwi_ctx_work_size(const cwi_ctx_shape *s, unsigned threads)
 {
     const size_t workers = CWI_MAX(CWI_MIN((size_t)threads, s->blocks), (size_t)1);
-    return sets_size(s) + CWI_MAX(workers * worker_size(s), cwi_ctx_fit_size(s));
+    return BOTH * sets_size(s) + CWI_MAX(workers * worker_size(s), cwi_ctx_fit_size(s));
 }
 
 typedef struct scratch {
@@ -80,7 +83,7 @@ typedef struct scratch {
 static scratch scratch_of(const cwi_ctx_encoder *e, size_t worker)
 {
     const cwi_ctx_shape *s = &e->shape;
-    uint8_t *at = e->work + sets_size(s) + worker * worker_size(s);
+    uint8_t *at = e->work + BOTH * sets_size(s) + worker * worker_size(s);
     scratch w = {.counts = (cwi_ctx_counts *)(void *)at};
     at += COUNTS * sizeof(cwi_ctx_counts);
     w.moments = (cwi_ctx_moments *)(void *)at;
@@ -143,8 +146,9 @@ static const uint8_t *fetch_strip(const cwi_ctx_encoder *e, const scratch *w, co
 
 typedef struct counting {
     const cwi_ctx_encoder *e;
-    size_t each; /* of so many sections one is counted; where that is not all of them, for its moments alone */
-    bool groups; /* of groups, not of sections */
+    size_t each;           /* of so many sections one is counted */
+    bool groups, rows;     /* of groups, or of rows, not of sections */
+    bool symbols, moments; /* what is wanted */
 } counting;
 
 static void count(const uint8_t *contexts, const uint8_t *symbols, size_t positions, unsigned used,
@@ -253,14 +257,15 @@ static void count_group(const counting *c, const scratch *w, size_t section, siz
     const unsigned used = (unsigned)cwi_ctx_used(s, section, group);
     cwi_ctx_mix mix;
     cwi_ctx_mix_of(&e->tables, s, group, &mix);
-    for (size_t y = 0; y < s->height; y += cwi_ctx_strip(s)) {
-        const size_t rows = CWI_MIN(cwi_ctx_strip(s), s->height - y);
+    const size_t strip = c->rows ? 1 : cwi_ctx_strip(s), first = c->rows ? scatter(section, group, 0) % c->each : 0;
+    for (size_t y = first; y < s->height; y += c->rows ? c->each : strip) {
+        const size_t rows = CWI_MIN(strip, s->height - y);
         const uint8_t *symbols = fetch_strip(e, w, &mix, section, group, y, rows);
-        if (c->each == 1 && e->support)
+        if (c->symbols && e->support)
             count_supported(w->contexts, symbols, w->support, rows * s->width, used, w->counts);
-        else if (c->each == 1)
+        else if (c->symbols)
             count(w->contexts, symbols, rows * s->width, used, w->counts);
-        if (e->magnitudes)
+        if (c->moments)
             add_strip(c, w, symbols, section, group, y, rows);
     }
 }
@@ -272,7 +277,7 @@ static void count_block(void *ctx, unsigned worker, size_t block)
     const cwi_ctx_shape *s = &e->shape;
     const scratch w = scratch_of(e, worker);
     for (size_t section = block * s->block_sections; section < section_end(s, block); section++) {
-        if (section % c->each && !c->groups)
+        if (section % c->each && !c->groups && !c->rows)
             continue;
         fetch_section(e, &w, section);
         for (size_t g = 0; g < s->groups; g++)
@@ -368,9 +373,9 @@ static void count_thin(const counting *c)
     const cwi_ctx_encoder *e = c->e;
     const scratch w = scratch_of(e, 0);
     cwi_ctx_thin_contexts(e->kernels, &e->shape, &e->tables, e->symbols, w.rows, w.contexts);
-    if (c->each == 1)
+    if (c->symbols)
         count_elements(e, w.contexts, w.counts);
-    for (size_t i = 0; e->magnitudes && i < e->shape.samples; i++)
+    for (size_t i = 0; c->moments && i < e->shape.samples; i++)
         add_sample(c, &w, i);
 }
 
@@ -435,26 +440,11 @@ static size_t workers_of(const cwi_ctx_encoder *e)
     return CWI_MIN((size_t)e->threads, e->shape.blocks);
 }
 
-static void fit(cwi_ctx_encoder *e)
-{
-    const cwi_ctx_shape *s = &e->shape;
-    if (e->given) {
-        e->tables = *e->given;
-        return;
-    }
-    e->tables.sets = (cwi_ctx_set *)(void *)e->work;
-    e->tables.of = e->work + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
-    if (s->elements < CWI_CTX_FITTED || (s->planes == s->elements && s->samples < FITTED_SAMPLES))
-        e->tables.mode = CWI_CTX_PLAIN;
-    else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
-        cwi_ctx_fit(e, e->work + sets_size(s), &e->tables);
-}
-
-/* In every `each`-th section, or as many groups of a single one. */
-static void count_sections(cwi_ctx_encoder *e, size_t each)
+static void count_parts(cwi_ctx_encoder *e, counting c)
 {
     const size_t workers = workers_of(e);
-    counting c = {.e = e, .each = each, .groups = each > 1 && e->shape.sections == 1};
+    c.e = e;
+    c.moments &= e->magnitudes != NULL;
     for (size_t w = 0; w < workers; w++) {
         memset(scratch_of(e, w).counts, 0, COUNTS * sizeof(cwi_ctx_counts));
         memset(scratch_of(e, w).moments, 0, COUNTS * sizeof(cwi_ctx_moments));
@@ -463,14 +453,112 @@ static void count_sections(cwi_ctx_encoder *e, size_t each)
         count_thin(&c);
     else
         cwi_parallel((unsigned)workers, e->shape.blocks, count_block, &c);
+    total_counts(e, workers);
     total_moments(e, workers);
+}
+
+/* What is left of the squares of elements that come back as the mean of their context's class and symbol. */
+static double spread_of(const cwi_ctx_moments *m, unsigned classed)
+{
+    double left = 0;
+    for (unsigned c = 0; c < CWI_CTX_CLASSES; c++)
+        for (unsigned s = 0; s < classed; s++) {
+            const cwi_ctx_moment *of = &m->of[c][s];
+            left += of->count ? (double)of->square - (double)of->sum * (double)of->sum / (double)of->count : 0;
+        }
+    return left;
+}
+
+/* Sections where there are many, else rows; all that is thin. */
+static counting parts_weighed(const cwi_ctx_shape *s)
+{
+    const bool sections = s->sections >= 2 * TRIED, rows = !sections && s->height >= 2 * TRIED;
+    const bool parts = (sections || rows) && !cwi_ctx_is_thin(s);
+    return (counting){.each = parts ? TRIED : 1, .rows = parts && rows, .symbols = true, .moments = true};
+}
+
+/* About the bits of symbols, weights and tables, and of steps so fine that the error does not depend on the contexts;
+ * of large tensors of a part of them. */
+static double weigh(cwi_ctx_encoder *e)
+{
+    const double bits_of_half = 0.2; /* an element takes so many more where squares are to be half as large */
+    const counting parts = parts_weighed(&e->shape);
+    cwi_ctx_tables t = e->tables;
+    uint32_t(*counts)[CWI_SYMBOLS] = scratch_of(e, 0).counts[0];
+    count_parts(e, parts);
+    for (unsigned i = 0; parts.each > 1 && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
+        counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS] *= (uint32_t)parts.each;
+    const double left = spread_of(&e->moments, e->classed);
+    const double step = left > 0 ? bits_of_half * (double)e->shape.elements * log2(left) : 0;
+    return step + cwi_ctx_choose(&e->shape, counts, e->coarse, &t);
+}
+
+static void set_mode(cwi_ctx_tables *t, const cwi_ctx_tables *from)
+{
+    t->mode = from->mode;
+    t->shared = from->shared;
+    t->sets = from->sets;
+    t->of = from->of;
+}
+
+static void take_other(cwi_ctx_encoder *e, const cwi_ctx_tables *other)
+{
+    e->tables.mode = other->mode;
+    e->tables.shared = other->shared;
+    memcpy(e->tables.sets, other->sets, sets_size(&e->shape));
+}
+
+/* Of what is fitted and `other` the shorter one; as it was before where that promised about the same. True: what is
+ * fitted is counted already. */
+static bool take_shorter(cwi_ctx_encoder *e, const cwi_ctx_tables *other, double promise)
+{
+    const double more = 0.05;
+    const cwi_ctx_tables fitted = e->tables;
+    if (promise >= 1 || (e->missed > 0 && promise > e->missed - more))
+        return false;
+    if (e->kept > 0 && promise < e->kept + more) {
+        take_other(e, other);
+        return false;
+    }
+    set_mode(&e->tables, other);
+    const double bits = weigh(e);
+    set_mode(&e->tables, &fitted);
+    const bool shorter = bits < weigh(e);
+    e->missed = shorter ? 0 : promise;
+    e->kept = shorter ? promise : 0;
+    if (shorter)
+        take_other(e, other);
+    return !shorter && parts_weighed(&e->shape).each == 1;
+}
+
+static void place_sets(const cwi_ctx_shape *s, uint8_t *at, cwi_ctx_tables *t)
+{
+    t->sets = (cwi_ctx_set *)(void *)at;
+    t->of = at + rounded(cwi_ctx_most_sets(s) * sizeof(cwi_ctx_set));
+}
+
+/* True: what is fitted is counted already. */
+static bool fit(cwi_ctx_encoder *e)
+{
+    const cwi_ctx_shape *s = &e->shape;
+    if (e->given) {
+        e->tables = *e->given;
+        return false;
+    }
+    cwi_ctx_tables other = {.zero = e->tables.zero};
+    place_sets(s, e->work, &e->tables);
+    place_sets(s, e->work + sets_size(s), &other);
+    if (s->elements < CWI_CTX_FITTED || (s->planes == s->elements && s->samples < FITTED_SAMPLES))
+        e->tables.mode = CWI_CTX_PLAIN;
+    else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
+        return take_shorter(e, &other, cwi_ctx_fit(e, e->work + BOTH * sets_size(s), &e->tables, &other));
+    return false;
 }
 
 void cwi_ctx_count(cwi_ctx_encoder *e)
 {
-    fit(e);
-    count_sections(e, 1);
-    total_counts(e, workers_of(e));
+    if (!fit(e))
+        count_parts(e, (counting){.each = 1, .symbols = true, .moments = true});
     extend_moments(e);
 }
 
@@ -501,7 +589,7 @@ size_t cwi_ctx_plan(cwi_ctx_encoder *e)
 void cwi_ctx_try(cwi_ctx_encoder *e)
 {
     fit(e);
-    count_sections(e, TRIED);
+    count_parts(e, (counting){.each = TRIED, .groups = e->shape.sections == 1, .moments = true});
 }
 
 size_t cwi_ctx_plan_tables(const cwi_ctx_encoder *e)

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "codec/ctx.h"
+#include "codec/ctx_apart.h"
 
 enum {
     POSITIONS = 2048,      /* of each channel in the sample, or more by less than a row */
@@ -17,28 +17,16 @@ enum {
     CANDIDATES = 128,      /* earlier channels that are looked at */
     QUICK_POSITIONS = 768, /* the same two where time matters more */
     QUICK_CANDIDATES = 96,
-    SHORTLIST = 2 * CWI_CTX_REFS, /* and at more closely */
-    REFER_LEAST = 256,            /* elements of a channel */
-    WEIGHT_ONE = 64,              /* a weight of 1 in whole numbers, where a residual is made */
-    RESIDUAL_SHIFT = 3,           /* what that is shifted by */
-    NUMBER_BITS = 8,              /* about what a weight takes */
+    REFER_LEAST = 256,  /* elements of a channel */
+    WEIGHT_ONE = 64,    /* a weight of 1 in whole numbers, where a residual is made */
+    RESIDUAL_SHIFT = 3, /* what that is shifted by */
     FINEST = 32,
     COARSEST = 2, /* contexts for a difference of 1 */
     CLASS_BITS = 3,
-    /* variables of the regression: */
-    ONE = 0,
-    NEAR = 1, /* left, up, upper left, upper right */
-    TARGET = NEAR + CWI_CTX_NEAR,
-    FIRST, /* of the shortlist */
-    VARIABLES = FIRST + SHORTLIST,
 };
 
 /* Steps are coarse below this standard deviation of symbols: above it nothing is gained. */
 #define COARSE_BELOW 2.0
-
-/* Sums of products of the variables; both halves. */
-typedef double near_moments[FIRST][FIRST];
-typedef double moments[VARIABLES][VARIABLES];
 
 typedef struct fit {
     const cwi_ctx_encoder *e;
@@ -49,13 +37,13 @@ typedef struct fit {
     size_t rows, n;                  /* of each channel in the sample: rows, and elements in them */
     size_t pitch;                    /* n, and zeros to fill a multiple of CWI_CTX_PAD */
     double whole;                    /* elements of a channel */
-    double scale;                    /* what a weight of 1 is in whole numbers */
-    double low;                      /* the prediction at which contexts begin */
+    cwi_ctx_view all;                /* of channels that have all contexts */
     uint64_t *sum, *square, *sorted; /* of each channel */
     float *spread;                   /* of each channel 1 / (n square - sum^2), or 0 */
     int32_t (*products)[CANDIDATES]; /* of each channel with its candidates */
     size_t *row, *above; /* where each row of channel 0 begins, and the one above it, or any where none is */
     size_t candidates;   /* earlier channels that are looked at */
+    bool parts;          /* whether channels may have windows of contexts */
     bool refers;         /* whether channels may be predicted from others */
     bool coarse;         /* most symbols are alike, and tell little of what foretells them: elements themselves do */
     uint8_t *sample;     /* [pitch] of each channel where they are, else of the channel at hand */
@@ -63,8 +51,9 @@ typedef struct fit {
     uint8_t *inner[3];   /* [pitch] each: 255 where there is a left, an upper, a right neighbour */
     int8_t *target;      /* [pitch] of the channel at hand, in 1/CWI_CTX_PARTS: see cwi_ctx_expected */
     int8_t *residual;    /* [pitch] of it */
-    near_moments shared[CWI_CTX_SHARED];
+    cwi_var_near_moments shared[CWI_CTX_SHARED];
     double own_bits;
+    cwi_ctx_apart apart;
 } fit;
 
 static size_t rounded(size_t bytes)
@@ -91,7 +80,8 @@ static size_t rows_of(const cwi_ctx_shape *s, size_t positions)
 
 static size_t sample_rows(const cwi_ctx_shape *s)
 {
-    const size_t products = 2 * CWI_MIN(s->channels, (size_t)CANDIDATES) + CWI_CTX_NEAR * (SHORTLIST + CWI_CTX_NEAR);
+    const size_t products =
+        2 * CWI_MIN(s->channels, (size_t)CANDIDATES) + CWI_CTX_NEAR * (CWI_CTX_SHORTLIST + CWI_CTX_NEAR);
     const size_t affordable = WORK * (s->elements / s->channels) / products;
     const size_t positions = CWI_MAX(CWI_MIN((size_t)POSITIONS, affordable), (size_t)LEAST_POSITIONS);
     return rows_of(s, positions);
@@ -99,7 +89,8 @@ static size_t sample_rows(const cwi_ctx_shape *s)
 
 /* Where the parts of the scratch are. */
 typedef struct places {
-    size_t sum, square, sorted, spread, products, row, above, sample, known, inner, target, residual, all;
+    size_t sum, square, sorted, spread, products, row, above, sample, known, inner, target, residual, of_near, of_own,
+        all;
 } places;
 
 static size_t place(size_t *end, size_t bytes)
@@ -122,10 +113,12 @@ static places places_in(const cwi_ctx_shape *s)
     p.row = place(&end, rows * sizeof(size_t));
     p.above = place(&end, rows * sizeof(size_t));
     p.sample = place(&end, (may_refer(s) ? s->channels : 1) * pitch);
-    p.known = place(&end, TARGET * pitch);
+    p.known = place(&end, CWI_VAR_TARGET * pitch);
     p.inner = place(&end, 3 * pitch);
     p.target = place(&end, pitch);
     p.residual = place(&end, pitch);
+    p.of_near = place(&end, s->channels);
+    p.of_own = place(&end, s->channels);
     p.all = end;
     return p;
 }
@@ -151,6 +144,7 @@ static fit *begin(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
     f->n = f->rows * s->width;
     f->pitch = padded(f->n);
     f->refers = may_refer(s);
+    f->parts = t->zero > 0 && s->channels > 1;
     f->whole = (double)(s->elements / s->channels);
     f->sum = (uint64_t *)(void *)(work + p.sum);
     f->square = (uint64_t *)(void *)(work + p.square);
@@ -165,7 +159,9 @@ static fit *begin(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
         f->inner[i] = work + p.inner + i * f->pitch;
     f->target = (int8_t *)(work + p.target);
     f->residual = (int8_t *)(work + p.residual);
-    memset(f->known, 0, TARGET * f->pitch);
+    f->apart.of_near = work + p.of_near;
+    f->apart.of_own = work + p.of_own;
+    memset(f->known, 0, CWI_VAR_TARGET * f->pitch);
     memset(f->known, 1, f->n);
     memset(f->target, 0, f->pitch);
     memset(f->residual, 0, f->pitch);
@@ -284,9 +280,9 @@ static void take_sample(fit *f)
     const double n = (double)f->n * (double)f->shape->channels, mean = sum / n;
     const double deviation = sqrt(CWI_MAX(square / n - mean * mean, 0.0)), reach = 3 * deviation + 0.5;
     f->coarse = f->e->expected && deviation < COARSE_BELOW;
-    f->low = f->tables->zero ? CWI_MAX(mean - reach, 0.0) : 0;
-    const double range = mean + reach - f->low;
-    f->scale = CWI_MAX(CWI_MIN(CWI_CONTEXTS / range, (double)FINEST), (double)COARSEST) * (1 << CWI_CTX_SHIFT);
+    f->all.low = f->tables->zero ? CWI_MAX(mean - reach, 0.0) : 0;
+    const double range = mean + reach - f->all.low;
+    f->all.scale = CWI_MAX(CWI_MIN(CWI_CONTEXTS / range, (double)FINEST), (double)COARSEST) * (1 << CWI_CTX_SHIFT);
 }
 
 static void mask(const uint8_t *restrict from, const uint8_t *restrict inner, uint8_t zero, size_t n,
@@ -300,7 +296,7 @@ static void mask(const uint8_t *restrict from, const uint8_t *restrict inner, ui
 static void take_near(const fit *f, size_t channel)
 {
     const uint8_t *at = sample_of(f, channel), zero = (uint8_t)f->tables->zero;
-    uint8_t *left = f->known + NEAR * f->pitch, *up = left + f->pitch, *up_left = up + f->pitch;
+    uint8_t *left = f->known + CWI_VAR_NEAR * f->pitch, *up = left + f->pitch, *up_left = up + f->pitch;
     uint8_t *up_right = up_left + f->pitch;
     gather(f, plane_of(f, channel), f->above, up_left);
     mask(up_left, f->inner[1], zero, f->n, up);
@@ -310,126 +306,26 @@ static void take_near(const fit *f, size_t channel)
     left[0] = up_left[0] = up_right[f->n - 1] = zero;
 }
 
-/* ---- regression: variables are chosen one by one; of the others only what is left of their squares, and of their
- * products with the target, is kept at hand (the rows of a Cholesky factor, made as they are asked for) ---- */
-
-typedef struct regression {
-    double (*m)[VARIABLES]; /* symmetric */
-    unsigned variables;     /* that it has */
-    unsigned count, chosen[1 + CWI_CTX_WEIGHTS];
-    bool known[VARIABLES]; /* those that are chosen */
-    double n;
-    double square[VARIABLES], foretold[VARIABLES]; /* what is left of each one's square and product with the target */
-    double row[1 + CWI_CTX_WEIGHTS][VARIABLES];    /* of a chosen one its products with all, as they were then */
-} regression;
-
-/* None is chosen yet. `m` is used by what follows. */
-static void set_up(regression *r, moments m, double n, unsigned variables)
-{
-    r->m = m;
-    r->variables = variables;
-    r->count = 0;
-    r->n = n;
-    memset(r->known, 0, sizeof r->known);
-    for (unsigned i = 0; i < variables; i++) {
-        r->square[i] = m[i][i] + (i == TARGET ? 0 : 1e-4 * m[i][i] + 1e-2);
-        r->foretold[i] = m[TARGET][i];
-    }
-}
-
-static void subtract(double *restrict from, double part, const double *restrict row, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        from[i] -= part * row[i];
-}
-
-static void choose(regression *r, unsigned v)
-{
-    double *row = r->row[r->count];
-    memcpy(row, r->m[v], r->variables * sizeof *row);
-    for (unsigned i = 0; i < r->count; i++)
-        subtract(row, r->row[i][v] / r->row[i][r->chosen[i]], r->row[i], r->variables);
-    row[v] = r->square[v];
-    subtract(r->foretold, row[TARGET] / row[v], row, r->variables);
-    for (unsigned i = 0; i < r->variables; i++)
-        r->square[i] -= row[i] * row[i] / row[v];
-    r->chosen[r->count++] = v;
-    r->known[v] = true;
-}
-
-static void choose_near(regression *r)
-{
-    for (unsigned v = 0; v < TARGET; v++)
-        choose(r, v);
-}
-
-/* Of the target, for each element. */
-static double error_of(const regression *r)
-{
-    return CWI_MAX(r->square[TARGET], 0.0) / r->n;
-}
-
-/* Of the chosen variables, in their order. */
-static void weights_of(const regression *r, double weight[1 + CWI_CTX_WEIGHTS])
-{
-    for (unsigned i = r->count; i-- > 0;) {
-        const double *row = r->row[i];
-        weight[i] = row[TARGET];
-        for (unsigned j = i + 1; j < r->count; j++)
-            weight[i] -= row[r->chosen[j]] * weight[j];
-        weight[i] /= row[r->chosen[i]];
-    }
-}
-
 /* About the bits of an element whose prediction has this mean square error: measured on feature maps; of signed ones,
  * whose errors are larger, as of a normal distribution. */
 static double rate(const fit *f, double error)
 {
-    return f->tables->zero ? 0.5 * log2(1 + 12 * error) : 0.3 * log2(1 + 50 * error);
+    return f->tables->zero ? cwi_ctx_bits_of(error) : 0.3 * log2(1 + 50 * error);
 }
 
-static int16_t whole(double v, int most)
-{
-    return (int16_t)CWI_MAX(CWI_MIN(floor(v + 0.5), (double)most), (double)-most);
-}
-
-static void put_set(const fit *f, const regression *r, const size_t *channels, cwi_ctx_set *set)
-{
-    double weight[1 + CWI_CTX_WEIGHTS], bias = -f->low * f->scale;
-    weights_of(r, weight);
-    memset(set, 0, sizeof *set);
-    for (unsigned i = 0; i < r->count; i++) {
-        const unsigned v = r->chosen[i];
-        const double w = weight[i] * f->scale;
-        if (v == ONE) {
-            bias += w;
-            continue;
-        }
-        const int16_t rounded_to = whole(w, CWI_CTX_WEIGHT_MOST);
-        bias += (w - rounded_to) * f->tables->zero;
-        if (v < TARGET) {
-            set->weight[v - NEAR] = rounded_to;
-        } else {
-            set->weight[CWI_CTX_NEAR + set->refs] = rounded_to;
-            set->ref[set->refs++] = (uint16_t)channels[v - FIRST];
-        }
-    }
-    set->bias = whole(bias, CWI_CTX_BIAS_MOST);
-}
-
-static void set_both(moments m, unsigned i, unsigned j, double v)
+static void set_both(cwi_var_moments m, unsigned i, unsigned j, double v)
 {
     m[i][j] = m[j][i] = v;
 }
 
-static void measure_near(const fit *f, moments m)
+static void measure_near(const fit *f, cwi_var_moments m)
 {
-    int32_t sums[TARGET];
-    products(f, f->target, f->known, TARGET, sums);
-    for (unsigned i = 0; i < TARGET; i++)
-        set_both(m, i, TARGET, (double)sums[i] / CWI_CTX_PARTS);
-    m[TARGET][TARGET] = target_square(f);
-    for (unsigned i = 0; i < TARGET; i++) {
+    int32_t sums[CWI_VAR_TARGET];
+    products(f, f->target, f->known, CWI_VAR_TARGET, sums);
+    for (unsigned i = 0; i < CWI_VAR_TARGET; i++)
+        set_both(m, i, CWI_VAR_TARGET, (double)sums[i] / CWI_CTX_PARTS);
+    m[CWI_VAR_TARGET][CWI_VAR_TARGET] = target_square(f);
+    for (unsigned i = 0; i < CWI_VAR_TARGET; i++) {
         products(f, f->known + i * f->pitch, f->known, i + 1, sums);
         for (unsigned j = 0; j <= i; j++)
             set_both(m, i, j, sums[j]);
@@ -451,19 +347,20 @@ static words8 words_at(const uint8_t *p)
 }
 
 /* What of the channel's elements its neighbours do not foretell, but for the last few. */
-static void take_residual(const fit *f, const regression *r)
+static void take_residual(const fit *f, const cwi_regression *r)
 {
-    const uint8_t *target = (const uint8_t *)f->target, *near = f->known + NEAR * f->pitch; /* none is negative */
+    const uint8_t *target = (const uint8_t *)f->target,
+                  *near = f->known + CWI_VAR_NEAR * f->pitch; /* none is negative */
     const words8 zero = {0}, most = zero + 127, half = zero + (1 << RESIDUAL_SHIFT) / 2;
     double weight[1 + CWI_CTX_WEIGHTS];
-    int16_t w[TARGET];
-    weights_of(r, weight);
-    for (unsigned i = 0; i < TARGET; i++) /* so that 16 bits hold what follows */
-        w[i] = whole(weight[i] * WEIGHT_ONE, i == ONE ? CWI_CTX_BIAS_MOST : 4 * WEIGHT_ONE);
+    int16_t w[CWI_VAR_TARGET];
+    cwi_regression_weights(r, weight);
+    for (unsigned i = 0; i < CWI_VAR_TARGET; i++) /* so that 16 bits hold what follows */
+        w[i] = cwi_ctx_whole(weight[i] * WEIGHT_ONE, i == CWI_VAR_ONE ? CWI_CTX_BIAS_MOST : 4 * WEIGHT_ONE);
     for (size_t i = 0; i + 8 <= f->n; i += 8) {
-        words8 v = words_at(target + i) * (WEIGHT_ONE / CWI_CTX_PARTS) - w[ONE] + half;
+        words8 v = words_at(target + i) * (WEIGHT_ONE / CWI_CTX_PARTS) - w[CWI_VAR_ONE] + half;
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
-            v -= words_at(near + j * f->pitch + i) * w[NEAR + j];
+            v -= words_at(near + j * f->pitch + i) * w[CWI_VAR_NEAR + j];
         v >>= RESIDUAL_SHIFT;
         v = (v & (v < most)) | (most & (v >= most));
         v = (v & (v > -most)) | (-most & (v <= -most));
@@ -481,11 +378,11 @@ static size_t first_candidate(const fit *f, size_t channel)
  */
 static float worth_looking_at(const float score[CANDIDATES])
 {
-    float best[SHORTLIST], least = INFINITY;
+    float best[CWI_CTX_SHORTLIST], least = INFINITY;
     memcpy(best, score, sizeof best);
-    for (size_t c = SHORTLIST; c < CANDIDATES; c++)
-        best[c % SHORTLIST] = CWI_MAX(best[c % SHORTLIST], score[c]);
-    for (size_t i = 0; i < SHORTLIST; i++)
+    for (size_t c = CWI_CTX_SHORTLIST; c < CANDIDATES; c++)
+        best[c % CWI_CTX_SHORTLIST] = CWI_MAX(best[c % CWI_CTX_SHORTLIST], score[c]);
+    for (size_t i = 0; i < CWI_CTX_SHORTLIST; i++)
         least = CWI_MIN(least, best[i]);
     return CWI_MAX(least, FLT_MIN);
 }
@@ -499,11 +396,11 @@ static void subtract_mean(const fit *f, size_t first, size_t candidates, int32_t
 }
 
 /* The earlier channels that correlate most with the residual, best first; returns how many. */
-static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIST])
+static unsigned shortlist(const fit *f, size_t channel, size_t channels[CWI_CTX_SHORTLIST])
 {
     const size_t first = first_candidate(f, channel), candidates = channel - first;
     int32_t both[CANDIDATES];
-    float score[CANDIDATES] = {0}, best[SHORTLIST];
+    float score[CANDIDATES] = {0}, best[CWI_CTX_SHORTLIST];
     uint8_t worth[CANDIDATES];
     unsigned found = 0, count = 0;
     products(f, f->residual, sample_of(f, first), candidates, both);
@@ -519,16 +416,16 @@ static unsigned shortlist(const fit *f, size_t channel, size_t channels[SHORTLIS
     for (size_t i = 0; i < found; i++) {
         const float s = score[worth[i]];
         unsigned at = count;
-        if (count == SHORTLIST && s <= best[count - 1])
+        if (count == CWI_CTX_SHORTLIST && s <= best[count - 1])
             continue;
-        at -= count == SHORTLIST;
+        at -= count == CWI_CTX_SHORTLIST;
         for (; at > 0 && best[at - 1] < s; at--) {
             best[at] = best[at - 1];
             channels[at] = channels[at - 1];
         }
         best[at] = s;
         channels[at] = first + worth[i];
-        count += count < SHORTLIST;
+        count += count < CWI_CTX_SHORTLIST;
     }
     return count;
 }
@@ -540,27 +437,27 @@ static double product_of(const fit *f, size_t a, size_t b)
     return a == b ? (double)f->square[a] : f->products[later][earlier - first_candidate(f, later)];
 }
 
-static void measure_shortlist(const fit *f, const size_t *channels, unsigned count, moments m)
+static void measure_shortlist(const fit *f, const size_t *channels, unsigned count, cwi_var_moments m)
 {
-    int32_t sums[TARGET];
+    int32_t sums[CWI_VAR_TARGET];
     for (unsigned i = 0; i < count; i++) {
         products(f, f->target, sample_of(f, channels[i]), 1, sums);
-        set_both(m, FIRST + i, TARGET, (double)sums[0] / CWI_CTX_PARTS);
-        products(f, sample_of(f, channels[i]), f->known + NEAR * f->pitch, CWI_CTX_NEAR, sums);
-        set_both(m, FIRST + i, ONE, (double)f->sum[channels[i]]);
+        set_both(m, CWI_VAR_FIRST + i, CWI_VAR_TARGET, (double)sums[0] / CWI_CTX_PARTS);
+        products(f, sample_of(f, channels[i]), f->known + CWI_VAR_NEAR * f->pitch, CWI_CTX_NEAR, sums);
+        set_both(m, CWI_VAR_FIRST + i, CWI_VAR_ONE, (double)f->sum[channels[i]]);
         for (unsigned j = 0; j < CWI_CTX_NEAR; j++)
-            set_both(m, FIRST + i, NEAR + j, sums[j]);
+            set_both(m, CWI_VAR_FIRST + i, CWI_VAR_NEAR + j, sums[j]);
         for (unsigned j = 0; j <= i; j++)
-            set_both(m, FIRST + i, FIRST + j, product_of(f, channels[i], channels[j]));
+            set_both(m, CWI_VAR_FIRST + i, CWI_VAR_FIRST + j, product_of(f, channels[i], channels[j]));
     }
 }
 
 /* Of those that are not chosen the one that leaves least of the target; 0 when none leaves less. */
-static unsigned best_of_shortlist(const regression *r)
+static unsigned best_of_shortlist(const cwi_regression *r)
 {
     unsigned best = 0;
     double most = 0;
-    for (unsigned v = FIRST; v < r->variables; v++) {
+    for (unsigned v = CWI_VAR_FIRST; v < r->variables; v++) {
         const double foretold = r->foretold[v] * r->foretold[v] / r->square[v];
         if (r->known[v] || r->square[v] < 1e-3 * r->m[v][v] || foretold <= most)
             continue;
@@ -572,21 +469,22 @@ static unsigned best_of_shortlist(const regression *r)
 
 /* Adds references one by one, each time the best, while they save more than they take. `m` has the neighbours'
  * moments. */
-static void add_references(const fit *f, size_t channel, moments m, regression *r, size_t channels[SHORTLIST])
+static void add_references(const fit *f, size_t channel, cwi_var_moments m, cwi_regression *r,
+                           size_t channels[CWI_CTX_SHORTLIST])
 {
     const size_t first = first_candidate(f, channel);
     products(f, sample_of(f, channel), sample_of(f, first), channel - first, f->products[channel]);
     take_residual(f, r);
     const unsigned count = shortlist(f, channel, channels);
     measure_shortlist(f, channels, count, m);
-    const double price = log2((double)channel) + NUMBER_BITS;
-    set_up(r, m, (double)f->n, FIRST + count);
-    choose_near(r);
+    const double price = log2((double)channel) + CWI_CTX_NUMBER_BITS;
+    cwi_regression_set_up(r, m, (double)f->n, CWI_VAR_FIRST + count);
+    cwi_regression_choose_near(r);
     for (unsigned v; r->count <= CWI_CTX_WEIGHTS && (v = best_of_shortlist(r)) != 0;) {
-        const double before = error_of(r), foretold = r->foretold[v] * r->foretold[v] / r->square[v];
+        const double before = cwi_regression_error(r), foretold = r->foretold[v] * r->foretold[v] / r->square[v];
         if (f->whole * (rate(f, before) - rate(f, before - foretold / r->n)) < price)
             break;
-        choose(r, v);
+        cwi_regression_choose(r, v);
     }
 }
 
@@ -637,15 +535,13 @@ static void classify(const fit *f)
 }
 
 /* One set for 2^merge classes, the i-th of these. */
-static void share_set(const fit *f, unsigned merge, unsigned i, regression *r)
+static void share_set(const fit *f, unsigned merge, unsigned i, cwi_regression *r)
 {
-    moments m = {{0}};
+    cwi_var_moments m = {{0}};
     for (unsigned c = i << merge; c < (i + 1) << merge; c++)
-        for (unsigned a = 0; a < FIRST; a++)
-            for (unsigned b = 0; b < FIRST; b++)
-                m[a][b] += f->shared[c][a][b];
-    set_up(r, m, CWI_MAX(m[ONE][ONE], 1.0), FIRST);
-    choose_near(r);
+        cwi_var_moments_add(m, f->shared[c]);
+    cwi_regression_set_up(r, m, CWI_MAX(m[CWI_VAR_ONE][CWI_VAR_ONE], 1.0), CWI_VAR_FIRST);
+    cwi_regression_choose_near(r);
     r->m = NULL; /* nothing more is chosen */
 }
 
@@ -653,16 +549,16 @@ static void share_set(const fit *f, unsigned merge, unsigned i, regression *r)
 static double sets_bits(const fit *f, unsigned merge)
 {
     const unsigned sets = (unsigned)CWI_CTX_SHARED >> merge;
-    return (double)f->shape->channels * (CLASS_BITS - merge) + (double)(NUMBER_BITS * TARGET * sets);
+    return (double)f->shape->channels * (CLASS_BITS - merge) + (double)(CWI_CTX_NUMBER_BITS * CWI_VAR_TARGET * sets);
 }
 
 static double shared_bits(const fit *f, unsigned merge)
 {
-    regression r;
+    cwi_regression r;
     double bits = sets_bits(f, merge);
     for (unsigned i = 0; i < (unsigned)CWI_CTX_SHARED >> merge; i++) {
         share_set(f, merge, i, &r);
-        bits += r.n * f->whole / (double)f->n * rate(f, error_of(&r));
+        bits += r.n * f->whole / (double)f->n * rate(f, cwi_regression_error(&r));
     }
     return bits;
 }
@@ -688,14 +584,14 @@ static unsigned choose_merge(const fit *f, double *least)
 static void share(fit *f, unsigned merge)
 {
     cwi_ctx_tables *t = f->tables;
-    regression r;
+    cwi_regression r;
     t->mode = CWI_CTX_SHARE;
     t->shared = (unsigned)CWI_CTX_SHARED >> merge;
     for (size_t c = 0; c < f->shape->channels; c++)
         t->of[c] = (uint8_t)(t->of[c] >> merge);
     for (unsigned i = 0; i < t->shared; i++) {
         share_set(f, merge, i, &r);
-        put_set(f, &r, NULL, &t->sets[i]);
+        cwi_regression_put(&r, &f->all, t->zero, NULL, &t->sets[i]);
     }
 }
 
@@ -703,40 +599,51 @@ static void share(fit *f, unsigned merge)
 
 static void fit_channel(fit *f, size_t channel)
 {
-    moments m; /* of the variables that are measured */
-    regression r;
-    size_t channels[SHORTLIST];
+    cwi_var_moments m; /* of the variables that are measured */
+    cwi_regression r;
+    size_t channels[CWI_CTX_SHORTLIST];
     if (!f->refers)
         take_rows(f, channel);
     take_near(f, channel);
     take_target(f, channel);
     measure_near(f, m);
-    double(*total)[FIRST] = f->shared[f->tables->of[channel]];
-    for (unsigned a = 0; a < FIRST; a++)
-        for (unsigned b = 0; b < FIRST; b++)
-            total[a][b] += m[a][b];
+    cwi_var_near_moments_add(f->shared[f->tables->of[channel]], m);
+    if (!cwi_ctx_may_own(f->shape) && !f->parts)
+        return;
+    cwi_regression_set_up(&r, m, (double)f->n, CWI_VAR_FIRST);
+    if (cwi_ctx_may_own(f->shape))
+        cwi_regression_choose_near(&r);
+    else
+        cwi_regression_choose(&r, CWI_VAR_ONE); /* the rest would be of too few elements */
+    if (f->parts)
+        f->apart.of_near[channel] = cwi_ctx_bin_add(f->apart.near, m, cwi_regression_error(&r));
     if (!cwi_ctx_may_own(f->shape))
         return;
-    set_up(&r, m, (double)f->n, FIRST);
-    choose_near(&r);
     if (f->refers && channel > 0)
         add_references(f, channel, m, &r, channels);
-    f->own_bits += f->whole * rate(f, error_of(&r));
-    put_set(f, &r, channels, &f->tables->sets[channel]);
+    if (f->parts)
+        f->apart.of_own[channel] = cwi_ctx_bin_add(f->apart.own, m, cwi_regression_error(&r));
+    f->own_bits += f->whole * rate(f, cwi_regression_error(&r));
+    cwi_regression_put(&r, &f->all, f->tables->zero, channels, &f->tables->sets[channel]);
 }
 
-void cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t)
+double cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t, cwi_ctx_tables *other)
 {
     const cwi_ctx_shape *shape = &e->shape;
     fit *f = begin(e, work, t);
     choose_rows(f);
     take_sample(f);
+    f->apart.shape = shape;
+    f->apart.all = f->all;
+    f->apart.n = (double)f->n;
     classify(f);
     for (size_t c = 0; c < shape->channels; c++)
         fit_channel(f, c);
     double least;
     const unsigned merge = choose_merge(f, &least);
     t->mode = CWI_CTX_OWN;
+    const double promise = f->parts ? cwi_ctx_apart_fit(&f->apart, t, other) : 1;
     if (!cwi_ctx_may_own(shape) || f->own_bits + (double)cwi_ctx_weights_bits(t, shape) >= least)
         share(f, merge);
+    return promise;
 }

@@ -89,6 +89,58 @@ static void channels_have_offsets(void **state)
     }
 }
 
+/* Noise, of which every third channel is a quarter as loud as the one before. */
+static float *scaled_noise(void)
+{
+    float *x = random_map(ELEMENTS, 0, true, 3);
+    for (size_t i = 0; i < ELEMENTS; i++)
+        x[i] *= ldexpf(1, -2 * (int)(i / PLANE % C % 3));
+    return x;
+}
+
+/* The size with steps of 0.8 of all channels, or with `only` < 3 of the alike alone. */
+static size_t size_of_scaled(size_t only)
+{
+    float *x = scaled_noise(), *part = cwi_alloc(ELEMENTS, sizeof *part);
+    int64_t channels = 0;
+    size_t n = 0;
+    for (size_t c = 0; c < C; c++)
+        channels += only == 3 || c % 3 == only;
+    for (size_t i = 0; i < ELEMENTS; i += PLANE)
+        if (only == 3 || i / PLANE % C % 3 == only) {
+            memcpy(part + n, x + i, PLANE * sizeof *x);
+            n += PLANE;
+        }
+    double square = 0;
+    for (size_t i = 0; i < n; i++)
+        square += (double)part[i] * part[i];
+    const cw_shape shape = cw_shape_of(4, (int64_t[]){N, channels, H, W});
+    const cw_tensor t = cw_tensor_view(CW_F32, &shape, part);
+    char spec[60];
+    snprintf(spec, sizeof spec, "ec:step=%.17g", 0.8 / sqrt(square / (double)n));
+    packed p = encode(spec, &t);
+    free(p.bytes);
+    cwi_free(x);
+    cwi_free(part);
+    return p.size;
+}
+
+/* How loud a channel is tells how far off its predictions are: together channels take what they take apart. */
+static void scales_are_told_apart(void **state)
+{
+    (void)state;
+    const size_t together = size_of_scaled(3), apart = size_of_scaled(0) + size_of_scaled(1) + size_of_scaled(2);
+    if (together > apart + apart / 50)
+        fail_msg("%zu bytes together, %zu apart", together, apart);
+    float *x = scaled_noise();
+    size_t size;
+    check("ec:err=0.2", x, 0.2, &size);
+    const cw_tensor t = tensor_of(x);
+    assert_threads_agree("ec:err=0.2", &t, ELEMENTS);
+    assert_bf16_alike("ec:err=0.2", &t, ELEMENTS);
+    cwi_free(x);
+}
+
 /* Rare elements many times as large, of either sign. */
 static void tails_come_back(void **state)
 {
@@ -147,6 +199,7 @@ static void damaged_parts_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(signs_are_foretold), cmocka_unit_test(channels_have_offsets),
-                                       cmocka_unit_test(tails_come_back), cmocka_unit_test(damaged_parts_are_refused)};
+                                       cmocka_unit_test(scales_are_told_apart), cmocka_unit_test(tails_come_back),
+                                       cmocka_unit_test(damaged_parts_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -632,15 +632,6 @@ cw_status cwi_ec_encode_as(cwi_encode_job *job, cwi_order_id id)
     return order_as(job, id, NULL);
 }
 
-/* In one of two orders, whatever is shorter, which is not to be seen beforehand. */
-static cw_status encode_shorter(cwi_encode_job *job, cwi_order_id one, cwi_order_id other)
-{
-    double bits_of_one, bits_of_other;
-    CWI_TRY(order_as(job, one, &bits_of_one));
-    CWI_TRY(order_as(job, other, &bits_of_other));
-    return cwi_ec_encode_as(job, bits_of_other < bits_of_one ? other : one);
-}
-
 /* Bands so thin that what is lost at their edges may be more than what they gain. */
 static bool has_thin_bands(const cwi_encode_job *job, cwi_order_id id)
 {
@@ -650,31 +641,86 @@ static bool has_thin_bands(const cwi_encode_job *job, cwi_order_id id)
            order.shape.dim[2] <= ROWS;
 }
 
-/* Without a profile. Where samples are few, channels that foretell each other nearly always take less. */
-static cw_status encode_alone(cwi_encode_job *job)
+/* Orders of which the one whose payload is shortest is taken. */
+typedef struct trials {
+    size_t count;
+    cwi_order_id order[2 * CWI_ORDER_DOUBTS];
+} trials;
+
+/* Where samples are few, channels that foretell each other nearly always take less. */
+static void add_trial(const cwi_encode_job *job, cwi_order_id id, bool tries, trials *t)
 {
+    cwi_order_id few = {.name = id.name, .width = id.width};
+    const bool per_sample = job->codec->value[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
+    const bool found = cwi_order_for_few(&few, job->shape, job->elements, per_sample);
+    if (!found || (tries && has_thin_bands(job, few)))
+        t->order[t->count++] = id;
+    if (found)
+        t->order[t->count++] = few;
+}
+
+/* Features side by side, or one sample after the other. */
+static void add_features(const cwi_encode_job *job, cwi_order_id beside, bool tries, trials *t)
+{
+    add_trial(job, (cwi_order_id){.name = CWI_ORDER_NCHW}, tries, t);
+    if (t->order[0].narrow && (job->shape->dim[0] == 1 || job->elements < CWI_CTX_FITTED))
+        return;
+    t->count = tries ? t->count : 0;
+    add_trial(job, beside, tries, t);
+}
+
+static void list_trials(const cwi_encode_job *job, trials *t)
+{
+    enum { MOST = 1 << 20 }; /* elements, above which it takes too long to try what is in doubt */
     const cwi_value *v = job->codec->value;
     const cwi_order_name asked = (cwi_order_name)v[CWI_EC_LAYOUT].whole;
-    const bool per_sample = v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE;
-    cwi_order_id id = cwi_order_guess(asked, &job->source, job->shape, job->elements, per_sample);
-    const bool sized_alone = is_sized_alone(job);
-    if (asked == CWI_ORDER_AUTO && id.name == CWI_ORDER_NC && job->shape->ndim == 2) {
-        /* features side by side, or one sample after the other */
-        cwi_order_id other = {.name = CWI_ORDER_NCHW};
-        cwi_order_for_few(&other, job->shape, job->elements, per_sample);
-        cwi_order_for_few(&id, job->shape, job->elements, per_sample);
-        if (other.narrow && (job->shape->dim[0] == 1 || job->elements < CWI_CTX_FITTED))
-            return cwi_ec_encode_as(job, other);
-        if (!sized_alone && !v[CWI_EC_EFFORT].whole)
-            return encode_shorter(job, other, id);
-        return cwi_ec_encode_as(job, id);
+    const bool tries = !is_sized_alone(job) && !v[CWI_EC_EFFORT].whole;
+    cwi_order_id id[CWI_ORDER_DOUBTS];
+    size_t count = tries && asked == CWI_ORDER_AUTO && job->elements <= MOST
+                       ? cwi_order_doubts(&job->source, job->shape, job->elements, id)
+                       : 0;
+    if (count == 0)
+        id[count++] =
+            cwi_order_guess(asked, &job->source, job->shape, job->elements, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
+    t->count = 0;
+    if (asked == CWI_ORDER_AUTO && id[0].name == CWI_ORDER_NC && job->shape->ndim == 2) {
+        add_features(job, id[0], tries, t);
+        return;
     }
-    cwi_order_id few = {.name = id.name, .width = id.width};
-    if (!cwi_order_for_few(&few, job->shape, job->elements, per_sample))
-        return cwi_ec_encode_as(job, id);
-    if (!sized_alone && !v[CWI_EC_EFFORT].whole && has_thin_bands(job, few))
-        return encode_shorter(job, id, few);
-    return cwi_ec_encode_as(job, few);
+    for (size_t i = 0; i < count; i++)
+        add_trial(job, id[i], tries, t);
+}
+
+/* Few elements are tried by making all payloads, others by plans. */
+static cw_status encode_shortest(cwi_encode_job *job, const trials *t)
+{
+    enum { FEW = 1 << 18 };
+    const bool made = job->elements <= FEW;
+    double least = INFINITY;
+    size_t best = 0;
+    cw_status status = CW_OK;
+    for (size_t i = 0; i < t->count; i++) {
+        double bits;
+        const cw_status one = order_as(job, t->order[i], made ? NULL : &bits);
+        if (one != CW_OK) {
+            status = one;
+            continue;
+        }
+        bits = made ? (double)job->size : bits;
+        best = bits < least ? i : best;
+        least = CWI_MIN(least, bits);
+    }
+    if (isinf(least))
+        return status;
+    return made && best == t->count - 1 ? CW_OK : cwi_ec_encode_as(job, t->order[best]);
+}
+
+/* Without a profile. */
+static cw_status encode_alone(cwi_encode_job *job)
+{
+    trials t;
+    list_trials(job, &t);
+    return t.count == 1 ? cwi_ec_encode_as(job, t.order[0]) : encode_shortest(job, &t);
 }
 
 /* Whether it took about what was to be expected. A sample that takes much less is another kind of sample, of which

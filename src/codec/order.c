@@ -35,6 +35,8 @@ static bool order_without_bands(cwi_order_id id, const cw_shape *shape, bool per
     const size_t length = d[name == CWI_ORDER_NLC ? 1 : 2], width = id.width ? id.width : length;
     if (id.width && (!places || length % id.width))
         return false;
+    if (name == CWI_ORDER_NCHW && n == 3) /* planes of one channel */
+        o->shape = shape_of(d[0], 1, d[1], d[2]);
     if (name == CWI_ORDER_AUTO || (name == CWI_ORDER_NCHW && n != 5))
         return true;
     if (name == CWI_ORDER_NCHW) {
@@ -309,18 +311,42 @@ static cwi_order_name guess_name(const sample *s, bool per_sample)
     return shape->ndim == 3 ? guess_places(s) : guess_planes(s);
 }
 
+static cwi_order_id with_width(const sample *s, cwi_order_name name)
+{
+    cwi_order_id id = {.name = name};
+    if (s->shape->ndim == 3 && (name == CWI_ORDER_NLC || name == CWI_ORDER_NCL)) {
+        const int places = name == CWI_ORDER_NLC ? 1 : 2;
+        const unsigned width = guess_width(s, places);
+        id.width = width ? width : fold((size_t)s->shape->dim[places]);
+    }
+    return id;
+}
+
 cwi_order_id cwi_order_guess(cwi_order_name name, const cwi_source *source, const cw_shape *shape, size_t elements,
                              bool per_sample)
 {
     sample s = {.source = source, .shape = shape, .elements = elements};
     measure(&s);
-    cwi_order_id id = {.name = name == CWI_ORDER_AUTO ? guess_name(&s, per_sample) : name};
-    if (shape->ndim == 3 && (id.name == CWI_ORDER_NLC || id.name == CWI_ORDER_NCL)) {
-        const int places = id.name == CWI_ORDER_NLC ? 1 : 2;
-        const unsigned width = guess_width(&s, places);
-        id.width = width ? width : fold((size_t)shape->dim[places]);
-    }
-    return id;
+    return with_width(&s, name == CWI_ORDER_AUTO ? guess_name(&s, per_sample) : name);
+}
+
+/* Neighbours along both dimensions are alike: either may be the channels, which foretell each other, too. Or they are
+ * so much alike along one that what little is left may be foretold in any way. */
+size_t cwi_order_doubts(const cwi_source *source, const cw_shape *shape, size_t elements,
+                        cwi_order_id out[CWI_ORDER_DOUBTS])
+{
+    static const cwi_order_name names[CWI_ORDER_DOUBTS] = {CWI_ORDER_NCHW, CWI_ORDER_NLC, CWI_ORDER_NCL};
+    const double alike = 0.1, as_much = 0.3, nearly_the_same = 0.97;
+    sample s = {.source = source, .shape = shape, .elements = elements};
+    if (shape->ndim != 3)
+        return 0;
+    measure(&s);
+    const double first = likeness(&s, 1, 1), last = likeness(&s, 2, 1), most = CWI_MAX(first, last);
+    if (most < nearly_the_same && CWI_MIN(first, last) < CWI_MAX(alike, as_much * most))
+        return 0;
+    for (size_t i = 0; i < CWI_ORDER_DOUBTS; i++)
+        out[i] = with_width(&s, names[i]);
+    return CWI_ORDER_DOUBTS;
 }
 
 /* ---- moving elements ---- */

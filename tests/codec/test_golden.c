@@ -115,7 +115,7 @@ static void golden_payloads_decode_as_ever(void **state)
         count++;
     }
     closedir(dir);
-    assert_int_equal(count, 47);
+    assert_int_equal(count, 48);
     assert_int_equal(bf16, 1);
 }
 

@@ -157,6 +157,44 @@ static void features_take_the_shorter_order(void **state)
     assert_true(size[0][1] < size[0][2]);
 }
 
+/* Three dimensions whose neighbours are alike along two of them: planes such as spectrograms, and tokens whose samples
+ * are the second. The one that is shortest is found. */
+static void what_is_in_doubt_is_tried(void **state)
+{
+    (void)state;
+    enum { GROUPS = 8, HEIGHT = 48, LENGTH = 96, COUNT = GROUPS * HEIGHT * LENGTH };
+    static float x[2][COUNT];
+    static const char *const names[] = {"nchw", "nlc", "ncl"}, *const asked[] = {"ec:err=0.25", "ec:err=0.1"};
+    const cw_shape shape[2] = {cw_shape_of(3, (int64_t[]){GROUPS, HEIGHT, LENGTH}),
+                               cw_shape_of(3, (int64_t[]){LENGTH, GROUPS, HEIGHT})};
+    cwi_rng r = cwi_rng_make(3, CWI_STREAM_TEST, 1, 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        const double a = (double)(i / LENGTH / HEIGHT), b = (double)(i / LENGTH % HEIGHT), c = (double)(i % LENGTH),
+                     noise = cwi_rng_normal(&r);
+        const double low = sin(0.2 * c + a) * cos(0.11 * b), own = sin(0.7 * b + 0.3 * sin(5 * b));
+        x[0][i] = (float)(2 + low + 0.1 * noise);
+        x[1][(i % LENGTH * GROUPS + i / LENGTH / HEIGHT) * HEIGHT + i / LENGTH % HEIGHT] =
+            (float)(own * (2 + sin(0.05 * c)) + 0.5 * low + 0.2 * noise);
+    }
+    for (size_t i = 0; i < 2 * CWI_COUNT(asked); i++) {
+        const cw_tensor t = cw_tensor_view(CW_F32, &shape[i % 2], x[i % 2]);
+        uint8_t *body;
+        size_t least = SIZE_MAX;
+        for (size_t j = 0; j < CWI_COUNT(names); j++) {
+            char spec[60];
+            snprintf(spec, sizeof spec, "%s,layout=%s", asked[i / 2], names[j]);
+            packed p = encode(spec, &t);
+            least = CWI_MIN(least, body_of(&p, &body));
+            free(p.bytes);
+        }
+        packed p = encode(asked[i / 2], &t);
+        if (body_of(&p, &body) > least)
+            fail_msg("%zu, %s: %zu bytes, %zu in one of the layouts", i % 2, asked[i / 2], body_of(&p, &body), least);
+        free(p.bytes);
+        assert_threads_agree(asked[i / 2], &t, COUNT);
+    }
+}
+
 /* Few samples of planes that are cut into bands, so that channels foretell each other, in either order of channels. */
 static void few_samples_are_coded_in_bands(void **state)
 {
@@ -217,9 +255,11 @@ static void layouts_that_a_tensor_cannot_have_are_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layouts_are_recognised), cmocka_unit_test(moved_elements_keep_what_belongs_to_them),
-        cmocka_unit_test(features_take_the_shorter_order), cmocka_unit_test(few_samples_are_coded_in_bands),
-        cmocka_unit_test(layouts_that_a_tensor_cannot_have_are_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(layouts_are_recognised),
+                                       cmocka_unit_test(moved_elements_keep_what_belongs_to_them),
+                                       cmocka_unit_test(features_take_the_shorter_order),
+                                       cmocka_unit_test(what_is_in_doubt_is_tried),
+                                       cmocka_unit_test(few_samples_are_coded_in_bands),
+                                       cmocka_unit_test(layouts_that_a_tensor_cannot_have_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,7 +144,6 @@ typedef struct cwi_ctx_encoder {
     bool quick;                     /* weights are not to take long */
     bool keep;                      /* whether the weights of the last plan are taken again where it had any */
     bool keep_plain;                /* with it: also that one table was as good */
-    double missed, kept;            /* 0, or what another way promised that turned out to be longer, or shorter */
     cwi_ctx_magnitudes *magnitudes; /* NULL where no moments are wanted */
     const void *of;
     cwi_ctx_expected *expected; /* NULL, or what weights are fitted to in place of the symbols, also of `of` */
@@ -221,9 +220,8 @@ size_t cwi_ctx_thin_decode_size(const cwi_ctx_shape *s);
 /* ---- weights (ctx_fit.c, ctx_weights.c) ---- */
 
 /* Chooses mode and weights for e's symbols, or if `quick` nearly as good ones in a fraction of the time; `work` has
- * cwi_ctx_fit_size() bytes. Returns what `other`, of which mode, weights and classes are set, promises to take, as a
- * part of what these do: it is better compared. 1: there is no other. */
-double cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t, cwi_ctx_tables *other);
+ * cwi_ctx_fit_size() bytes. True: `other`, of which mode, weights and classes are set, may be shorter. */
+bool cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t, cwi_ctx_tables *other);
 size_t cwi_ctx_fit_size(const cwi_ctx_shape *s);
 /* The bits that the weights take. */
 size_t cwi_ctx_weights_bits(const cwi_ctx_tables *t, const cwi_ctx_shape *s);

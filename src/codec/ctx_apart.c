@@ -229,11 +229,11 @@ static void part_shared(const cwi_ctx_apart *a, const crowds *c, const parting *
     }
 }
 
-double cwi_ctx_apart_fit(const cwi_ctx_apart *a, const cwi_ctx_tables *fitted, cwi_ctx_tables *t)
+bool cwi_ctx_apart_fit(const cwi_ctx_apart *a, const cwi_ctx_tables *fitted, cwi_ctx_tables *t)
 {
     crowds own, shared;
     parting by_own = {.bits = INFINITY}, by_shared;
-    double whole, whole_own, promise;
+    double whole, whole_own;
     begin_crowds(&shared, a->near, false);
     part_bins(a, &shared, &whole, &by_shared);
     if (cwi_ctx_may_own(a->shape)) {
@@ -243,12 +243,11 @@ double cwi_ctx_apart_fit(const cwi_ctx_apart *a, const cwi_ctx_tables *fitted, c
         whole = CWI_MIN(whole, whole_own + sets);
         by_own.bits += sets;
     }
-    promise = CWI_MIN(by_own.bits, by_shared.bits) / CWI_MAX(whole, 1.0);
-    if (promise > BELOW)
-        return 1;
+    if (CWI_MIN(by_own.bits, by_shared.bits) > BELOW * whole)
+        return false;
     if (by_own.bits < by_shared.bits)
         part_own(a, &own, &by_own, fitted, t);
     else
         part_shared(a, &shared, &by_shared, t);
-    return promise;
+    return true;
 }

@@ -31,8 +31,7 @@ uint8_t cwi_ctx_bin_add(cwi_ctx_bin bins[CWI_CTX_BINS], cwi_var_moments m, doubl
 double cwi_ctx_bits_of(double error);
 
 /* Mode, weights and classes with windows of their own, from what is `fitted` without: sets of each channel's own, where
- * it may have them. Returns what they promise to take, as a part of what it is without; 1 where that is not less, and
- * there are none. */
-double cwi_ctx_apart_fit(const cwi_ctx_apart *a, const cwi_ctx_tables *fitted, cwi_ctx_tables *out);
+ * it may have them. False where they do not promise to take less. */
+bool cwi_ctx_apart_fit(const cwi_ctx_apart *a, const cwi_ctx_tables *fitted, cwi_ctx_tables *out);
 
 #endif

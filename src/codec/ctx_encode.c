@@ -469,28 +469,41 @@ static double spread_of(const cwi_ctx_moments *m, unsigned classed)
     return left;
 }
 
-/* Sections where there are many, else rows; all that is thin. */
+/* Of many elements some: sections, else rows; all that is thin. */
 static counting parts_weighed(const cwi_ctx_shape *s)
 {
-    const bool sections = s->sections >= 2 * TRIED, rows = !sections && s->height >= 2 * TRIED;
+    enum { ENOUGH = 1 << 17, MOST = 8 };
+    const size_t each = CWI_MIN(CWI_MAX(s->elements / ENOUGH, (size_t)1), (size_t)MOST);
+    const bool sections = s->sections >= 2 * each, rows = !sections && s->height >= 2 * each;
     const bool parts = (sections || rows) && !cwi_ctx_is_thin(s);
-    return (counting){.each = parts ? TRIED : 1, .rows = parts && rows, .symbols = true, .moments = true};
+    return (counting){.each = parts ? each : 1, .rows = parts && rows, .symbols = true, .moments = true};
 }
 
-/* About the bits of symbols, weights and tables, and of steps so fine that the error does not depend on the contexts;
- * of large tensors of a part of them. */
-static double weigh(cwi_ctx_encoder *e)
+/* What a plan takes, of large tensors by a part of them: bits of symbols, weights and tables; and what is left of
+ * squares, 0 where that is not known. */
+typedef struct weight {
+    double bits, left;
+} weight;
+
+static weight weigh(cwi_ctx_encoder *e)
 {
-    const double bits_of_half = 0.2; /* an element takes so many more where squares are to be half as large */
     const counting parts = parts_weighed(&e->shape);
     cwi_ctx_tables t = e->tables;
     uint32_t(*counts)[CWI_SYMBOLS] = scratch_of(e, 0).counts[0];
     count_parts(e, parts);
     for (unsigned i = 0; parts.each > 1 && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
         counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS] *= (uint32_t)parts.each;
-    const double left = spread_of(&e->moments, e->classed);
-    const double step = left > 0 ? bits_of_half * (double)e->shape.elements * log2(left) : 0;
-    return step + cwi_ctx_choose(&e->shape, counts, e->coarse, &t);
+    return (weight){cwi_ctx_choose(&e->shape, counts, e->coarse, &t), spread_of(&e->moments, e->classed)};
+}
+
+/* What leaves more has to have finer steps. */
+static bool is_shorter(const weight *a, const weight *b, double elements)
+{
+    const double enough = 48; /* bits, of which fewer are chance */
+    /* Measured on maps: what half the error, or a quarter of its square, costs. */
+    const double bits_of_half = CWI_MIN(0.6 * b->bits, elements);
+    const double octaves = a->left > 0 && b->left > 0 ? 0.5 * log2(a->left / b->left) : 0;
+    return a->bits + bits_of_half * octaves + enough < b->bits;
 }
 
 static void set_mode(cwi_ctx_tables *t, const cwi_ctx_tables *from)
@@ -508,24 +521,15 @@ static void take_other(cwi_ctx_encoder *e, const cwi_ctx_tables *other)
     memcpy(e->tables.sets, other->sets, sets_size(&e->shape));
 }
 
-/* Of what is fitted and `other` the shorter one; as it was before where that promised about the same. True: what is
- * fitted is counted already. */
-static bool take_shorter(cwi_ctx_encoder *e, const cwi_ctx_tables *other, double promise)
+/* Of what is fitted and `other` the shorter one. True: what is fitted is counted already. */
+static bool take_shorter(cwi_ctx_encoder *e, const cwi_ctx_tables *other)
 {
-    const double more = 0.05;
     const cwi_ctx_tables fitted = e->tables;
-    if (promise >= 1 || (e->missed > 0 && promise > e->missed - more))
-        return false;
-    if (e->kept > 0 && promise < e->kept + more) {
-        take_other(e, other);
-        return false;
-    }
     set_mode(&e->tables, other);
-    const double bits = weigh(e);
+    const weight by_other = weigh(e);
     set_mode(&e->tables, &fitted);
-    const bool shorter = bits < weigh(e);
-    e->missed = shorter ? 0 : promise;
-    e->kept = shorter ? promise : 0;
+    const weight by_fitted = weigh(e);
+    const bool shorter = is_shorter(&by_other, &by_fitted, (double)e->shape.elements);
     if (shorter)
         take_other(e, other);
     return !shorter && parts_weighed(&e->shape).each == 1;
@@ -551,7 +555,7 @@ static bool fit(cwi_ctx_encoder *e)
     if (s->elements < CWI_CTX_FITTED || (s->planes == s->elements && s->samples < FITTED_SAMPLES))
         e->tables.mode = CWI_CTX_PLAIN;
     else if (!e->keep || (e->tables.mode == CWI_CTX_PLAIN && !e->keep_plain))
-        return take_shorter(e, &other, cwi_ctx_fit(e, e->work + BOTH * sets_size(s), &e->tables, &other));
+        return cwi_ctx_fit(e, e->work + BOTH * sets_size(s), &e->tables, &other) && take_shorter(e, &other);
     return false;
 }
 

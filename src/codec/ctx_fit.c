@@ -627,7 +627,7 @@ static void fit_channel(fit *f, size_t channel)
     cwi_regression_put(&r, &f->all, f->tables->zero, channels, &f->tables->sets[channel]);
 }
 
-double cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t, cwi_ctx_tables *other)
+bool cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t, cwi_ctx_tables *other)
 {
     const cwi_ctx_shape *shape = &e->shape;
     fit *f = begin(e, work, t);
@@ -642,8 +642,8 @@ double cwi_ctx_fit(const cwi_ctx_encoder *e, uint8_t *work, cwi_ctx_tables *t, c
     double least;
     const unsigned merge = choose_merge(f, &least);
     t->mode = CWI_CTX_OWN;
-    const double promise = f->parts ? cwi_ctx_apart_fit(&f->apart, t, other) : 1;
+    const bool promising = f->parts && cwi_ctx_apart_fit(&f->apart, t, other);
     if (!cwi_ctx_may_own(shape) || f->own_bits + (double)cwi_ctx_weights_bits(t, shape) >= least)
         share(f, merge);
-    return promise;
+    return promising;
 }

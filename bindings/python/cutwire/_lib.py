@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import re
 from typing import Any, List, Optional
 
 import cffi
@@ -145,9 +146,19 @@ def status_name(status: int) -> str:
     return text(load("cutwire-codec").cw_status_name(status))
 
 
+_ARGUMENTS = ("checkpoint-every", "epochs", "eval-every", "identity", "join-timeout", "out", "overwrite", "reconnect",
+              "resume", "seed", "threads", "timeout")  # of a Server or a Client; other settings go by config=
+
+
+def _in_python(sentence: str) -> str:
+    """What it calls by the command's options, by this package's arguments."""
+    return re.sub(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)",
+                  lambda m: f"{m[1].replace('-', '_')}=" if m[1] in _ARGUMENTS else f"config={{'{m[1]}': ...}}", sentence)
+
+
 def failure(status: int, err: Any, prefix: str = "") -> Error:
     """The exception of a call that returned `status` and filled the cw_error *err (may be NULL)."""
     lib = load("cutwire-codec")
-    sentence = text(err.message) if err else ""
+    sentence = _in_python(text(err.message)) if err else ""
     offset = None if not err or err.offset == NO_OFFSET else int(err.offset)
     return Error(prefix + (sentence or text(lib.cw_status_message(status))), status_name(status), status, offset)

@@ -240,6 +240,15 @@ def test_what_makes_no_sense_is_refused_at_once():
         cwt.serve(tail, (3, 6, 6))
     with pytest.raises(TypeError, match="gave tuple"):
         cwt.serve(nn.LSTM(3, 2), (4, 3))
+    with pytest.raises(TypeError, match=r"sizes of one sample .* or \(8,\), not 8"):
+        cwt.serve(nn.Linear(8, 2), 8)
+
+    class Squeezing(nn.Linear):
+        def forward(self, z):
+            return super().forward(z).squeeze()
+
+    with pytest.raises(TypeError, match=r"of shape \(2,\) for 1 sample of \(8,\): .*a squeeze"):
+        cwt.serve(Squeezing(8, 2), (8,))
     with refused("CW_ERR_SPEC", "uplink"):
         cwt.serve(tail, SHAPE, up="zip")
     with refused("CW_ERR_MISMATCH", "3 names of classes for 4"):

@@ -42,6 +42,35 @@ def test_one_client_is_the_plain_loop_to_the_bit(optimizer, schedule, every):
     assert history[-1]["uplink"]["payload_bytes"] >= history[-1]["uplink"]["raw_bytes"] > 0
 
 
+@pytest.mark.parametrize("still", ["head", "tail", "a head without weights"])
+def test_a_side_that_learns_nothing_has_no_optimizer(still):
+    model = network()
+    head, tail = cwt.split(model, after="2")
+    if still == "a head without weights":
+        head, tail = nn.AvgPool2d(2), nn.Sequential(nn.Flatten(), nn.Linear(36, 4))
+        model = nn.Sequential(head, tail)
+    else:
+        (head if still == "head" else tail).requires_grad_(False)
+    reference = copy.deepcopy(model)
+    losses = plain_loop(reference, torch.optim.SGD([p for p in reference.parameters() if p.requires_grad], 0.05),
+                        F.cross_entropy, batches(), 2)
+    optimizers = [torch.optim.SGD(half.parameters(), 0.05) if any(p.requires_grad for p in half.parameters()) else None
+                  for half in (head, tail)]
+    assert None in optimizers
+    server = cwt.Server(tail, optimizers[1], F.cross_entropy, epochs=2, **PLAIN)
+    history = good(run(server, [(cwt.Client(head, optimizers[0], server.endpoint), batches())]))
+    assert [h["train_loss"] for h in history] == losses
+    same(reference.state_dict(), model.state_dict())
+
+
+def test_a_side_that_learns_needs_an_optimizer():
+    head, tail = cwt.split(network(), after="3")
+    with pytest.raises(TypeError, match=r"0.weight of this one does: .* requires_grad_"):
+        cwt.Client(head, None, "tcp://127.0.0.1:9")
+    with pytest.raises(TypeError, match="learns nothing"):
+        cwt.Server(tail, None, F.cross_entropy)
+
+
 def test_a_loader_that_shuffles_gives_the_same_batches():
     def loader():
         x, y = torch.cat([b[0] for b in batches()]), torch.cat([b[1] for b in batches()])

@@ -76,7 +76,7 @@ def test_what_is_none_of_these_is_refused_at_once():
 
 def test_nobody_comes_nobody_answers():
     module = nn.Linear(2, 2)
-    with pytest.raises(cutwire.Error, match="0 of 1 client joined") as e:
+    with pytest.raises(cutwire.Error, match="0 of 1 client joined .*: join_timeout= at the server") as e:
         cwt.Server(module, sgd(module), F.cross_entropy, join_timeout=0.4).fit()
     assert e.value.code == "CW_ERR_TIMEOUT"
     with pytest.raises(cutwire.Error, match="is the server running") as e:
@@ -134,6 +134,19 @@ def test_what_the_users_code_raises_comes_out_where_it_is(where):
     thread.join(10)
     assert isinstance(thread.failure, cutwire.Error if at_server else Fault)
     assert "on purpose" in str(thread.failure)
+
+
+@pytest.mark.parametrize("loss, gave", [
+    (lambda y, t: F.cross_entropy(y, t, reduction="none"), r"a tensor of shape \(16,\): .*reduction='mean'"),
+    (lambda y, t: 0.5, "gave float"),
+])
+def test_a_loss_that_is_no_number_is_told(loss, gave):
+    head, tail = cwt.split(network(), after="3")
+    server = cwt.Server(tail, sgd(tail), loss, join_timeout=1, **PLAIN)
+    thread = Thread(lambda: cwt.Client(head, sgd(head), server.endpoint).fit(batches()))
+    with pytest.raises(TypeError, match=gave):
+        server.fit()
+    thread.join(10)
 
 
 @pytest.mark.parametrize("data, match", [

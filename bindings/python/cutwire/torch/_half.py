@@ -92,15 +92,26 @@ def call(module: torch.nn.Module, inputs: Any) -> Any:
     return module(*inputs) if isinstance(inputs, (tuple, list)) else module(inputs)
 
 
+def _idle(module: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a module that learns nothing."""
+    learns = next((name for name, p in module.named_parameters() if p.requires_grad), None)
+    if learns is not None:
+        raise TypeError(f"optimizer=None is for a module that learns nothing, and {learns} of this one does: give an "
+                        "optimizer, or freeze the module by requires_grad_(False)")
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(0))], lr=0.0)
+
+
 class Half:
     """What both sides have: tensors, optimizer, schedule."""
 
     tickets = 1  #: micro-batches whose way back may be due at once
 
-    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, every: str,
+    def __init__(self, module: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer], scheduler: Any, every: str,
                  follow_lr: bool) -> None:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"a torch.nn.Module is wanted, not {type(module).__name__}")
+        if optimizer is None:
+            optimizer = _idle(module)
         if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
             raise TypeError("an optimizer of torch is wanted whose step() needs no closure, not "
                             f"{type(optimizer).__name__}")
@@ -257,7 +268,7 @@ class Head(Half):
     sent: Optional[torch.Tensor] = None
     random: _random.OfLoader
 
-    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, every: str,
+    def __init__(self, module: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer], scheduler: Any, every: str,
                  follow_lr: bool) -> None:
         super().__init__(module, optimizer, scheduler, every, follow_lr)
         if self.plateau:
@@ -301,7 +312,7 @@ class Head(Half):
 class Tail(Half):
     """The layers after the cut, and the loss."""
 
-    def __init__(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, every: str,
+    def __init__(self, module: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer], scheduler: Any, every: str,
                  loss_fn: Callable[..., torch.Tensor], metric: Optional[Callable[..., Any]], follow_lr: bool) -> None:
         super().__init__(module, optimizer, scheduler, every, follow_lr)
         self.loss_fn, self.metric = loss_fn, metric
@@ -346,7 +357,9 @@ class Tail(Half):
         with torch.set_grad_enabled(c.mode == _net.TRAIN):
             value = self.loss_fn(self.out, target)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise TypeError("loss_fn gave no number: it has to be the mean over the batch's samples")
+            gave = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+            raise TypeError(f"loss_fn gave {gave}: a tensor of one number is wanted, the mean over the batch's samples, as "
+                            "of a loss with reduction='mean'")
         with torch.no_grad():
             out.correct = min(max(self._correct(target), 0), c.n)
         out.mean = float(value)

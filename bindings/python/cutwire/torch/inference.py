@@ -28,6 +28,7 @@ from .network import Path, _Events
 
 ffi = _net.ffi
 
+_SQUEEZED = ", also of a single one, which a squeeze() without a dimension takes away"
 _TICK = 0.1  # seconds between looks at the clock
 Weights = Union[None, int, torch.nn.Module]
 _STAND_IN = {torch.bool: torch.uint8, torch.int8: torch.int32, torch.int16: torch.int32}  # where C has no such dtype
@@ -74,6 +75,8 @@ class _Tail:
     def __init__(self, module: torch.nn.Module, shape: Sequence[int]) -> None:
         if not isinstance(module, torch.nn.Module):
             raise TypeError(f"tail: a torch.nn.Module is wanted, not {type(module).__name__}")
+        if isinstance(shape, int) or isinstance(shape, str):
+            raise TypeError(f"shape: the sizes of one sample at the cut are wanted, as (64, 56, 56) or ({shape},), not {shape!r}")
         self.module, self.shape = module.eval(), tuple(int(d) for d in shape)
         floats = [t for t in module.state_dict().values() if isinstance(t, torch.Tensor) and t.is_floating_point()]
         self.device = floats[0].device if floats else torch.device("cpu")
@@ -92,8 +95,9 @@ class _Tail:
         with torch.no_grad():
             y = self.module(z.to(self.device, self.dtype))
         if not isinstance(y, torch.Tensor) or not y.is_floating_point() or y.dim() < 1 or len(y) != len(z):
-            raise TypeError(f"the tail gave {type(y).__name__}: one tensor of floats is wanted, with the samples in "
-                            "dimension 0")
+            gave = f"{y.dtype} of shape {tuple(y.shape)}" if isinstance(y, torch.Tensor) else type(y).__name__
+            raise TypeError(f"the tail gave {gave} for {len(z)} sample{'s' if len(z) > 1 else ''} of {self.shape}: one tensor "
+                            f"of floats is wanted, with the samples in dimension 0{_SQUEEZED if len(z) == 1 else ''}")
         return y
 
     def forward(self, c: Any, x: Any, y: Any) -> None:

@@ -85,7 +85,7 @@ class Server:
     """The layers after the cut, the loss, and the run: it listens from here on, and trains in fit().
 
     tail            takes one tensor, what the clients' heads give, and gives loss_fn's input
-    optimizer       any of torch that needs no closure, of tail's parameters
+    optimizer       any of torch that needs no closure, of tail's parameters. None: the tail learns nothing
     loss_fn         loss_fn(output, target): the mean over the batch's samples, a tensor of one number. target: int64 of
                     shape [n] where the loader gives whole numbers from 0 on of shape [n]; else what the loader gives, a
                     tensor or tuples, lists and dicts of them, float64 as float32, narrower whole numbers than int32 as
@@ -121,7 +121,8 @@ class Server:
     its weights, buffers and optimizer's state, for checkpoints and for clients that join later.
     """
 
-    def __init__(self, tail: torch.nn.Module, optimizer: torch.optim.Optimizer, loss_fn: Callable[..., torch.Tensor],
+    def __init__(self, tail: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer],
+                 loss_fn: Callable[..., torch.Tensor],
                  listen: str = "tcp://127.0.0.1:*", clients: int = 1, epochs: int = 1, up: str = UP, down: str = DOWN,
                  update: str = UPDATE, *, eval_up: Optional[str] = None, mask_gradient: Union[None, bool] = None,
                  scheduler: Any = None, scheduler_every: str = "epoch", scheduler_metric: str = "test_loss",
@@ -241,7 +242,8 @@ class Client:
 
     head          its output is one tensor of floats, the samples in dimension 0, fp32 while it crosses. It takes what the
                   loader gives: a tuple's items as arguments, a dict's as keyword arguments
-    optimizer     any of torch that needs no closure, of head's parameters; all clients the same
+    optimizer     any of torch that needs no closure, of head's parameters; all clients the same. None: the head learns
+                  nothing, as one without weights or a frozen one
     connect       the server's endpoint
     scheduler     of torch, for this optimizer; scheduler_every: "epoch" or "step"
     follow_lr     take the learning rate that the server says for each step, as `cutwire client` does
@@ -255,7 +257,7 @@ class Client:
     log           called with sentences for people
     """
 
-    def __init__(self, head: torch.nn.Module, optimizer: torch.optim.Optimizer, connect: str, *, scheduler: Any = None,
+    def __init__(self, head: torch.nn.Module, optimizer: Optional[torch.optim.Optimizer], connect: str, *, scheduler: Any = None,
                  scheduler_every: str = "epoch", follow_lr: bool = False, behind_relu: bool = False,
                  timeout: float = 120, join_timeout: float = 60, reconnect: float = 0,
                  identity: Optional[Path] = None, secret_key: Optional[Path] = None,

@@ -365,3 +365,22 @@ def test_the_mode_stays_and_is_followed():
     assert not torch.equal(tail(z), tail(z))  # its dropout
     tail.eval()
     assert torch.equal(tail(z), tail(z))
+
+
+def test_hooks_of_what_is_cut_open_are_not_lost_without_a_word():
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 2))
+    seen = []
+    inside = model[0][0].register_forward_hook(lambda *_: seen.append(1))
+    head, tail = cwt.split(model, after="0.0")
+    tail(head(torch.rand(3, 4)))
+    assert seen == [1]  # those of whole modules are called
+    inside.remove()
+    for module, name in ((model[0], r"0 \(Sequential\)"), (model, "the model")):
+        handle = module.register_forward_hook(lambda *_: None)
+        with pytest.raises(ValueError, match=f"^{name}.* hooks"):
+            cwt.split(model, after="0.0")
+        handle.remove()
+    model[0].register_forward_hook(lambda *_: seen.append(2))
+    head, tail = cwt.split(model, after="0")
+    tail(head(torch.rand(3, 4)))
+    assert seen == [1, 2]

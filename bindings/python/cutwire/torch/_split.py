@@ -502,6 +502,18 @@ def _trace_both(model: nn.Module, opened: Set[str]) -> Tuple[nn.Module, fx.Graph
     return roots[1], found[1][1]
 
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _refuse_hooks(model: nn.Module, opened: Set[str]) -> None:
+    """A module that is cut open is called no more: only what is in it."""
+    for path in sorted(opened | {""}):
+        module = model.get_submodule(path)
+        if any(getattr(module, kind, None) for kind in _HOOKS):
+            raise ValueError(f"{path or 'the model'} ({type(module).__name__}) is cut open and has hooks, which would not be "
+                             "called any more: take them away (handle.remove()), and put them on the halves")
+
+
 def split(model: nn.Module, after: str, example: Any = None) -> Tuple[nn.Module, nn.Module]:
     """(head, tail): the model up to the module named `after`, and all that comes behind it.
 
@@ -509,13 +521,13 @@ def split(model: nn.Module, after: str, example: Any = None) -> Tuple[nn.Module,
 
     `after` is a dotted name, as model.named_modules() gives them; cut_points(model) lists the ones that work. A module
     that is called several times counts by its last call. The head takes those inputs of the model that have no default,
-    the tail one tensor; tail of head is the model, in training and in evaluation. Both share parameters and buffers with it, under its names: what
-    they learn the model has learned, and model.state_dict() stays whole.
+    the tail one tensor; tail of head is the model, in training and in evaluation. Both share parameters and buffers with
+    it, under its names: what they learn the model has learned, and model.state_dict() stays whole.
 
     Raises ValueError with the list of valid names where `after` is none, where more than one tensor would cross (inside a
-    skip connection), and where torch.fx cannot follow the model: bring your own two modules then. The forwards of the
-    modules around `after` are traced once: what they decide by the values of tensors they would decide for ever, and what
-    they assert of them is taken as true. The number of samples may cross, too (`n = x.size(0)` before the cut and
+    skip connection), where a module around `after` has hooks, which would be lost, and where torch.fx cannot follow the
+    model: bring your own two modules then. The forwards of the modules around `after` are traced once: what they decide by
+    the values of tensors they would decide for ever, and what they assert of them is taken as true. The number of samples may cross, too (`n = x.size(0)` before the cut and
     `view(n, -1)` behind it): the tail takes it from its own input, and the head raises ValueError where that would not do.
     Other sizes of the input may cross with `example`, an input of the model, or a tuple of several: as its height and
     width, which a network for segmentation asks for at its end. They are fixed in the tail, and the head raises ValueError
@@ -525,6 +537,7 @@ def split(model: nn.Module, after: str, example: Any = None) -> Tuple[nn.Module,
         raise TypeError(f"after: a module's dotted name is wanted, not {type(after).__name__}")
     if after not in dict(model.named_modules()) or not after:
         raise ValueError(f"after={after!r}: {type(model).__name__} has no module of that name; {_listed(model, example)}")
+    _refuse_hooks(model, _ancestors(after))
     root, graph = _trace_both(model, _ancestors(after))
     place = _place_of(model, graph, after, example)
     sizes = _sizes_of(model, root, graph, place, example) if place.sizes else ()

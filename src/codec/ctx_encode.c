@@ -491,8 +491,10 @@ static weight weigh(cwi_ctx_encoder *e)
     cwi_ctx_tables t = e->tables;
     uint32_t(*counts)[CWI_SYMBOLS] = scratch_of(e, 0).counts[0];
     count_parts(e, parts);
-    for (unsigned i = 0; parts.each > 1 && i < CWI_CONTEXTS * CWI_SYMBOLS; i++)
-        counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS] *= (uint32_t)parts.each;
+    for (unsigned i = 0; parts.each > 1 && i < CWI_CONTEXTS * CWI_SYMBOLS; i++) {
+        uint32_t *count = &counts[i / CWI_SYMBOLS][i % CWI_SYMBOLS];
+        *count = (uint32_t)CWI_MIN((uint64_t)*count * parts.each, (uint64_t)UINT32_MAX);
+    }
     return (weight){cwi_ctx_choose(&e->shape, counts, e->coarse, &t), spread_of(&e->moments, e->classed)};
 }
 

@@ -710,7 +710,7 @@ static cw_status encode_shortest(cwi_encode_job *job, const trials *t)
         best = bits < least ? i : best;
         least = CWI_MIN(least, bits);
     }
-    if (isinf(least))
+    if (isinf(least) && status != CW_OK)
         return status;
     return made && best == t->count - 1 ? CW_OK : cwi_ec_encode_as(job, t->order[best]);
 }

@@ -136,12 +136,13 @@ static bool divides_any(const cw_shape *shape, unsigned bands)
     return any;
 }
 
-/* Rows that are too long for planes have sizes that are of no shorter ones. */
+/* Any length of rows may be found: with it other bands, and more blocks, than without. */
 bool cwi_order_next(cwi_order_id *id, const cw_shape *shape)
 {
     const bool places = shape->ndim == 3 && (id->name == CWI_ORDER_NLC || id->name == CWI_ORDER_NCL);
     const size_t length = places ? (size_t)shape->dim[id->name == CWI_ORDER_NLC ? 1 : 2] : 0;
-    for (unsigned width = id->width + 1; id->bands == 0 && length > CWI_CTX_WIDTH && width <= CWI_CTX_WIDTH; width++)
+    const size_t most = CWI_MIN(length, (size_t)CWI_CTX_WIDTH);
+    for (unsigned width = id->width + 1; id->bands == 0 && width <= most; width++)
         if (length % width == 0) {
             id->width = width;
             return true;

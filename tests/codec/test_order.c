@@ -127,6 +127,25 @@ static void moved_elements_keep_what_belongs_to_them(void **state)
     cwi_free(planes);
 }
 
+/* Of places that are an image's rows the length is found, and with it more bands and blocks than without, for which
+ * several threads need more work. */
+static void work_is_enough_for_rows_that_are_found(void **state)
+{
+    (void)state;
+    enum { FEW = 3, CHANNELS = 512, ROWS = 15, WIDTH = 40, COUNT = FEW * CHANNELS * ROWS * WIDTH };
+    static float x[COUNT];
+    const cw_shape shape = cw_shape_of(3, (int64_t[]){FEW, CHANNELS, ROWS * WIDTH});
+    const cw_tensor t = cw_tensor_view(CW_F32, &shape, x);
+    cwi_rng r = cwi_rng_make(5, CWI_STREAM_TEST, 0, 0);
+    for (size_t i = 0; i < COUNT; i++) { /* sums of noise over rows and columns */
+        const size_t row = i / WIDTH % ROWS, column = i % WIDTH;
+        x[i] = (float)cwi_rng_normal(&r) + (row ? x[i - WIDTH] : 0) + (column ? x[i - 1] : 0) -
+               (row && column ? x[i - WIDTH - 1] : 0);
+    }
+    assert_threads_agree("ec:err=0.15", &t, COUNT);
+    assert_threads_agree("ec:err=0.15,layout=ncl", &t, COUNT);
+}
+
 /* Features are coded side by side, which the samples before tell, where that is shorter. */
 static void features_take_the_shorter_order(void **state)
 {
@@ -256,6 +275,7 @@ static void layouts_that_a_tensor_cannot_have_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(layouts_are_recognised),
+                                       cmocka_unit_test(work_is_enough_for_rows_that_are_found),
                                        cmocka_unit_test(moved_elements_keep_what_belongs_to_them),
                                        cmocka_unit_test(features_take_the_shorter_order),
                                        cmocka_unit_test(what_is_in_doubt_is_tried),

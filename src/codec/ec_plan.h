@@ -54,7 +54,14 @@ unsigned cwi_ec_flags(const cwi_ec_encoding *e);
 /* Plans what is asked for, with offsets or without, and returns its step. */
 double cwi_ec_plan_asked(cwi_ec_encoding *e);
 
+/* In one order, with the job's profile if it has one; or nothing is written, and *bits are about what an element would
+ * take. */
 cw_status cwi_ec_encode_as(cwi_encode_job *job, cwi_order_id id);
+cw_status cwi_ec_bits_as(cwi_encode_job *job, cwi_order_id id, double *bits);
+/* Of a tensor without elements. */
+cw_status cwi_ec_encode_nothing(cwi_encode_job *job);
+/* Whether a size is asked for, and no error or step. */
+bool cwi_ec_is_sized_alone(const cwi_encode_job *job);
 
 /* ---- by way of a transform (ec_klt.c) ---- */
 

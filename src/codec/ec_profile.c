@@ -275,8 +275,9 @@ static cw_status learn(lesson *l, cw_profile **out)
 static cwi_order_id choose_order(const cw_codec *codec, const cwi_source *source, const cw_shape *shape, size_t n)
 {
     const cwi_value *v = codec->value;
-    cwi_order_id id = cwi_order_guess((cwi_order_name)v[CWI_EC_LAYOUT].whole, source, shape, n,
-                                      v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE);
+    cwi_order_id id;
+    cwi_order_guess((cwi_order_name)v[CWI_EC_LAYOUT].whole, source, shape, n, v[CWI_EC_SCOPE].whole == CWI_SCOPE_SAMPLE,
+                    1, &id);
     if (id.name == CWI_ORDER_NC) /* features side by side are of another shape with other samples */
         id.name = CWI_ORDER_NCHW;
     id.bands = 0;

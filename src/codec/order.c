@@ -254,10 +254,10 @@ static cwi_order_name guess_planes(const sample *s)
     return more > 0 ? CWI_ORDER_NHWC : CWI_ORDER_NCHW;
 }
 
-static cwi_order_name guess_places(const sample *s)
+/* By how much alike neighbours are along the second dimension, and the last. */
+static cwi_order_name guess_places(const sample *s, double first, double last)
 {
     const double unlike = 0.05; /* features, of which neighbours have nothing in common: they are channels */
-    const double first = likeness(s, 1, 1), last = likeness(s, 2, 1);
     if (s->shape->dim[1] == 1 && last < unlike)
         return CWI_ORDER_NLC;
     if (s->shape->dim[2] == 1 && first < unlike)
@@ -300,6 +300,15 @@ static unsigned fold(size_t length)
     return 0;
 }
 
+/* Neighbours along both dimensions are alike: either may be the channels, which foretell each other, too. Or they are
+ * so much alike along one that what little is left may be foretold in any way. */
+static bool places_are_in_doubt(double first, double last)
+{
+    const double alike = 0.1, as_much = 0.3, nearly_the_same = 0.97, most = CWI_MAX(first, last);
+    return most >= nearly_the_same || CWI_MIN(first, last) >= CWI_MAX(alike, as_much * most);
+}
+
+/* But of 3 dimensions. */
 static cwi_order_name guess_name(const sample *s, bool per_sample)
 {
     const cw_shape *shape = s->shape;
@@ -309,7 +318,7 @@ static cwi_order_name guess_name(const sample *s, bool per_sample)
         return CWI_ORDER_NCHW;
     if (shape->ndim == 2)
         return per_sample || shape->dim[0] > FEATURES_MOST ? CWI_ORDER_NCHW : CWI_ORDER_NC;
-    return shape->ndim == 3 ? guess_places(s) : guess_planes(s);
+    return guess_planes(s);
 }
 
 static cwi_order_id with_width(const sample *s, cwi_order_name name)
@@ -323,31 +332,23 @@ static cwi_order_id with_width(const sample *s, cwi_order_name name)
     return id;
 }
 
-cwi_order_id cwi_order_guess(cwi_order_name name, const cwi_source *source, const cw_shape *shape, size_t elements,
-                             bool per_sample)
+size_t cwi_order_guess(cwi_order_name name, const cwi_source *source, const cw_shape *shape, size_t elements,
+                       bool per_sample, size_t most, cwi_order_id *out)
 {
+    static const cwi_order_name names[CWI_ORDER_GUESSES] = {CWI_ORDER_NCHW, CWI_ORDER_NLC, CWI_ORDER_NCL};
     sample s = {.source = source, .shape = shape, .elements = elements};
     measure(&s);
-    return with_width(&s, name == CWI_ORDER_AUTO ? guess_name(&s, per_sample) : name);
-}
-
-/* Neighbours along both dimensions are alike: either may be the channels, which foretell each other, too. Or they are
- * so much alike along one that what little is left may be foretold in any way. */
-size_t cwi_order_doubts(const cwi_source *source, const cw_shape *shape, size_t elements,
-                        cwi_order_id out[CWI_ORDER_DOUBTS])
-{
-    static const cwi_order_name names[CWI_ORDER_DOUBTS] = {CWI_ORDER_NCHW, CWI_ORDER_NLC, CWI_ORDER_NCL};
-    const double alike = 0.1, as_much = 0.3, nearly_the_same = 0.97;
-    sample s = {.source = source, .shape = shape, .elements = elements};
-    if (shape->ndim != 3)
-        return 0;
-    measure(&s);
-    const double first = likeness(&s, 1, 1), last = likeness(&s, 2, 1), most = CWI_MAX(first, last);
-    if (most < nearly_the_same && CWI_MIN(first, last) < CWI_MAX(alike, as_much * most))
-        return 0;
-    for (size_t i = 0; i < CWI_ORDER_DOUBTS; i++)
-        out[i] = with_width(&s, names[i]);
-    return CWI_ORDER_DOUBTS;
+    if (name != CWI_ORDER_AUTO || shape->ndim != 3) {
+        out[0] = with_width(&s, name == CWI_ORDER_AUTO ? guess_name(&s, per_sample) : name);
+        return 1;
+    }
+    const double first = likeness(&s, 1, 1), last = likeness(&s, 2, 1);
+    size_t count = 1;
+    out[0] = with_width(&s, guess_places(&s, first, last));
+    for (size_t i = 0; places_are_in_doubt(first, last) && i < CWI_ORDER_GUESSES && count < most; i++)
+        if (names[i] != out[0].name)
+            out[count++] = with_width(&s, names[i]);
+    return count;
 }
 
 /* ---- moving elements ---- */

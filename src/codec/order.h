@@ -36,13 +36,11 @@ typedef struct cwi_order {
 bool cwi_order_of(cwi_order_id id, const cw_shape *shape, bool per_sample, cwi_order *out);
 /* From one to the next of those whose sizes bound those of all; begins with {0}, false at the end. */
 bool cwi_order_next(cwi_order_id *id, const cw_shape *shape);
-/* The order that suits the data, or with a name the rest of it. */
-cwi_order_id cwi_order_guess(cwi_order_name name, const cwi_source *s, const cw_shape *shape, size_t elements,
-                             bool per_sample);
-/* Where that is in doubt, the orders that it is one of, at least 2; else 0. */
-enum { CWI_ORDER_DOUBTS = 3 };
-size_t cwi_order_doubts(const cwi_source *s, const cw_shape *shape, size_t elements,
-                        cwi_order_id out[CWI_ORDER_DOUBTS]);
+/* The order that suits the data, or with a name the rest of it; and where that is in doubt behind it, up to `most` in
+ * all, the others that it may be. Returns how many there are. `out` has room for `most`, 1 .. CWI_ORDER_GUESSES. */
+enum { CWI_ORDER_GUESSES = 3 };
+size_t cwi_order_guess(cwi_order_name name, const cwi_source *s, const cw_shape *shape, size_t elements,
+                       bool per_sample, size_t most, cwi_order_id *out);
 /* Puts into *id what lets channels be predicted from each other though samples are few: groups of one channel, with
  * bands where samples are too large for that. False where there are enough, or planes cannot be cut. */
 bool cwi_order_for_few(cwi_order_id *id, const cw_shape *shape, size_t elements, bool per_sample);

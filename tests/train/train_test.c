@@ -234,3 +234,23 @@ void assert_same_parameters(const cw_config *a, const cw_config *b)
     cw_tensor_set_free(&sets[0]);
     cw_tensor_set_free(&sets[1]);
 }
+
+void stop_after(void *ctx, const cw_event *e)
+{
+    stopper *s = ctx;
+    if (e->kind == CW_EVENT_EPOCH && e->epoch + 1 == s->epochs)
+        s->stop = 1;
+    if (e->kind == CW_EVENT_LOG)
+        snprintf(s->log + strlen(s->log), sizeof s->log - strlen(s->log), "%s\n", e->text);
+}
+
+void resume_from(cw_config *config, const char *folder)
+{
+    cw_error err;
+    char copy[512];
+    snprintf(copy, sizeof copy, "%s", folder);
+    cwi_config_init(config);
+    assert_ok_err(cw_config_from_run(config, copy, &err), err);
+    snprintf(config->resume, sizeof config->resume, "%s", copy);
+    snprintf(config->out, sizeof config->out, "%s", copy);
+}

@@ -2,6 +2,8 @@
 #ifndef TRAIN_TEST_H
 #define TRAIN_TEST_H
 
+#include <signal.h>
+
 #include "cutwire/train.h"
 
 #include "config/config.h"
@@ -38,6 +40,17 @@ void assert_same_model(const cw_config *a, const cw_config *b);
 void assert_same_parameters(const cw_config *a, const cw_config *b);
 /* Of a file in a folder, which is there. */
 size_t count_lines(const char *folder, const char *file);
+
+/* Stops after so many epochs, and keeps what is said: `event` of hooks whose ctx is a stopper. */
+typedef struct stopper {
+    volatile sig_atomic_t stop;
+    int epochs;
+    char log[2000];
+} stopper;
+void stop_after(void *ctx, const cw_event *e);
+
+/* The run in `folder`, to go on there. */
+void resume_from(cw_config *config, const char *folder);
 
 /* Losses and accuracies of the last epoch agree to the bit. */
 void assert_same_report(const cw_result *a, const cw_result *b);

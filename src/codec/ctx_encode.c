@@ -475,7 +475,7 @@ static counting parts_weighed(const cwi_ctx_shape *s)
     enum { ENOUGH = 1 << 17, MOST = 8 };
     const size_t each = CWI_MIN(CWI_MAX(s->elements / ENOUGH, (size_t)1), (size_t)MOST);
     const bool sections = s->sections >= 2 * each, rows = !sections && s->height >= 2 * each;
-    const bool parts = (sections || rows) && !cwi_ctx_is_thin(s);
+    const bool parts = each > 1 && (sections || rows) && !cwi_ctx_is_thin(s);
     return (counting){.each = parts ? each : 1, .rows = parts && rows, .symbols = true, .moments = true};
 }
 
